@@ -1,0 +1,5 @@
+//! What BroadWorks is: its applications and the addresses that Webex comes from. Pure domain knowledge, so that it
+//! can be read, and corrected, by someone who knows BroadWorks rather than this program.
+
+pub mod interface;
+pub mod ranges;

@@ -1,0 +1,36 @@
+//! xspgate: an edge failover gateway for Cisco BroadWorks.
+//!
+//! The modules, in the order in which a request meets them:
+//!
+//! - [`config`] turns one TOML file into a model that can't be invalid.
+//! - [`discover`] learns the endpoints of each [`farm`] from DNS and keeps them fresh.
+//! - [`worker`] runs the threads; each has its listeners and its pool of upstream connections.
+//! - [`tls`] is the security of both sides: [`tls::stream`] a connection that holds no buffer while idle.
+//! - [`http1`] is the strict codec, bytes in and events out.
+//! - [`proxy`] is a request's life: route, affinity, forward, answer.
+//! - [`policy`] decides, and [`broadworks`] knows the applications; both are pure.
+//! - [`upstream`] dials XSPs, keeps idle connections, and runs one exchange on one connection.
+//! - [`telemetry`] and [`admin`] tell what is going on.
+//! - [`app`] puts it all together; [`cli`] is what an operator types.
+//! - [`sim`] is a simulated site for the demo, the tests and the benches.
+//!
+//! Imports point one way: `policy`, `http1`, `broadworks` <- `config` <- `tls` <- `farm`, `discover` <- `upstream` <-
+//! `proxy` <- `worker`, `admin` <- `app` <- `cli`.
+
+pub mod admin;
+pub mod app;
+pub mod broadworks;
+pub mod cli;
+pub mod config;
+pub mod discover;
+pub mod drain;
+pub mod farm;
+pub mod http1;
+pub mod policy;
+pub mod proxy;
+#[cfg(feature = "sim")]
+pub mod sim;
+pub mod telemetry;
+pub mod tls;
+pub mod upstream;
+pub mod worker;
