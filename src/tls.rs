@@ -1,1 +1,5 @@
-//! (skeleton)
+//! TLS on both sides: what the gateway shows, whom it believes, and connections that cost little while idle.
+
+pub mod client;
+pub mod server;
+pub mod stream;
