@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rustls::ClientConfig;
 use tracing::{info, warn};
 
 use crate::config::model;
 use crate::policy::affinity::{Keyring, Tag};
-use crate::policy::blocklist::{Blocklist, Transition};
+use crate::policy::blocklist::{self, Blocklist, Transition, jittered};
 use crate::policy::budget::Budget;
 use crate::policy::endpoint::{Endpoint as Found, EndpointId, Roster};
-use crate::policy::plan::{Plan, Purpose, Reason};
+use crate::policy::plan::{Plan, Purpose, Reason, Trials};
 use crate::telemetry::metrics::{EndpointMetrics, FarmMetrics, Metrics};
 use crate::tls::client::ClientTls;
 
@@ -75,7 +75,7 @@ pub struct Picked {
 #[derive(Debug)]
 struct Trial {
     farm: Arc<Farm>,
-    id: EndpointId,
+    claim: blocklist::Trial,
 }
 
 /// An attempt that is overdue; its endpoint is picked last while this is held.
@@ -98,6 +98,13 @@ pub enum Session {
     Unknown,
     /// The session is at home there.
     At(EndpointId),
+}
+
+impl Picked {
+    /// An endpoint that nobody chose: the gateway looks at it for itself.
+    pub const fn for_probe(endpoint: Arc<Endpoint>) -> Self {
+        Self { endpoint, reason: Reason::Trial, trial: None }
+    }
 }
 
 impl Endpoint {
@@ -159,7 +166,7 @@ impl Farm {
             state: Mutex::new(State {
                 roster: Roster::default(),
                 blocklist: Blocklist::default(),
-                budget: Budget::default(),
+                budget: Budget::new(Instant::now()),
                 rng: StdRng::from_rng(&mut rand::rng()),
                 endpoints: HashMap::new(),
             }),
@@ -207,13 +214,13 @@ impl Farm {
     }
 
     /// The plan of one request.
-    pub fn plan(&self, session: Session, tries: u8) -> Plan {
+    pub fn plan(&self, session: Session, tries: u8, trials: Trials) -> Plan {
         self.state.lock().budget.request(Instant::now());
         let pinned = match session {
             Session::New | Session::Unknown => None,
             Session::At(id) => Some(id),
         };
-        Plan::new(pinned, tries)
+        Plan::new(pinned, tries, trials)
     }
 
     /// The plan's next endpoint.
@@ -221,11 +228,23 @@ impl Farm {
         let State { roster, blocklist, budget, rng, endpoints } = &mut *self.state.lock();
         let pick = plan.next(purpose, roster, blocklist, budget, Instant::now(), rng)?;
         let endpoint = Arc::clone(endpoints.get(&pick.id)?);
-        let trial = pick.trial.then(|| {
-            endpoint.metrics.transition("trial");
-            Trial { farm: Arc::clone(self), id: pick.id }
-        });
+        let trial = pick.trial.map(|claim| self.begin_trial(&endpoint, claim));
         Some(Picked { endpoint, reason: pick.reason, trial })
+    }
+
+    /// An endpoint whose block has run out and that nobody tries just now; the caller tries it.
+    pub fn due_trial(self: &Arc<Self>) -> Option<Picked> {
+        let State { roster, blocklist, endpoints, .. } = &mut *self.state.lock();
+        let now = Instant::now();
+        let claim = roster.present().find_map(|member| blocklist.claim_trial(member.id(), now))?;
+        let endpoint = Arc::clone(endpoints.get(&claim.id())?);
+        let trial = self.begin_trial(&endpoint, claim);
+        Some(Picked { endpoint, reason: Reason::Trial, trial: Some(trial) })
+    }
+
+    fn begin_trial(self: &Arc<Self>, endpoint: &Endpoint, claim: blocklist::Trial) -> Trial {
+        endpoint.metrics.transition(claim.transition().name());
+        Trial { farm: Arc::clone(self), claim }
     }
 
     /// The endpoint at `address`, or the one whose SRV target is `name` on that port, for a Location (see `wire.md`).
@@ -247,10 +266,12 @@ impl Farm {
         self.state.lock().endpoints.values().filter(|endpoint| endpoint.address.ip() == ip).map(Arc::clone).collect()
     }
 
-    /// An attempt at `endpoint` had an answer that stands (R-FAIL-8).
-    pub fn succeeded(&self, endpoint: &Endpoint) {
-        let transition = self.state.lock().blocklist.succeed(endpoint.id);
-        self.tell(endpoint, transition, "");
+    /// An attempt at `endpoint` that began at `begun` had an answer that stands (R-FAIL-8).
+    pub fn succeeded(&self, endpoint: &Endpoint, begun: Instant) {
+        let transition = self.state.lock().blocklist.succeed(endpoint.id, begun);
+        if let Some(transition) = transition {
+            self.tell(endpoint, transition, "answered");
+        }
     }
 
     /// An attempt at `endpoint` failed: it is blocked for `block_for`, give or take a tenth (R-FAIL-1, R-FAIL-3).
@@ -258,27 +279,33 @@ impl Farm {
         let now = Instant::now();
         let transition = {
             let state = &mut *self.state.lock();
-            let jitter = state.rng.random_range(0.9..=1.1);
-            state.blocklist.block(endpoint.id, now, now + block_for.mul_f64(jitter))
+            let until = now + jittered(block_for, &mut state.rng);
+            state.blocklist.block(endpoint.id, now, until)
         };
-        self.tell(endpoint, transition, reason);
+        if let Some(transition) = transition {
+            self.tell(endpoint, transition, reason);
+        }
     }
 
-    fn tell(&self, endpoint: &Endpoint, transition: Option<Transition>, reason: &'static str) {
+    fn tell(&self, endpoint: &Endpoint, transition: Transition, reason: &'static str) {
+        let (farm, label) = (self.name(), &*endpoint.label);
+        let seconds = |until: Instant| until.saturating_duration_since(Instant::now()).as_secs_f64();
         match transition {
-            Some(Transition::Blocked { until, .. }) => {
-                let seconds = until.saturating_duration_since(Instant::now()).as_secs_f64();
-                warn!(farm = self.name(), endpoint = &*endpoint.label, reason, seconds, "endpoint blocked");
+            Transition::Blocked { until, .. } => {
+                warn!(farm, endpoint = label, reason, seconds = seconds(until), "endpoint blocked");
                 endpoint.metrics.blocked.set(1);
-                endpoint.metrics.transition("blocked");
             }
-            Some(Transition::Unblocked { .. }) => {
-                info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint answers again, off the blocklist");
+            Transition::TrialFailed { until, .. } => {
+                info!(farm, endpoint = label, reason, seconds = seconds(until), "endpoint still fails, blocked again");
+            }
+            Transition::Unblocked { .. } => {
+                info!(farm, endpoint = label, "endpoint answers again, off the blocklist");
                 endpoint.metrics.blocked.set(0);
-                endpoint.metrics.transition("unblocked");
             }
-            Some(Transition::Extended { .. } | Transition::TrialBegun { .. }) | None => {}
+            // One dead XSP fails many requests that were under way; saying it once is enough.
+            Transition::Extended { .. } | Transition::TrialBegun { .. } => return,
         }
+        endpoint.metrics.transition(transition.name());
     }
 
     /// Marks an attempt at `endpoint` overdue.
@@ -292,17 +319,18 @@ impl Farm {
         let mut state = self.state.lock();
         let changes = state.roster.update(found);
         for id in &changes.joined {
-            let Some(found) = state.roster.get(*id) else { continue };
-            let endpoint = Arc::new(self.endpoint(*id, found));
+            let Some(member) = state.roster.get(*id) else { continue };
+            let endpoint = Arc::new(self.endpoint(*id, member.endpoint()));
             info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint found");
             state.endpoints.insert(*id, endpoint);
         }
-        for (id, endpoint) in &state.endpoints {
-            let departed = !state.roster.is_present(*id);
-            if departed && !endpoint.departed.swap(departed, Ordering::Relaxed) {
-                info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint left; it gets no new sessions");
-            }
-            endpoint.departed.store(departed, Ordering::Relaxed);
+        for endpoint in changes.left.iter().filter_map(|id| state.endpoints.get(id)) {
+            info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint left; it gets no new sessions");
+            endpoint.departed.store(true, Ordering::Relaxed);
+        }
+        for endpoint in changes.returned.iter().filter_map(|id| state.endpoints.get(id)) {
+            info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint is back");
+            endpoint.departed.store(false, Ordering::Relaxed);
         }
         self.metrics.endpoints.set(i64::try_from(state.roster.len()).unwrap_or(i64::MAX));
         let tags = state.endpoints.values().flat_map(|endpoint| {
@@ -345,7 +373,7 @@ impl Drop for Probing {
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        self.farm.state.lock().blocklist.release_trial(self.id);
+        self.farm.state.lock().blocklist.release_trial(self.claim);
     }
 }
 

@@ -15,7 +15,7 @@ use prometheus::{
 const BUCKETS: [f64; 14] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 0.6, 1.2, 2.0, 10.0];
 
 /// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
-pub const TABLE: [(&str, &str, &str, &str); 26] = [
+pub const TABLE: [(&str, &str, &str, &str); 25] = [
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
     ("xspgate_connections", "gauge", "listener", "open client connections"),
@@ -36,7 +36,6 @@ pub const TABLE: [(&str, &str, &str, &str); 26] = [
     ("xspgate_probes_total", "counter", "farm, endpoint, outcome", "second looks at an endpoint: cleared or failed"),
     ("xspgate_sessions_total", "counter", "farm, event", "session decisions: new, kept, moved, unknown (a cookie that names no endpoint)"),
     ("xspgate_redirects_total", "counter", "farm, outcome", "Location headers from XSPs: followed within the farm, or passed on"),
-    ("xspgate_retries_withheld_total", "counter", "farm", "further attempts that the retry budget did not allow"),
     ("xspgate_discovery_lookups_total", "counter", "farm, name, outcome", "DNS look-ups by outcome"),
     ("xspgate_discovery_age_seconds", "gauge", "farm, name", "time since DNS last answered for the name"),
     ("xspgate_discovery_addresses", "gauge", "farm, name", "addresses in the last good answer"),
@@ -70,7 +69,6 @@ pub struct Metrics {
     probes: IntCounterVec,
     sessions: IntCounterVec,
     redirects: IntCounterVec,
-    withheld: IntCounterVec,
     lookups: IntCounterVec,
     discovery_age: GaugeVec,
     discovery_addresses: IntGaugeVec,
@@ -142,7 +140,6 @@ impl Default for Metrics {
             probes: registrar.counters("xspgate_probes_total"),
             sessions: registrar.counters("xspgate_sessions_total"),
             redirects: registrar.counters("xspgate_redirects_total"),
-            withheld: registrar.counters("xspgate_retries_withheld_total"),
             lookups: registrar.counters("xspgate_discovery_lookups_total"),
             discovery_age: registrar.seconds("xspgate_discovery_age_seconds"),
             discovery_addresses: registrar.gauges("xspgate_discovery_addresses"),
@@ -192,7 +189,6 @@ impl Metrics {
             sessions: SessionEvent::ALL.map(|event| self.sessions.with_label_values(&[farm, event.name()])),
             redirects_followed: self.redirects.with_label_values(&[farm, "followed"]),
             redirects_passed: self.redirects.with_label_values(&[farm, "passed"]),
-            withheld: self.withheld.with_label_values(&[farm]),
         }
     }
 
@@ -289,7 +285,8 @@ pub enum SessionEvent {
 impl SessionEvent {
     const ALL: [Self; 4] = [Self::New, Self::Kept, Self::Moved, Self::Unknown];
 
-    const fn name(self) -> &'static str {
+    /// A word for logs and metrics.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::New => "new",
             Self::Kept => "kept",
@@ -358,8 +355,6 @@ pub struct FarmMetrics {
     pub redirects_followed: IntCounter,
     /// Locations passed on.
     pub redirects_passed: IntCounter,
-    /// Attempts that the budget forbade.
-    pub withheld: IntCounter,
 }
 
 impl FarmMetrics {
