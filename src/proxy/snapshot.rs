@@ -21,8 +21,6 @@ pub struct Snapshot {
     pub limits: model::Limits,
     /// The same, as the codec wants it.
     pub head_limits: head::Limits,
-    /// The affinity cookie's name.
-    pub cookie: String,
     /// The listening addresses, in file order.
     pub listeners: Vec<Listener>,
     /// Every farm.

@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Seconds, from a tenth of a millisecond to ten seconds.
@@ -36,9 +36,9 @@ pub const TABLE: [(&str, &str, &str, &str); 25] = [
     ("xspgate_probes_total", "counter", "farm, endpoint, outcome", "second looks at an endpoint: cleared or failed"),
     ("xspgate_sessions_total", "counter", "farm, event", "session decisions: new, kept, moved, unknown (a cookie that names no endpoint)"),
     ("xspgate_redirects_total", "counter", "farm, outcome", "Location headers from XSPs: followed within the farm, or passed on"),
-    ("xspgate_discovery_lookups_total", "counter", "farm, name, outcome", "DNS look-ups by outcome"),
-    ("xspgate_discovery_age_seconds", "gauge", "farm, name", "time since DNS last answered for the name"),
-    ("xspgate_discovery_addresses", "gauge", "farm, name", "addresses in the last good answer"),
+    ("xspgate_discovery_lookups_total", "counter", "name, type, outcome", "DNS look-ups by outcome"),
+    ("xspgate_discovery_age_seconds", "gauge", "name, type", "time since DNS last answered for the name"),
+    ("xspgate_discovery_records", "gauge", "name, type", "records in the last good answer"),
     ("xspgate_access_log_dropped_total", "counter", "", "access events lost because standard output was stuck"),
     ("xspgate_certificate_expiry_seconds", "gauge", "certificate", "time until the certificate expires"),
 ];
@@ -71,8 +71,9 @@ pub struct Metrics {
     redirects: IntCounterVec,
     lookups: IntCounterVec,
     discovery_age: GaugeVec,
-    discovery_addresses: IntGaugeVec,
+    discovery_records: IntGaugeVec,
     certificate_expiry: GaugeVec,
+    expiries: Mutex<HashMap<String, i64>>,
     /// The endpoints whose series exist, so that one that comes back while an old stream lives finds its own again.
     live: Live,
 }
@@ -142,10 +143,11 @@ impl Default for Metrics {
             redirects: registrar.counters("xspgate_redirects_total"),
             lookups: registrar.counters("xspgate_discovery_lookups_total"),
             discovery_age: registrar.seconds("xspgate_discovery_age_seconds"),
-            discovery_addresses: registrar.gauges("xspgate_discovery_addresses"),
+            discovery_records: registrar.gauges("xspgate_discovery_records"),
             certificate_expiry: registrar.seconds("xspgate_certificate_expiry_seconds"),
             registry: registrar.0,
             live: Live::default(),
+            expiries: Mutex::default(),
         }
     }
 }
@@ -220,20 +222,30 @@ impl Metrics {
         metrics
     }
 
-    /// Counts one look-up of `name` for `farm`.
-    pub fn looked_up(&self, farm: &str, name: &str, outcome: &str) {
-        self.lookups.with_label_values(&[farm, name, outcome]).inc();
+    /// Counts one look-up of `name`.
+    pub fn looked_up(&self, name: &str, kind: &str, outcome: &str) {
+        self.lookups.with_label_values(&[name, kind, outcome]).inc();
     }
 
-    /// How old, and how large, the last good answer for `name` is.
-    pub fn discovered(&self, farm: &str, name: &str, age: Duration, addresses: usize) {
-        self.discovery_age.with_label_values(&[farm, name]).set(age.as_secs_f64());
-        self.discovery_addresses.with_label_values(&[farm, name]).set(i64::try_from(addresses).unwrap_or(i64::MAX));
+    /// How old, if there ever was one, and how large the last good answer for `name` is.
+    pub fn discovered(&self, name: &str, kind: &str, age: Option<Duration>, records: usize) {
+        if let Some(age) = age {
+            self.discovery_age.with_label_values(&[name, kind]).set(age.as_secs_f64());
+        }
+        self.discovery_records.with_label_values(&[name, kind]).set(i64::try_from(records).unwrap_or(i64::MAX));
     }
 
-    /// When `certificate` expires, in seconds from now; negative once it has.
-    pub fn certificate_expiry(&self, certificate: &str) -> Gauge {
-        self.certificate_expiry.with_label_values(&[certificate])
+    /// Takes note of when `certificate` expires, in seconds since 1970.
+    pub fn certificate_expires(&self, certificate: &str, at: i64) {
+        self.expiries.lock().insert(certificate.to_owned(), at);
+    }
+
+    /// Brings the time until certificates expire up to date; negative once they have.
+    pub fn refresh_certificates(&self) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        for (certificate, at) in self.expiries.lock().iter() {
+            self.certificate_expiry.with_label_values(&[certificate.as_str()]).set(*at as f64 - now);
+        }
     }
 }
 
