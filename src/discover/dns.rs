@@ -245,5 +245,5 @@ fn absolute(name: &str) -> Result<Name, ResolveError> {
     Ok(name)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sim"))]
 mod tests;

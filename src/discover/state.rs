@@ -177,6 +177,3 @@ impl SavedTarget {
         Target { priority: self.priority, weight: self.weight, port: self.port, name: self.name.into() }
     }
 }
-
-#[cfg(test)]
-mod tests;

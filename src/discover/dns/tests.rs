@@ -1,7 +1,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::*;
-use crate::discover::Outcome;
+use crate::discover::tests::play;
+use crate::discover::{Discovery, Event, Outcome};
 use crate::sim::dns::{Fault, Nameserver, Transport, Zones};
 
 const NAME: &str = "xsp.example.com";
@@ -212,4 +213,59 @@ fn the_system_file_is_read_again_when_it_changes_and_remembered_when_it_breaks()
 
     std::fs::remove_file(&path).unwrap();
     assert_eq!(*servers.current().unwrap(), expected);
+}
+
+/// Waits until a condition on the newest endpoints holds.
+async fn eventually(
+    seen: &mut tokio::sync::watch::Receiver<Vec<SocketAddr>>,
+    within: Duration,
+    condition: impl FnMut(&Vec<SocketAddr>) -> bool,
+) {
+    let waited = tokio::time::timeout(within, seen.wait_for(condition)).await.map(|found| found.is_ok());
+    assert_eq!(waited, Ok(true), "still {:?}", seen.borrow());
+}
+
+#[tokio::test]
+async fn promise_11_over_real_dns_changes_are_followed_and_an_outage_is_survived() {
+    let nameserver = Nameserver::start().await.unwrap();
+    let zones = nameserver.zones().clone();
+    zones.set_srv(TARGETS, 1, [(1, 1, 8443, "a.example.com")]);
+    zones.set_a("a.example.com", 1, [v4(1)]);
+    let dns = Dns {
+        servers: vec![nameserver.address()],
+        timeout: Duration::from_millis(500),
+        min_ttl: Duration::from_secs(1),
+        max_ttl: Duration::from_secs(300),
+    };
+    let farm = play::farm("xsp", [play::srv_site(TARGETS, "example.com"), play::site(NAME)]);
+    let discovery = Discovery::new(&dns, [Arc::new(farm)], None);
+    let (sender, mut seen) = tokio::sync::watch::channel(Vec::new());
+    let run = tokio::spawn(discovery.run(DnsResolver::new(&dns), move |event| {
+        if let Event::Endpoints { endpoints, .. } = event {
+            sender.send_replace(endpoints.iter().map(|endpoint| endpoint.address).collect());
+        }
+    }));
+    let (first, moved, second) =
+        (SocketAddr::new(v4(1), 8443), SocketAddr::new(v4(2), 8443), SocketAddr::new(v4(3), 443));
+    eventually(&mut seen, Duration::from_secs(5), |now| *now == [first]).await;
+
+    // The second site's name did not exist until now.
+    zones.set_a(NAME, 60, [v4(3)]);
+    zones.set_a("a.example.com", 1, [v4(2)]);
+    eventually(&mut seen, Duration::from_secs(5), |now| *now == [moved, second]).await;
+
+    zones.set_fault(Fault::Silent);
+    zones.set_a("a.example.com", 1, [v4(1)]);
+    let asked = zones.queries("a.example.com", "A");
+    let more = async {
+        while zones.queries("a.example.com", "A") < asked + 3 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), more).await.unwrap();
+    assert_eq!(*seen.borrow(), [moved, second]);
+
+    zones.set_fault(Fault::None);
+    eventually(&mut seen, Duration::from_secs(10), |now| *now == [first, second]).await;
+    run.abort();
 }
