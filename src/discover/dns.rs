@@ -245,5 +245,6 @@ fn absolute(name: &str) -> Result<Name, ResolveError> {
     Ok(name)
 }
 
-#[cfg(all(test, feature = "sim"))]
+#[cfg(test)]
+#[cfg(feature = "sim")]
 mod tests;

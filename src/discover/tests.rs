@@ -296,6 +296,7 @@ async fn r_dns_3_the_domains_own_addresses_are_used_when_srv_has_no_target() {
         play.script.set(SRV, RecordKind::Srv, then.clone());
         play.pass(seconds(45)).await;
         assert_eq!(play.addresses("xsp"), [expected], "{before:?}, {then:?}");
+        assert_eq!(play.status.names().len(), 2, "nothing but SRV and what is used of it is followed");
         assert_eq!(play.endpoints_ever_empty(), 0);
     }
 }
