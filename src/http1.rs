@@ -3,5 +3,14 @@
 
 pub mod chunked;
 pub mod encode;
+pub mod error;
+pub mod fields;
 pub mod framing;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod head;
+mod request;
+mod response;
+mod scan;
+mod target;

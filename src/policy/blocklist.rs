@@ -1,1 +1,447 @@
-//! (skeleton)
+//! Which endpoints of a farm are left out, until when, and who may try one again. Apart from the plan, so that the whole
+//! life of a block is in one place.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rand::{Rng, RngExt};
+
+use super::endpoint::EndpointId;
+
+/// How an endpoint stands at some instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing is held against it.
+    Up,
+    /// It failed, and is left out until then (R-FAIL-5).
+    Blocked {
+        /// The first instant at which it may be tried again.
+        until: Instant,
+    },
+    /// Its block has run out (R-FAIL-6): one request may try it.
+    Probation,
+    /// One request is trying it; for all others it is still blocked.
+    OnTrial,
+}
+
+/// What happened to an endpoint: for the shell to log and to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transition {
+    /// It was up, and is blocked now.
+    Blocked {
+        /// Which one.
+        id: EndpointId,
+        /// The end of the block.
+        until: Instant,
+    },
+    /// It was on the blocklist already, and stays there for longer.
+    Extended {
+        /// Which one.
+        id: EndpointId,
+        /// The new end of the block.
+        until: Instant,
+    },
+    /// Its block has run out, and one request tries it now.
+    TrialBegun {
+        /// Which one.
+        id: EndpointId,
+    },
+    /// It failed while it was on trial, and is blocked again.
+    TrialFailed {
+        /// Which one.
+        id: EndpointId,
+        /// The end of the new block.
+        until: Instant,
+    },
+    /// It worked, and is off the blocklist (R-FAIL-8).
+    Unblocked {
+        /// Which one.
+        id: EndpointId,
+    },
+}
+
+impl Transition {
+    /// The endpoint.
+    pub fn id(self) -> EndpointId {
+        match self {
+            Self::Blocked { id, .. }
+            | Self::Extended { id, .. }
+            | Self::TrialBegun { id }
+            | Self::TrialFailed { id, .. }
+            | Self::Unblocked { id } => id,
+        }
+    }
+
+    /// The name in metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Blocked { .. } => "blocked",
+            Self::Extended { .. } => "extended",
+            Self::TrialBegun { .. } => "trial-begun",
+            Self::TrialFailed { .. } => "trial-failed",
+            Self::Unblocked { .. } => "unblocked",
+        }
+    }
+}
+
+/// The right to try an endpoint on probation. Whoever holds it reports success or failure of the attempt to the
+/// [`Blocklist`], or else gives it back with [`Blocklist::release_trial`]; giving it back after a report does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Trial {
+    id: EndpointId,
+    serial: u64,
+}
+
+impl Trial {
+    /// The endpoint.
+    pub fn id(self) -> EndpointId {
+        self.id
+    }
+
+    /// What happened when it was claimed.
+    pub fn transition(self) -> Transition {
+        Transition::TrialBegun { id: self.id }
+    }
+}
+
+/// The endpoints of one farm that are not simply up.
+#[derive(Clone, Debug, Default)]
+pub struct Blocklist {
+    entries: BTreeMap<EndpointId, Entry>,
+    trials: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// The latest failure.
+    since: Instant,
+    until: Instant,
+    /// The serial of the running trial. Only ever set when the block has run out.
+    trial: Option<u64>,
+}
+
+impl Entry {
+    fn standing(&self, now: Instant) -> Standing {
+        match self.trial {
+            Some(_) => Standing::OnTrial,
+            None if now < self.until => Standing::Blocked { until: self.until },
+            None => Standing::Probation,
+        }
+    }
+}
+
+impl Blocklist {
+    /// Everybody is up.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How `id` stands at `now`; one that was never blocked is up.
+    pub fn standing(&self, id: EndpointId, now: Instant) -> Standing {
+        self.entries.get(&id).map_or(Standing::Up, |entry| entry.standing(now))
+    }
+
+    /// The endpoints that are not up, with their standing at `now`, by id.
+    pub fn iter(&self, now: Instant) -> impl Iterator<Item = (EndpointId, Standing)> {
+        self.entries.iter().map(move |(&id, entry)| (id, entry.standing(now)))
+    }
+
+    /// An attempt at `id` failed at `now`: it is left out until `until` (R-FAIL-1 to R-FAIL-3), and a trial of it has
+    /// failed. Of two blocks, the one that ends later counts.
+    pub fn block(&mut self, id: EndpointId, now: Instant, until: Instant) -> Option<Transition> {
+        let Some(entry) = self.entries.get_mut(&id) else {
+            self.entries.insert(id, Entry { since: now, until, trial: None });
+            return Some(Transition::Blocked { id, until });
+        };
+        let longer = until > entry.until;
+        entry.since = entry.since.max(now);
+        entry.until = entry.until.max(until);
+        if entry.trial.take().is_some() {
+            return Some(Transition::TrialFailed { id, until: entry.until });
+        }
+        longer.then_some(Transition::Extended { id, until })
+    }
+
+    /// An attempt at `id` that began at `begun` succeeded: it leaves the blocklist (R-FAIL-8), unless it has failed
+    /// since then. So an answer that was on its way when an XSP died does not call it alive.
+    pub fn succeed(&mut self, id: EndpointId, begun: Instant) -> Option<Transition> {
+        if begun < self.entries.get(&id)?.since {
+            return None;
+        }
+        self.entries.remove(&id);
+        Some(Transition::Unblocked { id })
+    }
+
+    /// Claims the trial of `id`, if it is on probation at `now`: one request at a time may try it, so that an XSP that
+    /// still hangs costs one request and not all of them.
+    pub fn claim_trial(&mut self, id: EndpointId, now: Instant) -> Option<Trial> {
+        let entry = self.entries.get_mut(&id)?;
+        match entry.standing(now) {
+            Standing::Probation => {}
+            Standing::Up | Standing::Blocked { .. } | Standing::OnTrial => return None,
+        }
+        self.trials += 1;
+        entry.trial = Some(self.trials);
+        Some(Trial { id, serial: self.trials })
+    }
+
+    /// Gives a trial back without a verdict: the endpoint is on probation again. Does nothing if there was a verdict.
+    pub fn release_trial(&mut self, trial: Trial) {
+        if let Some(entry) = self.entries.get_mut(&trial.id)
+            && entry.trial == Some(trial.serial)
+        {
+            entry.trial = None;
+        }
+    }
+
+    /// Forgets what is held against `id`: its endpoint is gone for good.
+    pub fn forget(&mut self, id: EndpointId) {
+        self.entries.remove(&id);
+    }
+}
+
+/// `block_for` with up to 10 % more or less, so that endpoints that failed together don't come back together.
+pub fn jittered(block_for: Duration, rng: &mut impl Rng) -> Duration {
+    block_for.mul_f64(rng.random_range(0.9..=1.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::policy::endpoint::{Endpoint, Roster, Tier, Weight};
+
+    fn ids(count: u8) -> Vec<EndpointId> {
+        let endpoint = |last: u8| Endpoint {
+            address: ([10, 0, 0, last], 443).into(),
+            tier: Tier::default(),
+            weight: Weight::Equal,
+            target: None,
+        };
+        Roster::new().update((0..count).map(endpoint).collect()).joined
+    }
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    #[test]
+    fn r_fail_6_a_block_runs_out_to_the_nanosecond() {
+        let (id, now) = (ids(1)[0], Instant::now());
+        let until = now + seconds(60);
+        let mut list = Blocklist::new();
+        assert_eq!(list.standing(id, now), Standing::Up);
+        assert_eq!(list.block(id, now, until), Some(Transition::Blocked { id, until }));
+        let last = until - Duration::from_nanos(1);
+        assert_eq!(list.standing(id, last), Standing::Blocked { until });
+        assert_eq!(list.claim_trial(id, last), None);
+        assert_eq!(list.standing(id, until), Standing::Probation);
+    }
+
+    #[test]
+    fn r_fail_6_one_request_at_a_time_tries_it() {
+        let (id, now) = (ids(1)[0], Instant::now());
+        let mut list = Blocklist::new();
+        list.block(id, now, now);
+        let trial = list.claim_trial(id, now).unwrap();
+        assert_eq!(trial.transition(), Transition::TrialBegun { id });
+        assert_eq!(list.standing(id, now), Standing::OnTrial);
+        assert_eq!(list.claim_trial(id, now), None);
+        list.release_trial(trial);
+        assert_eq!(list.standing(id, now), Standing::Probation);
+
+        let second = list.claim_trial(id, now).unwrap();
+        list.release_trial(trial);
+        assert_eq!(list.standing(id, now), Standing::OnTrial, "an old trial can't give back another one");
+        let until = now + seconds(60);
+        assert_eq!(list.block(id, now, until), Some(Transition::TrialFailed { id, until }));
+        list.release_trial(second);
+        assert_eq!(list.standing(id, now), Standing::Blocked { until });
+    }
+
+    #[test]
+    fn r_fail_8_success_takes_it_off_the_list() {
+        let (id, now) = (ids(1)[0], Instant::now());
+        let mut list = Blocklist::new();
+        assert_eq!(list.succeed(id, now), None, "it was up");
+        list.block(id, now, now + seconds(60));
+        assert_eq!(list.succeed(id, now), Some(Transition::Unblocked { id }));
+        assert_eq!(list.standing(id, now), Standing::Up);
+        assert_eq!(list.iter(now).count(), 0);
+
+        list.block(id, now, now);
+        let trial = list.claim_trial(id, now).unwrap();
+        assert_eq!(list.succeed(id, now), Some(Transition::Unblocked { id }));
+        list.release_trial(trial);
+        assert_eq!(list.standing(id, now), Standing::Up);
+    }
+
+    #[test]
+    fn r_fail_8_an_answer_to_an_attempt_older_than_the_failure_proves_nothing() {
+        let (id, now) = (ids(1)[0], Instant::now());
+        let mut list = Blocklist::new();
+        list.block(id, now + seconds(1), now + seconds(61));
+        assert_eq!(list.succeed(id, now), None);
+        assert_eq!(list.succeed(id, now + seconds(1)), Some(Transition::Unblocked { id }));
+    }
+
+    #[test]
+    fn of_two_blocks_the_later_end_counts() {
+        let (id, now) = (ids(1)[0], Instant::now());
+        let mut list = Blocklist::new();
+        list.block(id, now, now + seconds(60));
+        assert_eq!(list.block(id, now, now + seconds(59)), None);
+        let until = now + seconds(61);
+        assert_eq!(list.block(id, now, until), Some(Transition::Extended { id, until }));
+        assert_eq!(list.standing(id, now), Standing::Blocked { until });
+    }
+
+    #[test]
+    fn r_fail_6_the_period_varies_by_a_tenth() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let periods: Vec<_> = (0..1_000).map(|_| jittered(seconds(60), &mut rng)).collect();
+        assert!(periods.iter().all(|period| (seconds(54)..=seconds(66)).contains(period)));
+        assert!(periods.iter().any(|period| *period < seconds(55)));
+        assert!(periods.iter().any(|period| *period > seconds(65)));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Wait(u64),
+        Block(usize, u64),
+        Succeed(usize, u64),
+        Claim(usize),
+        Release(usize),
+        Forget(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0u64..4).prop_map(Step::Wait),
+            (0usize..3, 0u64..6).prop_map(|(who, period)| Step::Block(who, period)),
+            (0usize..3, 0u64..4).prop_map(|(who, ago)| Step::Succeed(who, ago)),
+            (0usize..3).prop_map(Step::Claim),
+            (0usize..8).prop_map(Step::Release),
+            (0usize..3).prop_map(Step::Forget),
+        ]
+    }
+
+    /// Everything that ever happened to one endpoint since it was last up, read from the start at each question.
+    #[derive(Clone, Debug, Default)]
+    struct History(Vec<Event>);
+
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        Failed { at: Instant, until: Instant },
+        Claimed(usize),
+        Released(usize),
+    }
+
+    impl History {
+        fn holder(&self) -> Option<usize> {
+            let mut holder = None;
+            for event in &self.0 {
+                match *event {
+                    Event::Failed { .. } => holder = None,
+                    Event::Claimed(trial) => holder = Some(trial),
+                    Event::Released(trial) if holder == Some(trial) => holder = None,
+                    Event::Released(_) => {}
+                }
+            }
+            holder
+        }
+
+        fn failures(&self) -> impl Iterator<Item = (Instant, Instant)> {
+            self.0.iter().filter_map(|event| match *event {
+                Event::Failed { at, until } => Some((at, until)),
+                Event::Claimed(_) | Event::Released(_) => None,
+            })
+        }
+
+        fn standing(&self, now: Instant) -> Standing {
+            match self.failures().map(|(_, until)| until).max() {
+                None => Standing::Up,
+                Some(_) if self.holder().is_some() => Standing::OnTrial,
+                Some(until) if now < until => Standing::Blocked { until },
+                Some(_) => Standing::Probation,
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn r_fail_5_to_8_match_a_model_that_replays_history(steps in prop::collection::vec(step(), 1..80)) {
+            let ids = ids(3);
+            let mut list = Blocklist::new();
+            let mut model = vec![History::default(); 3];
+            let mut trials: Vec<(usize, Trial)> = Vec::new();
+            let mut now = Instant::now() + seconds(100);
+            for step in steps {
+                match step {
+                    Step::Wait(pause) => now += seconds(pause),
+                    Step::Block(who, period) => {
+                        let until = now + seconds(period);
+                        let before = model[who].standing(now);
+                        let latest = model[who].failures().map(|(_, until)| until).max();
+                        model[who].0.push(Event::Failed { at: now, until });
+                        let id = ids[who];
+                        let end = latest.map_or(until, |latest| latest.max(until));
+                        let expected = match before {
+                            Standing::Up => Some(Transition::Blocked { id, until }),
+                            Standing::OnTrial => Some(Transition::TrialFailed { id, until: end }),
+                            Standing::Blocked { .. } | Standing::Probation => {
+                                (Some(end) != latest).then_some(Transition::Extended { id, until })
+                            }
+                        };
+                        prop_assert_eq!(list.block(id, now, until), expected);
+                    }
+                    Step::Succeed(who, ago) => {
+                        let begun = now - seconds(ago);
+                        let was_up = model[who].0.is_empty();
+                        let counts = model[who].failures().all(|(at, _)| at <= begun);
+                        let expected = (!was_up && counts).then_some(Transition::Unblocked { id: ids[who] });
+                        prop_assert_eq!(list.succeed(ids[who], begun), expected);
+                        if counts {
+                            model[who].0.clear();
+                        }
+                    }
+                    Step::Claim(who) => {
+                        let free = model[who].standing(now) == Standing::Probation;
+                        let trial = list.claim_trial(ids[who], now);
+                        prop_assert_eq!(trial.is_some(), free);
+                        if let Some(trial) = trial {
+                            model[who].0.push(Event::Claimed(trials.len()));
+                            trials.push((who, trial));
+                        }
+                    }
+                    Step::Release(which) => {
+                        if let Some(&(who, trial)) = trials.get(which) {
+                            list.release_trial(trial);
+                            model[who].0.push(Event::Released(which));
+                            if model[who].failures().next().is_none() {
+                                model[who].0.clear();
+                            }
+                        }
+                    }
+                    Step::Forget(who) => {
+                        list.forget(ids[who]);
+                        model[who].0.clear();
+                    }
+                }
+                for (id, history) in ids.iter().zip(&model) {
+                    prop_assert_eq!(list.standing(*id, now), history.standing(now));
+                }
+                let listed: Vec<_> = list.iter(now).collect();
+                let expected: Vec<_> = ids.iter().zip(&model).map(|(id, history)| (*id, history.standing(now)))
+                    .filter(|(_, standing)| *standing != Standing::Up).collect();
+                prop_assert_eq!(listed, expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What is wrong with a message. One place, because both directions and the trailers share most of the reasons, and
+//! because the answer to each is decided by kind.
+
+use http::StatusCode;
+
+/// A field section that is not of RFC 9112 section 5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FieldError {
+    /// A line that begins with a colon.
+    #[error("a field line has no name")]
+    EmptyName,
+    /// A name that is no token, or a line without a colon.
+    #[error("a field name is no token")]
+    Name,
+    /// Whitespace between the name and its colon.
+    #[error("whitespace stands before a field's colon")]
+    SpaceBeforeColon,
+    /// A line that begins with whitespace: obsolete line folding.
+    #[error("a field line begins with whitespace")]
+    Fold,
+    /// A CR that no LF follows.
+    #[error("a CR stands without its LF")]
+    BareCr,
+    /// An LF that no CR precedes.
+    #[error("an LF stands without its CR")]
+    BareLf,
+    /// NUL or another control.
+    #[error("a control byte stands in a field value")]
+    Control,
+    /// More field lines than the limit.
+    #[error("too many fields")]
+    TooMany,
+}
+
+/// Framing that two readers could take in two ways (RFC 9112 section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FramingError {
+    /// Content-Length and Transfer-Encoding in one message.
+    #[error("both Content-Length and Transfer-Encoding")]
+    LengthAndCoding,
+    /// A Content-Length that is no plain number below 2^63.
+    #[error("Content-Length is no plain number")]
+    Length,
+    /// More than one Content-Length, equal or not.
+    #[error("several Content-Length fields")]
+    SeveralLengths,
+    /// A Transfer-Encoding other than `chunked`.
+    #[error("Transfer-Encoding is not chunked")]
+    Coding,
+    /// More than one Transfer-Encoding.
+    #[error("several Transfer-Encoding fields")]
+    SeveralCodings,
+    /// A Transfer-Encoding in HTTP/1.0.
+    #[error("Transfer-Encoding in HTTP/1.0")]
+    CodingInHttp10,
+    /// A body announced in a 1xx or 204 answer.
+    #[error("a status that has no body announces one")]
+    BodyWithoutContent,
+}
+
+/// Why a request is refused. The connection can't be used any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The method is no token that one space follows.
+    #[error("the method is malformed")]
+    Method,
+    /// CONNECT.
+    #[error("CONNECT is not served")]
+    Connect,
+    /// A target of another form, with other bytes, or not between single spaces.
+    #[error("the request target is malformed")]
+    Target,
+    /// The request line does not end in an HTTP version.
+    #[error("the version is malformed")]
+    Version,
+    /// A well-formed version other than 1.0 and 1.1.
+    #[error("the version is not served")]
+    UnknownVersion,
+    /// The request line alone is longer than a head may be.
+    #[error("the request target is too long")]
+    TargetTooLong,
+    /// The head is longer than a head may be.
+    #[error("the head is too long")]
+    HeadTooLong,
+    /// A malformed field section.
+    #[error(transparent)]
+    Fields(#[from] FieldError),
+    /// Ambiguous framing.
+    #[error(transparent)]
+    Framing(#[from] FramingError),
+    /// No Host field.
+    #[error("no Host field")]
+    NoHost,
+    /// More than one Host field.
+    #[error("several Host fields")]
+    SeveralHosts,
+    /// A Host that is not a name or address with an optional port.
+    #[error("the Host field is malformed")]
+    Host,
+    /// An absolute-form target whose authority is not the Host.
+    #[error("the request target contradicts the Host field")]
+    HostMismatch,
+    /// An Upgrade field.
+    #[error("upgrades are not served")]
+    Upgrade,
+    /// An Expect other than one `100-continue`.
+    #[error("the expectation is not served")]
+    Expectation,
+}
+
+impl Refusal {
+    /// The status of the answer: 400, 414, 417, 431 or 505.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Method
+            | Self::Connect
+            | Self::Target
+            | Self::Version
+            | Self::Framing(_)
+            | Self::NoHost
+            | Self::SeveralHosts
+            | Self::Host
+            | Self::HostMismatch
+            | Self::Upgrade => StatusCode::BAD_REQUEST,
+            Self::Fields(error) => error.status(),
+            Self::UnknownVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadTooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+        }
+    }
+}
+
+impl FieldError {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::TooMany => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::EmptyName
+            | Self::Name
+            | Self::SpaceBeforeColon
+            | Self::Fold
+            | Self::BareCr
+            | Self::BareLf
+            | Self::Control => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// Why an XSP's answer can't be used. Nor can its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Garbage {
+    /// Not a status line of HTTP/1.0 or 1.1.
+    #[error("the status line is malformed")]
+    StatusLine,
+    /// 101, though no upgrade was asked for.
+    #[error("the protocol was switched unasked")]
+    SwitchingProtocols,
+    /// The head is longer than a head may be.
+    #[error("the head is too long")]
+    HeadTooLong,
+    /// A malformed field section.
+    #[error(transparent)]
+    Fields(#[from] FieldError),
+    /// Ambiguous framing.
+    #[error(transparent)]
+    Framing(#[from] FramingError),
+}

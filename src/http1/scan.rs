@@ -1,0 +1,162 @@
+//! The one pass over the bytes that came in: which byte may stand where, and where lines end. Apart from the grammar of
+//! heads, because heads and trailers share it and because every byte from a stranger goes through here first.
+
+use smallvec::SmallVec;
+
+use super::error::FieldError;
+use super::fields::{Part, Span};
+
+/// The fields found so far; as many as real heads have fit on the stack.
+pub(super) type Spans = SmallVec<[Span; 32]>;
+
+/// RFC 9110 section 5.6.2.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = is_token_byte(byte as u8);
+        byte += 1;
+    }
+    table
+};
+
+/// What a request target may hold: visible ASCII without the delimiters that RFC 3986 keeps outside of every URI.
+const TARGET: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0x21;
+    while byte <= 0x7e {
+        table[byte] = !matches!(byte as u8, b'"' | b'#' | b'<' | b'>' | b'`');
+        byte += 1;
+    }
+    table
+};
+
+const fn is_token_byte(byte: u8) -> bool {
+    const MARKS: &[u8] = b"!#$%&'*+-.^_`|~";
+    let mut mark = 0;
+    while mark < MARKS.len() {
+        if byte == MARKS[mark] {
+            return true;
+        }
+        mark += 1;
+    }
+    byte.is_ascii_alphanumeric()
+}
+
+/// How many token bytes `bytes` begins with.
+pub(super) fn token_length(bytes: &[u8]) -> usize {
+    bytes.iter().position(|&byte| !TOKEN[usize::from(byte)]).unwrap_or(bytes.len())
+}
+
+/// How many bytes that may stand in a request target `bytes` begins with.
+pub(super) fn target_length(bytes: &[u8]) -> usize {
+    bytes.iter().position(|&byte| !TARGET[usize::from(byte)]).unwrap_or(bytes.len())
+}
+
+/// How many bytes that may stand in a field value or a reason phrase `bytes` begins with: everything but controls,
+/// where HTAB counts as none.
+pub(super) fn text_length(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(found) = first_control(&bytes[at..]) {
+        at += found;
+        if bytes[at] != b'\t' {
+            return at;
+        }
+        at += 1;
+    }
+    bytes.len()
+}
+
+/// The position of the first byte below 0x20, or 0x7f.
+fn first_control(bytes: &[u8]) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let controls = controls(u64::from_le_bytes(*word));
+        if controls != 0 {
+            return Some(index * 8 + controls.trailing_zeros() as usize / 8);
+        }
+    }
+    let found = rest.iter().position(u8::is_ascii_control)?;
+    Some(words.len() * 8 + found)
+}
+
+/// Eight bytes at a time: the lowest bit that is set stands in the lowest byte that is a control. Bits above it mean
+/// nothing, since the subtractions borrow upwards.
+const fn controls(word: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([0x01; 8]);
+    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+    let delete = word ^ (ONES * 0x7f);
+    let delete = delete.wrapping_sub(ONES) & !delete;
+    (below_space | delete) & (ONES * 0x80)
+}
+
+/// The position after the CRLF that begins at `at`; `None` while that is still open.
+///
+/// # Errors
+/// Any other byte there, by its kind.
+pub(super) fn line_end(bytes: &[u8], at: usize) -> Result<Option<usize>, FieldError> {
+    match (bytes.get(at), bytes.get(at + 1)) {
+        (Some(b'\r'), Some(b'\n')) => Ok(Some(at + 2)),
+        (Some(b'\r'), Some(_)) => Err(FieldError::BareCr),
+        (Some(b'\r'), None) | (None, _) => Ok(None),
+        (Some(b'\n'), _) => Err(FieldError::BareLf),
+        (Some(_), _) => Err(FieldError::Control),
+    }
+}
+
+/// Reads the field lines from `at` up to and including the empty line after them, and gives the position after that;
+/// `None` while more bytes are needed.
+///
+/// # Errors
+/// The first fault in the order of the bytes, so that a section that trickles in ends the same way as a whole one.
+pub(super) fn section(
+    bytes: &[u8],
+    mut at: usize,
+    most: usize,
+    spans: &mut Spans,
+) -> Result<Option<usize>, FieldError> {
+    loop {
+        match bytes.get(at) {
+            None => return Ok(None),
+            Some(b'\r') => return line_end(bytes, at),
+            Some(_) if spans.len() >= most => return Err(FieldError::TooMany),
+            Some(_) => {}
+        }
+        let Some((span, next)) = line(bytes, at)? else { return Ok(None) };
+        spans.push(span);
+        at = next;
+    }
+}
+
+fn line(bytes: &[u8], at: usize) -> Result<Option<(Span, usize)>, FieldError> {
+    let colon = at + token_length(&bytes[at..]);
+    match bytes.get(colon) {
+        None => return Ok(None),
+        Some(b':') if colon > at => {}
+        Some(b':') => return Err(FieldError::EmptyName),
+        Some(b' ' | b'\t') if colon == at => return Err(FieldError::Fold),
+        Some(b' ' | b'\t') => return Err(FieldError::SpaceBeforeColon),
+        Some(_) => return Err(FieldError::Name),
+    }
+    let start = colon + 1;
+    let end = start + text_length(&bytes[start..]);
+    let Some(next) = line_end(bytes, end)? else { return Ok(None) };
+    let (start, end) = trimmed(bytes, start, end);
+    Ok(Some((Span { name: Part::new(at, colon), value: Part::new(start, end) }, next)))
+}
+
+/// Without the optional whitespace of RFC 9110 section 5.6.3 around it, which is no part of a value.
+fn trimmed(bytes: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
+    while start < end && is_blank(bytes[start]) {
+        start += 1;
+    }
+    while start < end && is_blank(bytes[end - 1]) {
+        end -= 1;
+    }
+    (start, end)
+}
+
+/// Whether this is optional whitespace: SP or HTAB, and nothing else.
+pub(super) const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
