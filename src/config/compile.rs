@@ -123,7 +123,13 @@ impl Check<'_> {
     }
 
     /// The value of a key that must be there.
-    fn required<'v, T>(&mut self, table: &Range<usize>, key: &str, value: &'v Key<T>, help: &str) -> Option<&'v Spanned<T>> {
+    fn required<'v, T>(
+        &mut self,
+        table: &Range<usize>,
+        key: &str,
+        value: &'v Key<T>,
+        help: &str,
+    ) -> Option<&'v Spanned<T>> {
         if value.is_none() {
             self.missing(table, key, help);
         }
@@ -131,7 +137,13 @@ impl Check<'_> {
     }
 
     /// The elements of a list that must be there and have one.
-    fn filled<'v, T>(&mut self, table: &Range<usize>, key: &str, list: &'v List<T>, help: &str) -> Option<&'v [Spanned<T>]> {
+    fn filled<'v, T>(
+        &mut self,
+        table: &Range<usize>,
+        key: &str,
+        list: &'v List<T>,
+        help: &str,
+    ) -> Option<&'v [Spanned<T>]> {
         let list = self.required(table, key, list, help)?;
         if list.get_ref().is_empty() && !self.gaps.has_element(&list.span()) {
             self.report(Problem::error(list.span(), format!("`{key}` is empty")).help(help));
@@ -162,7 +174,12 @@ impl Check<'_> {
         }
     }
 
-    fn unresolved<'n>(&mut self, kind: Kind, reference: &Spanned<SectionName>, names: impl Iterator<Item = &'n str> + Clone) {
+    fn unresolved<'n>(
+        &mut self,
+        kind: Kind,
+        reference: &Spanned<SectionName>,
+        names: impl Iterator<Item = &'n str> + Clone,
+    ) {
         let name = &reference.get_ref().0;
         if self.gaps.may_hide_sections() || self.gaps.has_key(&(0..0), &kind.to_string()) {
             return;

@@ -105,7 +105,8 @@ impl Source {
         // A long line is shown from shortly before the place.
         let skipped = if column > WIDTH / 2 { column - WIDTH / 4 } else { 0 };
         let shown: String = self.text[start..end].trim_end_matches('\r').chars().skip(skipped).take(WIDTH).collect();
-        let padding: String = shown.chars().take(column - 1 - skipped).map(|c| if c == '\t' { c } else { ' ' }).collect();
+        let padding: String =
+            shown.chars().take(column - 1 - skipped).map(|c| if c == '\t' { c } else { ' ' }).collect();
         let carets = marked.min(WIDTH.saturating_sub(column - 1 - skipped)).max(1);
         writeln!(out, "  | {}", printable(&shown))?;
         writeln!(out, "  | {padding}{}", "^".repeat(carets))
@@ -118,7 +119,7 @@ fn printable(text: &str) -> String {
 }
 
 /// Every problem of one file, in the order of their places. Displayed as `xspgate check` shows it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The file.
     pub source: Source,
@@ -152,6 +153,8 @@ impl fmt::Display for Report {
         Ok(())
     }
 }
+
+impl std::error::Error for Report {}
 
 #[cfg(test)]
 mod tests {

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::model::{AddressFamily, LogFormat, TlsVersion};
 use super::types::amount::{Count, OffOrTime, Size, Time};
 use super::types::choice::{Access, Choice};
 use super::types::name::{CookieName, HostName, LogFilter, SectionName, ServiceName};
 use super::types::network::{Allowed, DnsServer, Listen, Range, XspAddress};
 use super::types::path::{FilePath, Prefix, ProbePath};
 use super::types::suite::{Group, Suite};
-use super::model::{AddressFamily, LogFormat, TlsVersion};
 use crate::broadworks::interface::Interface;
 use crate::policy::classify::{On5xx, Replay};
 
@@ -215,4 +215,3 @@ tables! {
         allow: List<Allowed>,
     }
 }
-

@@ -61,10 +61,6 @@ impl Gaps {
 pub fn read(source: &Source) -> Recovered {
     let text = source.text.as_str();
     let mut gaps = Gaps::default();
-    if let Some(problem) = too_deep(text) {
-        gaps.anywhere = true;
-        return Recovered { file: File::default(), problems: vec![problem], gaps };
-    }
     let (tree, errors) = DeTable::parse_recoverable(text);
     let mut problems: Vec<Problem> = Vec::new();
     for error in errors.iter().take(MOST) {
@@ -90,35 +86,14 @@ pub fn read(source: &Source) -> Recovered {
             Err(error) => error,
         };
         let mended = mend(&mut root, &error, &mut gaps, text);
-        let in_broken_line = mended.span.as_ref().is_some_and(|span| broken_lines.contains(&source.position(span.start).0));
+        let in_broken_line =
+            mended.span.as_ref().is_some_and(|span| broken_lines.contains(&source.position(span.start).0));
         if !in_broken_line {
             problems.push(mended);
         }
     }
     gaps.anywhere |= file.is_none();
     Recovered { file: file.unwrap_or_default(), problems, gaps }
-}
-
-/// A dotted key makes one table per dot, and tables are let go of recursively.
-fn too_deep(text: &str) -> Option<Problem> {
-    const DEEPEST: usize = 64;
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        let dots = line.split(['=', '#', '"', '\'']).map(|part| part.matches('.').count()).sum::<usize>();
-        let dots_outside = if dots > DEEPEST { dots_between_keys(line) } else { 0 };
-        if dots_outside > DEEPEST {
-            let end = start + line.trim_end().len();
-            return Some(Problem::error(start..end, format!("a key with {dots_outside} dots")).help("no key has more than 3"));
-        }
-        start += line.len();
-    }
-    None
-}
-
-/// Dots that are followed by something that could be a key: text in quotes and comments hardly matter at this length.
-fn dots_between_keys(line: &str) -> usize {
-    let key = line.split(['=', '#']).next().unwrap_or_default();
-    key.matches('.').count()
 }
 
 fn syntax(span: Option<Range<usize>>, message: &str, text: &str) -> Problem {
@@ -198,7 +173,9 @@ fn found(value: &DeValue<'_>, here: bool, span: &Range<usize>, how: Match, path:
             }
             found
         }),
-        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => false,
+        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
+            false
+        }
     };
     below || here
 }
@@ -225,12 +202,15 @@ fn remove_below(value: &mut Spanned<DeValue<'_>>, path: &[Step], gaps: &mut Gaps
         DeValue::Table(table) => remove(table, start, path, gaps),
         DeValue::Array(array) => {
             let [Step::Index(index), rest @ ..] = path else { return };
+            let index = *index;
             if !rest.is_empty() {
-                remove_below(&mut array[*index], rest, gaps);
+                if let Some(element) = array.get_mut(index) {
+                    remove_below(element, rest, gaps);
+                }
                 return;
             }
-            let kept = std::mem::take(array).into_iter().enumerate().filter(|(place, _)| place != index);
-            *array = kept.map(|(_, element)| element).collect();
+            let elements = std::mem::replace(array, DeArray::new()).into_iter().enumerate();
+            *array = elements.filter(|(place, _)| *place != index).map(|(_, element)| element).collect();
             gaps.lists.insert(start);
         }
         DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
@@ -264,7 +244,9 @@ fn described(error: &toml::de::Error, span: &Range<usize>, path: &[Step], text: 
         });
         return unknown_key(span, key.unwrap_or_default(), rest);
     }
-    if let Some((found, expected)) = message.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected ")) {
+    if let Some((found, expected)) =
+        message.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected "))
+    {
         return wrong_type(span, found, expected, path, text);
     }
     let (message, help) = Refusal::split(message);
@@ -304,7 +286,9 @@ fn unknown_key(span: &Range<usize>, key: &str, rest: &str) -> Problem {
     let help = match (nearest(key, known.iter().copied()), super::sections_with(key)) {
         (Some(near), _) => format!("did you mean `{near}`?"),
         (None, sections) if !sections.is_empty() => format!("it is a key of {}", sections.join(", ")),
-        (None, _) => format!("the keys here are {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+        (None, _) => {
+            format!("the keys here are {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+        }
     };
     Problem::error(span.clone(), format!("unknown key `{key}`")).help(help)
 }

@@ -133,7 +133,9 @@ fn sites(check: &mut Check<'_>, table: &Range<usize>, farm: &file::Farm, port: u
         }
         if sources.contains(&source) {
             let message = format!("the site \"{}\" has the same XSPs as one before it", name.get_ref().0);
-            check.report(Problem::warning(table, message).help("a site that was preferred and failed is not tried again"));
+            check.report(
+                Problem::warning(table, message).help("a site that was preferred and failed is not tried again"),
+            );
         }
         sources.push(source.clone());
         sites.push(Site { name: name.get_ref().0.clone(), source });
@@ -160,7 +162,8 @@ fn source(check: &mut Check<'_>, table: &Range<usize>, place: &Whereabouts<'_>, 
     }
     let listed = place.addresses.as_ref()?;
     let listed = check.filled(table, "addresses", &Some(listed.clone()), SOURCES)?.to_vec();
-    let address = |listed: &crate::config::types::network::XspAddress| SocketAddr::new(listed.ip, listed.port.unwrap_or(port));
+    let address =
+        |listed: &crate::config::types::network::XspAddress| SocketAddr::new(listed.ip, listed.port.unwrap_or(port));
     check.distinct(&listed, address, "the address");
     Some(Source::Static(listed.iter().map(|listed| address(listed.get_ref())).collect()))
 }
@@ -194,24 +197,40 @@ pub(super) fn failover(check: &mut Check<'_>, table: &Key<file::Failover>, base:
         replay: or(&over.replay, |choice| choice.0, base.replay),
         replay_buffer_size: or(&over.replay_buffer_size, |size| small(size.0), base.replay_buffer_size),
     };
-    let response = over.response_timeout.as_ref().map(Spanned::span);
-    let shown = shown_time(result.response_timeout);
-    let span = over.advance_after.as_ref().map(Spanned::span).or(response.clone());
-    if let (Some(advance_after), Some(span)) = (result.advance_after, span)
-        && advance_after >= result.response_timeout
-    {
-        let message = format!("advance_after {} is not below response_timeout {shown}", shown_time(advance_after));
-        let help = "a second XSP is asked while the first may still answer; advance_after = \"off\" waits for the first";
-        check.report(Problem::error(span, message).help(help));
-    }
-    let span = over.connect_timeout.as_ref().map(Spanned::span).or(response);
-    if let Some(span) = span
-        && result.connect_timeout > result.response_timeout
-    {
-        let message = format!("connect_timeout {} is above response_timeout {shown}", shown_time(result.connect_timeout));
-        check.report(Problem::error(span, message).help("response_timeout covers an attempt from its start, connect included"));
+    if let Some(table) = table {
+        order(check, table, &result);
     }
     result
+}
+
+/// Each time leaves room for the next longer one.
+fn order(check: &mut Check<'_>, table: &Spanned<file::Failover>, result: &Failover) {
+    let (span, over) = (table.span(), table.get_ref());
+    let hidden =
+        |check: &Check<'_>, key: &str| check.gaps.has_key(&span, key) || check.gaps.has_key(&span, "response_timeout");
+    let response = over.response_timeout.as_ref().map(Spanned::span);
+    let shown = shown_time(result.response_timeout);
+    let place = over.advance_after.as_ref().map(Spanned::span).or(response.clone());
+    if let (Some(advance_after), Some(place)) = (result.advance_after, place)
+        && advance_after >= result.response_timeout
+        && !hidden(check, "advance_after")
+    {
+        let message = format!("advance_after {} is not below response_timeout {shown}", shown_time(advance_after));
+        let help =
+            "a second XSP is asked while the first may still answer; advance_after = \"off\" waits for the first";
+        check.report(Problem::error(place, message).help(help));
+    }
+    let place = over.connect_timeout.as_ref().map(Spanned::span).or(response);
+    if let Some(place) = place
+        && result.connect_timeout > result.response_timeout
+        && !hidden(check, "connect_timeout")
+    {
+        let message =
+            format!("connect_timeout {} is above response_timeout {shown}", shown_time(result.connect_timeout));
+        check.report(
+            Problem::error(place, message).help("response_timeout covers an attempt from its start, connect included"),
+        );
+    }
 }
 
 fn pool(check: &mut Check<'_>, table: &Key<file::Pool>) -> Pool {
@@ -223,7 +242,8 @@ fn pool(check: &mut Check<'_>, table: &Key<file::Pool>) -> Pool {
     };
     let span = fields.idle_timeout.as_ref().map(Spanned::span).or(fields.max_age.as_ref().map(Spanned::span));
     if pool.idle_timeout > pool.max_age {
-        let message = format!("idle_timeout {} is above max_age {}", shown_time(pool.idle_timeout), shown_time(pool.max_age));
+        let message =
+            format!("idle_timeout {} is above max_age {}", shown_time(pool.idle_timeout), shown_time(pool.max_age));
         check.report(Problem::warning(span, message).help("no connection gets old enough to be idle for so long"));
     }
     pool

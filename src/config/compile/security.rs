@@ -15,16 +15,23 @@ pub(super) fn policy(check: &mut Check<'_>, table: &Key<file::Tls>) -> TlsPolicy
     let policy = TlsPolicy {
         min_version: or(&tls.min_version, |version| version.0, TlsVersion::Tls12),
         max_version: or(&tls.max_version, |version| version.0, TlsVersion::Tls13),
-        cipher_suites: or(&tls.cipher_suites, |list| list.iter().map(|suite| suite.get_ref().0).collect(), default_suites()),
+        cipher_suites: or(
+            &tls.cipher_suites,
+            |list| list.iter().map(|suite| suite.get_ref().0).collect(),
+            default_suites(),
+        ),
         groups: or(&tls.groups, |list| list.iter().map(|group| group.get_ref().0).collect(), default_groups()),
     };
     let span = table.as_ref().map(Spanned::span).unwrap_or_default();
     let suites = tls.cipher_suites.is_none()
         || check.filled(&span, "cipher_suites", &tls.cipher_suites, "leave it out for the default").is_some();
-    let groups = tls.groups.is_none() || check.filled(&span, "groups", &tls.groups, "leave it out for the default").is_some();
+    let groups =
+        tls.groups.is_none() || check.filled(&span, "groups", &tls.groups, "leave it out for the default").is_some();
     if policy.min_version > policy.max_version {
         let span = tls.min_version.as_ref().or(tls.max_version.as_ref()).map(Spanned::span);
-        check.report(Problem::error(span, "min_version is above max_version").help("leave both out for \"1.2\" to \"1.3\""));
+        check.report(
+            Problem::error(span, "min_version is above max_version").help("leave both out for \"1.2\" to \"1.3\""),
+        );
         return policy;
     }
     if let (Some(list), true) = (&tls.cipher_suites, suites) {

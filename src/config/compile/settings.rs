@@ -39,7 +39,9 @@ pub(super) fn admin(check: &mut Check<'_>, file: &File) -> Option<Admin> {
     let address = listen.get_ref().0;
     if !address.ip().is_loopback() {
         let message = "the admin listener can be reached from other machines, in the clear and without credentials";
-        check.report(Problem::warning(listen.span(), message).help("\"127.0.0.1:9901\", unless a firewall stands before it"));
+        check.report(
+            Problem::warning(listen.span(), message).help("\"127.0.0.1:9901\", unless a firewall stands before it"),
+        );
     }
     Some(Admin { listen: address })
 }
@@ -108,7 +110,10 @@ pub(super) fn affinity(check: &mut Check<'_>, file: &File, places: &mut Places) 
 }
 
 pub(super) fn certificates(check: &mut Check<'_>, file: &File) -> Named<Certificate> {
-    file.certificate.iter().map(|(name, section)| (name.get_ref().0.clone(), certificate(check, &name.get_ref().0, section))).collect()
+    file.certificate
+        .iter()
+        .map(|(name, section)| (name.get_ref().0.clone(), certificate(check, &name.get_ref().0, section)))
+        .collect()
 }
 
 fn certificate(check: &mut Check<'_>, name: &str, section: &Spanned<file::Certificate>) -> Option<Arc<Certificate>> {
@@ -123,11 +128,15 @@ fn certificate(check: &mut Check<'_>, name: &str, section: &Spanned<file::Certif
 }
 
 pub(super) fn trusts(check: &mut Check<'_>, file: &File) -> Named<Trust> {
-    file.trust.iter().map(|(name, section)| (name.get_ref().0.clone(), trust(check, &name.get_ref().0, section))).collect()
+    file.trust
+        .iter()
+        .map(|(name, section)| (name.get_ref().0.clone(), trust(check, &name.get_ref().0, section)))
+        .collect()
 }
 
 fn trust(check: &mut Check<'_>, name: &str, section: &Spanned<file::Trust>) -> Option<Arc<Trust>> {
-    let ca = check.required(&section.span(), "ca", &section.get_ref().ca, "a PEM file with one or more CA certificates")?;
+    let ca =
+        check.required(&section.span(), "ca", &section.get_ref().ca, "a PEM file with one or more CA certificates")?;
     check.places.note(Spot::TrustCa(name.to_owned()), ca.span());
     Some(Arc::new(Trust { name: name.to_owned(), ca: check.resolve(ca) }))
 }

@@ -107,7 +107,8 @@ impl<const MIN: u64, const MAX: u64> Leaf for Count<MIN, MAX> {
     }
 
     fn integer(number: i64) -> Result<Self, Refusal> {
-        let out_of_range = || Refusal::new(format!("{number} is out of range")).help(range(MIN, MAX, |n| n.to_string()));
+        let out_of_range =
+            || Refusal::new(format!("{number} is out of range")).help(range(MIN, MAX, |n| n.to_string()));
         match u64::try_from(number) {
             Ok(number) if (MIN..=MAX).contains(&number) => Ok(Self(number)),
             Ok(_) | Err(_) => Err(out_of_range()),

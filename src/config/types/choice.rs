@@ -131,14 +131,7 @@ impl Words for Replay {
     }
 }
 
-leaves!(
-    Choice<Interface>,
-    Choice<LogFormat>,
-    Choice<AddressFamily>,
-    Choice<TlsVersion>,
-    Choice<On5xx>,
-    Choice<Replay>
-);
+leaves!(Choice<Interface>, Choice<LogFormat>, Choice<AddressFamily>, Choice<TlsVersion>, Choice<On5xx>, Choice<Replay>);
 
 /// `true` or `false` for the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

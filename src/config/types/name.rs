@@ -62,11 +62,13 @@ fn host(text: &str) -> Result<String, Refusal> {
     }
     if let Some((_, rest)) = text.split_once("://") {
         let name = rest.split(['/', ':']).next().unwrap_or_default();
-        return refuse("it is a URL").map_err(|refusal: Refusal| refusal.help(format!("the name alone: {}", quoted(name))));
+        return refuse("it is a URL")
+            .map_err(|refusal: Refusal| refusal.help(format!("the name alone: {}", quoted(name))));
     }
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     if bare.parse::<std::net::IpAddr>().is_ok() {
-        return refuse("it is an IP address").map_err(|refusal| refusal.help("TLS names hosts, and not addresses, in SNI"));
+        return refuse("it is an IP address")
+            .map_err(|refusal| refusal.help("TLS names hosts, and not addresses, in SNI"));
     }
     if let Some((name, port)) = text.split_once(':')
         && !port.contains(':')
@@ -112,7 +114,9 @@ impl Leaf for ServiceName {
         if !text.starts_with('_') {
             let refusal = refuse("it does not start with _service._tcp");
             return Err(match host(text) {
-                Ok(_) => refusal.help(format!("{example}; if XSPs are to be found by A records, write a = {}", quoted(text))),
+                Ok(_) => {
+                    refusal.help(format!("{example}; if XSPs are to be found by A records, write a = {}", quoted(text)))
+                }
                 Err(_) => refusal.help(example),
             });
         }

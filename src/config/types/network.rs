@@ -109,7 +109,9 @@ fn not_an_address(text: &str, example: &str) -> Refusal {
             let address = if address == "localhost" { "127.0.0.1" } else { example };
             refusal.help(format!("write \"{address}:{port}\""))
         }
-        Ok(_) => refusal.help(format!("an IP address and a port, such as \"{example}:443\"; names are not looked up here")),
+        Ok(_) => {
+            refusal.help(format!("an IP address and a port, such as \"{example}:443\"; names are not looked up here"))
+        }
         Err(_) if address.parse::<IpAddr>().is_ok() => refusal.help("a port is a number from 1 to 65535"),
         Err(_) => refusal.help(format!("an IP address and a port, such as \"{example}:443\"")),
     }
@@ -142,7 +144,8 @@ impl Leaf for Allowed {
             let refusal = Refusal::new(format!("{} is not the name of a range", quoted(text)));
             return Err(match choice::nearest(text, ranges::NAMES) {
                 Some(near) => refusal.help(format!("did you mean \"{near}\"?")),
-                None => refusal.help(format!("one of \"{}\", or a range such as \"192.0.2.0/24\"", ranges::NAMES.join("\", \""))),
+                None => refusal
+                    .help(format!("one of \"{}\", or a range such as \"192.0.2.0/24\"", ranges::NAMES.join("\", \""))),
             });
         }
         range(text).map(|range| Self(vec![range]))
@@ -159,8 +162,11 @@ fn range(text: &str) -> Result<IpNet, Refusal> {
     };
     match range.trunc() == range {
         true => Ok(range),
-        false => Err(Refusal::new(format!("{} has bits beyond its prefix", quoted(text)))
-            .help(format!("\"{}\" for the whole range, \"{}\" for the one address", range.trunc(), range.addr()))),
+        false => Err(Refusal::new(format!("{} has bits beyond its prefix", quoted(text))).help(format!(
+            "\"{}\" for the whole range, \"{}\" for the one address",
+            range.trunc(),
+            range.addr()
+        ))),
     }
 }
 
@@ -220,7 +226,10 @@ mod tests {
             assert_eq!(Allowed::text(text).unwrap().0.len(), expected, "{text}");
         }
         assert_eq!(Allowed::text("192.0.2.7").unwrap().0[0].to_string(), "192.0.2.7/32");
-        assert_eq!(help::<Allowed>("192.0.2.7/24"), "\"192.0.2.0/24\" for the whole range, \"192.0.2.7\" for the one address");
+        assert_eq!(
+            help::<Allowed>("192.0.2.7/24"),
+            "\"192.0.2.0/24\" for the whole range, \"192.0.2.7\" for the one address"
+        );
         assert_eq!(help::<Allowed>("webex-us"), "did you mean \"webex-usa\"?");
         for text in ["", "192.0.2.0/33", "192.0.2.0-192.0.2.9", "192.0.2", "any", "2001:db8::/129"] {
             assert!(Allowed::text(text).is_err(), "{text}");

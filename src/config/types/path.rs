@@ -44,11 +44,9 @@ impl Leaf for Prefix {
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
-        text.parse()
-            .map(Self)
-            .map_err(|why: <PathPrefix as std::str::FromStr>::Err| {
-                Refusal::new(format!("{} is not a path prefix: {why}", quoted(text)))
-            })
+        text.parse().map(Self).map_err(|why: <PathPrefix as std::str::FromStr>::Err| {
+            Refusal::new(format!("{} is not a path prefix: {why}", quoted(text)))
+        })
     }
 }
 

@@ -75,7 +75,9 @@ impl Leaf for Suite {
             });
         }
         if let Some(why) = lacking(text) {
-            return Err(Refusal::new(format!("{} is not available: {why}", quoted(text))).help(format!("there are {list}")));
+            return Err(
+                Refusal::new(format!("{} is not available: {why}", quoted(text))).help(format!("there are {list}"))
+            );
         }
         let refusal = Refusal::new(format!("{} is not a cipher suite", quoted(text)));
         Err(match choice::nearest(text, names) {
