@@ -3,6 +3,7 @@
 pub mod check;
 pub mod demo;
 pub mod run;
+mod summary;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
