@@ -1,1 +1,58 @@
-//! (skeleton)
+//! What an operator types. One file per command, each thin: everything worth testing is elsewhere.
+
+pub mod check;
+pub mod demo;
+pub mod run;
+mod summary;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Edge failover gateway for Cisco BroadWorks.
+#[derive(Debug, Parser)]
+#[command(name = "xspgate", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Run(run::Run),
+    /// Check a configuration, certificates included, and print a summary of it
+    Check(check::Check),
+    /// Watch the gateway at work in front of a simulated farm of XSPs
+    Demo(demo::Demo),
+}
+
+/// Where the configuration is, either way of saying it.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+pub struct ConfigFile {
+    /// The configuration file
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The configuration file
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// The file that was named, if one was.
+    pub fn path(self) -> Option<PathBuf> {
+        self.file.or(self.config)
+    }
+}
+
+/// Reads the command line and does what it says. The code is 0 for success, 1 for a failure, 2 for a command line or a
+/// configuration that can't be used.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(options) => run::run(options),
+        Command::Check(options) => check::check(&options),
+        Command::Demo(options) => demo::demo(options),
+    }
+}

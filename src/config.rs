@@ -1,6 +1,145 @@
 //! The configuration: one TOML file in, a [`model::Config`] that can't be invalid out, or every problem with its place.
 
+mod compile;
 pub mod error;
 pub mod file;
 pub mod model;
+pub mod place;
+pub mod recover;
 pub mod types;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use error::{Problem, Report, Source};
+use model::Config;
+
+/// The complete file: every key with its unit, range and default. `xspgate check --print-defaults` prints it.
+pub const COMPLETE: &str = include_str!("../config/xspgate.toml");
+
+/// No configuration is larger, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// A configuration that can be used.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub config: Config,
+    /// What it hardly means, in the order of the file.
+    pub warnings: Vec<Problem>,
+    /// The file, to show the warnings with.
+    pub source: Source,
+}
+
+/// Everything that can be said about a file by looking at nothing else.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// What makes sense of it: complete only if no problem is an error.
+    pub partial: Config,
+    /// What does not, in no order.
+    pub problems: Vec<Problem>,
+    /// The file.
+    pub source: Source,
+}
+
+/// Reads a configuration file.
+///
+/// # Errors
+/// Every problem with its place if there is an error among them. Files that the configuration names are not looked at:
+/// see [`crate::tls::certs::load`].
+pub fn load(path: &Path) -> Result<Loaded, Report> {
+    let reading = read(path)?;
+    let report = Report::new(reading.source, reading.problems);
+    match report.is_fatal() {
+        true => Err(report),
+        false => Ok(Loaded { config: reading.partial, warnings: report.problems, source: report.source }),
+    }
+}
+
+/// Reads a configuration file as far as it makes sense, so that further checks can add their problems.
+///
+/// # Errors
+/// The file could not be read, or is no text.
+pub fn read(path: &Path) -> Result<Reading, Report> {
+    let bytes = bytes(path).map_err(|problem| {
+        let source = Source { path: path.to_owned(), text: String::new() };
+        Report::new(source, vec![problem])
+    })?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(parse(Source { path: path.to_owned(), text })),
+        Err(error) => Err(not_text(path, &error)),
+    }
+}
+
+/// Reads a configuration's text.
+pub fn parse(source: Source) -> Reading {
+    let recovered = recover::read(&source);
+    let (partial, relations) = compile::compile(&recovered.file, &source, &recovered.gaps);
+    let mut problems = recovered.problems;
+    problems.extend(relations);
+    Reading { partial, problems, source }
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, Problem> {
+    let failed = |error: io::Error| Problem::error(None, format!("the file can't be read: {error}"));
+    let file = File::open(path).map_err(|error| {
+        let problem = failed(error);
+        problem.help("`xspgate check --print-defaults` prints a complete file to start from")
+    })?;
+    if file.metadata().map_err(failed)?.is_dir() {
+        return Err(Problem::error(None, "this is a folder").help("name the file itself, such as xspgate.toml"));
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
+    match bytes.len() as u64 > LARGEST {
+        true => Err(Problem::error(None, "the file is larger than 1 MiB").help("is it the right one?")),
+        false => Ok(bytes),
+    }
+}
+
+fn not_text(path: &Path, error: &std::string::FromUtf8Error) -> Report {
+    let (bytes, at) = (error.as_bytes(), error.utf8_error().valid_up_to());
+    let source = Source { path: path.to_owned(), text: String::from_utf8_lossy(bytes).into_owned() };
+    let problem = match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Problem::error(None, "the file is UTF-16").help("save it as UTF-8"),
+        _ => Problem::error(
+            at..at + char::REPLACEMENT_CHARACTER.len_utf8(),
+            format!("byte 0x{:02x} is not UTF-8", bytes[at]),
+        )
+        .help("save the file as UTF-8"),
+    };
+    Report::new(source, vec![problem])
+}
+
+/// The sections of [`COMPLETE`] that have a key, with NAME for the names in them.
+fn sections_with(key: &str) -> Vec<String> {
+    let mut sections: Vec<String> = Vec::new();
+    let mut current = String::from("the top of the file");
+    for line in COMPLETE.lines() {
+        if let Some(header) = line.split_whitespace().next().filter(|word| word.starts_with('[')) {
+            current = format!("`{}`", general(header));
+        }
+        let assigned = line.trim_start_matches("# ").trim_start_matches("e.g. ").split_once(" = ");
+        if assigned.is_some_and(|(name, _)| name == key) && !sections.contains(&current) {
+            sections.push(current.clone());
+        }
+    }
+    sections
+}
+
+/// `[farm.xsp.pool]` -> `[farm.NAME.pool]`.
+fn general(header: &str) -> String {
+    let parts = header.split('.').collect::<Vec<_>>();
+    let named = match parts[0].trim_start_matches('[') {
+        "farm" | "certificate" | "trust" => 1,
+        "https" => 2,
+        _ => usize::MAX,
+    };
+    let general = parts.iter().enumerate().map(|(index, part)| match (index == named, part.find(']')) {
+        (true, Some(end)) => format!("NAME{}", &part[end..]),
+        (true, None) => "NAME".to_owned(),
+        (false, _) => (*part).to_owned(),
+    });
+    general.collect::<Vec<_>>().join(".")
+}

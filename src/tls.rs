@@ -1,5 +1,7 @@
 //! TLS on both sides: what the gateway shows, whom it believes, and connections that cost little while idle.
 
+pub mod certs;
 pub mod client;
+pub mod peer;
 pub mod server;
 pub mod stream;

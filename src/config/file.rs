@@ -1,1 +1,217 @@
-//! (skeleton)
+//! The file, field for field, as serde reads it. Apart from the model, because these are the names that operators type
+//! (no other module knows them) and every value still has its place in the text.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::model::{AddressFamily, LogFormat, TlsVersion};
+use super::types::amount::{Count, OffOrTime, Size, Time};
+use super::types::choice::{Access, Choice};
+use super::types::name::{CookieName, HostName, LogFilter, SectionName, ServiceName};
+use super::types::network::{Allowed, DnsServer, Listen, Range, XspAddress};
+use super::types::path::{FilePath, Prefix, ProbePath};
+use super::types::suite::{Group, Suite};
+use crate::broadworks::interface::Interface;
+use crate::policy::classify::{On5xx, Replay};
+
+/// One key's value with its place; `None`: the key is not there.
+pub type Key<T> = Option<Spanned<T>>;
+/// A list whose elements have places too.
+pub type List<T> = Key<Vec<Spanned<T>>>;
+/// `[kind.NAME]` sections.
+pub type Sections<T> = BTreeMap<Spanned<SectionName>, Spanned<T>>;
+/// `[[kind]]` blocks.
+pub type Blocks<T> = Vec<Spanned<T>>;
+
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+
+/// Declares one table of the file: every field public, unknown keys refused.
+macro_rules! tables {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$attr:meta])* $field:ident: $type:ty,)+ })+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, Deserialize)]
+        #[cfg_attr(test, derive(serde::Serialize))]
+        #[serde(deny_unknown_fields, expecting = "a table")]
+        #[expect(missing_docs, reason = "the model documents what each key means, config/xspgate.toml what it may be")]
+        pub struct $name { $($(#[$attr])* pub $field: $type,)+ }
+    )+};
+}
+
+tables! {
+    /// The whole file.
+    File {
+        workers: Key<Count<0, 1024>>,
+        state_dir: Key<FilePath>,
+        drain_timeout: Key<Time<0, DAY>>,
+        admin: Key<Admin>,
+        log: Key<Log>,
+        dns: Key<Dns>,
+        limits: Key<Limits>,
+        affinity: Key<Affinity>,
+        #[serde(default)]
+        certificate: Sections<Certificate>,
+        #[serde(default)]
+        trust: Sections<Trust>,
+        #[serde(default)]
+        farm: Sections<Farm>,
+        #[serde(default)]
+        https: Blocks<Https>,
+        #[serde(default)]
+        cti: Blocks<Cti>,
+        #[serde(default)]
+        passthrough: Blocks<Passthrough>,
+    }
+
+    /// `[admin]`.
+    Admin {
+        listen: Key<Listen>,
+    }
+
+    /// `[log]`.
+    Log {
+        level: Key<LogFilter>,
+        format: Key<Choice<LogFormat>>,
+        access: Key<Access>,
+    }
+
+    /// `[dns]`.
+    Dns {
+        servers: List<DnsServer>,
+        timeout: Key<Time<100, { 30 * SECOND }>>,
+        min_ttl: Key<Time<100, HOUR>>,
+        max_ttl: Key<Time<100, DAY>>,
+    }
+
+    /// `[limits]`.
+    Limits {
+        tls_handshake_timeout: Key<Time<10, { 5 * MINUTE }>>,
+        request_head_timeout: Key<Time<10, { 5 * MINUTE }>>,
+        request_body_idle_timeout: Key<Time<10, HOUR>>,
+        response_idle_timeout: Key<Time<10, HOUR>>,
+        keep_alive_timeout: Key<Time<10, HOUR>>,
+        write_timeout: Key<Time<10, HOUR>>,
+        request_head_size: Key<Size<512, MIB>>,
+        request_fields: Key<Count<1, 1000>>,
+        request_body_size: Key<Size<0, TIB>>,
+        connections: Key<Count<1, 10_000_000>>,
+    }
+
+    /// `[affinity]`.
+    Affinity {
+        cookie: Key<CookieName>,
+        key_file: Key<FilePath>,
+    }
+
+    /// `[certificate.NAME]`.
+    Certificate {
+        chain: Key<FilePath>,
+        key: Key<FilePath>,
+    }
+
+    /// `[trust.NAME]`.
+    Trust {
+        ca: Key<FilePath>,
+    }
+
+    /// `[farm.NAME]`.
+    Farm {
+        server_name: Key<HostName>,
+        trust: Key<SectionName>,
+        certificate: Key<SectionName>,
+        port: Key<Count<1, 65535>>,
+        family: Key<Choice<AddressFamily>>,
+        a: Key<HostName>,
+        srv: Key<ServiceName>,
+        addresses: List<XspAddress>,
+        #[serde(default)]
+        site: Blocks<Site>,
+        failover: Key<Failover>,
+        pool: Key<Pool>,
+        tls: Key<Tls>,
+    }
+
+    /// `[[farm.NAME.site]]`.
+    Site {
+        name: Key<SectionName>,
+        a: Key<HostName>,
+        srv: Key<ServiceName>,
+        addresses: List<XspAddress>,
+    }
+
+    /// `[farm.NAME.failover]` and `[https.interface.NAME.failover]`.
+    Failover {
+        connect_timeout: Key<Time<10, { 30 * SECOND }>>,
+        response_timeout: Key<Time<10, { 5 * MINUTE }>>,
+        advance_after: Key<OffOrTime<1, { 5 * MINUTE }>>,
+        tries: Key<Count<1, 10>>,
+        block_for: Key<Time<10, DAY>>,
+        on_5xx: Key<Choice<On5xx>>,
+        replay: Key<Choice<Replay>>,
+        replay_buffer_size: Key<Size<0, { 16 * MIB }>>,
+    }
+
+    /// `[farm.NAME.pool]`.
+    Pool {
+        idle_per_endpoint: Key<Count<0, 10_000>>,
+        idle_timeout: Key<Time<10, HOUR>>,
+        max_age: Key<Time<10, DAY>>,
+    }
+
+    /// `[farm.NAME.tls]` and `[https.tls]`.
+    Tls {
+        min_version: Key<Choice<TlsVersion>>,
+        max_version: Key<Choice<TlsVersion>>,
+        cipher_suites: List<Suite>,
+        groups: List<Group>,
+    }
+
+    /// `[[https]]`.
+    Https {
+        listen: List<Listen>,
+        hosts: List<HostName>,
+        certificate: Key<SectionName>,
+        client_trust: Key<SectionName>,
+        farm: Key<SectionName>,
+        interfaces: List<Choice<Interface>>,
+        allow: List<Allowed>,
+        trusted_proxies: List<Range>,
+        #[serde(default)]
+        interface: BTreeMap<Spanned<Choice<Interface>>, Spanned<Overrides>>,
+        tls: Key<Tls>,
+    }
+
+    /// `[https.interface.NAME]`.
+    Overrides {
+        farm: Key<SectionName>,
+        paths: List<Prefix>,
+        probe_path: Key<ProbePath>,
+        allow: List<Allowed>,
+        client_trust: Key<SectionName>,
+        failover: Key<Failover>,
+    }
+
+    /// `[[cti]]`.
+    Cti {
+        listen: List<Listen>,
+        certificate: Key<SectionName>,
+        client_trust: Key<SectionName>,
+        client_names: List<HostName>,
+        farm: Key<SectionName>,
+        allow: List<Allowed>,
+    }
+
+    /// `[[passthrough]]`.
+    Passthrough {
+        listen: List<Listen>,
+        hosts: List<HostName>,
+        farm: Key<SectionName>,
+        allow: List<Allowed>,
+    }
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::place::Places;
 use crate::broadworks::interface::Interface;
 use crate::policy::classify::{On5xx, Replay};
 use crate::policy::route::PathPrefix;
@@ -44,6 +45,8 @@ pub struct Config {
     pub cti: Vec<Cti>,
     /// `[[passthrough]]`, in file order.
     pub passthrough: Vec<Passthrough>,
+    /// Where the file says what; the same for all purposes of comparison.
+    pub places: Places,
 }
 
 /// `[admin]`.

@@ -1,0 +1,75 @@
+//! `xspgate check`: every problem of a configuration, or a summary of what it serves. Works offline: it reads the files
+//! that the configuration names, and looks nothing up.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::summary;
+use crate::config::error::{Report, Severity};
+use crate::config::{self, Loaded};
+use crate::tls::certs::{self, Material};
+
+/// The exit code for a configuration that can't be used.
+pub const UNUSABLE: u8 = 2;
+
+/// What `check` takes.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// The configuration file
+    #[arg(value_name = "FILE", required_unless_present_any = ["config", "print_defaults"])]
+    file: Option<PathBuf>,
+    /// The configuration file
+    #[arg(short = 'c', long = "config", value_name = "FILE", conflicts_with = "file")]
+    config: Option<PathBuf>,
+    /// Print a complete configuration instead: every key with its unit, range and default
+    #[arg(long, conflicts_with_all = ["file", "config"])]
+    print_defaults: bool,
+}
+
+/// Reads a configuration and the files that it names, and reports the problems of all of them together.
+///
+/// # Errors
+/// Every problem, warnings included, if one of them is an error.
+pub fn load(path: &Path) -> Result<(Loaded, Material), Report> {
+    let reading = config::read(path)?;
+    let (material, problems) = certs::load(&reading.partial);
+    let report = Report::new(reading.source, reading.problems.into_iter().chain(problems).collect());
+    match (report.is_fatal(), material) {
+        (false, Some(material)) => {
+            let loaded = Loaded { config: reading.partial, warnings: report.problems, source: report.source };
+            Ok((loaded, material))
+        }
+        (true, _) | (_, None) => Err(report),
+    }
+}
+
+/// Checks a configuration: problems to stderr, a summary to stdout.
+pub fn check(options: &Check) -> ExitCode {
+    let Some(path) = options.file.as_ref().or(options.config.as_ref()) else {
+        return print(config::COMPLETE);
+    };
+    match load(path) {
+        Ok((loaded, _)) => {
+            let report = Report::new(loaded.source, loaded.warnings);
+            eprint!("{report}");
+            print(&summary::of(&loaded.config, report.count(Severity::Warning)))
+        }
+        Err(report) => {
+            let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
+            eprintln!("{report}{}", summary::verdict(errors, warnings));
+            ExitCode::from(UNUSABLE)
+        }
+    }
+}
+
+/// A reader that stops reading, such as `head`, is no failure.
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,124 @@
+//! What a configuration serves, in a screenful. Apart from `check`, because it is about the model and not about problems.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use crate::config::model::{Config, Farm, Https, Route, Source};
+use crate::config::types::amount::shown_time;
+use crate::policy::classify::On5xx;
+
+/// The summary; ends with a newline.
+pub(super) fn of(config: &Config, warnings: usize) -> String {
+    let mut out = String::new();
+    for block in &config.https {
+        https(&mut out, block);
+    }
+    for block in &config.cti {
+        section(&mut out, "cti", &block.listen, &format!("-> farm {}", block.farm.name));
+        let names = block.client_names.join(", ");
+        line(
+            &mut out,
+            "clients",
+            &format!("{names}, signed by \"{}\"{}", block.client_trust.name, ranges(block.allow.len())),
+        );
+    }
+    for block in &config.passthrough {
+        section(&mut out, "passthrough", &block.listen, &format!("-> farm {}", block.farm.name));
+        line(&mut out, "hosts", &format!("{}{}", block.hosts.join(", "), ranges(block.allow.len())));
+    }
+    for farm in config.farms.values() {
+        self::farm(&mut out, farm);
+    }
+    if let Some(admin) = &config.admin {
+        section(&mut out, "admin", &[admin.listen], "");
+    }
+    let _ = writeln!(out, "{}", verdict(0, warnings));
+    out
+}
+
+/// `2 errors, 1 warning`.
+pub(super) fn verdict(errors: usize, warnings: usize) -> String {
+    let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    match (errors, warnings) {
+        (0, 0) => "ok".to_owned(),
+        (0, warnings) => format!("ok, {}", count(warnings, "warning")),
+        (errors, 0) => count(errors, "error"),
+        (errors, warnings) => format!("{}, {}", count(errors, "error"), count(warnings, "warning")),
+    }
+}
+
+fn section(out: &mut String, kind: &str, listen: &[SocketAddr], rest: &str) {
+    let listen = listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let _ = writeln!(out, "{}", format!("{kind} {listen} {rest}").trim_end());
+}
+
+fn line(out: &mut String, label: &str, value: &str) {
+    let _ = writeln!(out, "  {label:<13} {value}");
+}
+
+fn ranges(allowed: usize) -> String {
+    match allowed {
+        0 => String::new(),
+        1 => ", from 1 range".to_owned(),
+        allowed => format!(", from {allowed} ranges"),
+    }
+}
+
+fn https(out: &mut String, block: &Https) {
+    section(out, "https", &block.listen, "");
+    line(out, "hosts", &block.hosts.join(", "));
+    let client = match &block.client_trust {
+        Some(trust) => format!(", client certificates of \"{}\" demanded", trust.name),
+        None => String::new(),
+    };
+    line(out, "certificate", &format!("\"{}\"{client}", block.certificate.name));
+    for route in &block.interfaces {
+        line(out, route.interface.name(), &self::route(route));
+    }
+}
+
+fn route(route: &Route) -> String {
+    let paths = route.paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let client = match &route.client_trust {
+        Some(trust) => format!(", client certificates of \"{}\" demanded", trust.name),
+        None => String::new(),
+    };
+    let own = if route.failover == route.farm.failover { "" } else { ", failover of its own" };
+    format!("{paths} -> farm {}{}{client}{own}", route.farm.name, ranges(route.allow.len()))
+}
+
+fn farm(out: &mut String, farm: &Farm) {
+    let client = match &farm.certificate {
+        Some(certificate) => format!(", shows \"{}\"", certificate.name),
+        None => String::new(),
+    };
+    let _ = writeln!(out, "farm {}", farm.name);
+    line(out, "verified", &format!("{} by \"{}\"{client}", farm.server_name, farm.trust.name));
+    for site in &farm.sites {
+        line(out, &site.name, &source(&site.source, farm.port));
+    }
+    let failover = &farm.failover;
+    let advance = match failover.advance_after {
+        Some(after) => format!("the next after {}", plain(after)),
+        None => "one at a time".to_owned(),
+    };
+    let on_5xx = match failover.on_5xx {
+        On5xx::Confirm => "5xx confirmed by a probe",
+        On5xx::Block => "5xx blocks",
+        On5xx::Answer => "5xx is an answer",
+    };
+    let (response, block) = (plain(failover.response_timeout), plain(failover.block_for));
+    line(out, "failover", &format!("{} tries of {response}, {advance}, blocked for {block}, {on_5xx}", failover.tries));
+}
+
+fn plain(time: std::time::Duration) -> String {
+    shown_time(time).replace('"', "")
+}
+
+fn source(source: &Source, port: u16) -> String {
+    match source {
+        Source::Address(name) => format!("A {name}, port {port}"),
+        Source::Srv { name, fallback } => format!("SRV {name}, else A {fallback}, port {port}"),
+        Source::Static(addresses) => addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    }
+}

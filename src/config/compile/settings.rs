@@ -1,0 +1,142 @@
+//! The sections that stand by themselves. Apart from farms and listeners, which refer to one another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::{Check, Named, fields, or};
+use crate::config::error::Problem;
+use crate::config::file::{self, File};
+use crate::config::model::{AccessLog, Admin, Affinity, Certificate, Dns, Limits, Log, LogFormat, Trust};
+use crate::config::place::{Places, Spot};
+use crate::config::types::amount::shown_time;
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A count that its type keeps within `usize`.
+pub(super) fn small(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+pub(super) fn workers(file: &File) -> usize {
+    match or(&file.workers, |count| small(count.0), 0) {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
+        workers => workers,
+    }
+}
+
+pub(super) fn drain_timeout(file: &File) -> Duration {
+    or(&file.drain_timeout, |time| time.0, seconds(30))
+}
+
+pub(super) fn admin(check: &mut Check<'_>, file: &File) -> Option<Admin> {
+    let admin = file.admin.as_ref()?;
+    let help = "where /metrics, /status, /livez and /readyz are served, such as \"127.0.0.1:9901\"";
+    let listen = check.required(&admin.span(), "listen", &admin.get_ref().listen, help)?;
+    let address = listen.get_ref().0;
+    if !address.ip().is_loopback() {
+        let message = "the admin listener can be reached from other machines, in the clear and without credentials";
+        check.report(
+            Problem::warning(listen.span(), message).help("\"127.0.0.1:9901\", unless a firewall stands before it"),
+        );
+    }
+    Some(Admin { listen: address })
+}
+
+pub(super) fn log(file: &File) -> Log {
+    let log = fields(&file.log);
+    Log {
+        level: or(&log.level, |level| level.0.clone(), "info".into()),
+        format: or(&log.format, |format| format.0, LogFormat::Json),
+        access: or(&log.access, |access| access.0, AccessLog::On),
+    }
+}
+
+pub(super) fn dns(check: &mut Check<'_>, file: &File) -> Dns {
+    let dns = fields(&file.dns);
+    let servers = dns.servers.as_ref().map(Spanned::get_ref).map(Vec::as_slice).unwrap_or_default();
+    check.distinct(servers, |server| server.0, "the server");
+    let min_ttl = or(&dns.min_ttl, |time| time.0, seconds(1));
+    let max_ttl = or(&dns.max_ttl, |time| time.0, seconds(300));
+    let span = dns.min_ttl.as_ref().map(Spanned::span).or(dns.max_ttl.as_ref().map(Spanned::span));
+    if min_ttl > max_ttl {
+        let message = format!("min_ttl {} is above max_ttl {}", shown_time(min_ttl), shown_time(max_ttl));
+        check.report(Problem::error(span, message).help("the shortest time between look-ups first, then the longest"));
+    }
+    Dns {
+        servers: servers.iter().map(|server| server.get_ref().0).collect(),
+        timeout: or(&dns.timeout, |time| time.0, seconds(2)),
+        min_ttl,
+        max_ttl,
+    }
+}
+
+pub(super) fn limits(file: &File) -> Limits {
+    let limits = fields(&file.limits);
+    Limits {
+        tls_handshake_timeout: or(&limits.tls_handshake_timeout, |time| time.0, seconds(10)),
+        request_head_timeout: or(&limits.request_head_timeout, |time| time.0, seconds(10)),
+        request_body_idle_timeout: or(&limits.request_body_idle_timeout, |time| time.0, seconds(30)),
+        response_idle_timeout: or(&limits.response_idle_timeout, |time| time.0, seconds(60)),
+        keep_alive_timeout: or(&limits.keep_alive_timeout, |time| time.0, seconds(75)),
+        write_timeout: or(&limits.write_timeout, |time| time.0, seconds(30)),
+        request_head_size: or(&limits.request_head_size, |size| small(size.0), 16 << 10),
+        request_fields: or(&limits.request_fields, |count| small(count.0), 100),
+        request_body_size: or(&limits.request_body_size, |size| size.0, 64 << 20),
+        connections: or(&limits.connections, |count| small(count.0), 20_000),
+    }
+}
+
+pub(super) fn affinity(check: &mut Check<'_>, file: &File, places: &mut Places) -> Affinity {
+    let affinity = fields(&file.affinity);
+    let span = file.affinity.as_ref().map(Spanned::span);
+    match &affinity.key_file {
+        Some(path) => places.note(Spot::AffinityKeyFile, path.span()),
+        None if !file.https.is_empty() && !check.gaps.has_key(&span.clone().unwrap_or(0..0), "key_file") => {
+            let message = "there is no [affinity] key_file: a random key is made at each start";
+            let help = "sessions won't survive a restart or be shared between gateways; make a key with \
+                        `openssl rand -base64 32`";
+            check.report(Problem::warning(span, message).help(help));
+        }
+        None => {}
+    }
+    Affinity {
+        cookie: or(&affinity.cookie, |cookie| cookie.0.clone(), "XSPGATE".into()),
+        key_file: affinity.key_file.as_ref().map(|path| check.resolve(path)),
+    }
+}
+
+pub(super) fn certificates(check: &mut Check<'_>, file: &File) -> Named<Certificate> {
+    file.certificate
+        .iter()
+        .map(|(name, section)| (name.get_ref().0.clone(), certificate(check, &name.get_ref().0, section)))
+        .collect()
+}
+
+fn certificate(check: &mut Check<'_>, name: &str, section: &Spanned<file::Certificate>) -> Option<Arc<Certificate>> {
+    let (table, fields) = (section.span(), section.get_ref());
+    let chain = check.required(&table, "chain", &fields.chain, "a PEM file: the certificate, then its intermediates");
+    let key = check.required(&table, "key", &fields.key, "a PEM file with the certificate's private key");
+    let (chain, key) = (chain?, key?);
+    check.places.note(Spot::CertificateChain(name.to_owned()), chain.span());
+    check.places.note(Spot::CertificateKey(name.to_owned()), key.span());
+    let (chain, key) = (check.resolve(chain), check.resolve(key));
+    Some(Arc::new(Certificate { name: name.to_owned(), chain, key }))
+}
+
+pub(super) fn trusts(check: &mut Check<'_>, file: &File) -> Named<Trust> {
+    file.trust
+        .iter()
+        .map(|(name, section)| (name.get_ref().0.clone(), trust(check, &name.get_ref().0, section)))
+        .collect()
+}
+
+fn trust(check: &mut Check<'_>, name: &str, section: &Spanned<file::Trust>) -> Option<Arc<Trust>> {
+    let ca =
+        check.required(&section.span(), "ca", &section.get_ref().ca, "a PEM file with one or more CA certificates")?;
+    check.places.note(Spot::TrustCa(name.to_owned()), ca.span());
+    Some(Arc::new(Trust { name: name.to_owned(), ca: check.resolve(ca) }))
+}

@@ -1,0 +1,149 @@
+//! Who listens where: which blocks may share an address, and which can't. Apart from the blocks, because each may be
+//! right by itself.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use toml::Spanned;
+
+use super::{Check, Named};
+use crate::config::error::Problem;
+use crate::config::file::{File, List};
+use crate::config::model::{Farm, Source};
+use crate::config::types::name::HostName;
+use crate::config::types::network::Listen;
+
+/// What is spoken on an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speaks {
+    Https,
+    Passthrough,
+    Cti,
+    Admin,
+}
+
+impl Speaks {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Https => "[[https]]",
+            Self::Passthrough => "[[passthrough]]",
+            Self::Cti => "[[cti]]",
+            Self::Admin => "[admin]",
+        }
+    }
+
+    /// SNI tells apart what begins with a ClientHello and has hosts.
+    const fn has_hosts(self) -> bool {
+        matches!(self, Self::Https | Self::Passthrough)
+    }
+}
+
+struct Listener<'a> {
+    speaks: Speaks,
+    block: usize,
+    address: SocketAddr,
+    span: Range<usize>,
+    hosts: &'a [Spanned<HostName>],
+}
+
+pub(super) fn check(check: &mut Check<'_>, file: &File, farms: &Named<Farm>) {
+    let listeners = listeners(file);
+    shared(check, &listeners);
+    same_hosts(check, &listeners);
+    loops(check, file, &listeners, farms);
+}
+
+fn listeners(file: &File) -> Vec<Listener<'_>> {
+    let mut all = Vec::new();
+    let mut add = |speaks, block, listen: &List<Listen>, hosts| {
+        for listen in listen.iter().flat_map(Spanned::get_ref) {
+            all.push(Listener { speaks, block, address: listen.get_ref().0, span: listen.span(), hosts });
+        }
+    };
+    if let Some(listen) = file.admin.as_ref().and_then(|admin| admin.get_ref().listen.as_ref()) {
+        add(Speaks::Admin, 0, &Some(Spanned::new(listen.span(), vec![listen.clone()])), &[][..]);
+    }
+    for (index, block) in file.https.iter().enumerate() {
+        let hosts = block.get_ref().hosts.as_ref().map(|hosts| hosts.get_ref().as_slice()).unwrap_or_default();
+        add(Speaks::Https, index, &block.get_ref().listen, hosts);
+    }
+    for (index, block) in file.passthrough.iter().enumerate() {
+        let hosts = block.get_ref().hosts.as_ref().map(|hosts| hosts.get_ref().as_slice()).unwrap_or_default();
+        add(Speaks::Passthrough, index, &block.get_ref().listen, hosts);
+    }
+    for (index, block) in file.cti.iter().enumerate() {
+        add(Speaks::Cti, index, &block.get_ref().listen, &[][..]);
+    }
+    all.sort_by_key(|listener| listener.span.start);
+    all
+}
+
+/// Whether both can't be bound. `[::]` is taken to leave IPv4 alone.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_family = one.is_ipv4() == other.is_ipv4();
+    let covers = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && same_family && covers
+}
+
+fn shared(check: &mut Check<'_>, listeners: &[Listener<'_>]) {
+    for (index, later) in listeners.iter().enumerate() {
+        let same_block = |earlier: &Listener<'_>| earlier.speaks == later.speaks && earlier.block == later.block;
+        let collides = |earlier: &&Listener<'_>| {
+            let equal = earlier.address == later.address;
+            let may_share = earlier.speaks.has_hosts() && later.speaks.has_hosts();
+            // The same address twice in one block has been reported there.
+            collide(earlier.address, later.address) && !(equal && (may_share || same_block(earlier)))
+        };
+        let Some(earlier) = listeners[..index].iter().find(collides) else { continue };
+        let (line, name) = (check.line(&earlier.span), earlier.speaks.name());
+        let problem = if earlier.address == later.address {
+            Problem::error(later.span.clone(), format!("{} is taken by {name} in {line}", later.address))
+                .help("only [[https]] and [[passthrough]] can share an address; choose another port")
+        } else {
+            Problem::error(later.span.clone(), format!("{} collides with {} in {line}", later.address, earlier.address))
+                .help("one of the two stands for every address; write the same address in both places, or name each address")
+        };
+        check.report(problem);
+    }
+}
+
+/// Two blocks that SNI can't tell apart.
+fn same_hosts(check: &mut Check<'_>, listeners: &[Listener<'_>]) {
+    let mut served: BTreeMap<(SocketAddr, &str), (&Listener<'_>, Range<usize>)> = BTreeMap::new();
+    let mut reported = Vec::new();
+    for listener in listeners.iter().filter(|listener| listener.address.port() != 0) {
+        for host in listener.hosts {
+            let key = (listener.address, host.get_ref().0.as_str());
+            let Some((earlier, span)) = served.get(&key) else {
+                served.insert(key, (listener, host.span()));
+                continue;
+            };
+            let same_block = earlier.speaks == listener.speaks && earlier.block == listener.block;
+            if same_block || reported.contains(&host.span().start) {
+                continue;
+            }
+            reported.push(host.span().start);
+            let (line, name) = (check.line(span), earlier.speaks.name());
+            let message = format!("{} is already served on {} by {name} in {line}", key.1, key.0);
+            check.report(Problem::error(host.span(), message).help("a host belongs to one block of an address"));
+        }
+    }
+}
+
+/// A farm that is the gateway itself.
+fn loops(check: &mut Check<'_>, file: &File, listeners: &[Listener<'_>], farms: &Named<Farm>) {
+    for (name, section) in &file.farm {
+        let Some(Some(farm)) = farms.get(&name.get_ref().0) else { continue };
+        for site in &farm.sites {
+            let addresses = match &site.source {
+                Source::Static(addresses) => addresses.as_slice(),
+                Source::Address(_) | Source::Srv { .. } => &[],
+            };
+            let Some(own) = listeners.iter().find(|listener| addresses.contains(&listener.address)) else { continue };
+            let message =
+                format!("the farm's address {} is the gateway's own, see {}", own.address, check.line(&own.span));
+            check.report(Problem::error(section.span(), message).help("requests would come back for ever"));
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! From text to [`File`] with every problem on the way: what is wrong is noted, taken out of the tree, and the rest is
+//! read on. Apart from `file`, because serde stops at the first error and an operator wants them all.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+
+use super::error::{Problem, Source};
+use super::file::File;
+use super::types::choice::nearest;
+use super::types::{Refusal, quoted};
+
+/// No more problems than this are looked for; so long a list is not a list of slips.
+const MOST: usize = 100;
+
+/// What could be read.
+pub struct Recovered {
+    /// Everything that made sense.
+    pub file: File,
+    /// What did not.
+    pub problems: Vec<Problem>,
+    /// Where something was taken out, so that nobody complains that it is missing.
+    pub gaps: Gaps,
+}
+
+/// Where something that was written had to be left out.
+#[derive(Debug, Default)]
+pub struct Gaps {
+    /// Anything may be missing: the text is not TOML in some place, or reading was given up.
+    anywhere: bool,
+    keys: BTreeSet<(usize, String)>,
+    lists: BTreeSet<usize>,
+}
+
+impl Gaps {
+    /// Whether `key` of the table at `table` was there and had to be left out.
+    pub fn has_key(&self, table: &Range<usize>, key: &str) -> bool {
+        self.anywhere || self.keys.contains(&(table.start, key.to_owned()))
+    }
+
+    /// Whether the list at `span` lost an element.
+    pub fn has_element(&self, span: &Range<usize>) -> bool {
+        self.anywhere || self.lists.contains(&span.start)
+    }
+
+    /// Whether whole sections may be lost.
+    pub fn may_hide_sections(&self) -> bool {
+        self.anywhere
+    }
+
+    /// Whether nothing at all was left out.
+    pub fn is_empty(&self) -> bool {
+        !self.anywhere && self.keys.is_empty() && self.lists.is_empty()
+    }
+}
+
+/// Reads what can be read.
+pub fn read(source: &Source) -> Recovered {
+    let text = source.text.as_str();
+    let mut gaps = Gaps::default();
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    let mut problems: Vec<Problem> = Vec::new();
+    for error in errors.iter().take(MOST) {
+        let problem = syntax(error.span(), error.message(), text);
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+    gaps.anywhere = !problems.is_empty();
+    // What a slip in TOML leaves behind on its line is not worth a complaint of its own.
+    let broken_lines: BTreeSet<usize> =
+        problems.iter().filter_map(|problem| Some(source.position(problem.span.as_ref()?.start).0)).collect();
+
+    let mut root = tree.into_inner();
+    let mut file = None;
+    for _ in 0..MOST {
+        let document = Spanned::new(0..0, root.clone());
+        let error = match File::deserialize(toml::Deserializer::from(document)) {
+            Ok(read) => {
+                file = Some(read);
+                break;
+            }
+            Err(error) => error,
+        };
+        let mended = mend(&mut root, &error, &mut gaps, text);
+        let in_broken_line =
+            mended.span.as_ref().is_some_and(|span| broken_lines.contains(&source.position(span.start).0));
+        if !in_broken_line {
+            problems.push(mended);
+        }
+    }
+    gaps.anywhere |= file.is_none();
+    Recovered { file: file.unwrap_or_default(), problems, gaps }
+}
+
+fn syntax(span: Option<Range<usize>>, message: &str, text: &str) -> Problem {
+    let span = span.map(|span| span.start.min(text.len())..span.end.min(text.len()));
+    let problem = Problem::error(span.clone(), message);
+    let found = span.and_then(|span| text.get(span)).unwrap_or_default();
+    match message {
+        "duplicate key" => problem.help(format!("`{found}` is here a second time; keep one")),
+        _ if message.starts_with("string values must be quoted") => problem.help(format!("write {}", quoted(found))),
+        _ => problem,
+    }
+}
+
+/// Notes one error and takes what caused it out of the tree.
+fn mend(root: &mut DeTable<'_>, error: &toml::de::Error, gaps: &mut Gaps, text: &str) -> Problem {
+    let span = error.span().unwrap_or(0..0);
+    let mut path = Vec::new();
+    if !find(root, &span, Match::Exact, &mut path) {
+        path.clear();
+        find(root, &span, Match::Around, &mut path);
+    }
+    let problem = described(error, &span, &path, text);
+    match error.message() {
+        message if message.starts_with("invalid type: ") && message.ends_with("expected a sequence") => {
+            wrap(root, &path);
+        }
+        _ => remove(root, 0, &path, gaps),
+    }
+    problem
+}
+
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+#[derive(Clone, Copy)]
+enum Match {
+    Exact,
+    Around,
+}
+
+impl Match {
+    fn holds(self, candidate: &Range<usize>, wanted: &Range<usize>) -> bool {
+        match self {
+            Self::Exact => candidate == wanted,
+            Self::Around => candidate.start <= wanted.start && wanted.end <= candidate.end,
+        }
+    }
+}
+
+/// The way to the outermost entry at exactly `span`, or to the innermost around it.
+fn find(table: &DeTable<'_>, span: &Range<usize>, how: Match, path: &mut Vec<Step>) -> bool {
+    for (key, value) in table.iter() {
+        path.push(Step::Key(key.get_ref().to_string()));
+        let here = how.holds(&key.span(), span) || how.holds(&value.span(), span);
+        if found(value.get_ref(), here, span, how, path) {
+            return true;
+        }
+        path.pop();
+    }
+    false
+}
+
+fn found(value: &DeValue<'_>, here: bool, span: &Range<usize>, how: Match, path: &mut Vec<Step>) -> bool {
+    if here && matches!(how, Match::Exact) {
+        return true;
+    }
+    let below = match value {
+        DeValue::Table(table) => find(table, span, how, path),
+        DeValue::Array(array) => array.iter().enumerate().any(|(index, element)| {
+            path.push(Step::Index(index));
+            let here = how.holds(&element.span(), span);
+            let found = found(element.get_ref(), here, span, how, path);
+            if !found {
+                path.pop();
+            }
+            found
+        }),
+        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
+            false
+        }
+    };
+    below || here
+}
+
+fn remove(table: &mut DeTable<'_>, start: usize, path: &[Step], gaps: &mut Gaps) {
+    let [Step::Key(key), rest @ ..] = path else {
+        // Nothing was found to take out: reading can't go on.
+        *table = DeTable::new();
+        gaps.anywhere = true;
+        return;
+    };
+    match table.get_mut(key.as_str()) {
+        Some(value) if !rest.is_empty() => remove_below(value, rest, gaps),
+        Some(_) | None => {
+            table.remove(key.as_str());
+            gaps.keys.insert((start, key.clone()));
+        }
+    }
+}
+
+fn remove_below(value: &mut Spanned<DeValue<'_>>, path: &[Step], gaps: &mut Gaps) {
+    let start = value.span().start;
+    match value.get_mut() {
+        DeValue::Table(table) => remove(table, start, path, gaps),
+        DeValue::Array(array) => {
+            let [Step::Index(index), rest @ ..] = path else { return };
+            let index = *index;
+            if !rest.is_empty() {
+                if let Some(element) = array.get_mut(index) {
+                    remove_below(element, rest, gaps);
+                }
+                return;
+            }
+            let elements = std::mem::replace(array, DeArray::new()).into_iter().enumerate();
+            *array = elements.filter(|(place, _)| *place != index).map(|(_, element)| element).collect();
+            gaps.lists.insert(start);
+        }
+        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
+    }
+}
+
+/// One value where a list belongs is read on as a list of one.
+fn wrap(root: &mut DeTable<'_>, path: &[Step]) {
+    let mut path = path.iter();
+    let Some(Step::Key(key)) = path.next() else { return };
+    let mut value = root.get_mut(key.as_str());
+    for step in path {
+        value = match (value.map(Spanned::get_mut), step) {
+            (Some(DeValue::Table(table)), Step::Key(key)) => table.get_mut(key.as_str()),
+            (Some(DeValue::Array(array)), Step::Index(index)) => array.get_mut(*index),
+            (Some(_) | None, Step::Key(_) | Step::Index(_)) => None,
+        };
+    }
+    if let Some(value) = value {
+        let only = Spanned::new(value.span(), std::mem::replace(value.get_mut(), DeValue::Boolean(false)));
+        *value.get_mut() = DeValue::Array(DeArray::from_iter([only]));
+    }
+}
+
+fn described(error: &toml::de::Error, span: &Range<usize>, path: &[Step], text: &str) -> Problem {
+    let message = error.message();
+    if let Some(rest) = message.strip_prefix("unknown field `") {
+        let key = path.iter().rev().find_map(|step| match step {
+            Step::Key(key) => Some(key.as_str()),
+            Step::Index(_) => None,
+        });
+        return unknown_key(span, key.unwrap_or_default(), rest);
+    }
+    if let Some((found, expected)) =
+        message.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected "))
+    {
+        return wrong_type(span, found, expected, path, text);
+    }
+    let (message, help) = Refusal::split(message);
+    Problem { help: help.map(str::to_owned), ..Problem::error(span.clone(), message) }
+}
+
+fn wrong_type(span: &Range<usize>, found: &str, expected: &str, path: &[Step], text: &str) -> Problem {
+    let (is_header, found_text) = (text[span.start..].starts_with('['), text.get(span.clone()).unwrap_or_default());
+    let found = match found {
+        "map" => "a table".to_owned(),
+        "sequence" if is_header && found_text.starts_with("[[") => "a list of tables".to_owned(),
+        "sequence" => "a list".to_owned(),
+        other => format!("the {}", other.replace('`', "").replace("floating point", "number")),
+    };
+    let name = match path.last() {
+        Some(Step::Key(key)) => key.as_str(),
+        Some(Step::Index(_)) | None => "",
+    };
+    let (expected, help) = match expected {
+        "a sequence" if found == "a table" && is_header => {
+            ("a list of tables", Some(format!("there may be several: write [{found_text}]")))
+        }
+        "a sequence" => ("a list", Some(format!("put it in brackets: [{found_text}]"))),
+        "a map" => ("tables", Some(format!("write [{name}.NAME] with a name of your choice"))),
+        "a table" if found == "a list of tables" => {
+            ("one table", Some(format!("there is only one: write {}", &found_text[1..found_text.len().max(2) - 1])))
+        }
+        other => (other, None),
+    };
+    Problem { help, ..Problem::error(span.clone(), format!("expected {expected}, found {found}")) }
+}
+
+fn unknown_key(span: &Range<usize>, key: &str, rest: &str) -> Problem {
+    let expected = rest.strip_prefix(key).unwrap_or(rest);
+    let known: Vec<&str> = expected.split('`').skip(1).filter(|part| !part.starts_with(", ")).collect();
+    let known: Vec<&str> = known.into_iter().filter(|name| !name.is_empty() && *name != " or ").collect();
+    let help = match (nearest(key, known.iter().copied()), super::sections_with(key)) {
+        (Some(near), _) => format!("did you mean `{near}`?"),
+        (None, sections) if !sections.is_empty() => format!("it is a key of {}", sections.join(", ")),
+        (None, _) => {
+            format!("the keys here are {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+        }
+    };
+    Problem::error(span.clone(), format!("unknown key `{key}`")).help(help)
+}

@@ -1,0 +1,215 @@
+//! Durations, sizes and counts, each with the range that makes sense for its key. Apart from other values, because
+//! their ranges are part of their types.
+
+use std::time::Duration;
+
+use super::{Leaf, Refusal, quoted};
+
+/// A duration of `MIN` to `MAX` milliseconds: `"600ms"`, `"2s"`, `"5m"`, `"1h"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time<const MIN: u64, const MAX: u64>(pub Duration);
+
+/// `"off"`, or a duration of `MIN` to `MAX` milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffOrTime<const MIN: u64, const MAX: u64>(pub Option<Duration>);
+
+/// A size of `MIN` to `MAX` bytes: `"512B"`, `"64KiB"`, `"16MiB"`, `"1GiB"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size<const MIN: u64, const MAX: u64>(pub u64);
+
+/// A whole number from `MIN` to `MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count<const MIN: u64, const MAX: u64>(pub u64);
+
+const TIME_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const SIZE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+impl<const MIN: u64, const MAX: u64> Leaf for Time<MIN, MAX> {
+    fn expected() -> String {
+        "a duration such as \"2s\"".into()
+    }
+
+    fn text(text: &str) -> Result<Self, Refusal> {
+        milliseconds(text, MIN, MAX).map(|amount| Self(Duration::from_millis(amount)))
+    }
+
+    fn integer(number: i64) -> Result<Self, Refusal> {
+        Err(no_time_unit(number))
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Leaf for OffOrTime<MIN, MAX> {
+    fn expected() -> String {
+        "a duration such as \"600ms\", or \"off\"".into()
+    }
+
+    fn text(text: &str) -> Result<Self, Refusal> {
+        match text {
+            "off" => Ok(Self(None)),
+            _ => milliseconds(text, MIN, MAX).map(|amount| Self(Some(Duration::from_millis(amount)))),
+        }
+    }
+
+    fn integer(number: i64) -> Result<Self, Refusal> {
+        Err(no_time_unit(number))
+    }
+}
+
+macro_rules! readable {
+    ($($name:ident),+) => {$(
+        impl<'de, const MIN: u64, const MAX: u64> serde::Deserialize<'de> for $name<MIN, MAX> {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                super::leaf(deserializer)
+            }
+        }
+        #[cfg(test)]
+        impl<const MIN: u64, const MAX: u64> serde::Serialize for $name<MIN, MAX> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_bool(true)
+            }
+        }
+    )+};
+}
+readable!(Time, OffOrTime, Size, Count);
+
+fn no_time_unit(number: i64) -> Refusal {
+    Refusal::new(format!("the duration {number} has no unit")).help(format!("write \"{number}s\" or \"{number}ms\""))
+}
+
+impl<const MIN: u64, const MAX: u64> Leaf for Size<MIN, MAX> {
+    fn expected() -> String {
+        "a size such as \"64KiB\"".into()
+    }
+
+    fn text(text: &str) -> Result<Self, Refusal> {
+        let help = "a size is a whole number and B, KiB, MiB or GiB, such as \"64KiB\"";
+        let bytes = amount(text, &SIZE_UNITS)
+            .ok_or_else(|| Refusal::new(format!("{} is not a size", quoted(text))).help(help))?;
+        within(bytes, MIN, MAX, |bytes| shown(bytes, &SIZE_UNITS), quoted(text)).map(Self)
+    }
+
+    fn integer(number: i64) -> Result<Self, Refusal> {
+        Err(Refusal::new(format!("the size {number} has no unit")).help(format!("write \"{number}B\" for bytes")))
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Leaf for Count<MIN, MAX> {
+    fn expected() -> String {
+        format!("a whole number from {MIN} to {MAX}")
+    }
+
+    fn text(text: &str) -> Result<Self, Refusal> {
+        let refusal = super::wrong_type::<Self>(&format!("the string {}", quoted(text)));
+        match text.parse::<u64>() {
+            Ok(number) => Err(refusal.help(format!("write {number} without quotes"))),
+            Err(_) => Err(refusal),
+        }
+    }
+
+    fn integer(number: i64) -> Result<Self, Refusal> {
+        let out_of_range =
+            || Refusal::new(format!("{number} is out of range")).help(range(MIN, MAX, |n| n.to_string()));
+        match u64::try_from(number) {
+            Ok(number) if (MIN..=MAX).contains(&number) => Ok(Self(number)),
+            Ok(_) | Err(_) => Err(out_of_range()),
+        }
+    }
+}
+
+fn milliseconds(text: &str, min: u64, max: u64) -> Result<u64, Refusal> {
+    let help = "a duration is a whole number and ms, s, m or h, such as \"600ms\" or \"2s\"";
+    let time = amount(text, &TIME_UNITS)
+        .ok_or_else(|| Refusal::new(format!("{} is not a duration", quoted(text))).help(help))?;
+    within(time, min, max, |time| shown(time, &TIME_UNITS), quoted(text))
+}
+
+/// Digits and a unit, and nothing else; saturates where the number does not fit.
+fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    match number {
+        "" => None,
+        _ => Some(number.parse::<u64>().unwrap_or(u64::MAX).saturating_mul(*factor)),
+    }
+}
+
+/// The amount in the largest unit that it is a multiple of.
+fn shown(amount: u64, units: &[(&str, u64)]) -> String {
+    let (unit, factor) = units
+        .iter()
+        .find(|(_, factor)| amount >= *factor && amount.is_multiple_of(*factor))
+        .or(units.last())
+        .expect("there are units");
+    format!("\"{}{unit}\"", amount / factor)
+}
+
+/// A duration as it is written in the file; less than a millisecond is cut off.
+pub fn shown_time(time: Duration) -> String {
+    shown(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), &TIME_UNITS)
+}
+
+/// A size as it is written in the file.
+pub fn shown_size(bytes: u64) -> String {
+    shown(bytes, &SIZE_UNITS)
+}
+
+fn within(value: u64, min: u64, max: u64, show: impl Fn(u64) -> String, text: String) -> Result<u64, Refusal> {
+    if (min..=max).contains(&value) {
+        return Ok(value);
+    }
+    Err(Refusal::new(format!("{text} is out of range")).help(range(min, max, show)))
+}
+
+fn range(min: u64, max: u64, show: impl Fn(u64) -> String) -> String {
+    format!("at least {}, at most {}", show(min), show(max))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_and_a_range() {
+        type T = Time<10, 7_200_000>;
+        let good = [("10ms", 10), ("2s", 2000), ("600ms", 600), ("5m", 300_000), ("1h", 3_600_000), ("007s", 7000)];
+        for (text, expected) in good {
+            assert_eq!(T::text(text).unwrap().0.as_millis(), expected, "{text}");
+        }
+        let bad = ["", "2", "s", "2 s", "-2s", "+2s", "2.5s", "2S", "2sec", "1h30m", "٢s", "1d", "0x1s"];
+        for text in bad {
+            assert!(T::text(text).unwrap_err().message.contains("is not a duration"), "{text}");
+        }
+        for text in ["9ms", "0s", "3h", "99999999999999999999h"] {
+            let refusal = T::text(text).unwrap_err();
+            assert_eq!(refusal.message, format!("{text:?} is out of range"));
+            assert_eq!(refusal.help.unwrap(), "at least \"10ms\", at most \"2h\"");
+        }
+        assert_eq!(T::integer(2).unwrap_err().help.unwrap(), "write \"2s\" or \"2ms\"");
+        assert_eq!(OffOrTime::<1, 9>::text("off").unwrap().0, None);
+    }
+
+    #[test]
+    fn sizes_have_a_unit_and_a_range() {
+        type S = Size<512, { 1 << 30 }>;
+        for (text, expected) in [("512B", 512), ("64KiB", 65536), ("1MiB", 1 << 20), ("1GiB", 1 << 30)] {
+            assert_eq!(S::text(text).unwrap().0, expected, "{text}");
+        }
+        for text in ["", "64", "64K", "64KB", "64kib", "1.5MiB", " 64KiB", "-1B"] {
+            assert!(S::text(text).unwrap_err().message.contains("is not a size"), "{text}");
+        }
+        for text in ["511B", "2GiB", "99999999999999999999GiB"] {
+            assert_eq!(S::text(text).unwrap_err().help.unwrap(), "at least \"512B\", at most \"1GiB\"", "{text}");
+        }
+    }
+
+    #[test]
+    fn counts_have_a_range() {
+        type C = Count<1, 10>;
+        assert_eq!(C::integer(10).unwrap().0, 10);
+        for number in [0, 11, -1, i64::MIN, i64::MAX] {
+            assert_eq!(C::integer(number).unwrap_err().help.unwrap(), "at least 1, at most 10");
+        }
+        assert_eq!(C::text("3").unwrap_err().help.unwrap(), "write 3 without quotes");
+    }
+}

@@ -1,0 +1,238 @@
+//! Certificates that the gateway shows, with their keys: do they fit each other, the calendar, and the hosts that they
+//! serve? Apart from CAs, because here one mistake is enough to be turned away by every client.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::CertificateDer;
+use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::{Error, InconsistentKeys};
+
+use super::pem;
+use crate::config::error::Problem;
+use crate::config::model::{Certificate, Config};
+use crate::config::place::Spot;
+use crate::tls::peer::{self, Facts, Naming, Presence};
+
+/// A certificate that ends sooner than this is worth a warning, in seconds.
+const SOON: i64 = 14 * 24 * 3600;
+/// R-CTI-3.
+const CTI_CLIENT: &str = "bwcticlient.webex.com";
+
+struct Link {
+    der: CertificateDer<'static>,
+    facts: Facts,
+}
+
+/// Chain and key; `None` after an error that leaves nothing to use. Every problem is reported, of both files.
+pub(super) fn load(
+    config: &Config,
+    certificate: &Certificate,
+    now: i64,
+    problems: &mut Vec<Problem>,
+) -> Option<Arc<CertifiedKey>> {
+    let spot = config.places.of(&Spot::CertificateChain(certificate.name.clone()));
+    let chain = chain(certificate, &spot).map_err(|problem| problems.push(problem));
+    let key_spot = config.places.of(&Spot::CertificateKey(certificate.name.clone()));
+    let key = key(certificate, &key_spot).map_err(|problem| problems.push(problem));
+    let (chain, key) = (chain.ok()?, key.ok()?);
+    let Some(leaf) = chain.iter().position(|link| fits(link, &key)) else {
+        let message = format!(
+            "the key in {} does not belong to the certificate in {}",
+            certificate.key.display(),
+            certificate.chain.display()
+        );
+        problems.push(Problem::error(key_spot, message).help("a renewed certificate often comes with a new key"));
+        return None;
+    };
+    let chain = in_order(chain, leaf, certificate, &spot, problems);
+    dates(&chain, certificate, now, &spot, problems);
+    if is_public(config, certificate) {
+        public(&chain, certificate, &spot, problems);
+    }
+    hosts(config, certificate, &chain[0].facts, problems);
+    if config.cti.iter().any(|cti| cti.farm.certificate.as_deref() == Some(certificate)) {
+        cti_client(&chain[0].facts, certificate, &spot, problems);
+    }
+    Some(Arc::new(CertifiedKey::new(chain.into_iter().map(|link| link.der).collect(), key)))
+}
+
+fn chain(certificate: &Certificate, span: &Option<Range<usize>>) -> Result<Vec<Link>, Problem> {
+    let path = &certificate.chain;
+    let pem = pem::parse(path, &pem::public(path, span)?, span)?;
+    if pem.certificates.is_empty() {
+        return Err(Problem::error(span.clone(), format!("{} has no certificate: {}", path.display(), pem.instead())));
+    }
+    if !pem.keys.is_empty() {
+        // A file with a key in it is a secret, whatever it is named for.
+        pem::secret(path, span)?;
+    }
+    let link = |(index, der): (usize, CertificateDer<'static>)| match peer::facts(&der) {
+        Ok(facts) => Ok(Link { der, facts }),
+        Err(error) => {
+            Err(Problem::error(span.clone(), format!("block {} in {} is {error}", index + 1, path.display())))
+        }
+    };
+    pem.certificates.into_iter().enumerate().map(link).collect()
+}
+
+fn key(certificate: &Certificate, span: &Option<Range<usize>>) -> Result<Arc<dyn SigningKey>, Problem> {
+    let path = &certificate.key;
+    let shown = path.display();
+    let pem = pem::parse(path, &pem::secret(path, span)?, span)?;
+    let mut keys = pem.keys.iter();
+    let Some(key) = keys.next() else {
+        return Err(Problem::error(span.clone(), format!("{shown} has no private key: {}", pem.instead())));
+    };
+    if keys.next().is_some() {
+        return Err(
+            Problem::error(span.clone(), format!("{shown} has several private keys")).help("keep the certificate's")
+        );
+    }
+    any_supported_type(key).map_err(|_| {
+        let message = format!("the key in {shown} is of a kind that can't be used");
+        Problem::error(span.clone(), message)
+            .help("RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519")
+    })
+}
+
+fn fits(link: &Link, key: &Arc<dyn SigningKey>) -> bool {
+    match CertifiedKey::new(vec![link.der.clone()], Arc::clone(key)).keys_match() {
+        Ok(()) => true,
+        Err(error) => error == Error::InconsistentKeys(InconsistentKeys::Unknown),
+    }
+}
+
+/// The chain as it is sent: the leaf, then each one's issuer.
+fn in_order(
+    mut links: Vec<Link>,
+    leaf: usize,
+    certificate: &Certificate,
+    span: &Option<Range<usize>>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Link> {
+    let mut in_order = leaf == 0;
+    let mut chain = vec![links.remove(leaf)];
+    while let Some(last) = chain.last()
+        && !last.facts.is_self_issued()
+        && let Some(next) = links.iter().position(|link| link.facts.subject == last.facts.issuer)
+    {
+        in_order &= next == 0;
+        chain.push(links.remove(next));
+    }
+    let shown = certificate.chain.display();
+    if !in_order {
+        let message = format!("{shown} is out of order");
+        let help = "the certificate comes first, then each one's issuer; the gateway sends it so";
+        problems.push(Problem::warning(span.clone(), message).help(help));
+    }
+    for stray in &links {
+        let message =
+            format!("{shown} holds a certificate that is not part of the chain: {}", stray.facts.subject_text);
+        problems.push(Problem::warning(span.clone(), message).help("the gateway does not send it"));
+    }
+    chain
+}
+
+fn dates(
+    chain: &[Link],
+    certificate: &Certificate,
+    now: i64,
+    span: &Option<Range<usize>>,
+    problems: &mut Vec<Problem>,
+) {
+    let shown = certificate.chain.display();
+    for link in chain {
+        let facts = &link.facts;
+        let which = format!("the certificate of {} in {shown}", facts.subject_text);
+        if facts.not_before.unix > now {
+            let message = format!("{which} is not valid before {}", facts.not_before.day);
+            problems.push(Problem::error(span.clone(), message).help("is this machine's clock right?"));
+        } else if facts.not_after.unix < now {
+            problems.push(Problem::error(span.clone(), format!("{which} expired on {}", facts.not_after.day)));
+        } else if facts.not_after.unix - now < SOON {
+            problems.push(Problem::warning(span.clone(), format!("{which} ends on {}", facts.not_after.day)));
+        }
+    }
+}
+
+fn is_public(config: &Config, certificate: &Certificate) -> bool {
+    let https = config.https.iter().map(|block| &block.certificate);
+    let cti = config.cti.iter().map(|block| &block.certificate);
+    https.chain(cti).any(|shown| shown.name == certificate.name)
+}
+
+/// R-TLS-2: publicly signed, with its intermediates.
+fn public(chain: &[Link], certificate: &Certificate, span: &Option<Range<usize>>, problems: &mut Vec<Problem>) {
+    let shown = certificate.chain.display();
+    match chain {
+        [only] if only.facts.is_self_issued() => {
+            let problem = Problem::warning(span.clone(), format!("the certificate in {shown} is self-signed"));
+            problems.push(problem.help("Webex accepts publicly signed certificates only"));
+        }
+        [_] => {
+            let problem = Problem::warning(span.clone(), format!("{shown} holds no intermediate certificate"));
+            problems.push(problem.help("append the issuing CA's certificates, unless a root signed it directly"));
+        }
+        _ => {}
+    }
+}
+
+/// R-TLS-2: it names the hosts that it serves.
+fn hosts(config: &Config, certificate: &Certificate, facts: &Facts, problems: &mut Vec<Problem>) {
+    for (block, https) in
+        config.https.iter().enumerate().filter(|(_, https)| https.certificate.name == certificate.name)
+    {
+        for (index, host) in https.hosts.iter().enumerate() {
+            let span = config.places.of(&Spot::Host { block, host: index });
+            let name = &certificate.name;
+            match facts.naming(host) {
+                Naming::Exact => {}
+                Naming::Wildcard => {
+                    let message = format!("[certificate.{name}] names {host} by a wildcard only");
+                    problems.push(Problem::warning(span, message).help("Cisco advises against wildcard certificates"));
+                }
+                Naming::CommonName => {
+                    let message = format!("[certificate.{name}] names {host} in its CN only");
+                    problems
+                        .push(Problem::warning(span, message).help("many clients look at the SANs and nowhere else"));
+                }
+                Naming::No => {
+                    let message = format!("[certificate.{name}] does not name {host}");
+                    problems.push(Problem::error(span, message).help(named(facts)));
+                }
+            }
+        }
+    }
+}
+
+fn named(facts: &Facts) -> String {
+    match (facts.dns_names.as_slice(), &facts.common_name) {
+        ([], Some(name)) => format!("its CN is {name}, and it has no DNS name"),
+        ([], None) => "it names no host at all".to_owned(),
+        (names, _) => format!("it names {}", names.join(", ")),
+    }
+}
+
+/// R-CTI-3: what XSPs expect of the gateway's client certificate.
+fn cti_client(facts: &Facts, certificate: &Certificate, span: &Option<Range<usize>>, problems: &mut Vec<Problem>) {
+    let mut warn = |what: &str| {
+        let message = format!("XSPs will turn [certificate.{}] away on their CTI port: {what}", certificate.name);
+        let help = "its EKU holds 1.3.6.1.4.1.6431.1.1.8.2.1.3 and client authentication, its CN is \
+                    bwcticlient.webex.com, and it has no SAN";
+        problems.push(Problem::warning(span.clone(), message).help(help));
+    };
+    if facts.cti_client == Presence::Absent {
+        warn("its EKU lacks the BroadWorks OID");
+    }
+    if facts.client_authentication == Presence::Absent {
+        warn("its EKU lacks client authentication");
+    }
+    if facts.common_name.as_deref() != Some(CTI_CLIENT) {
+        warn("its CN is not bwcticlient.webex.com");
+    }
+    if facts.alternatives == Presence::Present {
+        warn("it has a SAN");
+    }
+}

@@ -1,0 +1,196 @@
+//! What a certificate says. Apart from the rest of `tls`, because this is the only place there that reads X.509.
+
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+use x509_parser::time::ASN1Time;
+
+/// BroadWorks' own extended key usage for CTI clients (R-CTI-3).
+const CTI_USAGE: &str = "1.3.6.1.4.1.6431.1.1.8.2.1.3";
+
+/// What a certificate says, as far as the gateway cares.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The subject, in DER.
+    pub subject: Vec<u8>,
+    /// The issuer, in DER.
+    pub issuer: Vec<u8>,
+    /// The subject as text, for messages.
+    pub subject_text: String,
+    /// The subject's first common name.
+    pub common_name: Option<String>,
+    /// DNS names among the subject alternative names, lower case.
+    pub dns_names: Vec<String>,
+    /// Whether there are subject alternative names of any kind.
+    pub alternatives: Presence,
+    /// Whether the basic constraints say that it is a CA.
+    pub role: Role,
+    /// The first instant at which it is valid.
+    pub not_before: Instant,
+    /// The last one.
+    pub not_after: Instant,
+    /// Whether TLS client authentication is among the extended key usages (or there are none).
+    pub client_authentication: Presence,
+    /// Whether BroadWorks' CTI client is among the extended key usages (R-CTI-3).
+    pub cti_client: Presence,
+}
+
+/// Whether something is in a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It is.
+    Present,
+    /// It is not.
+    Absent,
+}
+
+impl From<bool> for Presence {
+    fn from(present: bool) -> Self {
+        if present { Self::Present } else { Self::Absent }
+    }
+}
+
+/// What a certificate is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It may sign others.
+    Authority,
+    /// It may not.
+    EndEntity,
+}
+
+/// One end of a certificate's validity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instant {
+    /// Seconds since 1970, UTC.
+    pub unix: i64,
+    /// The day, as `2026-01-31`.
+    pub day: String,
+}
+
+impl From<ASN1Time> for Instant {
+    fn from(time: ASN1Time) -> Self {
+        Self { unix: time.timestamp(), day: time.to_datetime().date().to_string() }
+    }
+}
+
+/// The bytes are no X.509 certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an X.509 certificate")]
+pub struct Unreadable;
+
+/// How a certificate names a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// By a subject alternative name.
+    Exact,
+    /// By a wildcard.
+    Wildcard,
+    /// By its common name only.
+    CommonName,
+    /// Not at all.
+    No,
+}
+
+/// Reads one certificate in DER.
+///
+/// # Errors
+/// The bytes are no certificate, or something follows it.
+pub fn facts(der: &[u8]) -> Result<Facts, Unreadable> {
+    let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| Unreadable)?;
+    if !rest.is_empty() {
+        return Err(Unreadable);
+    }
+    let alternatives = certificate.subject_alternative_name().ok().flatten();
+    let names = alternatives.iter().flat_map(|names| &names.value.general_names);
+    let usage = certificate.extended_key_usage().ok().flatten().map(|usage| usage.value);
+    let constraints = certificate.basic_constraints().ok().flatten();
+    let common_name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+    Ok(Facts {
+        subject: certificate.subject().as_raw().to_vec(),
+        issuer: certificate.issuer().as_raw().to_vec(),
+        subject_text: certificate.subject().to_string(),
+        common_name: common_name.map(str::to_owned),
+        dns_names: names.filter_map(dns_name).collect(),
+        alternatives: alternatives.is_some().into(),
+        role: match constraints {
+            Some(constraints) if constraints.value.ca => Role::Authority,
+            Some(_) | None => Role::EndEntity,
+        },
+        not_before: certificate.validity().not_before.into(),
+        not_after: certificate.validity().not_after.into(),
+        client_authentication: usage.is_none_or(|usage| usage.client_auth || usage.any).into(),
+        cti_client: usage.is_some_and(|usage| usage.other.iter().any(|oid| oid.to_id_string() == CTI_USAGE)).into(),
+    })
+}
+
+fn dns_name(name: &GeneralName<'_>) -> Option<String> {
+    if let GeneralName::DNSName(name) = name { Some(name.to_ascii_lowercase()) } else { None }
+}
+
+impl Facts {
+    /// Whether subject and issuer are the same, as in a root or a self-signed certificate.
+    pub fn is_self_issued(&self) -> bool {
+        self.subject == self.issuer
+    }
+
+    /// How the certificate names `host`, which is in lower case. A wildcard stands for exactly one label (RFC 6125).
+    pub fn naming(&self, host: &str) -> Naming {
+        let parent = host.split_once('.').map(|(_, parent)| parent);
+        let by_wildcard = |name: &str| name.strip_prefix("*.").is_some_and(|rest| Some(rest) == parent);
+        let common_name = self.common_name.as_deref().map(str::to_ascii_lowercase);
+        if self.dns_names.iter().any(|name| name == host) {
+            Naming::Exact
+        } else if self.dns_names.iter().any(|name| by_wildcard(name)) {
+            Naming::Wildcard
+        } else if common_name.is_some_and(|name| name == host || by_wildcard(&name)) {
+            Naming::CommonName
+        } else {
+            Naming::No
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(common_name: &str, dns_names: &[&str]) -> Facts {
+        Facts {
+            subject: vec![],
+            issuer: vec![],
+            subject_text: String::new(),
+            common_name: Some(common_name.into()),
+            dns_names: dns_names.iter().map(|name| (*name).to_owned()).collect(),
+            alternatives: Presence::Present,
+            role: Role::EndEntity,
+            not_before: Instant { unix: 0, day: String::new() },
+            not_after: Instant { unix: 0, day: String::new() },
+            client_authentication: Presence::Present,
+            cti_client: Presence::Absent,
+        }
+    }
+
+    #[test]
+    fn r_tls_2_a_certificate_names_its_host() {
+        let facts = named("CN.example.com", &["a.example.com", "*.b.example.com"]);
+        for (host, expected) in [
+            ("a.example.com", Naming::Exact),
+            ("x.b.example.com", Naming::Wildcard),
+            ("b.example.com", Naming::No),
+            ("x.y.b.example.com", Naming::No),
+            ("cn.example.com", Naming::CommonName),
+            ("c.example.com", Naming::No),
+            ("com", Naming::No),
+        ] {
+            assert_eq!(facts.naming(host), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_refused() {
+        for der in [&b""[..], b"x", b"\x30\x00", b"\x30\x82\xff\xff"] {
+            assert_eq!(facts(der).unwrap_err(), Unreadable);
+        }
+    }
+}
