@@ -9,16 +9,17 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use rand::rngs::StdRng;
 use rand::SeedableRng;
+use rand::rngs::StdRng;
 use rustls::ClientConfig;
+use serde::Serialize;
 use tracing::{info, warn};
 
 use crate::config::model;
 use crate::policy::affinity::{Keyring, Tag};
-use crate::policy::blocklist::{self, Blocklist, Transition, jittered};
+use crate::policy::blocklist::{self, Blocklist, Standing, Transition, jittered};
 use crate::policy::budget::Budget;
-use crate::policy::endpoint::{Endpoint as Found, EndpointId, Roster};
+use crate::policy::endpoint::{Endpoint as Found, EndpointId, Presence, Roster};
 use crate::policy::plan::{Plan, Purpose, Reason, Trials};
 use crate::telemetry::metrics::{EndpointMetrics, FarmMetrics, Metrics};
 use crate::tls::client::ClientTls;
@@ -88,6 +89,19 @@ pub struct Overdue {
 /// The right to look a second time at an endpoint; nobody else may while it is held.
 #[derive(Debug)]
 pub struct Probing(Arc<Endpoint>);
+
+/// One endpoint as `/status` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Described {
+    /// `address:port`.
+    pub endpoint: SocketAddr,
+    /// Its site's name.
+    pub site: String,
+    /// `up`, `blocked`, `probation` or `departed`.
+    pub state: &'static str,
+    /// Seconds until its block ends.
+    pub blocked_for: Option<f64>,
+}
 
 /// What a request's cookies say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,10 +265,13 @@ impl Farm {
     pub fn find(self: &Arc<Self>, name: &str, port: u16) -> Option<Picked> {
         let state = self.state.lock();
         let by_address = |endpoint: &&Arc<Endpoint>| {
-            name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| endpoint.address == SocketAddr::new(ip, port))
+            name.trim_matches(['[', ']'])
+                .parse::<IpAddr>()
+                .is_ok_and(|ip| endpoint.address == SocketAddr::new(ip, port))
         };
         let by_target = |endpoint: &&Arc<Endpoint>| {
-            endpoint.address.port() == port && endpoint.target.as_deref().is_some_and(|target| target.eq_ignore_ascii_case(name))
+            endpoint.address.port() == port
+                && endpoint.target.as_deref().is_some_and(|target| target.eq_ignore_ascii_case(name))
         };
         let mut present = state.endpoints.values().filter(|endpoint| !endpoint.is_departed());
         let endpoint = present.find(|endpoint| by_address(endpoint) || by_target(endpoint))?;
@@ -306,6 +323,32 @@ impl Farm {
             Transition::Extended { .. } | Transition::TrialBegun { .. } => return,
         }
         endpoint.metrics.transition(transition.name());
+    }
+
+    /// Every endpoint and how it stands, for whoever wants to see.
+    pub fn describe(&self) -> Vec<Described> {
+        let state = self.state.lock();
+        let now = Instant::now();
+        let members = state.roster.present().chain(state.roster.departed());
+        let described = members.map(|member| Described {
+            endpoint: member.endpoint().address,
+            site: self
+                .config
+                .sites
+                .get(usize::from(member.endpoint().tier.site))
+                .map_or_else(String::new, |site| site.name.clone()),
+            state: match (member.presence(), state.blocklist.standing(member.id(), now)) {
+                (_, Standing::Blocked { .. }) => "blocked",
+                (_, Standing::Probation | Standing::OnTrial) => "probation",
+                (Presence::Departed, Standing::Up) => "departed",
+                (Presence::Present, Standing::Up) => "up",
+            },
+            blocked_for: match state.blocklist.standing(member.id(), now) {
+                Standing::Blocked { until } => Some(until.saturating_duration_since(now).as_secs_f64()),
+                Standing::Up | Standing::Probation | Standing::OnTrial => None,
+            },
+        });
+        described.collect()
     }
 
     /// Marks an attempt at `endpoint` overdue.

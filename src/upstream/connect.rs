@@ -65,7 +65,9 @@ impl ConnectError {
             Self::Local(_) => Scope::Gateway,
             Self::ConnectTimeout(_) => Scope::Address,
             Self::Connect(error) => match error.kind() {
-                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::TimedOut => Scope::Address,
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::TimedOut => {
+                    Scope::Address
+                }
                 _ => Scope::Port,
             },
             Self::Handshake(_) | Self::HandshakeTimeout(_) => Scope::Port,
@@ -91,9 +93,15 @@ fn handshake_reason(error: &io::Error) -> &'static str {
         return "handshake-closed";
     };
     match tls {
-        rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => "certificate-expired",
-        rustls::Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => "certificate-not-yet-valid",
-        rustls::Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => "certificate-name",
+        rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "certificate-expired"
+        }
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => "certificate-not-yet-valid",
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "certificate-name",
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => "certificate-issuer",
         rustls::Error::InvalidCertificate(_) => "certificate",
         rustls::Error::InvalidMessage(_) => "not-tls",

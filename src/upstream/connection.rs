@@ -44,7 +44,14 @@ pub struct Connection {
 impl Connection {
     /// A connection on which nothing has been said.
     pub fn new(stream: Stream) -> Self {
-        Self { stream, input: Vec::new(), born: Instant::now(), answers: 0, body: Body::Done, persistence: Persistence::KeepAlive }
+        Self {
+            stream,
+            input: Vec::new(),
+            born: Instant::now(),
+            answers: 0,
+            body: Body::Done,
+            persistence: Persistence::KeepAlive,
+        }
     }
 
     /// When it was opened.
@@ -87,7 +94,12 @@ impl Connection {
     ///
     /// # Errors
     /// See [`AnswerError`].
-    pub fn poll_head(&mut self, cx: &mut Context<'_>, limits: &Limits, method: &Method) -> Poll<Result<ResponseHead, AnswerError>> {
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        limits: &Limits,
+        method: &Method,
+    ) -> Poll<Result<ResponseHead, AnswerError>> {
         loop {
             if !self.input.is_empty() {
                 if let Some((head, taken)) = parse_response(&self.input, limits, method).map_err(AnswerError::Head)? {
