@@ -69,7 +69,8 @@ pub struct Picked {
     pub endpoint: Arc<Endpoint>,
     /// Why there.
     pub reason: Reason,
-    trial: Option<Trial>,
+    /// Given back when this is dropped.
+    _trial: Option<Trial>,
 }
 
 /// The one trial of an endpoint on probation; free again when dropped.
@@ -117,7 +118,7 @@ pub enum Session {
 impl Picked {
     /// An endpoint that nobody chose: the gateway looks at it for itself.
     pub const fn for_probe(endpoint: Arc<Endpoint>) -> Self {
-        Self { endpoint, reason: Reason::Trial, trial: None }
+        Self { endpoint, reason: Reason::Trial, _trial: None }
     }
 }
 
@@ -243,7 +244,7 @@ impl Farm {
         let pick = plan.next(purpose, roster, blocklist, budget, Instant::now(), rng)?;
         let endpoint = Arc::clone(endpoints.get(&pick.id)?);
         let trial = pick.trial.map(|claim| self.begin_trial(&endpoint, claim));
-        Some(Picked { endpoint, reason: pick.reason, trial })
+        Some(Picked { endpoint, reason: pick.reason, _trial: trial })
     }
 
     /// An endpoint whose block has run out and that nobody tries just now; the caller tries it.
@@ -253,7 +254,7 @@ impl Farm {
         let claim = roster.present().find_map(|member| blocklist.claim_trial(member.id(), now))?;
         let endpoint = Arc::clone(endpoints.get(&claim.id())?);
         let trial = self.begin_trial(&endpoint, claim);
-        Some(Picked { endpoint, reason: Reason::Trial, trial: Some(trial) })
+        Some(Picked { endpoint, reason: Reason::Trial, _trial: Some(trial) })
     }
 
     fn begin_trial(self: &Arc<Self>, endpoint: &Endpoint, claim: blocklist::Trial) -> Trial {
@@ -275,7 +276,7 @@ impl Farm {
         };
         let mut present = state.endpoints.values().filter(|endpoint| !endpoint.is_departed());
         let endpoint = present.find(|endpoint| by_address(endpoint) || by_target(endpoint))?;
-        Some(Picked { endpoint: Arc::clone(endpoint), reason: Reason::Redirected, trial: None })
+        Some(Picked { endpoint: Arc::clone(endpoint), reason: Reason::Redirected, _trial: None })
     }
 
     /// The endpoints of this farm at `ip`.

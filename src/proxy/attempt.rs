@@ -24,7 +24,7 @@ const SLICE: usize = 64 * 1024;
 
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub(super) enum Failure {
     /// No connection; nothing was sent.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -41,7 +41,7 @@ pub enum Failure {
 
 impl Failure {
     /// A word for logs and metrics.
-    pub fn reason(&self) -> &'static str {
+    pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Connect(error) => error.reason(),
             Self::Send(_) => "send",
@@ -53,7 +53,7 @@ impl Failure {
     }
 
     /// How much of the XSP it speaks of.
-    pub fn scope(&self) -> Scope {
+    pub(super) fn scope(&self) -> Scope {
         match self {
             Self::Connect(error) => error.scope(),
             Self::Send(_) | Self::Answer(_) | Self::Timeout(_) => Scope::Port,
@@ -61,7 +61,7 @@ impl Failure {
     }
 
     /// Whether it was silence rather than an error, which the caller is told as 504 rather than 502.
-    pub const fn is_timeout(&self) -> bool {
+    pub(super) const fn is_timeout(&self) -> bool {
         match self {
             Self::Connect(error) => {
                 matches!(error, ConnectError::ConnectTimeout(_) | ConnectError::HandshakeTimeout(_))

@@ -93,18 +93,18 @@ impl Http1 {
         body_size: u64,
     ) -> Poll<Result<RequestHead, HeadError>> {
         loop {
-            if !self.input.is_empty() {
-                if let Some((head, taken)) = parse_request(&self.input, limits)? {
-                    self.take(taken);
-                    self.body = Body::from(head.framing);
-                    self.body_left = body_size;
-                    self.version = head.version;
-                    self.method = head.method.clone();
-                    self.persistence = head.persistence;
-                    self.encoding = Encoding::Nothing;
-                    self.sent = 0;
-                    return Poll::Ready(Ok(head));
-                }
+            if self.has_begun()
+                && let Some((head, taken)) = parse_request(&self.input, limits)?
+            {
+                self.take(taken);
+                self.body = Body::from(head.framing);
+                self.body_left = body_size;
+                self.version = head.version;
+                self.method = head.method.clone();
+                self.persistence = head.persistence;
+                self.encoding = Encoding::Nothing;
+                self.sent = 0;
+                return Poll::Ready(Ok(head));
             }
             let begun = self.has_begun();
             match ready!(self.stream.poll_read(cx, &mut self.input)) {
