@@ -40,7 +40,12 @@ pub struct Admin {
 
 impl Admin {
     /// Tells of these.
-    pub fn new(metrics: Arc<Metrics>, farms: Vec<Arc<Farm>>, discovery: DiscoveryStatus, phase: watch::Receiver<Phase>) -> Self {
+    pub fn new(
+        metrics: Arc<Metrics>,
+        farms: Vec<Arc<Farm>>,
+        discovery: DiscoveryStatus,
+        phase: watch::Receiver<Phase>,
+    ) -> Self {
         Self { metrics, farms: farms.into(), discovery, phase }
     }
 
@@ -80,7 +85,8 @@ impl Admin {
     }
 
     fn status(&self) -> Response<Full<Bytes>> {
-        let farms: Vec<_> = self.farms.iter().map(|farm| json!({ "name": farm.name(), "endpoints": farm.describe() })).collect();
+        let farms: Vec<_> =
+            self.farms.iter().map(|farm| json!({ "name": farm.name(), "endpoints": farm.describe() })).collect();
         let status = json!({ "version": env!("CARGO_PKG_VERSION"), "ready": self.unready().is_none(), "farms": farms });
         respond(StatusCode::OK, "application/json", format!("{status:#}\n"))
     }

@@ -27,7 +27,7 @@ use crate::tls::client::ClientTls;
 use crate::tls::server::{ClientAuth, server_config};
 use crate::worker;
 
-/// A gateway that runs. Dropping it ends it at once; [`Gateway::stop`] ends it gracefully.
+/// A gateway that runs. Dropping it ends it at once; [`Phase::Draining`] first, and [`Gateway::drained`], end it gracefully.
 #[derive(Debug)]
 pub struct Gateway {
     https: Vec<SocketAddr>,
@@ -35,6 +35,7 @@ pub struct Gateway {
     phase: watch::Sender<Phase>,
     access: AccessLog,
     threads: Vec<JoinHandle<()>>,
+    workers: usize,
     ended: worker::Ended,
     drain_timeout: Duration,
 }
@@ -57,21 +58,26 @@ impl Gateway {
         let mut bound = Vec::new();
         let mut sockets: Vec<Vec<std::net::TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
         for address in &addresses {
-            let (real, listeners) = worker::bind(*address, config.workers).with_context(|| format!("can't listen on {address}"))?;
+            let (real, listeners) =
+                worker::bind(*address, config.workers).with_context(|| format!("can't listen on {address}"))?;
             bound.push(real);
             sockets.iter_mut().zip(listeners).for_each(|(worker, listener)| worker.push(listener));
         }
         let admin_socket = match &config.admin {
-            Some(admin) => Some(worker::bind(admin.listen, 1).with_context(|| format!("can't listen on {} ([admin])", admin.listen))?),
+            Some(admin) => Some(
+                worker::bind(admin.listen, 1).with_context(|| format!("can't listen on {} ([admin])", admin.listen))?,
+            ),
             None => None,
         };
         let snapshot = snapshot(config, material, &farms, &metrics, &addresses, &bound)?;
         let access = match config.log.access {
-            model::AccessLog::On => AccessLog::start(metrics.access_dropped.clone(), std::io::stdout()).context("can't start the access log")?,
+            model::AccessLog::On => AccessLog::start(metrics.access_dropped.clone(), std::io::stdout())
+                .context("can't start the access log")?,
             model::AccessLog::Off => AccessLog::off(),
         };
         let (phase, phases) = watch::channel(Phase::Running);
-        let shared = Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), access: access.clone(), phase: phases });
+        let shared =
+            Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), access: access.clone(), phase: phases });
         let (alive, ended) = worker::lifeline();
         let admin = admin_socket.as_ref().map(|(address, _)| *address);
         let mut threads = Vec::new();
@@ -87,9 +93,19 @@ impl Gateway {
             metrics,
             shared,
         };
-        let main = worker::on_thread("main".into(), alive, move || housekeeping.run()).context("can't start the main runtime")?;
+        let main = worker::on_thread("main".into(), alive, move || housekeeping.run())
+            .context("can't start the main runtime")?;
         threads.push(main);
-        Ok(Self { https: bound, admin, phase, access, threads, ended, drain_timeout: config.drain_timeout })
+        Ok(Self {
+            https: bound,
+            admin,
+            phase,
+            access,
+            threads,
+            workers: config.workers,
+            ended,
+            drain_timeout: config.drain_timeout,
+        })
     }
 
     /// The addresses that `[[https]]` blocks are really served on, in file order.
@@ -112,13 +128,15 @@ impl Gateway {
         self.ended.first().await;
     }
 
-    /// Stops accepting, waits for what is in flight, but no longer than `drain_timeout`, and ends.
-    pub fn stop(self) {
-        self.enter(Phase::Draining);
-        let deadline = std::time::Instant::now() + self.drain_timeout;
-        let workers = self.threads.len().saturating_sub(1);
-        while std::time::Instant::now() < deadline && !self.threads.iter().take(workers).all(JoinHandle::is_finished) {
-            std::thread::sleep(Duration::from_millis(10));
+    /// How long a stop waits for what is in flight.
+    pub const fn drain_timeout(&self) -> Duration {
+        self.drain_timeout
+    }
+
+    /// Returns once every worker has ended, as they do when the gateway drains and their connections are gone.
+    pub async fn drained(&mut self) {
+        for _ in 0..self.workers {
+            self.ended.first().await;
         }
     }
 }
@@ -142,7 +160,11 @@ fn refuse_unserved(config: &Config) -> Result<()> {
     if !config.passthrough.is_empty() {
         bail!("[[passthrough]] is checked, but not served by this version: remove the section to run");
     }
-    if config.https.iter().any(|https| https.client_trust.is_some() || https.interfaces.iter().any(|route| route.client_trust.is_some())) {
+    if config
+        .https
+        .iter()
+        .any(|https| https.client_trust.is_some() || https.interfaces.iter().any(|route| route.client_trust.is_some()))
+    {
         bail!("client_trust under [[https]] is checked, but not enforced by this version: remove it to run");
     }
     if config.https.is_empty() {
@@ -153,7 +175,7 @@ fn refuse_unserved(config: &Config) -> Result<()> {
 
 fn farms(config: &Config, material: &Material, metrics: &Arc<Metrics>) -> Result<Vec<Arc<Farm>>> {
     let keyring = Arc::new(keyring(material));
-    let farm = |farm: &Arc<model::Farm>| {
+    let farm = |farm: &Arc<model::Farm>| -> Result<Arc<Farm>> {
         let roots = material.authorities.get(&farm.trust.name).context("its trust is not loaded")?;
         let identity = farm.certificate.as_ref().and_then(|certificate| material.identities.get(&certificate.name));
         let tls = ClientTls::new(farm, Arc::clone(roots), identity.cloned())?;
@@ -165,13 +187,22 @@ fn farms(config: &Config, material: &Material, metrics: &Arc<Metrics>) -> Result
 fn keyring(material: &Material) -> Keyring {
     let mut keys = material.affinity_keys.iter().copied().map(Key::new);
     let Some(signing) = keys.next() else {
-        tracing::warn!("no [affinity] key_file: sessions will not survive a restart, nor be shared with another gateway");
+        tracing::warn!(
+            "no [affinity] key_file: sessions will not survive a restart, nor be shared with another gateway"
+        );
         return Keyring::new(Key::new(rand::random()), []);
     };
     Keyring::new(signing, keys)
 }
 
-fn snapshot(config: &Config, material: &Material, farms: &[Arc<Farm>], metrics: &Metrics, addresses: &[SocketAddr], bound: &[SocketAddr]) -> Result<Snapshot> {
+fn snapshot(
+    config: &Config,
+    material: &Material,
+    farms: &[Arc<Farm>],
+    metrics: &Metrics,
+    addresses: &[SocketAddr],
+    bound: &[SocketAddr],
+) -> Result<Snapshot> {
     let mut listeners: Vec<Listener> = bound.iter().map(|address| Listener::new(*address, metrics)).collect();
     for https in &config.https {
         let identity = material.identities.get(&https.certificate.name).context("its certificate is not loaded")?;
@@ -212,7 +243,9 @@ impl Housekeeping {
                     known.update(endpoints.clone());
                 }
             }
-            Event::LookedUp { question, outcome, .. } => told.looked_up(&question.name, question.kind.name(), outcome.name()),
+            Event::LookedUp { question, outcome, .. } => {
+                told.looked_up(&question.name, question.kind.name(), outcome.name())
+            }
         });
         let admin = admin::serve(admin, Admin::new(metrics, farms, status, shared.phase.clone()));
         let forced = reached(shared.phase.clone(), Phase::Forced);

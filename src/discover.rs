@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 
-pub use self::resolve::{Answer, Outcome, Question, RecordKind, Records, Resolve, ResolveError, Target};
+pub use self::resolve::{Answer, Outcome, Question, RecordKind, Records, Resolve, ResolveError};
 pub use self::status::{DiscoveryStatus, NameStatus};
 
 use self::names::{Flight, LastGood, Names, Notice, Urgency};

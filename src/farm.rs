@@ -9,16 +9,17 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use rand::rngs::StdRng;
 use rand::SeedableRng;
+use rand::rngs::StdRng;
 use rustls::ClientConfig;
+use serde::Serialize;
 use tracing::{info, warn};
 
 use crate::config::model;
 use crate::policy::affinity::{Keyring, Tag};
-use crate::policy::blocklist::{self, Blocklist, Transition, jittered};
+use crate::policy::blocklist::{self, Blocklist, Standing, Transition, jittered};
 use crate::policy::budget::Budget;
-use crate::policy::endpoint::{Endpoint as Found, EndpointId, Roster};
+use crate::policy::endpoint::{Endpoint as Found, EndpointId, Presence, Roster};
 use crate::policy::plan::{Plan, Purpose, Reason, Trials};
 use crate::telemetry::metrics::{EndpointMetrics, FarmMetrics, Metrics};
 use crate::tls::client::ClientTls;
@@ -68,7 +69,8 @@ pub struct Picked {
     pub endpoint: Arc<Endpoint>,
     /// Why there.
     pub reason: Reason,
-    trial: Option<Trial>,
+    /// Given back when this is dropped.
+    _trial: Option<Trial>,
 }
 
 /// The one trial of an endpoint on probation; free again when dropped.
@@ -89,6 +91,19 @@ pub struct Overdue {
 #[derive(Debug)]
 pub struct Probing(Arc<Endpoint>);
 
+/// One endpoint as `/status` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Described {
+    /// `address:port`.
+    pub endpoint: SocketAddr,
+    /// Its site's name.
+    pub site: String,
+    /// `up`, `blocked`, `probation` or `departed`.
+    pub state: &'static str,
+    /// Seconds until its block ends.
+    pub blocked_for: Option<f64>,
+}
+
 /// What a request's cookies say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Session {
@@ -103,7 +118,7 @@ pub enum Session {
 impl Picked {
     /// An endpoint that nobody chose: the gateway looks at it for itself.
     pub const fn for_probe(endpoint: Arc<Endpoint>) -> Self {
-        Self { endpoint, reason: Reason::Trial, trial: None }
+        Self { endpoint, reason: Reason::Trial, _trial: None }
     }
 }
 
@@ -229,7 +244,7 @@ impl Farm {
         let pick = plan.next(purpose, roster, blocklist, budget, Instant::now(), rng)?;
         let endpoint = Arc::clone(endpoints.get(&pick.id)?);
         let trial = pick.trial.map(|claim| self.begin_trial(&endpoint, claim));
-        Some(Picked { endpoint, reason: pick.reason, trial })
+        Some(Picked { endpoint, reason: pick.reason, _trial: trial })
     }
 
     /// An endpoint whose block has run out and that nobody tries just now; the caller tries it.
@@ -239,7 +254,7 @@ impl Farm {
         let claim = roster.present().find_map(|member| blocklist.claim_trial(member.id(), now))?;
         let endpoint = Arc::clone(endpoints.get(&claim.id())?);
         let trial = self.begin_trial(&endpoint, claim);
-        Some(Picked { endpoint, reason: Reason::Trial, trial: Some(trial) })
+        Some(Picked { endpoint, reason: Reason::Trial, _trial: Some(trial) })
     }
 
     fn begin_trial(self: &Arc<Self>, endpoint: &Endpoint, claim: blocklist::Trial) -> Trial {
@@ -251,14 +266,17 @@ impl Farm {
     pub fn find(self: &Arc<Self>, name: &str, port: u16) -> Option<Picked> {
         let state = self.state.lock();
         let by_address = |endpoint: &&Arc<Endpoint>| {
-            name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| endpoint.address == SocketAddr::new(ip, port))
+            name.trim_matches(['[', ']'])
+                .parse::<IpAddr>()
+                .is_ok_and(|ip| endpoint.address == SocketAddr::new(ip, port))
         };
         let by_target = |endpoint: &&Arc<Endpoint>| {
-            endpoint.address.port() == port && endpoint.target.as_deref().is_some_and(|target| target.eq_ignore_ascii_case(name))
+            endpoint.address.port() == port
+                && endpoint.target.as_deref().is_some_and(|target| target.eq_ignore_ascii_case(name))
         };
         let mut present = state.endpoints.values().filter(|endpoint| !endpoint.is_departed());
         let endpoint = present.find(|endpoint| by_address(endpoint) || by_target(endpoint))?;
-        Some(Picked { endpoint: Arc::clone(endpoint), reason: Reason::Redirected, trial: None })
+        Some(Picked { endpoint: Arc::clone(endpoint), reason: Reason::Redirected, _trial: None })
     }
 
     /// The endpoints of this farm at `ip`.
@@ -306,6 +324,32 @@ impl Farm {
             Transition::Extended { .. } | Transition::TrialBegun { .. } => return,
         }
         endpoint.metrics.transition(transition.name());
+    }
+
+    /// Every endpoint and how it stands, for whoever wants to see.
+    pub fn describe(&self) -> Vec<Described> {
+        let state = self.state.lock();
+        let now = Instant::now();
+        let members = state.roster.present().chain(state.roster.departed());
+        let described = members.map(|member| Described {
+            endpoint: member.endpoint().address,
+            site: self
+                .config
+                .sites
+                .get(usize::from(member.endpoint().tier.site))
+                .map_or_else(String::new, |site| site.name.clone()),
+            state: match (member.presence(), state.blocklist.standing(member.id(), now)) {
+                (_, Standing::Blocked { .. }) => "blocked",
+                (_, Standing::Probation | Standing::OnTrial) => "probation",
+                (Presence::Departed, Standing::Up) => "departed",
+                (Presence::Present, Standing::Up) => "up",
+            },
+            blocked_for: match state.blocklist.standing(member.id(), now) {
+                Standing::Blocked { until } => Some(until.saturating_duration_since(now).as_secs_f64()),
+                Standing::Up | Standing::Probation | Standing::OnTrial => None,
+            },
+        });
+        described.collect()
     }
 
     /// Marks an attempt at `endpoint` overdue.

@@ -25,8 +25,9 @@ use hickory_resolver::system_conf::parse_resolv_conf;
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 use parking_lot::Mutex;
 
-use super::resolve::{Answer, Question, RecordKind, Records, Resolve, ResolveError, Target, plain_name};
+use super::resolve::{Answer, Question, RecordKind, Records, Resolve, ResolveError};
 use crate::config::model::Dns;
+use crate::policy::srv::Target;
 
 /// Aliases that are followed to one name.
 const ALIASES: usize = 8;
@@ -180,6 +181,10 @@ fn read(message: &DnsResponse, name: &Name, kind: RecordKind) -> Result<Reply, R
     if !records.is_empty() {
         return Ok(Reply::Answer(Answer { records, ttl }));
     }
+    if !found.is_empty() {
+        // Nothing but the target "."; that holds as long as any record.
+        return Err(ResolveError::NoRecords { ttl: Some(ttl) });
+    }
     let negative_ttl = message.negative_ttl().map(|ttl| Duration::from_secs(ttl.into()));
     if end != *name && negative_ttl.is_none() && message.response_code == ResponseCode::NoError {
         return Ok(Reply::Alias { name: end, ttl });
@@ -205,8 +210,7 @@ fn alias(data: &RData) -> Option<Name> {
 
 fn target(data: &RData) -> Option<Target> {
     let RData::SRV(srv) = data else { return None };
-    let name = plain_name(&srv.target.to_ascii()).into();
-    Some(Target { priority: srv.priority, weight: srv.weight, port: srv.port, name })
+    Target::new(srv.priority, srv.weight, srv.port, &srv.target.to_ascii())
 }
 
 fn record_type(kind: RecordKind) -> RecordType {

@@ -15,6 +15,7 @@ pub(super) use self::entry::{Denied, LastGood, Notice, Urgency};
 use self::entry::{Entry, clamp};
 use super::resolve::{Answer, Question, RecordKind, Records, ResolveError};
 use super::status::NameStatus;
+use crate::policy::srv;
 
 /// What is added to a TTL at most, so that a change is followed within TTL + 1 s.
 const JITTER: Duration = Duration::from_millis(500);
@@ -169,9 +170,8 @@ fn usable(answer: Answer, question: &Question, notices: &mut Vec<Notice>) -> Res
             addresses.truncate(RECORDS);
         }
         Records::Targets(targets) => {
-            targets.retain(|target| !target.name.is_empty() && target.port != 0);
-            targets.sort_unstable();
-            targets.dedup();
+            targets.retain(|target| target.port != 0);
+            *targets = srv::in_order(std::mem::take(targets));
             targets.truncate(RECORDS);
         }
     }

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::policy::srv::Target;
+
 /// The seam between discovery and DNS: hickory in production, a script in the tests.
 pub trait Resolve: Send + Sync + 'static {
     /// Asks for one name and type. Nothing is cached: each call is a query. Ends in bounded time by itself.
@@ -49,21 +51,8 @@ pub struct Answer {
 pub enum Records {
     /// Of an A or AAAA question.
     Addresses(Vec<IpAddr>),
-    /// Of an SRV question. May hold the target `.` (an empty name), which says that there is none.
+    /// Of an SRV question, the target `.` (there is none) left out.
     Targets(Vec<Target>),
-}
-
-/// One SRV record.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Target {
-    /// Lower goes first.
-    pub priority: u16,
-    /// Share among those of equal priority.
-    pub weight: u16,
-    /// TCP port.
-    pub port: u16,
-    /// Host name in lower case without a trailing dot; empty for `.`.
-    pub name: Arc<str>,
 }
 
 /// Why a look-up brought nothing.
@@ -246,6 +235,6 @@ impl Outcome {
 }
 
 /// Lower case and without a trailing dot.
-pub(super) fn plain_name(name: &str) -> String {
+fn plain_name(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }

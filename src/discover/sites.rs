@@ -6,9 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::names::{Denied, Names, Urgency};
-use super::resolve::{Question, RecordKind, Target};
+use super::resolve::{Question, RecordKind};
 use crate::config::model::{AddressFamily, Farm, Source};
 use crate::policy::endpoint::{Endpoint, Tier, Weight};
+use crate::policy::srv::Target;
 
 /// One farm's sites, and what was last made known of them.
 pub(super) struct Sites {
@@ -22,13 +23,13 @@ struct Site {
     /// The last good composition: an empty one never replaces it.
     endpoints: Vec<Endpoint>,
     /// Targets with several addresses that were told of.
-    told: BTreeSet<Arc<str>>,
+    told: BTreeSet<Box<str>>,
 }
 
 /// A target whose name has more than the one address that R-DNS-2 allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SeveralAddresses {
-    pub(super) target: Arc<str>,
+    pub(super) target: Box<str>,
     pub(super) taken: IpAddr,
     pub(super) addresses: Vec<IpAddr>,
 }
@@ -117,12 +118,7 @@ impl Composer<'_> {
                 odd.push(SeveralAddresses { target: target.name.clone(), taken, addresses });
             }
         }
-        Some(Endpoint {
-            address: SocketAddr::new(taken?, target.port),
-            tier: Tier { site: self.site, priority: target.priority },
-            weight: Weight::Srv(target.weight),
-            target: Some((*target.name).into()),
-        })
+        Some(target.endpoint(self.site, taken?))
     }
 
     fn plain(&self, address: SocketAddr) -> Endpoint {

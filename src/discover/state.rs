@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::names::{Denied, LastGood};
-use super::resolve::{Question, RecordKind, Records, Target};
+use super::resolve::{Question, RecordKind, Records};
+use crate::policy::srv::Target;
 
 /// The file's name within `state_dir`.
 pub const FILE: &str = "discovery.json";
@@ -157,7 +158,7 @@ impl Name {
             Kind::A => (RecordKind::A, Records::Addresses(self.addresses)),
             Kind::Aaaa => (RecordKind::Aaaa, Records::Addresses(self.addresses)),
             Kind::Srv => {
-                let targets = self.targets.into_iter().map(SavedTarget::into_target).collect();
+                let targets = self.targets.iter().filter_map(SavedTarget::as_target).collect();
                 (RecordKind::Srv, Records::Targets(targets))
             }
         };
@@ -173,7 +174,7 @@ impl SavedTarget {
         Self { priority, weight, port, name: name.to_string() }
     }
 
-    fn into_target(self) -> Target {
-        Target { priority: self.priority, weight: self.weight, port: self.port, name: self.name.into() }
+    fn as_target(&self) -> Option<Target> {
+        Target::new(self.priority, self.weight, self.port, &self.name)
     }
 }

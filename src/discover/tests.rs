@@ -218,7 +218,11 @@ async fn r_dns_2_targets_keep_priority_weight_port_and_name() {
 #[tokio::test(start_paused = true)]
 async fn r_dns_2_targets_without_an_address_are_left_out_with_a_warning() {
     let play = Play::new([farm("xsp", [srv_site(SRV, DOMAIN)])]);
-    play.script.targets(SRV, 60, [(1, 1, 443, "a.example.com"), (1, 1, 443, "lost.example.com"), (1, 1, 443, "")]);
+    play.script.targets(
+        SRV,
+        60,
+        [(1, 1, 443, "a.example.com"), (1, 1, 443, "lost.example.com"), (1, 1, 0, "no-port.example.com")],
+    );
     play.script.addresses("a.example.com", 60, [ip(1)]);
     let _run = play.run();
     play.pass(seconds(30)).await;
@@ -266,7 +270,7 @@ async fn a_target_that_left_is_followed_no_longer() {
 #[tokio::test(start_paused = true)]
 async fn r_dns_3_the_domains_own_addresses_are_used_when_srv_has_no_target() {
     let targets = || Line::Answer(10, Records::Targets(vec![play::target((1, 1, 443, "a.example.com"))]));
-    let dot = || Line::Answer(10, Records::Targets(vec![play::target((0, 0, 0, ""))]));
+    let dot = || Line::Answer(10, Records::Targets(vec![]));
     let fail = Line::Fail;
     let (t, d) = (at(1, 443), at(9, 443));
     let cases = [

@@ -24,7 +24,7 @@ const SLICE: usize = 64 * 1024;
 
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub(super) enum Failure {
     /// No connection; nothing was sent.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -41,7 +41,7 @@ pub enum Failure {
 
 impl Failure {
     /// A word for logs and metrics.
-    pub fn reason(&self) -> &'static str {
+    pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Connect(error) => error.reason(),
             Self::Send(_) => "send",
@@ -53,7 +53,7 @@ impl Failure {
     }
 
     /// How much of the XSP it speaks of.
-    pub fn scope(&self) -> Scope {
+    pub(super) fn scope(&self) -> Scope {
         match self {
             Self::Connect(error) => error.scope(),
             Self::Send(_) | Self::Answer(_) | Self::Timeout(_) => Scope::Port,
@@ -61,9 +61,11 @@ impl Failure {
     }
 
     /// Whether it was silence rather than an error, which the caller is told as 504 rather than 502.
-    pub const fn is_timeout(&self) -> bool {
+    pub(super) const fn is_timeout(&self) -> bool {
         match self {
-            Self::Connect(error) => matches!(error, ConnectError::ConnectTimeout(_) | ConnectError::HandshakeTimeout(_)),
+            Self::Connect(error) => {
+                matches!(error, ConnectError::ConnectTimeout(_) | ConnectError::HandshakeTimeout(_))
+            }
             Self::Timeout(_) => true,
             Self::Send(_) | Self::Answer(_) => false,
         }
@@ -105,7 +107,14 @@ enum State {
 impl Attempt {
     /// Begins an attempt at `picked`, on an idle connection if there is one. A request that can't be sent again goes
     /// over an idle connection only if the kernel says that it is still open.
-    pub(super) fn begin(farm: &Arc<Farm>, picked: Picked, pool: &Pool, outbound: &Outbound, timeout: Duration, patience: Duration) -> Self {
+    pub(super) fn begin(
+        farm: &Arc<Farm>,
+        picked: Picked,
+        pool: &Pool,
+        outbound: &Outbound,
+        timeout: Duration,
+        patience: Duration,
+    ) -> Self {
         let mut attempt = Self::fresh(farm, picked, outbound, timeout, patience);
         while let Some(connection) = pool.take(&attempt.picked.endpoint) {
             if outbound.replayable || connection.is_silent() {
@@ -117,7 +126,13 @@ impl Attempt {
     }
 
     /// Begins an attempt on a connection of its own.
-    pub(super) fn fresh(farm: &Arc<Farm>, picked: Picked, outbound: &Outbound, timeout: Duration, patience: Duration) -> Self {
+    pub(super) fn fresh(
+        farm: &Arc<Farm>,
+        picked: Picked,
+        outbound: &Outbound,
+        timeout: Duration,
+        patience: Duration,
+    ) -> Self {
         let now = Instant::now();
         let dialing = dial(farm, &picked, patience);
         Self {
@@ -184,7 +199,12 @@ impl Attempt {
     }
 
     /// Drives the attempt; also called when `feed` has more.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, feed: &mut Feed, limits: &Limits) -> Poll<Result<Progress, Failure>> {
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        feed: &mut Feed,
+        limits: &Limits,
+    ) -> Poll<Result<Progress, Failure>> {
         loop {
             match &mut self.state {
                 State::Dialing(dialing) => {
@@ -224,13 +244,18 @@ impl Attempt {
             self.since = Instant::now();
         }
         if !feed.is_sent(self.sent) || !connection.is_flushed() {
-            self.body_waits = send_body(cx, connection, feed, &mut self.sent, &mut self.since).map_err(Failure::Send)?;
+            self.body_waits =
+                send_body(cx, connection, feed, &mut self.sent, &mut self.since).map_err(Failure::Send)?;
         } else if self.body_waits {
             self.body_waits = false;
             self.since = Instant::now();
         }
         let head = ready!(connection.poll_head(cx, limits, &self.outbound.method))?;
-        Poll::Ready(Ok(if head.status.is_informational() { Progress::Informed(head) } else { Progress::Answered(head) }))
+        Poll::Ready(Ok(if head.status.is_informational() {
+            Progress::Informed(head)
+        } else {
+            Progress::Answered(head)
+        }))
     }
 
     /// A connection that idled may have been closed by the XSP just now. That is nobody's fault, and a fresh one to the
@@ -240,7 +265,9 @@ impl Attempt {
         let stale = match failure {
             Failure::Send(_) => true,
             Failure::Answer(AnswerError::Broken(_) | AnswerError::Closed) => !connection.has_input(),
-            Failure::Connect(_) | Failure::Answer(AnswerError::Head(_) | AnswerError::Body(_)) | Failure::Timeout(_) => false,
+            Failure::Connect(_)
+            | Failure::Answer(AnswerError::Head(_) | AnswerError::Body(_))
+            | Failure::Timeout(_) => false,
         };
         stale && connection.is_reused() && (!self.head_sent || self.outbound.replayable && feed.is_whole())
     }
@@ -287,7 +314,11 @@ pub(super) enum Reuse {
     Dialled,
 }
 
-fn dial(farm: &Farm, picked: &Picked, patience: Duration) -> Pin<Box<dyn Future<Output = Result<Stream, ConnectError>> + Send>> {
+fn dial(
+    farm: &Farm,
+    picked: &Picked,
+    patience: Duration,
+) -> Pin<Box<dyn Future<Output = Result<Stream, ConnectError>> + Send>> {
     let dial = Dial {
         address: picked.endpoint.address(),
         name: farm.tls().name().clone(),
@@ -298,7 +329,13 @@ fn dial(farm: &Farm, picked: &Picked, patience: Duration) -> Pin<Box<dyn Future<
 }
 
 /// Sends what can be sent of the body; true: the client's bytes are what is awaited.
-pub(super) fn send_body(cx: &mut Context<'_>, connection: &mut Connection, feed: &mut Feed, sent: &mut u64, since: &mut Instant) -> io::Result<bool> {
+pub(super) fn send_body(
+    cx: &mut Context<'_>,
+    connection: &mut Connection,
+    feed: &mut Feed,
+    sent: &mut u64,
+    since: &mut Instant,
+) -> io::Result<bool> {
     loop {
         match connection.poll_flush(cx) {
             Poll::Ready(result) => result?,

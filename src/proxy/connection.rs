@@ -49,7 +49,15 @@ pub(super) async fn serve_connection(worker: Worker, listener: usize, tcp: TcpSt
     }
     drop(snapshot);
     let draining = Box::pin(drain::reached(worker.shared.phase.clone(), Phase::Draining));
-    let client = Client { worker, listener, host: accepted.host, peer, http: Http1::new(accepted.stream), alarm: Alarm::default(), draining };
+    let client = Client {
+        worker,
+        listener,
+        host: accepted.host,
+        peer,
+        http: Http1::new(accepted.stream),
+        alarm: Alarm::default(),
+        draining,
+    };
     client.run().await;
 }
 
@@ -151,7 +159,8 @@ impl Client {
                 }
                 Err(End::Quiet) => break,
                 Err(End::Refused(error)) => {
-                    let mut journal = Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.peer.ip());
+                    let mut journal =
+                        Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.peer.ip());
                     self.http.close_after();
                     let feed = Feed::new(RequestFraming::None, 0);
                     let refused = refuse(&mut self.http, &mut journal, error, &feed, Last::Yes);
@@ -167,7 +176,13 @@ impl Client {
         self.close().await;
     }
 
-    async fn request(&mut self, snapshot: &Snapshot, block: &Block, head: &RequestHead, mut journal: Journal) -> Served {
+    async fn request(
+        &mut self,
+        snapshot: &Snapshot,
+        block: &Block,
+        head: &RequestHead,
+        mut journal: Journal,
+    ) -> Served {
         let draining = *self.worker.shared.phase.borrow() >= Phase::Draining;
         let last = if draining { Last::Yes } else { Last::No };
         let from = Origins { worker: &self.worker, snapshot, block, client: self.peer.ip(), last };

@@ -96,8 +96,15 @@ impl Error {
     /// Whether the connection is fit for another request.
     const fn last(&self) -> Last {
         match self {
-            Self::Refused(_) | Self::Slow | Self::Body | Self::BodyTooLong | Self::AmbiguousPath | Self::ClientGone => Last::Yes,
-            Self::Misdirected | Self::UnknownPath | Self::NotAllowed | Self::NoEndpoint | Self::Unreachable | Self::Silent => Last::No,
+            Self::Refused(_) | Self::Slow | Self::Body | Self::BodyTooLong | Self::AmbiguousPath | Self::ClientGone => {
+                Last::Yes
+            }
+            Self::Misdirected
+            | Self::UnknownPath
+            | Self::NotAllowed
+            | Self::NoEndpoint
+            | Self::Unreachable
+            | Self::Silent => Last::No,
         }
     }
 

@@ -140,7 +140,9 @@ mod tests {
     #[test]
     fn chunks_keep_their_boundaries() {
         let mut feed = Feed::new(RequestFraming::Chunked, 64);
-        for event in [Event::Chunk(3), Event::Data(b"a"), Event::Data(b"bc"), Event::ChunkEnd, Event::End(Fields::default())] {
+        for event in
+            [Event::Chunk(3), Event::Data(b"a"), Event::Data(b"bc"), Event::ChunkEnd, Event::End(Fields::default())]
+        {
             feed.push(event);
         }
         assert_eq!(feed.after(0), b"3\r\nabc\r\n0\r\n\r\n");

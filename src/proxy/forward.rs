@@ -101,7 +101,12 @@ impl<'a> Forward<'a> {
     ///
     /// # Errors
     /// When none will, or the client has left.
-    pub(super) async fn run<E: Exchange>(mut self, exchange: &mut E, feed: &mut Feed, alarm: &mut Alarm) -> Result<Standing, Error> {
+    pub(super) async fn run<E: Exchange>(
+        mut self,
+        exchange: &mut E,
+        feed: &mut Feed,
+        alarm: &mut Alarm,
+    ) -> Result<Standing, Error> {
         self.leave_trials_to_probes();
         let Some(first) = self.route.farm.pick(&mut self.plan, Purpose::First) else { return Err(Error::NoEndpoint) };
         self.begin(first);
@@ -128,7 +133,14 @@ impl<'a> Forward<'a> {
         }
     }
 
-    fn poll_event<E: Exchange>(&mut self, cx: &mut Context<'_>, exchange: &mut E, feed: &mut Feed, alarm: &mut Alarm, body_since: &mut Instant) -> Poll<Result<Event, ClientError>> {
+    fn poll_event<E: Exchange>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut E,
+        feed: &mut Feed,
+        alarm: &mut Alarm,
+        body_since: &mut Instant,
+    ) -> Poll<Result<Event, ClientError>> {
         loop {
             for (index, attempt) in self.running.iter_mut().enumerate() {
                 if let Poll::Ready(progress) = attempt.poll(cx, feed, &self.snapshot.head_limits) {
@@ -170,7 +182,8 @@ impl<'a> Forward<'a> {
             attempt.deadline().map(|_| attempt.begun() + after)
         });
         let stalled_at = (!feed.is_complete()).then(|| body_since + self.snapshot.limits.request_body_idle_timeout);
-        let silent = self.running.iter().enumerate().filter_map(|(index, attempt)| Some((attempt.deadline()?, index))).min();
+        let silent =
+            self.running.iter().enumerate().filter_map(|(index, attempt)| Some((attempt.deadline()?, index))).min();
         let silent_at = silent.map(|(at, _)| at);
         let Some(at) = [overdue_at, stalled_at, silent_at].into_iter().flatten().min() else { return Poll::Pending };
         std::task::ready!(alarm.poll_at(cx, at));
@@ -185,7 +198,14 @@ impl<'a> Forward<'a> {
 
     fn begin(&mut self, picked: Picked) {
         let failover = &self.route.failover;
-        let attempt = Attempt::begin(&self.route.farm, picked, &self.worker.pool, &self.outbound, failover.response_timeout, failover.connect_timeout);
+        let attempt = Attempt::begin(
+            &self.route.farm,
+            picked,
+            &self.worker.pool,
+            &self.outbound,
+            failover.response_timeout,
+            failover.connect_timeout,
+        );
         self.running.push(Box::new(attempt));
     }
 
@@ -226,7 +246,11 @@ impl<'a> Forward<'a> {
         let reuse = if attempt.is_reused() { Reuse::Pooled } else { Reuse::Dialled };
         self.journal.attempts.push(attempt.log(failure.reason(), None, reuse));
         blame(self.snapshot, self.route, &attempt.picked.endpoint, &failure);
-        tracing::debug!(endpoint = &**attempt.picked.endpoint.label(), error = &failure as &dyn std::error::Error, "attempt failed");
+        tracing::debug!(
+            endpoint = &**attempt.picked.endpoint.label(),
+            error = &failure as &dyn std::error::Error,
+            "attempt failed"
+        );
         self.failure = Some(failure);
         if self.may_move_on(attempt, feed) {
             self.advance(Purpose::Retry);
@@ -274,16 +298,21 @@ impl<'a> Forward<'a> {
         }
         let location = head.fields.get(LOCATION.as_str())?;
         let metrics = self.route.farm.metrics();
-        let hop = Some(location).filter(|_| !self.redirected && feed.is_whole() && feed.is_complete()).and_then(|location| {
-            let (name, port, target) = parse_location(location)?;
-            let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-            let same = self.block.route(path).is_ok_and(|route| Arc::ptr_eq(route, self.route));
-            let picked = self.route.farm.find(name, port).filter(|_| same)?;
-            Some((picked, target.to_vec()))
-        });
+        let hop =
+            Some(location).filter(|_| !self.redirected && feed.is_whole() && feed.is_complete()).and_then(|location| {
+                let (name, port, target) = parse_location(location)?;
+                let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
+                let same = self.block.route(path).is_ok_and(|route| Arc::ptr_eq(route, self.route));
+                let picked = self.route.farm.find(name, port).filter(|_| same)?;
+                Some((picked, target.to_vec()))
+            });
         let Some((picked, target)) = hop else {
             metrics.redirects_passed.inc();
-            tracing::info!(farm = self.route.farm.name(), status = head.status.as_u16(), "an XSP redirects; Webex follows no redirect");
+            tracing::info!(
+                farm = self.route.farm.name(),
+                status = head.status.as_u16(),
+                "an XSP redirects; Webex follows no redirect"
+            );
             return None;
         };
         metrics.redirects_followed.inc();
@@ -331,7 +360,11 @@ fn report(route: &Arc<Route>, attempt: &Attempt, head: &ResponseHead, class: Cla
         }
         Class::Suspect => {
             endpoint.metrics().attempted("5xx");
-            tracing::debug!(endpoint = &**endpoint.label(), status = head.status.as_u16(), "5xx; looking a second time");
+            tracing::debug!(
+                endpoint = &**endpoint.label(),
+                status = head.status.as_u16(),
+                "5xx; looking a second time"
+            );
             probe::second_look(route, Picked::for_probe(Arc::clone(endpoint)), authority);
         }
         Class::Failure => {
@@ -354,7 +387,9 @@ fn judge(route: &Arc<Route>, picked: Picked, begun: Instant, head: &ResponseHead
 fn blame(snapshot: &Snapshot, route: &Arc<Route>, endpoint: &Arc<Endpoint>, failure: &Failure) {
     endpoint.metrics().attempted(failure.reason());
     match failure.scope() {
-        Scope::Gateway => tracing::warn!(error = failure as &dyn std::error::Error, "the gateway could not open a connection"),
+        Scope::Gateway => {
+            tracing::warn!(error = failure as &dyn std::error::Error, "the gateway could not open a connection")
+        }
         Scope::Port => route.farm.failed(endpoint, route.failover.block_for, failure.reason()),
         Scope::Address => {
             route.farm.failed(endpoint, route.failover.block_for, failure.reason());

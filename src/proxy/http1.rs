@@ -11,7 +11,9 @@ use super::feed::Feed;
 use crate::http1::body::Body;
 use crate::http1::chunked::Event;
 use crate::http1::encode;
-use crate::http1::head::{Limits, Persistence, Refusal, RequestHead, ResponseFraming, ResponseHead, Version, parse_request};
+use crate::http1::head::{
+    Limits, Persistence, Refusal, RequestHead, ResponseFraming, ResponseHead, Version, parse_request,
+};
 use crate::policy::headers;
 use crate::tls::stream::Stream;
 
@@ -84,20 +86,25 @@ impl Http1 {
     }
 
     /// The next request's head, whose body may have `body_size` bytes.
-    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>, limits: &Limits, body_size: u64) -> Poll<Result<RequestHead, HeadError>> {
+    pub(super) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        limits: &Limits,
+        body_size: u64,
+    ) -> Poll<Result<RequestHead, HeadError>> {
         loop {
-            if !self.input.is_empty() {
-                if let Some((head, taken)) = parse_request(&self.input, limits)? {
-                    self.take(taken);
-                    self.body = Body::from(head.framing);
-                    self.body_left = body_size;
-                    self.version = head.version;
-                    self.method = head.method.clone();
-                    self.persistence = head.persistence;
-                    self.encoding = Encoding::Nothing;
-                    self.sent = 0;
-                    return Poll::Ready(Ok(head));
-                }
+            if self.has_begun()
+                && let Some((head, taken)) = parse_request(&self.input, limits)?
+            {
+                self.take(taken);
+                self.body = Body::from(head.framing);
+                self.body_left = body_size;
+                self.version = head.version;
+                self.method = head.method.clone();
+                self.persistence = head.persistence;
+                self.encoding = Encoding::Nothing;
+                self.sent = 0;
+                return Poll::Ready(Ok(head));
             }
             let begun = self.has_begun();
             match ready!(self.stream.poll_read(cx, &mut self.input)) {
@@ -265,7 +272,9 @@ impl Exchange for Http1 {
                 self.output.extend_from_slice(data);
             }
             (Encoding::Chunks, Event::ChunkEnd) => encode::chunk_end(&mut self.output),
-            (Encoding::Chunks | Encoding::Wrapped, Event::End(trailers)) => encode::last_chunk(&mut self.output, &trailers),
+            (Encoding::Chunks | Encoding::Wrapped, Event::End(trailers)) => {
+                encode::last_chunk(&mut self.output, &trailers)
+            }
             (Encoding::Wrapped, Event::Data(data)) => {
                 self.sent += data.len() as u64;
                 encode::chunk_start(&mut self.output, data.len() as u64);

@@ -31,7 +31,8 @@ pub(super) fn second_look(route: &Arc<Route>, picked: Picked, authority: &str) {
         let _probing = probing;
         let endpoint = Arc::clone(&picked.endpoint);
         let failover = &route.failover;
-        let mut attempt = Attempt::fresh(&route.farm, picked, &outbound, failover.response_timeout, failover.connect_timeout);
+        let mut attempt =
+            Attempt::fresh(&route.farm, picked, &outbound, failover.response_timeout, failover.connect_timeout);
         match answer(&mut attempt).await {
             Ok(status) if status < 500 => {
                 endpoint.metrics().probed("cleared");

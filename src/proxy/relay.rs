@@ -73,7 +73,13 @@ impl Relay<'_> {
         poll_fn(|cx| self.poll(cx, exchange, alarm, &mut moved)).await
     }
 
-    fn poll<E: Exchange>(&mut self, cx: &mut Context<'_>, exchange: &mut E, alarm: &mut Alarm, moved: &mut Instant) -> Poll<Result<(), RelayError>> {
+    fn poll<E: Exchange>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut E,
+        alarm: &mut Alarm,
+        moved: &mut Instant,
+    ) -> Poll<Result<(), RelayError>> {
         loop {
             self.pass_on(cx, exchange)?;
             match exchange.poll_flush(cx) {

@@ -44,17 +44,32 @@ pub(super) enum Served {
 }
 
 /// Serves one request.
-pub(super) async fn serve<E: Exchange>(from: Origins<'_>, exchange: &mut E, head: &RequestHead, journal: &mut Journal, alarm: &mut Alarm) -> Served {
+pub(super) async fn serve<E: Exchange>(
+    from: Origins<'_>,
+    exchange: &mut E,
+    head: &RequestHead,
+    journal: &mut Journal,
+    alarm: &mut Alarm,
+) -> Served {
     journal.tracking_id = tracking_id(head);
     journal.request(head);
     let mut feed = Feed::new(head.framing, 0);
     match forward(from, exchange, head, journal, &mut feed, alarm).await {
-        Ok((route, standing, session)) => relay(from, exchange, head, journal, &mut feed, alarm, (&route, standing, session)).await,
+        Ok((route, standing, session)) => {
+            relay(from, exchange, head, journal, &mut feed, alarm, (&route, standing, session)).await
+        }
         Err(error) => refuse(exchange, journal, error, &feed, from.last).await,
     }
 }
 
-async fn forward<E: Exchange>(from: Origins<'_>, exchange: &mut E, head: &RequestHead, journal: &mut Journal, feed: &mut Feed, alarm: &mut Alarm) -> Result<(Arc<Route>, Standing, Session), Error> {
+async fn forward<E: Exchange>(
+    from: Origins<'_>,
+    exchange: &mut E,
+    head: &RequestHead,
+    journal: &mut Journal,
+    feed: &mut Feed,
+    alarm: &mut Alarm,
+) -> Result<(Arc<Route>, Standing, Session), Error> {
     if !from.block.serves(head.host()) {
         return Err(Error::Misdirected);
     }
@@ -76,7 +91,8 @@ async fn forward<E: Exchange>(from: Origins<'_>, exchange: &mut E, head: &Reques
     let session = route.farm.session(cookie_values(&head.fields, &route.cookie));
     *feed = Feed::new(head.framing, route.failover.replay_buffer_size);
     let outbound = outbound(from, head, route, &journal.tracking_id);
-    let request = Request { worker: from.worker, snapshot: from.snapshot, block: from.block, route, authority: head.authority() };
+    let request =
+        Request { worker: from.worker, snapshot: from.snapshot, block: from.block, route, authority: head.authority() };
     let standing = Forward::new(request, outbound, session, journal).run(exchange, feed, alarm).await?;
     Ok((Arc::clone(route), standing, session))
 }
@@ -93,8 +109,17 @@ fn outbound(from: Origins<'_>, head: &RequestHead, route: &Route, tracking_id: &
     Outbound { head: bytes.into(), method: head.method.clone(), replayable: route.failover.replay.allows(&head.method) }
 }
 
-async fn relay<E: Exchange>(from: Origins<'_>, exchange: &mut E, request: &RequestHead, journal: &mut Journal, feed: &mut Feed, alarm: &mut Alarm, (route, mut standing, session): (&Arc<Route>, Standing, Session)) -> Served {
-    let cookie = (standing.class == Class::Success).then(|| remember(journal, &standing, session, &route.cookie)).flatten();
+async fn relay<E: Exchange>(
+    from: Origins<'_>,
+    exchange: &mut E,
+    request: &RequestHead,
+    journal: &mut Journal,
+    feed: &mut Feed,
+    alarm: &mut Alarm,
+    (route, mut standing, session): (&Arc<Route>, Standing, Session),
+) -> Served {
+    let cookie =
+        (standing.class == Class::Success).then(|| remember(journal, &standing, session, &route.cookie)).flatten();
     journal.origin = Origin::Xsp;
     journal.status = Some(standing.head.status.as_u16());
     journal.responding();
@@ -125,7 +150,8 @@ async fn relay<E: Exchange>(from: Origins<'_>, exchange: &mut E, request: &Reque
 
 /// An event channel says nothing for as long as nothing happens.
 fn is_channel(route: &Route, standing: &Standing) -> bool {
-    route.interface == Interface::XsiEvents && matches!(standing.head.framing, ResponseFraming::Chunked | ResponseFraming::UntilClose)
+    route.interface == Interface::XsiEvents
+        && matches!(standing.head.framing, ResponseFraming::Chunked | ResponseFraming::UntilClose)
 }
 
 /// What affinity makes of the answer: the cookie to set, when the session is new or has moved (R-AFF-1, R-APP-1).
@@ -141,7 +167,13 @@ fn remember(journal: &mut Journal, standing: &Standing, session: Session, cookie
 }
 
 /// The gateway's own answer.
-pub(super) async fn refuse<E: Exchange>(exchange: &mut E, journal: &mut Journal, error: Error, feed: &Feed, last: Last) -> Served {
+pub(super) async fn refuse<E: Exchange>(
+    exchange: &mut E,
+    journal: &mut Journal,
+    error: Error,
+    feed: &Feed,
+    last: Last,
+) -> Served {
     journal.reason = Some(error.reason());
     journal.received = feed.content();
     let text = error.to_string();

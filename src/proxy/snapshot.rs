@@ -98,12 +98,23 @@ impl Listener {
 
 impl Block {
     /// A block whose farms run under `farms`' names, as seen on the listening address `listener`.
-    pub fn new(https: &model::Https, tls: Arc<ServerConfig>, farms: &[Arc<Farm>], cookie: &str, listener: &str, metrics: &Metrics) -> Self {
-        let paths = https.interfaces.iter().flat_map(|route| route.paths.iter().map(|path| (route.interface, path.clone())));
+    pub fn new(
+        https: &model::Https,
+        tls: Arc<ServerConfig>,
+        farms: &[Arc<Farm>],
+        cookie: &str,
+        listener: &str,
+        metrics: &Metrics,
+    ) -> Self {
+        let paths =
+            https.interfaces.iter().flat_map(|route| route.paths.iter().map(|path| (route.interface, path.clone())));
         let first_farm = https.interfaces.first().map(|route| route.farm.name.as_str());
         let mut routes = [const { None }; Interface::ALL.len()];
         for route in &https.interfaces {
-            let farm = farms.iter().find(|farm| farm.name() == route.farm.name).expect("a farm runs for each one in the model");
+            let farm = farms
+                .iter()
+                .find(|farm| farm.name() == route.farm.name)
+                .expect("a farm runs for each one in the model");
             routes[route.interface.index()] = Some(Arc::new(Route {
                 interface: route.interface,
                 farm: Arc::clone(farm),
@@ -114,7 +125,13 @@ impl Block {
                 allow: route.allow.clone(),
             }));
         }
-        Self { tls, hosts: https.hosts.clone(), paths: Paths::new(paths), routes, trusted_proxies: https.trusted_proxies.clone() }
+        Self {
+            tls,
+            hosts: https.hosts.clone(),
+            paths: Paths::new(paths),
+            routes,
+            trusted_proxies: https.trusted_proxies.clone(),
+        }
     }
 
     /// Whether `host` is one of this block's, without regard to case.

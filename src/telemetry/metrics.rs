@@ -8,11 +8,13 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// Seconds, from a tenth of a millisecond to ten seconds.
-const BUCKETS: [f64; 14] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 0.6, 1.2, 2.0, 10.0];
+const BUCKETS: [f64; 14] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 0.6, 1.2, 2.0, 10.0];
 
 /// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
 pub const TABLE: [(&str, &str, &str, &str); 25] = [
@@ -20,22 +22,57 @@ pub const TABLE: [(&str, &str, &str, &str); 25] = [
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
     ("xspgate_connections", "gauge", "listener", "open client connections"),
     ("xspgate_connections_total", "counter", "listener", "client connections accepted"),
-    ("xspgate_connections_refused_total", "counter", "listener", "client connections closed at once, because limits.connections was reached"),
+    (
+        "xspgate_connections_refused_total",
+        "counter",
+        "listener",
+        "client connections closed at once, because limits.connections was reached",
+    ),
     ("xspgate_tls_handshakes_total", "counter", "listener, version", "TLS handshakes with clients that succeeded"),
     ("xspgate_tls_handshake_failures_total", "counter", "listener, reason", "TLS handshakes with clients that failed"),
-    ("xspgate_requests_total", "counter", "listener, interface, class", "requests answered, by class of status; class aborted: the client left first, or the answer broke off"),
-    ("xspgate_refused_total", "counter", "listener, reason", "requests that the gateway answered itself, without an XSP"),
-    ("xspgate_gateway_seconds", "histogram", "listener, interface", "the gateway's own share of a request's time to its response head"),
+    (
+        "xspgate_requests_total",
+        "counter",
+        "listener, interface, class",
+        "requests answered, by class of status; class aborted: the client left first, or the answer broke off",
+    ),
+    (
+        "xspgate_refused_total",
+        "counter",
+        "listener, reason",
+        "requests that the gateway answered itself, without an XSP",
+    ),
+    (
+        "xspgate_gateway_seconds",
+        "histogram",
+        "listener, interface",
+        "the gateway's own share of a request's time to its response head",
+    ),
     ("xspgate_attempts_total", "counter", "farm, endpoint, outcome", "attempts by what came of them"),
     ("xspgate_xsp_seconds", "histogram", "farm, endpoint", "from an attempt's start to its response head"),
-    ("xspgate_upstream_connections_total", "counter", "farm, endpoint, origin", "connections used by attempts: new or reused"),
+    (
+        "xspgate_upstream_connections_total",
+        "counter",
+        "farm, endpoint, origin",
+        "connections used by attempts: new or reused",
+    ),
     ("xspgate_pool_idle", "gauge", "farm, endpoint", "idle upstream connections"),
     ("xspgate_endpoints", "gauge", "farm", "endpoints that discovery knows"),
     ("xspgate_endpoint_blocked", "gauge", "farm, endpoint", "1 while the endpoint is on the blocklist or on probation"),
     ("xspgate_blocklist_transitions_total", "counter", "farm, endpoint, to", "blocked, unblocked, trial"),
     ("xspgate_probes_total", "counter", "farm, endpoint, outcome", "second looks at an endpoint: cleared or failed"),
-    ("xspgate_sessions_total", "counter", "farm, event", "session decisions: new, kept, moved, unknown (a cookie that names no endpoint)"),
-    ("xspgate_redirects_total", "counter", "farm, outcome", "Location headers from XSPs: followed within the farm, or passed on"),
+    (
+        "xspgate_sessions_total",
+        "counter",
+        "farm, event",
+        "session decisions: new, kept, moved, unknown (a cookie that names no endpoint)",
+    ),
+    (
+        "xspgate_redirects_total",
+        "counter",
+        "farm, outcome",
+        "Location headers from XSPs: followed within the farm, or passed on",
+    ),
     ("xspgate_discovery_lookups_total", "counter", "name, type, outcome", "DNS look-ups by outcome"),
     ("xspgate_discovery_age_seconds", "gauge", "name, type", "time since DNS last answered for the name"),
     ("xspgate_discovery_records", "gauge", "name, type", "records in the last good answer"),
@@ -85,7 +122,8 @@ struct Registrar(Registry);
 
 impl Registrar {
     fn opts(name: &str) -> (Opts, Vec<&'static str>) {
-        let (_, _, labels, help) = TABLE.iter().find(|row| row.0 == name).expect("TABLE lists every metric; a test holds it");
+        let (_, _, labels, help) =
+            TABLE.iter().find(|row| row.0 == name).expect("TABLE lists every metric; a test holds it");
         (Opts::new(name, *help), labels.split(", ").filter(|label| !label.is_empty()).collect())
     }
 
@@ -259,7 +297,8 @@ pub enum Class {
 }
 
 impl Class {
-    const ALL: [Self; 6] = [Self::Status(1), Self::Status(2), Self::Status(3), Self::Status(4), Self::Status(5), Self::Aborted];
+    const ALL: [Self; 6] =
+        [Self::Status(1), Self::Status(2), Self::Status(3), Self::Status(4), Self::Status(5), Self::Aborted];
 
     const fn name(self) -> &'static str {
         match self {
@@ -426,7 +465,9 @@ fn last_labels(counters: &IntCounterVec, farm: &str, endpoint: &str) -> Vec<Stri
     let families = counters.collect();
     let series = families.iter().flat_map(|family| family.get_metric());
     let ours = series.filter(|one| {
-        let is = |name: &str, value: &str| one.get_label().iter().any(|label| label.name() == name && label.value() == value);
+        let is = |name: &str, value: &str| {
+            one.get_label().iter().any(|label| label.name() == name && label.value() == value)
+        };
         is("farm", farm) && is("endpoint", endpoint)
     });
     ours.filter_map(|one| one.get_label().iter().find(|label| !matches!(label.name(), "farm" | "endpoint")))

@@ -42,8 +42,13 @@ impl ClientTls {
     ///
     /// # Errors
     /// See [`SetupError`].
-    pub fn new(farm: &Farm, roots: Arc<RootCertStore>, identity: Option<Arc<CertifiedKey>>) -> Result<Self, SetupError> {
-        let name = ServerName::try_from(farm.server_name.clone()).map_err(|_| SetupError::Name(farm.server_name.clone()))?;
+    pub fn new(
+        farm: &Farm,
+        roots: Arc<RootCertStore>,
+        identity: Option<Arc<CertifiedKey>>,
+    ) -> Result<Self, SetupError> {
+        let name =
+            ServerName::try_from(farm.server_name.clone()).map_err(|_| SetupError::Name(farm.server_name.clone()))?;
         let config = ClientConfig::builder_with_provider(provider(&farm.tls))
             .with_protocol_versions(&versions(&farm.tls))
             .map_err(SetupError::Policy)?
@@ -87,10 +92,15 @@ impl ResolvesClientCert for Shown {
 pub(super) fn provider(policy: &TlsPolicy) -> Arc<CryptoProvider> {
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
     let known = rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES;
-    provider.cipher_suites =
-        policy.cipher_suites.iter().filter_map(|wanted| known.iter().find(|suite| suite.suite() == *wanted)).copied().collect();
+    provider.cipher_suites = policy
+        .cipher_suites
+        .iter()
+        .filter_map(|wanted| known.iter().find(|suite| suite.suite() == *wanted))
+        .copied()
+        .collect();
     let known = rustls::crypto::aws_lc_rs::ALL_KX_GROUPS;
-    provider.kx_groups = policy.groups.iter().filter_map(|wanted| known.iter().find(|group| group.name() == *wanted)).copied().collect();
+    provider.kx_groups =
+        policy.groups.iter().filter_map(|wanted| known.iter().find(|group| group.name() == *wanted)).copied().collect();
     Arc::new(provider)
 }
 

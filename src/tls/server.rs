@@ -26,7 +26,11 @@ pub enum ClientAuth {
 ///
 /// # Errors
 /// See [`SetupError`].
-pub fn server_config(policy: &TlsPolicy, identity: Arc<CertifiedKey>, clients: ClientAuth) -> Result<Arc<ServerConfig>, SetupError> {
+pub fn server_config(
+    policy: &TlsPolicy,
+    identity: Arc<CertifiedKey>,
+    clients: ClientAuth,
+) -> Result<Arc<ServerConfig>, SetupError> {
     let provider = provider(policy);
     let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&versions(policy))
@@ -75,7 +79,9 @@ pub fn peek(received: &[u8]) -> Hello {
         }
         match acceptor.accept() {
             Ok(None) => {}
-            Ok(Some(accepted)) => return Hello::Name(accepted.client_hello().server_name().map(str::to_ascii_lowercase)),
+            Ok(Some(accepted)) => {
+                return Hello::Name(accepted.client_hello().server_name().map(str::to_ascii_lowercase));
+            }
             Err((_, mut alert)) => {
                 let mut bytes = Vec::new();
                 // A Vec takes every byte.

@@ -425,6 +425,7 @@ fn append_alert<M: Machine>(machine: &mut M, sealed: &mut Vec<u8>) {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "rustls may add states, and none that is unknown is safe to skip")]
 fn seal<M: Machine>(
     machine: &mut M,
     partial: &mut Vec<u8>,

@@ -64,10 +64,8 @@ impl ConnectError {
         match self {
             Self::Local(_) => Scope::Gateway,
             Self::ConnectTimeout(_) => Scope::Address,
-            Self::Connect(error) => match error.kind() {
-                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::TimedOut => Scope::Address,
-                _ => Scope::Port,
-            },
+            Self::Connect(error) if is_unreachable(error) => Scope::Address,
+            Self::Connect(_) => Scope::Port,
             Self::Handshake(_) | Self::HandshakeTimeout(_) => Scope::Port,
         }
     }
@@ -86,14 +84,21 @@ impl ConnectError {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "rustls::Error is not ours and may grow")]
 fn handshake_reason(error: &io::Error) -> &'static str {
     let Some(tls) = error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()) else {
         return "handshake-closed";
     };
     match tls {
-        rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => "certificate-expired",
-        rustls::Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => "certificate-not-yet-valid",
-        rustls::Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => "certificate-name",
+        rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "certificate-expired"
+        }
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => "certificate-not-yet-valid",
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "certificate-name",
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => "certificate-issuer",
         rustls::Error::InvalidCertificate(_) => "certificate",
         rustls::Error::InvalidMessage(_) => "not-tls",
@@ -121,6 +126,10 @@ pub async fn connect(dial: Dial) -> Result<Stream, ConnectError> {
         Ok(Err(error)) => Err(ConnectError::Handshake(error)),
         Err(_) => Err(ConnectError::HandshakeTimeout(dial.patience)),
     }
+}
+
+fn is_unreachable(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::TimedOut)
 }
 
 /// Descriptors, ports and buffers run out on this side; blaming the endpoint would block a healthy farm.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::http1::body::Body;
 use crate::http1::chunked::{ChunkError, Event};
-use crate::http1::head::{Garbage, Limits, Persistence, ResponseFraming, ResponseHead, parse_response};
+use crate::http1::head::{Garbage, Limits, Persistence, ResponseHead, parse_response};
 use crate::tls::stream::Stream;
 
 /// Why an answer could not be read.
@@ -44,7 +44,14 @@ pub struct Connection {
 impl Connection {
     /// A connection on which nothing has been said.
     pub fn new(stream: Stream) -> Self {
-        Self { stream, input: Vec::new(), born: Instant::now(), answers: 0, body: Body::Done, persistence: Persistence::KeepAlive }
+        Self {
+            stream,
+            input: Vec::new(),
+            born: Instant::now(),
+            answers: 0,
+            body: Body::Done,
+            persistence: Persistence::KeepAlive,
+        }
     }
 
     /// When it was opened.
@@ -87,18 +94,23 @@ impl Connection {
     ///
     /// # Errors
     /// See [`AnswerError`].
-    pub fn poll_head(&mut self, cx: &mut Context<'_>, limits: &Limits, method: &Method) -> Poll<Result<ResponseHead, AnswerError>> {
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        limits: &Limits,
+        method: &Method,
+    ) -> Poll<Result<ResponseHead, AnswerError>> {
         loop {
-            if !self.input.is_empty() {
-                if let Some((head, taken)) = parse_response(&self.input, limits, method).map_err(AnswerError::Head)? {
-                    self.take(taken);
-                    if !head.status.is_informational() {
-                        self.answers += 1;
-                        self.persistence = head.persistence;
-                        self.body = Body::from(head.framing);
-                    }
-                    return Poll::Ready(Ok(head));
+            if self.has_input()
+                && let Some((head, taken)) = parse_response(&self.input, limits, method).map_err(AnswerError::Head)?
+            {
+                self.take(taken);
+                if !head.status.is_informational() {
+                    self.answers += 1;
+                    self.persistence = head.persistence;
+                    self.body = Body::from(head.framing);
                 }
+                return Poll::Ready(Ok(head));
             }
             if ready!(self.stream.poll_read(cx, &mut self.input)).map_err(AnswerError::Broken)? == 0 {
                 return Poll::Ready(Err(AnswerError::Closed));
@@ -179,9 +191,4 @@ pub enum BodyTurn {
     More,
     /// The body ended with its connection.
     Ended,
-}
-
-/// Whether a body of this framing ends with its connection, and so says nothing of its end in its bytes.
-pub const fn ends_with_connection(framing: ResponseFraming) -> bool {
-    matches!(framing, ResponseFraming::UntilClose)
 }

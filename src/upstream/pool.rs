@@ -61,9 +61,8 @@ impl Pool {
             return;
         }
         let mut idle = self.idle.lock();
-        let shelf = idle
-            .entry(endpoint.key())
-            .or_insert_with(|| Shelf { limits: limits.clone(), connections: Vec::new() });
+        let shelf =
+            idle.entry(endpoint.key()).or_insert_with(|| Shelf { limits: limits.clone(), connections: Vec::new() });
         if shelf.connections.len() >= limits.idle_per_endpoint {
             shelf.connections.remove(0);
         }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::*;
@@ -56,16 +57,12 @@ async fn r_dns_2_targets_come_with_priority_weight_and_port() {
     let (nameserver, resolver) = pair().await;
     nameserver.zones().set_srv(TARGETS, 30, [(10, 5, 8443, "XSP1.example.com."), (20, 0, 443, ".")]);
     let answer = look_up(&resolver, TARGETS, RecordKind::Srv).await.unwrap();
-    let mut targets = answer.records.targets().to_vec();
-    targets.sort();
-    assert_eq!(
-        targets,
-        [
-            Target { priority: 10, weight: 5, port: 8443, name: "xsp1.example.com".into() },
-            Target { priority: 20, weight: 0, port: 443, name: "".into() },
-        ]
-    );
+    assert_eq!(answer.records.targets(), [Target::new(10, 5, 8443, "xsp1.example.com").unwrap()]);
     assert_eq!(answer.ttl, Duration::from_secs(30));
+
+    nameserver.zones().set_srv(TARGETS, 30, [(0, 0, 0, ".")]);
+    let error = look_up(&resolver, TARGETS, RecordKind::Srv).await.unwrap_err();
+    assert_eq!((error.outcome(), error.negative_ttl()), (Outcome::NoRecords, Some(Duration::from_secs(30))));
 }
 
 #[tokio::test]
@@ -268,4 +265,20 @@ async fn promise_11_over_real_dns_changes_are_followed_and_an_outage_is_survived
     zones.set_fault(Fault::None);
     eventually(&mut seen, Duration::from_secs(10), |now| *now == [first, second]).await;
     run.abort();
+}
+
+#[tokio::test]
+async fn each_query_has_an_id_a_port_and_a_case_of_its_own() {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let resolver = resolver(&[socket.local_addr().unwrap()], Duration::from_millis(50));
+    let [mut ids, mut ports, mut names] = [const { BTreeSet::new() }; 3];
+    for _ in 0..4 {
+        look_up(&resolver, "a-rather-long-name-for-an-xsp.example.com", RecordKind::A).await.unwrap_err();
+        let mut query = [0; 512];
+        let (length, peer) = socket.recv_from(&mut query).await.unwrap();
+        ids.insert(query[..2].to_vec());
+        ports.insert(peer.port().to_be_bytes().to_vec());
+        names.insert(query[12..length].to_vec());
+    }
+    assert!(ids.len() >= 3 && ports.len() >= 3 && names.len() >= 3, "{ids:?}, {ports:?}, {names:?}");
 }

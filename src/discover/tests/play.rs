@@ -14,6 +14,7 @@ use tracing::subscriber::DefaultGuard;
 use super::super::*;
 use crate::config::model::{AddressFamily, Failover, Pool, Site, Source, TlsPolicy, TlsVersion, Trust};
 use crate::policy::classify::{On5xx, Replay};
+use crate::policy::srv::Target;
 
 /// What a question gets.
 #[derive(Clone, Debug)]
@@ -232,7 +233,7 @@ impl Write for Log {
 }
 
 pub(in crate::discover) fn target((priority, weight, port, name): (u16, u16, u16, &str)) -> Target {
-    Target { priority, weight, port, name: name.into() }
+    Target::new(priority, weight, port, name).unwrap()
 }
 
 pub(in crate::discover) fn site(name: &str) -> Source {
