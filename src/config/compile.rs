@@ -181,7 +181,7 @@ impl Check<'_> {
         names: impl Iterator<Item = &'n str> + Clone,
     ) {
         let name = &reference.get_ref().0;
-        if self.gaps.may_hide_sections() || self.gaps.has_key(&(0..0), &kind.to_string()) {
+        if self.gaps.has_section(&kind.to_string()) {
             return;
         }
         let help = match nearest(name, names.clone()) {

@@ -10,11 +10,12 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::error::{Problem, Source};
 use super::file::File;
+use super::syntax;
+use super::types::Refusal;
 use super::types::choice::nearest;
-use super::types::{Refusal, quoted};
 
 /// No more problems than this are looked for; so long a list is not a list of slips.
-const MOST: usize = 100;
+pub(super) const MOST: usize = 100;
 
 /// What could be read.
 pub struct Recovered {
@@ -31,6 +32,7 @@ pub struct Recovered {
 pub struct Gaps {
     /// Anything may be missing: the text is not TOML in some place, or reading was given up.
     anywhere: bool,
+    sections: BTreeSet<String>,
     keys: BTreeSet<(usize, String)>,
     lists: BTreeSet<usize>,
 }
@@ -46,9 +48,9 @@ impl Gaps {
         self.anywhere || self.lists.contains(&span.start)
     }
 
-    /// Whether whole sections may be lost.
-    pub fn may_hide_sections(&self) -> bool {
-        self.anywhere
+    /// Whether a section `[kind.NAME]` may have been lost.
+    pub fn has_section(&self, kind: &str) -> bool {
+        self.anywhere || self.sections.contains(kind)
     }
 
     /// Whether nothing at all was left out.
@@ -59,52 +61,33 @@ impl Gaps {
 
 /// Reads what can be read.
 pub fn read(source: &Source) -> Recovered {
-    let text = source.text.as_str();
-    let mut gaps = Gaps::default();
-    let (tree, errors) = DeTable::parse_recoverable(text);
-    let mut problems: Vec<Problem> = Vec::new();
-    for error in errors.iter().take(MOST) {
-        let problem = syntax(error.span(), error.message(), text);
-        if !problems.contains(&problem) {
-            problems.push(problem);
-        }
-    }
-    gaps.anywhere = !problems.is_empty();
+    let mut problems = Vec::new();
+    let text = syntax::blanked(source, &mut problems);
+    let mut gaps = Gaps { anywhere: !problems.is_empty(), ..Gaps::default() };
+    let mut root = DeTable::parse_recoverable(&text).0.into_inner();
     // What a slip in TOML leaves behind on its line is not worth a complaint of its own.
-    let broken_lines: BTreeSet<usize> =
-        problems.iter().filter_map(|problem| Some(source.position(problem.span.as_ref()?.start).0)).collect();
-
-    let mut root = tree.into_inner();
+    let broken_lines: BTreeSet<usize> = problems.iter().filter_map(|problem| line(source, problem)).collect();
     let mut file = None;
     for _ in 0..MOST {
         let document = Spanned::new(0..0, root.clone());
-        let error = match File::deserialize(toml::Deserializer::from(document)) {
+        let error = match <File as Deserialize>::deserialize(toml::Deserializer::from(document)) {
             Ok(read) => {
                 file = Some(read);
                 break;
             }
             Err(error) => error,
         };
-        let mended = mend(&mut root, &error, &mut gaps, text);
-        let in_broken_line =
-            mended.span.as_ref().is_some_and(|span| broken_lines.contains(&source.position(span.start).0));
-        if !in_broken_line {
-            problems.push(mended);
+        let problem = mend(&mut root, &error, &mut gaps, &text);
+        if line(source, &problem).is_none_or(|line| !broken_lines.contains(&line)) {
+            problems.push(problem);
         }
     }
     gaps.anywhere |= file.is_none();
     Recovered { file: file.unwrap_or_default(), problems, gaps }
 }
 
-fn syntax(span: Option<Range<usize>>, message: &str, text: &str) -> Problem {
-    let span = span.map(|span| span.start.min(text.len())..span.end.min(text.len()));
-    let problem = Problem::error(span.clone(), message);
-    let found = span.and_then(|span| text.get(span)).unwrap_or_default();
-    match message {
-        "duplicate key" => problem.help(format!("`{found}` is here a second time; keep one")),
-        _ if message.starts_with("string values must be quoted") => problem.help(format!("write {}", quoted(found))),
-        _ => problem,
-    }
+fn line(source: &Source, problem: &Problem) -> Option<usize> {
+    Some(source.position(problem.span.as_ref()?.start).0)
 }
 
 /// Notes one error and takes what caused it out of the tree.
@@ -120,7 +103,12 @@ fn mend(root: &mut DeTable<'_>, error: &toml::de::Error, gaps: &mut Gaps, text: 
         message if message.starts_with("invalid type: ") && message.ends_with("expected a sequence") => {
             wrap(root, &path);
         }
-        _ => remove(root, 0, &path, gaps),
+        _ => {
+            if let [Step::Key(kind)] | [Step::Key(kind), Step::Key(_)] = path.as_slice() {
+                gaps.sections.insert(kind.clone());
+            }
+            remove(root, 0, &path, gaps);
+        }
     }
     problem
 }
@@ -272,8 +260,15 @@ fn wrong_type(span: &Range<usize>, found: &str, expected: &str, path: &[Step], t
         "a sequence" => ("a list", Some(format!("put it in brackets: [{found_text}]"))),
         "a map" => ("tables", Some(format!("write [{name}.NAME] with a name of your choice"))),
         "a table" if found == "a list of tables" => {
-            ("one table", Some(format!("there is only one: write {}", &found_text[1..found_text.len().max(2) - 1])))
+            let single = found_text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or_default();
+            ("one table", Some(format!("there is only one: write {single}")))
         }
+        "a table" => match path {
+            [Step::Key(kind), Step::Key(_)] if ["certificate", "trust", "farm"].contains(&kind.as_str()) => {
+                ("a table", Some(format!("each has a name of your choice: write [{kind}.NAME]")))
+            }
+            _ => ("a table", None),
+        },
         other => (other, None),
     };
     Problem { help, ..Problem::error(span.clone(), format!("expected {expected}, found {found}")) }
