@@ -144,3 +144,6 @@ fn general(header: &str) -> String {
     });
     general.collect::<Vec<_>>().join(".")
 }
+
+#[cfg(test)]
+mod tests;

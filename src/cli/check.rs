@@ -73,3 +73,6 @@ fn print(text: &str) -> ExitCode {
         Err(_) => ExitCode::FAILURE,
     }
 }
+
+#[cfg(all(test, feature = "sim"))]
+mod tests;

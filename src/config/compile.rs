@@ -168,6 +168,9 @@ impl Check<'_> {
         match named.get(name) {
             Some(item) => item.clone(),
             None => {
+                if let Some(meant) = nearest(name, named.keys().map(String::as_str)) {
+                    self.used.insert((kind, meant.to_owned()));
+                }
                 self.unresolved(kind, reference, named.keys().map(String::as_str));
                 None
             }

@@ -205,9 +205,9 @@ mod tests {
     #[test]
     fn a_long_line_is_cut_around_the_place() {
         let text = format!("a = \"{}\" # {}", "x".repeat(1000), "y".repeat(1000));
-        let out = rendered(&text, Problem::error(1008..1009, "m"));
+        let out = rendered(&text, Problem::error(1007..1008, "m"));
         let mut lines = out.lines().skip(1);
-        assert_eq!(lines.next(), Some(" --> x.toml:1:1009"));
+        assert_eq!(lines.next(), Some(" --> x.toml:1:1008"));
         let shown = lines.next().unwrap();
         let carets = lines.next().unwrap();
         assert!(shown.chars().count() <= WIDTH + 4);

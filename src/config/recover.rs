@@ -103,11 +103,13 @@ fn mend(root: &mut DeTable<'_>, error: &toml::de::Error, gaps: &mut Gaps, text: 
         message if message.starts_with("invalid type: ") && message.ends_with("expected a sequence") => {
             wrap(root, &path);
         }
-        _ => {
+        message => {
+            let meant = message.strip_prefix("unknown field `").and_then(|rest| Unknown::new(key(&path), rest).meant());
             if let [Step::Key(kind)] | [Step::Key(kind), Step::Key(_)] = path.as_slice() {
-                gaps.sections.insert(kind.clone());
+                let kind = if let ([_], Some(meant)) = (path.as_slice(), meant) { meant } else { kind };
+                gaps.sections.insert(kind.to_owned());
             }
-            remove(root, 0, &path, gaps);
+            remove(root, 0, &path, meant, gaps);
         }
     }
     problem
@@ -168,7 +170,8 @@ fn found(value: &DeValue<'_>, here: bool, span: &Range<usize>, how: Match, path:
     below || here
 }
 
-fn remove(table: &mut DeTable<'_>, start: usize, path: &[Step], gaps: &mut Gaps) {
+/// `meant`: the key that the one to be removed was probably meant to be.
+fn remove(table: &mut DeTable<'_>, start: usize, path: &[Step], meant: Option<&str>, gaps: &mut Gaps) {
     let [Step::Key(key), rest @ ..] = path else {
         // Nothing was found to take out: reading can't go on.
         *table = DeTable::new();
@@ -176,24 +179,24 @@ fn remove(table: &mut DeTable<'_>, start: usize, path: &[Step], gaps: &mut Gaps)
         return;
     };
     match table.get_mut(key.as_str()) {
-        Some(value) if !rest.is_empty() => remove_below(value, rest, gaps),
+        Some(value) if !rest.is_empty() => remove_below(value, rest, meant, gaps),
         Some(_) | None => {
             table.remove(key.as_str());
-            gaps.keys.insert((start, key.clone()));
+            gaps.keys.extend([key.as_str()].into_iter().chain(meant).map(|key| (start, key.to_owned())));
         }
     }
 }
 
-fn remove_below(value: &mut Spanned<DeValue<'_>>, path: &[Step], gaps: &mut Gaps) {
+fn remove_below(value: &mut Spanned<DeValue<'_>>, path: &[Step], meant: Option<&str>, gaps: &mut Gaps) {
     let start = value.span().start;
     match value.get_mut() {
-        DeValue::Table(table) => remove(table, start, path, gaps),
+        DeValue::Table(table) => remove(table, start, path, meant, gaps),
         DeValue::Array(array) => {
             let [Step::Index(index), rest @ ..] = path else { return };
             let index = *index;
             if !rest.is_empty() {
                 if let Some(element) = array.get_mut(index) {
-                    remove_below(element, rest, gaps);
+                    remove_below(element, rest, meant, gaps);
                 }
                 return;
             }
@@ -226,11 +229,7 @@ fn wrap(root: &mut DeTable<'_>, path: &[Step]) {
 fn described(error: &toml::de::Error, span: &Range<usize>, path: &[Step], text: &str) -> Problem {
     let message = error.message();
     if let Some(rest) = message.strip_prefix("unknown field `") {
-        let key = path.iter().rev().find_map(|step| match step {
-            Step::Key(key) => Some(key.as_str()),
-            Step::Index(_) => None,
-        });
-        return unknown_key(span, key.unwrap_or_default(), rest);
+        return unknown_key(span, &Unknown::new(key(path), rest));
     }
     if let Some((found, expected)) =
         message.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected "))
@@ -249,10 +248,7 @@ fn wrong_type(span: &Range<usize>, found: &str, expected: &str, path: &[Step], t
         "sequence" => "a list".to_owned(),
         other => format!("the {}", other.replace('`', "").replace("floating point", "number")),
     };
-    let name = match path.last() {
-        Some(Step::Key(key)) => key.as_str(),
-        Some(Step::Index(_)) | None => "",
-    };
+    let name = key(path);
     let (expected, help) = match expected {
         "a sequence" if found == "a table" && is_header => {
             ("a list of tables", Some(format!("there may be several: write [{found_text}]")))
@@ -269,20 +265,50 @@ fn wrong_type(span: &Range<usize>, found: &str, expected: &str, path: &[Step], t
             }
             _ => ("a table", None),
         },
+        other if found == "a list" && !found_text.contains(',') => {
+            let only = found_text.trim_matches(['[', ']']).trim();
+            (other, Some(format!("write {only} without brackets")))
+        }
         other => (other, None),
     };
     Problem { help, ..Problem::error(span.clone(), format!("expected {expected}, found {found}")) }
 }
 
-fn unknown_key(span: &Range<usize>, key: &str, rest: &str) -> Problem {
-    let expected = rest.strip_prefix(key).unwrap_or(rest);
-    let known: Vec<&str> = expected.split('`').skip(1).filter(|part| !part.starts_with(", ")).collect();
-    let known: Vec<&str> = known.into_iter().filter(|name| !name.is_empty() && *name != " or ").collect();
-    let help = match (nearest(key, known.iter().copied()), super::sections_with(key)) {
+/// The key at the end of a path.
+fn key(path: &[Step]) -> &str {
+    match path.last() {
+        Some(Step::Key(key)) => key,
+        Some(Step::Index(_)) | None => "",
+    }
+}
+
+/// A key that there is not, and those that there are.
+struct Unknown<'a> {
+    key: &'a str,
+    known: Vec<&'a str>,
+}
+
+impl<'a> Unknown<'a> {
+    /// `rest`: serde's message from the key's name on.
+    fn new(key: &'a str, rest: &'a str) -> Self {
+        let expected = rest.strip_prefix(key).unwrap_or(rest).trim_start_matches('`');
+        // Every other part stands between backticks.
+        Self { key, known: expected.split('`').skip(1).step_by(2).collect() }
+    }
+
+    fn meant(&self) -> Option<&'a str> {
+        nearest(self.key, self.known.iter().copied())
+    }
+}
+
+fn unknown_key(span: &Range<usize>, unknown: &Unknown<'_>) -> Problem {
+    let key = unknown.key;
+    let help = match (unknown.meant(), super::sections_with(key)) {
         (Some(near), _) => format!("did you mean `{near}`?"),
         (None, sections) if !sections.is_empty() => format!("it is a key of {}", sections.join(", ")),
         (None, _) => {
-            format!("the keys here are {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+            let known = unknown.known.iter().map(|name| format!("`{name}`"));
+            format!("the keys here are {}", known.collect::<Vec<_>>().join(", "))
         }
     };
     Problem::error(span.clone(), format!("unknown key `{key}`")).help(help)

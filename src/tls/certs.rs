@@ -2,6 +2,8 @@
 //! configuration, because files change while it stays as it is.
 
 mod authority;
+#[cfg(all(test, feature = "sim"))]
+pub(crate) mod fixture;
 mod identity;
 mod keyring;
 mod pem;

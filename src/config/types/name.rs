@@ -204,7 +204,20 @@ impl Leaf for LogFilter {
     }
 }
 
-leaves!(HostName, ServiceName, SectionName, CookieName, LogFilter);
+leaves!(HostName, ServiceName, CookieName, LogFilter);
+
+impl<'de> serde::Deserialize<'de> for SectionName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        super::leaf(deserializer)
+    }
+}
+
+#[cfg(test)]
+impl serde::Serialize for SectionName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
 
 #[cfg(test)]
 mod tests {
