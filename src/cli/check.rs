@@ -74,5 +74,6 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-#[cfg(all(test, feature = "sim"))]
+#[cfg(test)]
+#[cfg(feature = "sim")]
 mod tests;
