@@ -1,1 +1,135 @@
-//! (skeleton)
+//! The admin listener: metrics, liveness, readiness, status. On the main thread's runtime, so that a scrape never stands
+//! in a request's way.
+
+use std::convert::Infallible;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+
+use crate::discover::DiscoveryStatus;
+use crate::drain::Phase;
+use crate::farm::Farm;
+use crate::telemetry::metrics::Metrics;
+
+/// Connections that are served at the same time.
+const CONNECTIONS: usize = 64;
+/// The longest that one connection may last.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest wait for a request's head.
+const HEAD: Duration = Duration::from_secs(10);
+
+/// What the admin listener can tell.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    metrics: Arc<Metrics>,
+    farms: Arc<[Arc<Farm>]>,
+    discovery: DiscoveryStatus,
+    phase: watch::Receiver<Phase>,
+}
+
+impl Admin {
+    /// Tells of these.
+    pub fn new(
+        metrics: Arc<Metrics>,
+        farms: Vec<Arc<Farm>>,
+        discovery: DiscoveryStatus,
+        phase: watch::Receiver<Phase>,
+    ) -> Self {
+        Self { metrics, farms: farms.into(), discovery, phase }
+    }
+
+    /// Why new requests should go elsewhere; `None`: they should not.
+    fn unready(&self) -> Option<String> {
+        if *self.phase.borrow() != Phase::Running {
+            return Some("stopping".into());
+        }
+        let empty: Vec<&str> = self.farms.iter().filter(|farm| farm.is_empty()).map(|farm| farm.name()).collect();
+        (empty.len() == self.farms.len()).then(|| format!("no endpoint known yet in: {}", empty.join(", ")))
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
+        }
+        match request.uri().path() {
+            "/metrics" => self.metrics(),
+            "/livez" => text(StatusCode::OK, "alive"),
+            "/readyz" => match self.unready() {
+                None => text(StatusCode::OK, "ready"),
+                Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &reason),
+            },
+            "/status" => self.status(),
+            _ => text(StatusCode::NOT_FOUND, "/metrics, /status, /livez or /readyz"),
+        }
+    }
+
+    fn metrics(&self) -> Response<Full<Bytes>> {
+        self.metrics.ready.set(i64::from(self.unready().is_none()));
+        for name in self.discovery.names().iter() {
+            let age = name.last_success.map(|at| at.elapsed());
+            self.metrics.discovered(&name.question.name, name.question.kind.name(), age, name.records);
+        }
+        self.metrics.refresh_certificates();
+        respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics.render())
+    }
+
+    fn status(&self) -> Response<Full<Bytes>> {
+        let farms: Vec<_> =
+            self.farms.iter().map(|farm| json!({ "name": farm.name(), "endpoints": farm.describe() })).collect();
+        let status = json!({ "version": env!("CARGO_PKG_VERSION"), "ready": self.unready().is_none(), "farms": farms });
+        respond(StatusCode::OK, "application/json", format!("{status:#}\n"))
+    }
+}
+
+fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    respond(status, "text/plain; charset=utf-8", format!("{text}\n"))
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    response
+}
+
+/// Serves on `socket` for ever; without one, it only waits.
+pub async fn serve(socket: Option<TcpListener>, admin: Admin) {
+    let Some(socket) = socket else { return std::future::pending().await };
+    let socket = match tokio::net::TcpListener::from_std(socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(%error, "the admin listener can't be used");
+            return std::future::pending().await;
+        }
+    };
+    let seats = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
+        let Ok((tcp, _)) = socket.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let admin = admin.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(admin.answer(&request))));
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD)
+                .serve_connection(TokioIo::new(tcp), service);
+            // A scraper that leaves, or stays too long, is its own concern.
+            drop(timeout(PATIENCE, connection).await);
+            drop(seat);
+        });
+    }
+}

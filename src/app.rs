@@ -1,1 +1,258 @@
-//! (skeleton)
+//! The composition root: a configuration becomes bound sockets, farms, workers and the admin listener, and the real
+//! addresses are reported. Everything is bound before anything is served.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::admin::{self, Admin};
+use crate::config::model::{self, Config};
+use crate::discover::dns::DnsResolver;
+use crate::discover::{Discovery, Event};
+use crate::drain::{Phase, reached};
+use crate::farm::Farm;
+use crate::http1::head;
+use crate::policy::affinity::{Key, Keyring};
+use crate::proxy::context::Shared;
+use crate::proxy::snapshot::{Block, Listener, Snapshot};
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::metrics::Metrics;
+use crate::tls::certs::Material;
+use crate::tls::client::ClientTls;
+use crate::tls::server::{ClientAuth, server_config};
+use crate::worker;
+
+/// A gateway that runs. Dropping it ends it at once; [`Phase::Draining`] first, and [`Gateway::drained`], end it gracefully.
+#[derive(Debug)]
+pub struct Gateway {
+    https: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    phase: watch::Sender<Phase>,
+    access: AccessLog,
+    threads: Vec<JoinHandle<()>>,
+    workers: usize,
+    ended: worker::Ended,
+    drain_timeout: Duration,
+}
+
+impl Gateway {
+    /// Binds everything and starts serving.
+    ///
+    /// # Errors
+    /// What could not be bound or set up, by name. Nothing is served then.
+    pub fn start(config: &Config, material: &Material) -> Result<Self> {
+        refuse_unserved(config)?;
+        let metrics = Arc::new(Metrics::default());
+        let farms = farms(config, material, &metrics)?;
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        for address in config.https.iter().flat_map(|https| &https.listen) {
+            if !addresses.contains(address) {
+                addresses.push(*address);
+            }
+        }
+        let mut bound = Vec::new();
+        let mut sockets: Vec<Vec<std::net::TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
+        for address in &addresses {
+            let (real, listeners) =
+                worker::bind(*address, config.workers).with_context(|| format!("can't listen on {address}"))?;
+            bound.push(real);
+            sockets.iter_mut().zip(listeners).for_each(|(worker, listener)| worker.push(listener));
+        }
+        let admin_socket = match &config.admin {
+            Some(admin) => Some(
+                worker::bind(admin.listen, 1).with_context(|| format!("can't listen on {} ([admin])", admin.listen))?,
+            ),
+            None => None,
+        };
+        let snapshot = snapshot(config, material, &farms, &metrics, &addresses, &bound)?;
+        let access = match config.log.access {
+            model::AccessLog::On => AccessLog::start(metrics.access_dropped.clone(), std::io::stdout())
+                .context("can't start the access log")?,
+            model::AccessLog::Off => AccessLog::off(),
+        };
+        let (phase, phases) = watch::channel(Phase::Running);
+        let shared =
+            Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), access: access.clone(), phase: phases });
+        let (alive, ended) = worker::lifeline();
+        let admin = admin_socket.as_ref().map(|(address, _)| *address);
+        let mut threads = Vec::new();
+        for (index, sockets) in sockets.into_iter().enumerate() {
+            let thread = worker::start(index, Arc::clone(&shared), sockets, alive.clone());
+            threads.push(thread.context("can't start a worker")?);
+        }
+        let housekeeping = Housekeeping {
+            admin: admin_socket.and_then(|(_, mut listeners)| listeners.pop()),
+            discovery: Discovery::new(&config.dns, config.farms.values().cloned(), config.state_dir.as_deref()),
+            resolver: DnsResolver::new(&config.dns),
+            farms,
+            metrics,
+            shared,
+        };
+        let main = worker::on_thread("main".into(), alive, move || housekeeping.run())
+            .context("can't start the main runtime")?;
+        threads.push(main);
+        Ok(Self {
+            https: bound,
+            admin,
+            phase,
+            access,
+            threads,
+            workers: config.workers,
+            ended,
+            drain_timeout: config.drain_timeout,
+        })
+    }
+
+    /// The addresses that `[[https]]` blocks are really served on, in file order.
+    pub fn https(&self) -> &[SocketAddr] {
+        &self.https
+    }
+
+    /// The address that `[admin]` is really served on.
+    pub const fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Moves on to `phase`.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+    }
+
+    /// Returns when a thread has ended: while the gateway should be running, that is a fault.
+    pub async fn ended(&mut self) {
+        self.ended.first().await;
+    }
+
+    /// How long a stop waits for what is in flight.
+    pub const fn drain_timeout(&self) -> Duration {
+        self.drain_timeout
+    }
+
+    /// Returns once every worker has ended, as they do when the gateway drains and their connections are gone.
+    pub async fn drained(&mut self) {
+        for _ in 0..self.workers {
+            self.ended.first().await;
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.enter(Phase::Forced);
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so.
+            drop(thread.join());
+        }
+        self.access.close();
+    }
+}
+
+/// What is not served yet is refused by name rather than ignored.
+fn refuse_unserved(config: &Config) -> Result<()> {
+    if !config.cti.is_empty() {
+        bail!("[[cti]] is checked, but not served by this version: remove the section to run");
+    }
+    if !config.passthrough.is_empty() {
+        bail!("[[passthrough]] is checked, but not served by this version: remove the section to run");
+    }
+    if config
+        .https
+        .iter()
+        .any(|https| https.client_trust.is_some() || https.interfaces.iter().any(|route| route.client_trust.is_some()))
+    {
+        bail!("client_trust under [[https]] is checked, but not enforced by this version: remove it to run");
+    }
+    if config.https.is_empty() {
+        bail!("there is no [[https]] section, so there is nothing to serve");
+    }
+    Ok(())
+}
+
+fn farms(config: &Config, material: &Material, metrics: &Arc<Metrics>) -> Result<Vec<Arc<Farm>>> {
+    let keyring = Arc::new(keyring(material));
+    let farm = |farm: &Arc<model::Farm>| -> Result<Arc<Farm>> {
+        let roots = material.authorities.get(&farm.trust.name).context("its trust is not loaded")?;
+        let identity = farm.certificate.as_ref().and_then(|certificate| material.identities.get(&certificate.name));
+        let tls = ClientTls::new(farm, Arc::clone(roots), identity.cloned())?;
+        Ok(Farm::new(Arc::clone(farm), tls, Arc::clone(&keyring), metrics))
+    };
+    config.farms.values().map(|model| farm(model).with_context(|| format!("[farm.{}]", model.name))).collect()
+}
+
+fn keyring(material: &Material) -> Keyring {
+    let mut keys = material.affinity_keys.iter().copied().map(Key::new);
+    let Some(signing) = keys.next() else {
+        tracing::warn!(
+            "no [affinity] key_file: sessions will not survive a restart, nor be shared with another gateway"
+        );
+        return Keyring::new(Key::new(rand::random()), []);
+    };
+    Keyring::new(signing, keys)
+}
+
+fn snapshot(
+    config: &Config,
+    material: &Material,
+    farms: &[Arc<Farm>],
+    metrics: &Metrics,
+    addresses: &[SocketAddr],
+    bound: &[SocketAddr],
+) -> Result<Snapshot> {
+    let mut listeners: Vec<Listener> = bound.iter().map(|address| Listener::new(*address, metrics)).collect();
+    for https in &config.https {
+        let identity = material.identities.get(&https.certificate.name).context("its certificate is not loaded")?;
+        let tls = server_config(&https.tls, Arc::clone(identity), ClientAuth::None)
+            .with_context(|| format!("[[https]] of {}", https.hosts.join(", ")))?;
+        for (listener, _) in listeners.iter_mut().zip(addresses).filter(|(_, address)| https.listen.contains(address)) {
+            let block = Block::new(https, Arc::clone(&tls), farms, &config.affinity.cookie, &listener.label, metrics);
+            listener.add(Arc::new(block));
+        }
+    }
+    Ok(Snapshot {
+        head_limits: head::Limits { head_size: config.limits.request_head_size, fields: config.limits.request_fields },
+        limits: config.limits.clone(),
+        listeners,
+        farms: farms.to_vec(),
+    })
+}
+
+/// What runs beside the workers, on a thread of its own: discovery and the admin listener.
+struct Housekeeping {
+    admin: Option<std::net::TcpListener>,
+    discovery: Discovery,
+    resolver: DnsResolver,
+    farms: Vec<Arc<Farm>>,
+    metrics: Arc<Metrics>,
+    shared: Arc<Shared>,
+}
+
+impl Housekeeping {
+    async fn run(self) {
+        let Self { admin, discovery, resolver, farms, metrics, shared } = self;
+        let status = discovery.status();
+        let told = Arc::clone(&metrics);
+        let updated = farms.clone();
+        let discovering = discovery.run(resolver, move |event| match event {
+            Event::Endpoints { farm, endpoints } => {
+                for known in updated.iter().filter(|known| known.name() == farm.name) {
+                    known.update(endpoints.clone());
+                }
+            }
+            Event::LookedUp { question, outcome, .. } => {
+                told.looked_up(&question.name, question.kind.name(), outcome.name())
+            }
+        });
+        let admin = admin::serve(admin, Admin::new(metrics, farms, status, shared.phase.clone()));
+        let forced = reached(shared.phase.clone(), Phase::Forced);
+        tokio::select! {
+            () = discovering => {}
+            () = admin => {}
+            () = forced => {}
+        }
+    }
+}

@@ -1,1 +1,245 @@
-//! (skeleton)
+//! Keeps the farms' endpoints fresh: each name is looked up once per TTL, and whatever befalls DNS, the last good
+//! addresses stay. Apart from the farms, so that no look-up is ever on a request's path.
+
+pub mod dns;
+mod names;
+mod resolve;
+mod sites;
+pub mod state;
+mod status;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::{Id, JoinSet};
+
+pub use self::resolve::{Answer, Outcome, Question, RecordKind, Records, Resolve, ResolveError};
+pub use self::status::{DiscoveryStatus, NameStatus};
+
+use self::names::{Flight, LastGood, Names, Notice, Urgency};
+use self::sites::{SeveralAddresses, Sites};
+use crate::config::model::{Dns, Farm};
+use crate::policy::endpoint::Endpoint;
+
+/// What discovery tells the program.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A farm's endpoints are these now: all sites, by tier, without duplicates, never empty.
+    Endpoints {
+        /// Whose.
+        farm: Arc<Farm>,
+        /// The whole of them.
+        endpoints: Vec<Endpoint>,
+    },
+    /// A look-up ended.
+    LookedUp {
+        /// What was asked.
+        question: Question,
+        /// How it ended.
+        outcome: Outcome,
+        /// How long it took.
+        took: Duration,
+    },
+}
+
+/// Follows the names of a set of farms.
+pub struct Discovery {
+    names: Names,
+    farms: Vec<Sites>,
+    status: DiscoveryStatus,
+    saved: Option<Saved>,
+}
+
+struct Saved {
+    newest: BTreeMap<Question, LastGood>,
+    sender: watch::Sender<BTreeMap<Question, LastGood>>,
+    dir: std::path::PathBuf,
+}
+
+/// The look-ups under way. Each is a task of its own, so that a panic on a hostile answer costs that look-up alone.
+struct Flights<R> {
+    resolver: Arc<R>,
+    tasks: JoinSet<Result<Answer, ResolveError>>,
+    known: HashMap<Id, (Flight, Instant)>,
+}
+
+impl Discovery {
+    /// Prepares to follow the names of `farms`. With a `state_dir` the last good answers of an earlier run are read
+    /// from there, and used until DNS answers; a file that can't be used is ignored with a warning.
+    pub fn new(dns: &Dns, farms: impl IntoIterator<Item = Arc<Farm>>, state_dir: Option<&Path>) -> Self {
+        let restored = state_dir.map(restore).unwrap_or_default();
+        let saved = state_dir.map(|dir| Saved {
+            newest: restored.clone(),
+            sender: watch::Sender::new(BTreeMap::new()),
+            dir: dir.to_owned(),
+        });
+        Self {
+            names: Names::new(dns.min_ttl..=dns.max_ttl, restored),
+            farms: farms.into_iter().map(Sites::new).collect(),
+            status: DiscoveryStatus::default(),
+            saved,
+        }
+    }
+
+    /// What can be watched of this discovery, also while it runs.
+    pub fn status(&self) -> DiscoveryStatus {
+        self.status.clone()
+    }
+
+    /// Follows the names for ever. `tell` is called with static and restored endpoints before the first look-up, then
+    /// as soon as any site's endpoints change; it must not block. Dropping the future ends all look-ups.
+    ///
+    /// Must run on a tokio runtime with time, I/O and blocking tasks.
+    pub async fn run<R: Resolve>(mut self, resolver: R, mut tell: impl FnMut(Event) + Send) {
+        if let Some(saved) = &self.saved {
+            tokio::spawn(state::keep(saved.dir.clone(), saved.sender.subscribe()));
+        }
+        let mut flights = Flights::new(resolver);
+        loop {
+            let now = now();
+            self.settle(now, &mut tell);
+            for flight in self.names.take_due(now) {
+                flights.start(flight, now);
+            }
+            let next = self.names.next_due();
+            tokio::select! {
+                (flight, result, sent) = flights.land() => self.land(&flight, result, sent, &mut tell),
+                () = sleep_until(next) => {}
+            }
+        }
+    }
+
+    /// Brings the farms, and the names that they need, up to what is known.
+    fn settle(&mut self, now: Instant, tell: &mut impl FnMut(Event)) {
+        loop {
+            let mut wanted: BTreeMap<Question, Urgency> = BTreeMap::new();
+            for sites in &mut self.farms {
+                sites.compose(&self.names).iter().for_each(warn_of_several);
+                sites.needs(&self.names, &mut wanted);
+            }
+            // A restored answer may name targets that are restored as well.
+            if !self.names.want(&wanted, now) {
+                break;
+            }
+        }
+        for sites in &mut self.farms {
+            if let Some(endpoints) = sites.changed() {
+                let farm = sites.farm.clone();
+                tracing::info!(farm = farm.name, endpoints = endpoints.len(), "the farm's endpoints changed");
+                tell(Event::Endpoints { farm, endpoints });
+            }
+        }
+        self.status.publish(self.names.statuses());
+    }
+
+    fn land(
+        &mut self,
+        flight: &Flight,
+        result: Result<Answer, ResolveError>,
+        sent: Instant,
+        tell: &mut impl FnMut(Event),
+    ) {
+        let now = now();
+        let outcome = result.as_ref().err().map_or(Outcome::Answered, ResolveError::outcome);
+        let question = flight.question.clone();
+        tracing::debug!(name = %question.name, kind = question.kind.name(), outcome = outcome.name(), "looked up");
+        for notice in self.names.answered(flight, result, now, &mut rand::rng()) {
+            log(&notice);
+        }
+        tell(Event::LookedUp { question, outcome, took: now.saturating_duration_since(sent) });
+        if let Some(saved) = &mut self.saved {
+            saved.update(&self.names);
+        }
+    }
+}
+
+impl Saved {
+    fn update(&mut self, names: &Names) {
+        let newest: BTreeMap<_, _> = names.last_good().map(|(name, good)| (name.clone(), good.clone())).collect();
+        if newest != self.newest {
+            self.newest.clone_from(&newest);
+            self.sender.send_replace(newest);
+        }
+    }
+}
+
+impl<R: Resolve> Flights<R> {
+    fn new(resolver: R) -> Self {
+        Self { resolver: Arc::new(resolver), tasks: JoinSet::new(), known: HashMap::new() }
+    }
+
+    fn start(&mut self, flight: Flight, now: Instant) {
+        let (resolver, question) = (self.resolver.clone(), flight.question.clone());
+        let task = self.tasks.spawn(async move { resolver.look_up(&question).await });
+        self.known.insert(task.id(), (flight, now));
+    }
+
+    /// The next look-up that ends; waits for ever while there is none.
+    async fn land(&mut self) -> (Flight, Result<Answer, ResolveError>, Instant) {
+        loop {
+            let (id, result) = match self.tasks.join_next_with_id().await {
+                None => std::future::pending().await,
+                Some(Ok((id, result))) => (id, result),
+                Some(Err(error)) => (error.id(), Err(ResolveError::Malformed(error.into()))),
+            };
+            if let Some((flight, sent)) = self.known.remove(&id) {
+                return (flight, result, sent);
+            }
+        }
+    }
+}
+
+/// Tokio's clock, so that the tests may pause it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+async fn sleep_until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn restore(dir: &Path) -> BTreeMap<Question, LastGood> {
+    state::load(dir).unwrap_or_else(|error| {
+        let error: &(dyn std::error::Error + 'static) = &error;
+        tracing::warn!(dir = %dir.display(), error, "the saved DNS answers are not used");
+        BTreeMap::new()
+    })
+}
+
+fn log(notice: &Notice) {
+    match notice {
+        Notice::Failing { question: Question { name, kind }, error, kept } => {
+            let (kind, error): (_, &(dyn std::error::Error + 'static)) = (kind.name(), error);
+            match kept {
+                0 => tracing::warn!(%name, kind, error, "a look-up fails and nothing is known: the name is left out"),
+                kept => tracing::warn!(%name, kind, error, kept, "a look-up fails: the last good answer is kept"),
+            }
+        }
+        Notice::NoTargets { question: Question { name, .. }, had: 0 } => {
+            tracing::info!(%name, "SRV has no target: the domain's own addresses are used");
+        }
+        Notice::NoTargets { question: Question { name, .. }, had } => {
+            tracing::warn!(%name, had, "SRV has no target any more: the domain's own addresses are used if it has some");
+        }
+        Notice::Recovered { question: Question { name, kind }, failures, records } => {
+            tracing::info!(%name, kind = kind.name(), failures, records, "a look-up works again");
+        }
+        Notice::TooMany { question: Question { name, kind }, records } => {
+            tracing::warn!(%name, kind = kind.name(), records, "more records than are used");
+        }
+    }
+}
+
+fn warn_of_several(several: &SeveralAddresses) {
+    let SeveralAddresses { target, taken, addresses } = several;
+    tracing::warn!(%target, %taken, ?addresses, "an SRV target has several addresses: only one is used");
+}
+
+#[cfg(test)]
+mod tests;

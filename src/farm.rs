@@ -1,1 +1,428 @@
-//! (skeleton)
+//! The shell of one farm: its endpoints, blocklist and affinity behind one small lock, with clock, randomness, metrics and
+//! log. It decides nothing itself: `policy` does, and the farm remembers and tells.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rustls::ClientConfig;
+use serde::Serialize;
+use tracing::{info, warn};
+
+use crate::config::model;
+use crate::policy::affinity::{Keyring, Tag};
+use crate::policy::blocklist::{self, Blocklist, Standing, Transition, jittered};
+use crate::policy::budget::Budget;
+use crate::policy::endpoint::{Endpoint as Found, EndpointId, Presence, Roster};
+use crate::policy::plan::{Plan, Purpose, Reason, Trials};
+use crate::telemetry::metrics::{EndpointMetrics, FarmMetrics, Metrics};
+use crate::tls::client::ClientTls;
+
+/// A farm that runs.
+#[derive(Debug)]
+pub struct Farm {
+    config: Arc<model::Farm>,
+    tls: ClientTls,
+    keyring: Arc<Keyring>,
+    metrics: FarmMetrics,
+    all_metrics: Arc<Metrics>,
+    state: Mutex<State>,
+    /// Which endpoint a cookie's tag names.
+    tags: ArcSwap<HashMap<Tag, EndpointId>>,
+}
+
+#[derive(Debug)]
+struct State {
+    roster: Roster,
+    blocklist: Blocklist,
+    budget: Budget,
+    rng: StdRng,
+    endpoints: HashMap<EndpointId, Arc<Endpoint>>,
+}
+
+/// One endpoint of a farm that runs.
+#[derive(Debug)]
+pub struct Endpoint {
+    id: EndpointId,
+    key: u64,
+    address: SocketAddr,
+    label: Arc<str>,
+    target: Option<Box<str>>,
+    tag: Tag,
+    tls: Arc<ClientConfig>,
+    pool: model::Pool,
+    metrics: Arc<EndpointMetrics>,
+    probing: AtomicBool,
+    departed: AtomicBool,
+}
+
+/// An endpoint that was chosen for an attempt, and why.
+#[derive(Debug)]
+pub struct Picked {
+    /// Where to.
+    pub endpoint: Arc<Endpoint>,
+    /// Why there.
+    pub reason: Reason,
+    /// Given back when this is dropped.
+    _trial: Option<Trial>,
+}
+
+/// The one trial of an endpoint on probation; free again when dropped.
+#[derive(Debug)]
+struct Trial {
+    farm: Arc<Farm>,
+    claim: blocklist::Trial,
+}
+
+/// An attempt that is overdue; its endpoint is picked last while this is held.
+#[derive(Debug)]
+pub struct Overdue {
+    farm: Arc<Farm>,
+    id: EndpointId,
+}
+
+/// The right to look a second time at an endpoint; nobody else may while it is held.
+#[derive(Debug)]
+pub struct Probing(Arc<Endpoint>);
+
+/// One endpoint as `/status` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Described {
+    /// `address:port`.
+    pub endpoint: SocketAddr,
+    /// Its site's name.
+    pub site: String,
+    /// `up`, `blocked`, `probation` or `departed`.
+    pub state: &'static str,
+    /// Seconds until its block ends.
+    pub blocked_for: Option<f64>,
+}
+
+/// What a request's cookies say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// No gateway's cookie.
+    New,
+    /// A tag that names no endpoint of this farm.
+    Unknown,
+    /// The session is at home there.
+    At(EndpointId),
+}
+
+impl Picked {
+    /// An endpoint that nobody chose: the gateway looks at it for itself.
+    pub const fn for_probe(endpoint: Arc<Endpoint>) -> Self {
+        Self { endpoint, reason: Reason::Trial, _trial: None }
+    }
+}
+
+impl Endpoint {
+    /// A number that no other endpoint of this process has or will have.
+    pub const fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// Where it is dialled.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `address:port`, for logs and metrics.
+    pub const fn label(&self) -> &Arc<str> {
+        &self.label
+    }
+
+    /// Its place in its farm.
+    pub const fn id(&self) -> EndpointId {
+        self.id
+    }
+
+    /// What the affinity cookie says for it.
+    pub const fn tag(&self) -> &Tag {
+        &self.tag
+    }
+
+    /// Trust, identity and sessions for dialling it.
+    pub const fn tls(&self) -> &Arc<ClientConfig> {
+        &self.tls
+    }
+
+    /// How many connections to it may idle, and how long.
+    pub const fn pool_limits(&self) -> &model::Pool {
+        &self.pool
+    }
+
+    /// Its counters.
+    pub fn metrics(&self) -> &EndpointMetrics {
+        &self.metrics
+    }
+
+    /// Whether discovery no longer names it.
+    pub fn is_departed(&self) -> bool {
+        self.departed.load(Ordering::Relaxed)
+    }
+}
+
+impl Farm {
+    /// A farm without endpoints; discovery brings them.
+    pub fn new(config: Arc<model::Farm>, tls: ClientTls, keyring: Arc<Keyring>, metrics: &Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            metrics: metrics.farm(&config.name),
+            all_metrics: Arc::clone(metrics),
+            config,
+            tls,
+            keyring,
+            state: Mutex::new(State {
+                roster: Roster::default(),
+                blocklist: Blocklist::default(),
+                budget: Budget::new(Instant::now()),
+                rng: StdRng::from_rng(&mut rand::rng()),
+                endpoints: HashMap::new(),
+            }),
+            tags: ArcSwap::default(),
+        })
+    }
+
+    /// Its name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Its section of the configuration.
+    pub const fn config(&self) -> &Arc<model::Farm> {
+        &self.config
+    }
+
+    /// How its XSPs are dialled.
+    pub const fn tls(&self) -> &ClientTls {
+        &self.tls
+    }
+
+    /// Its counters.
+    pub const fn metrics(&self) -> &FarmMetrics {
+        &self.metrics
+    }
+
+    /// Whether no endpoint is known at all.
+    pub fn is_empty(&self) -> bool {
+        self.state.lock().roster.is_empty()
+    }
+
+    /// What `values`, the gateway's cookies of a request, say of its session.
+    pub fn session<'a>(&self, values: impl Iterator<Item = &'a [u8]>) -> Session {
+        let mut session = Session::New;
+        let mut tags = None;
+        for value in values {
+            session = Session::Unknown;
+            let tags = tags.get_or_insert_with(|| self.tags.load());
+            if let Some(id) = Tag::parse(value).and_then(|tag| tags.get(&tag).copied()) {
+                return Session::At(id);
+            }
+        }
+        session
+    }
+
+    /// The plan of one request.
+    pub fn plan(&self, session: Session, tries: u8, trials: Trials) -> Plan {
+        self.state.lock().budget.request(Instant::now());
+        let pinned = match session {
+            Session::New | Session::Unknown => None,
+            Session::At(id) => Some(id),
+        };
+        Plan::new(pinned, tries, trials)
+    }
+
+    /// The plan's next endpoint.
+    pub fn pick(self: &Arc<Self>, plan: &mut Plan, purpose: Purpose) -> Option<Picked> {
+        let State { roster, blocklist, budget, rng, endpoints } = &mut *self.state.lock();
+        let pick = plan.next(purpose, roster, blocklist, budget, Instant::now(), rng)?;
+        let endpoint = Arc::clone(endpoints.get(&pick.id)?);
+        let trial = pick.trial.map(|claim| self.begin_trial(&endpoint, claim));
+        Some(Picked { endpoint, reason: pick.reason, _trial: trial })
+    }
+
+    /// An endpoint whose block has run out and that nobody tries just now; the caller tries it.
+    pub fn due_trial(self: &Arc<Self>) -> Option<Picked> {
+        let State { roster, blocklist, endpoints, .. } = &mut *self.state.lock();
+        let now = Instant::now();
+        let claim = roster.present().find_map(|member| blocklist.claim_trial(member.id(), now))?;
+        let endpoint = Arc::clone(endpoints.get(&claim.id())?);
+        let trial = self.begin_trial(&endpoint, claim);
+        Some(Picked { endpoint, reason: Reason::Trial, _trial: Some(trial) })
+    }
+
+    fn begin_trial(self: &Arc<Self>, endpoint: &Endpoint, claim: blocklist::Trial) -> Trial {
+        endpoint.metrics.transition(claim.transition().name());
+        Trial { farm: Arc::clone(self), claim }
+    }
+
+    /// The endpoint at `address`, or the one whose SRV target is `name` on that port, for a Location (see `wire.md`).
+    pub fn find(self: &Arc<Self>, name: &str, port: u16) -> Option<Picked> {
+        let state = self.state.lock();
+        let by_address = |endpoint: &&Arc<Endpoint>| {
+            name.trim_matches(['[', ']'])
+                .parse::<IpAddr>()
+                .is_ok_and(|ip| endpoint.address == SocketAddr::new(ip, port))
+        };
+        let by_target = |endpoint: &&Arc<Endpoint>| {
+            endpoint.address.port() == port
+                && endpoint.target.as_deref().is_some_and(|target| target.eq_ignore_ascii_case(name))
+        };
+        let mut present = state.endpoints.values().filter(|endpoint| !endpoint.is_departed());
+        let endpoint = present.find(|endpoint| by_address(endpoint) || by_target(endpoint))?;
+        Some(Picked { endpoint: Arc::clone(endpoint), reason: Reason::Redirected, _trial: None })
+    }
+
+    /// The endpoints of this farm at `ip`.
+    pub fn at_address(&self, ip: IpAddr) -> Vec<Arc<Endpoint>> {
+        self.state.lock().endpoints.values().filter(|endpoint| endpoint.address.ip() == ip).map(Arc::clone).collect()
+    }
+
+    /// An attempt at `endpoint` that began at `begun` had an answer that stands (R-FAIL-8).
+    pub fn succeeded(&self, endpoint: &Endpoint, begun: Instant) {
+        let transition = self.state.lock().blocklist.succeed(endpoint.id, begun);
+        if let Some(transition) = transition {
+            self.tell(endpoint, transition, "answered");
+        }
+    }
+
+    /// An attempt at `endpoint` failed: it is blocked for `block_for`, give or take a tenth (R-FAIL-1, R-FAIL-3).
+    pub fn failed(&self, endpoint: &Endpoint, block_for: Duration, reason: &'static str) {
+        let now = Instant::now();
+        let transition = {
+            let state = &mut *self.state.lock();
+            let until = now + jittered(block_for, &mut state.rng);
+            state.blocklist.block(endpoint.id, now, until)
+        };
+        if let Some(transition) = transition {
+            self.tell(endpoint, transition, reason);
+        }
+    }
+
+    fn tell(&self, endpoint: &Endpoint, transition: Transition, reason: &'static str) {
+        let (farm, label) = (self.name(), &*endpoint.label);
+        let seconds = |until: Instant| until.saturating_duration_since(Instant::now()).as_secs_f64();
+        match transition {
+            Transition::Blocked { until, .. } => {
+                warn!(farm, endpoint = label, reason, seconds = seconds(until), "endpoint blocked");
+                endpoint.metrics.blocked.set(1);
+            }
+            Transition::TrialFailed { until, .. } => {
+                info!(farm, endpoint = label, reason, seconds = seconds(until), "endpoint still fails, blocked again");
+            }
+            Transition::Unblocked { .. } => {
+                info!(farm, endpoint = label, "endpoint answers again, off the blocklist");
+                endpoint.metrics.blocked.set(0);
+            }
+            // One dead XSP fails many requests that were under way; saying it once is enough.
+            Transition::Extended { .. } | Transition::TrialBegun { .. } => return,
+        }
+        endpoint.metrics.transition(transition.name());
+    }
+
+    /// Every endpoint and how it stands, for whoever wants to see.
+    pub fn describe(&self) -> Vec<Described> {
+        let state = self.state.lock();
+        let now = Instant::now();
+        let members = state.roster.present().chain(state.roster.departed());
+        let described = members.map(|member| Described {
+            endpoint: member.endpoint().address,
+            site: self
+                .config
+                .sites
+                .get(usize::from(member.endpoint().tier.site))
+                .map_or_else(String::new, |site| site.name.clone()),
+            state: match (member.presence(), state.blocklist.standing(member.id(), now)) {
+                (_, Standing::Blocked { .. }) => "blocked",
+                (_, Standing::Probation | Standing::OnTrial) => "probation",
+                (Presence::Departed, Standing::Up) => "departed",
+                (Presence::Present, Standing::Up) => "up",
+            },
+            blocked_for: match state.blocklist.standing(member.id(), now) {
+                Standing::Blocked { until } => Some(until.saturating_duration_since(now).as_secs_f64()),
+                Standing::Up | Standing::Probation | Standing::OnTrial => None,
+            },
+        });
+        described.collect()
+    }
+
+    /// Marks an attempt at `endpoint` overdue.
+    pub fn overdue(self: &Arc<Self>, endpoint: &Endpoint) -> Overdue {
+        self.state.lock().roster.overdue_begin(endpoint.id);
+        Overdue { farm: Arc::clone(self), id: endpoint.id }
+    }
+
+    /// Takes over what discovery found; endpoints that stay keep their standing, connections and sessions.
+    pub fn update(&self, found: Vec<Found>) {
+        let mut state = self.state.lock();
+        let changes = state.roster.update(found);
+        for id in &changes.joined {
+            let Some(member) = state.roster.get(*id) else { continue };
+            let endpoint = Arc::new(self.endpoint(*id, member.endpoint()));
+            info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint found");
+            state.endpoints.insert(*id, endpoint);
+        }
+        for endpoint in changes.left.iter().filter_map(|id| state.endpoints.get(id)) {
+            info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint left; it gets no new sessions");
+            endpoint.departed.store(true, Ordering::Relaxed);
+        }
+        for endpoint in changes.returned.iter().filter_map(|id| state.endpoints.get(id)) {
+            info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint is back");
+            endpoint.departed.store(false, Ordering::Relaxed);
+        }
+        self.metrics.endpoints.set(i64::try_from(state.roster.len()).unwrap_or(i64::MAX));
+        let tags = state.endpoints.values().flat_map(|endpoint| {
+            self.keyring.accepted_tags(&self.config.name, endpoint.address).map(|tag| (tag, endpoint.id))
+        });
+        self.tags.store(Arc::new(tags.collect()));
+    }
+
+    fn endpoint(&self, id: EndpointId, found: &Found) -> Endpoint {
+        static KEYS: AtomicU64 = AtomicU64::new(0);
+        let label: Arc<str> = found.address.to_string().into();
+        Endpoint {
+            id,
+            key: KEYS.fetch_add(1, Ordering::Relaxed),
+            address: found.address,
+            target: found.target.clone(),
+            tag: self.keyring.tag(&self.config.name, found.address),
+            tls: self.tls.for_endpoint(),
+            pool: self.config.pool.clone(),
+            metrics: self.all_metrics.endpoint(&self.config.name, &label),
+            label,
+            probing: AtomicBool::new(false),
+            departed: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Probing {
+    /// The right to probe `endpoint`, unless somebody has it.
+    pub fn begin(endpoint: &Arc<Endpoint>) -> Option<Self> {
+        (!endpoint.probing.swap(true, Ordering::AcqRel)).then(|| Self(Arc::clone(endpoint)))
+    }
+}
+
+impl Drop for Probing {
+    fn drop(&mut self) {
+        self.0.probing.store(false, Ordering::Release);
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        self.farm.state.lock().blocklist.release_trial(self.claim);
+    }
+}
+
+impl Drop for Overdue {
+    fn drop(&mut self) {
+        self.farm.state.lock().roster.overdue_end(self.id);
+    }
+}

@@ -18,6 +18,7 @@
 //! `proxy` <- `worker`, `admin` <- `app` <- `cli`.
 
 pub mod admin;
+pub mod alarm;
 pub mod app;
 pub mod broadworks;
 pub mod cli;

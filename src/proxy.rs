@@ -1,1 +1,18 @@
-//! (skeleton)
+//! A request's life: accepted, routed, forwarded until an answer stands, relayed, told about. Errors leave at one place,
+//! [`error::Error`].
+
+mod answer;
+mod attempt;
+pub mod connection;
+pub mod context;
+pub mod error;
+mod exchange;
+mod feed;
+mod forward;
+mod http1;
+mod journal;
+pub mod listener;
+mod probe;
+mod relay;
+mod service;
+pub mod snapshot;

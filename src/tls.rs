@@ -1,4 +1,7 @@
-//! The security of both sides: identities and authorities from files, and what a peer's certificate says.
+//! TLS on both sides: what the gateway shows, whom it believes, and connections that cost little while idle.
 
 pub mod certs;
+pub mod client;
 pub mod peer;
+pub mod server;
+pub mod stream;

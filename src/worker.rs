@@ -1,1 +1,125 @@
-//! (skeleton)
+//! The threads: each worker is a current-thread runtime with listening sockets and an upstream pool of its own. The only
+//! file that knows of threads; everything else is futures that could run anywhere.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::mpsc;
+
+use crate::drain::{Phase, reached};
+use crate::proxy::context::{Shared, Worker};
+use crate::proxy::listener::accept;
+use crate::upstream::pool::Pool;
+
+/// Connections that the kernel may hold before they are accepted.
+const BACKLOG: i32 = 4096;
+/// How often idle upstream connections are looked over.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Dropped when a thread ends: whoever waits for [`Ended`] learns of it.
+#[derive(Clone, Debug)]
+pub struct Alive(mpsc::UnboundedSender<()>);
+
+/// Tells that a thread has ended.
+#[derive(Debug)]
+pub struct Ended(mpsc::UnboundedReceiver<()>);
+
+/// One token for each thread, and who waits for the first to be dropped.
+pub fn lifeline() -> (Alive, Ended) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (Alive(sender), Ended(receiver))
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        // The error says that nobody waits any more.
+        self.0.send(()).ok();
+    }
+}
+
+impl Ended {
+    /// Returns once a token has been dropped.
+    pub async fn first(&mut self) {
+        self.0.recv().await;
+    }
+}
+
+/// Binds `address` once for each of `count` workers; port 0 gets one port for all. A first socket that shares with nobody
+/// makes sure that no other process serves the address.
+///
+/// # Errors
+/// The first that the system reports, `AddrInUse` for a second gateway on the same address.
+pub fn bind(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    let alone = socket(address)?;
+    alone.bind(&address.into())?;
+    let bound = alone.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    drop(alone);
+    let listeners = (0..count).map(|_| {
+        let socket = socket(bound)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&bound.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(TcpListener::from(socket))
+    });
+    Ok((bound, listeners.collect::<io::Result<_>>()?))
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+/// Runs `body` on a thread with a runtime of its own, and holds `alive` meanwhile, even if it panics.
+///
+/// # Errors
+/// When the system has no thread or no epoll instance left.
+pub fn on_thread<F>(name: String, alive: Alive, body: impl FnOnce() -> F + Send + 'static) -> io::Result<JoinHandle<()>>
+where
+    F: Future<Output = ()>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name(name).spawn(move || {
+        let _alive = alive;
+        runtime.block_on(body());
+    })
+}
+
+/// Starts one worker with `sockets`, one per listening address in the snapshot's order. It ends once the process drains
+/// and its connections are gone, or are forced to go.
+///
+/// # Errors
+/// As [`on_thread`].
+pub fn start(index: usize, shared: Arc<Shared>, sockets: Vec<TcpListener>, alive: Alive) -> io::Result<JoinHandle<()>> {
+    on_thread(format!("worker-{index}"), alive, move || async move {
+        let worker = Worker { shared, pool: Arc::new(Pool::default()) };
+        let (alive, mut gone) = mpsc::channel(1);
+        for (listener, socket) in sockets.into_iter().enumerate() {
+            match tokio::net::TcpListener::from_std(socket) {
+                Ok(socket) => drop(tokio::spawn(accept(worker.clone(), listener, socket, alive.clone()))),
+                Err(error) => tracing::error!(%error, "a listening socket could not be used"),
+            }
+        }
+        drop(alive);
+        let forced = reached(worker.shared.phase.clone(), Phase::Forced);
+        let sweeping = async {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                worker.pool.sweep();
+            }
+        };
+        tokio::select! {
+            _ = gone.recv() => {}
+            () = forced => {}
+            () = sweeping => {}
+        }
+    })
+}

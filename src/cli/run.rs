@@ -1,10 +1,22 @@
 //! `xspgate run`: serves until it is told to stop.
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::{Context, Result, bail};
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::ConfigFile;
+use super::check::{UNUSABLE, load};
+use crate::app::Gateway;
+use crate::config::error::Report;
+use crate::drain::Phase;
+use crate::telemetry;
+
+/// How long the gateway says that it is not ready, and still serves, before it stops accepting.
+const LAME_DUCK: Duration = Duration::from_secs(1);
 
 /// What `run` takes.
 #[derive(Args, Debug)]
@@ -14,8 +26,71 @@ pub struct Run {
     pub config: ConfigFile,
 }
 
-/// Runs the gateway.
-pub fn run(_options: Run) -> ExitCode {
-    eprintln!("error: `run` is not there yet");
-    ExitCode::FAILURE
+/// Runs the gateway: exit code 0 after a stop that was asked for, 1 when it could not start or went on no longer, 2 when
+/// the configuration is unusable.
+pub fn run(options: Run) -> ExitCode {
+    let Some(path) = options.config.path() else { return ExitCode::from(UNUSABLE) };
+    let (loaded, material) = match load(&path) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            eprint!("{report}");
+            return ExitCode::from(UNUSABLE);
+        }
+    };
+    eprint!("{}", Report::new(loaded.source, loaded.warnings));
+    if let Err(error) = telemetry::install(&loaded.config.log) {
+        eprintln!("error: [log] level: {error}");
+        return ExitCode::from(UNUSABLE);
+    }
+    let served = Gateway::start(&loaded.config, &material).and_then(|gateway| serve(&path, gateway));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(path: &Path, mut gateway: Gateway) -> Result<()> {
+    for address in gateway.https() {
+        tracing::info!(%address, "serving HTTPS");
+    }
+    if let Some(address) = gateway.admin() {
+        tracing::info!(%address, "serving /metrics, /status, /livez and /readyz");
+    }
+    tracing::info!(config = %path.display(), version = env!("CARGO_PKG_VERSION"), "started");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("can't listen for SIGINT")?;
+        let mut hangup = signal(SignalKind::hangup()).context("can't listen for SIGHUP")?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => tracing::warn!("SIGHUP: this version can't reload; restart it to apply a new configuration"),
+                () = gateway.ended() => bail!("a thread ended that should not have"),
+            }
+        }
+        tracing::info!("stopping; a second signal ends at once");
+        gateway.enter(Phase::LameDuck);
+        tokio::select! {
+            () = wind_down(&mut gateway) => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    })?;
+    drop(gateway);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn wind_down(gateway: &mut Gateway) {
+    tokio::time::sleep(LAME_DUCK).await;
+    gateway.enter(Phase::Draining);
+    let patience = gateway.drain_timeout();
+    // What is still in flight after that is cut.
+    drop(tokio::time::timeout(patience, gateway.drained()).await);
 }

@@ -205,3 +205,166 @@ fn starts_with(name: &[u8], start: &str) -> bool {
     let alike = |(own, other): (&u8, u8)| own.to_ascii_lowercase() == other || (*own == b'_' && other == b'-');
     name.len() >= start.len() && name.iter().zip(start.bytes()).all(alike)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first error on a body that comes in one piece, and the same when it trickles.
+    fn fault(body: &[u8]) -> Option<ChunkError> {
+        let whole = read([body].into_iter());
+        assert_eq!(read(body.chunks(1)), whole, "{body:?}");
+        whole.err()
+    }
+
+    /// Data and trailers, or the first error; an open body gives what came.
+    fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Result<(Vec<u8>, Option<Fields>), ChunkError> {
+        let mut decoder = Decoder::new(Limits::TRAILERS);
+        let (mut data, mut left) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            left.extend_from_slice(piece);
+            loop {
+                let (taken, event) = decoder.next(&left)?;
+                let open = event.is_none();
+                match event {
+                    Some(Event::Data(bytes)) => data.extend_from_slice(bytes),
+                    Some(Event::End(trailers)) => return Ok((data, Some(trailers))),
+                    Some(Event::Chunk(_) | Event::ChunkEnd) | None => {}
+                }
+                left.drain(..taken);
+                if open {
+                    break;
+                }
+            }
+        }
+        Ok((data, None))
+    }
+
+    #[test]
+    fn a_chunk_is_a_document_and_stays_one() {
+        let mut decoder = Decoder::new(Limits::TRAILERS);
+        let mut input = &b"5\r\nhello\r\n0a\r\n0123456789\r\n0\r\n\r\nrest"[..];
+        let mut seen = Vec::new();
+        loop {
+            let (taken, event) = decoder.next(input).unwrap();
+            input = &input[taken..];
+            let Some(event) = event else { break };
+            seen.push(event);
+        }
+        let expected = [
+            Event::Chunk(5),
+            Event::Data(b"hello"),
+            Event::ChunkEnd,
+            Event::Chunk(10),
+            Event::Data(b"0123456789"),
+            Event::ChunkEnd,
+            Event::End(Fields::default()),
+        ];
+        assert_eq!(seen, expected);
+        assert_eq!(input, b"rest");
+    }
+
+    #[test]
+    fn sizes_are_hexadecimal_and_nothing_else() {
+        for (line, size) in [("a\r\n", 10), ("00000000000000fF\r\n", 255), ("ffffffffffffffff\r\n", u64::MAX)] {
+            let mut decoder = Decoder::new(Limits::TRAILERS);
+            assert_eq!(decoder.next(line.as_bytes()), Ok((line.len(), Some(Event::Chunk(size)))));
+        }
+        for (line, error) in [
+            ("\r\n", ChunkError::Size),
+            ("\n", ChunkError::Size),
+            ("g\r\n", ChunkError::Size),
+            ("-1\r\n", ChunkError::Size),
+            ("+1\r\n", ChunkError::Size),
+            (" 1\r\n", ChunkError::Size),
+            ("0x1\r\n", ChunkError::Size),
+            ("1_0\r\n", ChunkError::Size),
+            (";a\r\n", ChunkError::Size),
+            ("10000000000000000\r\n", ChunkError::Size),
+            ("00000000000000001\r\n", ChunkError::Size),
+            ("1 \r\n", ChunkError::Extension),
+            ("1\t\r\n", ChunkError::Extension),
+            ("1;a=b\r\n", ChunkError::Extension),
+            ("1;\n", ChunkError::Extension),
+            ("0;a\r\n", ChunkError::Extension),
+            ("1\n", ChunkError::LineEnd),
+            ("1\rx", ChunkError::LineEnd),
+            ("1\r\r\n", ChunkError::LineEnd),
+            ("0\n\n", ChunkError::LineEnd),
+        ] {
+            assert_eq!(fault(line.as_bytes()), Some(error), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn data_ends_where_it_was_announced() {
+        for body in ["1\r\nab\r\n", "1\r\na\n", "1\r\na\rb", "1\r\na0\r\n\r\n", "2\r\na\r\n0\r\n\r\n"] {
+            assert_eq!(fault(body.as_bytes()), Some(ChunkError::LineEnd), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn an_open_size_line_leaves_its_bytes() {
+        for line in ["", "0", "0123456789abcdef", "0123456789abcdef\r"] {
+            assert_eq!(Decoder::new(Limits::TRAILERS).next(line.as_bytes()), Ok((0, None)), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn trailers_are_read_like_fields() {
+        let body = b"1\r\na\r\n0\r\nA: b\r\nC:\r\n\r\n";
+        let expected = Fields::from_iter([("A", "b"), ("C", "")]);
+        assert_eq!(read([&body[..]].into_iter()), Ok((b"a".to_vec(), Some(expected.clone()))));
+        assert_eq!(read(body.chunks(1)), Ok((b"a".to_vec(), Some(expected))));
+        for (trailers, error) in [
+            ("A : b\r\n", FieldError::SpaceBeforeColon),
+            (" A: b\r\n", FieldError::Fold),
+            (": b\r\n", FieldError::EmptyName),
+            ("A: b\n", FieldError::BareLf),
+            ("A: b\rc\r\n", FieldError::BareCr),
+            ("A: \0\r\n", FieldError::Control),
+            ("\rA: b\r\n", FieldError::BareCr),
+            ("GET / HTTP/1.1\r\n", FieldError::SpaceBeforeColon),
+        ] {
+            let body = format!("0\r\n{trailers}\r\n");
+            assert_eq!(fault(body.as_bytes()), Some(ChunkError::Trailers(error)), "{trailers:?}");
+        }
+    }
+
+    #[test]
+    fn trailers_hold_nothing_that_belongs_in_a_head() {
+        let others = ["X-Forwarded-For", "x-forwarded-anything", "Content_Length", "X_Forwarded-Proto", "HOST", "tE"];
+        for name in NO_TRAILERS.into_iter().chain(others) {
+            let body = format!("0\r\nA: b\r\n{name}: 1\r\n\r\n");
+            assert_eq!(fault(body.as_bytes()), Some(ChunkError::TrailerName), "{name}");
+        }
+        for name in ["X-Forwarded", "Tea", "Hos", "Content-Digest"] {
+            assert_eq!(fault(format!("0\r\n{name}: 1\r\n\r\n").as_bytes()), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn trailers_are_limited() {
+        let fits = format!("0\r\n{}\r\n", "A: b\r\n".repeat(32));
+        assert_eq!(fault(fits.as_bytes()), None);
+        let many = format!("0\r\n{}\r\n", "A: b\r\n".repeat(33));
+        assert_eq!(fault(many.as_bytes()), Some(ChunkError::Trailers(FieldError::TooMany)));
+        let overhead = "A: \r\n\r\n".len();
+        let fits = format!("0\r\nA: {}\r\n\r\n", "b".repeat(8192 - overhead));
+        assert_eq!(fault(fits.as_bytes()), None);
+        let long = format!("0\r\nA: {}\r\n\r\n", "b".repeat(8193 - overhead));
+        assert_eq!(fault(long.as_bytes()), Some(ChunkError::TrailersTooLong));
+    }
+
+    #[test]
+    fn a_decoder_is_small() {
+        assert!(size_of::<State>() <= 32);
+    }
+
+    #[test]
+    fn nothing_is_taken_after_the_end() {
+        let mut decoder = Decoder::new(Limits::TRAILERS);
+        assert_eq!(decoder.next(b"0\r\n\r\nGET"), Ok((5, Some(Event::End(Fields::default())))));
+        assert_eq!(decoder.next(b"GET"), Ok((0, None)));
+    }
+}

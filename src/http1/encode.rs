@@ -54,3 +54,40 @@ fn push(out: &mut Vec<u8>, parts: &[&[u8]]) {
         out.extend_from_slice(part);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn heads_are_written_line_by_line() {
+        let request = written(|out| {
+            request_line(out, &Method::GET, b"/a?b");
+            field(out, b"Host", b"a");
+            end(out);
+        });
+        assert_eq!(request, "GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n");
+        let response = written(|out| {
+            status_line(out, StatusCode::NO_CONTENT, b"");
+            end(out);
+        });
+        assert_eq!(response, "HTTP/1.1 204 \r\n\r\n");
+    }
+
+    #[test]
+    fn chunks_are_written_without_leading_zeros() {
+        for (size, line) in [(1, "1\r\n"), (15, "f\r\n"), (16, "10\r\n"), (u64::MAX, "ffffffffffffffff\r\n")] {
+            assert_eq!(written(|out| chunk_start(out, size)), line);
+        }
+        assert_eq!(written(chunk_end), "\r\n");
+        assert_eq!(written(|out| last_chunk(out, &Fields::default())), "0\r\n\r\n");
+        let trailers = Fields::from_iter([("A", "b")]);
+        assert_eq!(written(|out| last_chunk(out, &trailers)), "0\r\nA: b\r\n\r\n");
+    }
+}

@@ -130,3 +130,28 @@ impl Part {
         &bytes[self.start as usize..self.end as usize]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_match_without_regard_to_case_and_keep_it() {
+        let fields = Fields::from_iter([("Cookie", "a=1"), ("COOKIE", "b=2"), ("Accept", "")]);
+        assert_eq!(fields.get("cookie"), Some(&b"a=1"[..]));
+        assert_eq!(fields.get_all(b"cOOKIE").collect::<Vec<_>>(), [b"a=1", b"b=2"]);
+        assert_eq!(fields.get("cook"), None);
+        assert_eq!(fields.iter().next(), Some((&b"Cookie"[..], &b"a=1"[..])));
+        assert_eq!((fields.len(), fields.is_empty(), Fields::default().is_empty()), (3, false, true));
+    }
+
+    #[test]
+    fn names_and_values_are_valid_by_construction() {
+        for (name, value) in
+            [("", "a"), ("a b", "c"), ("a:", "b"), ("a", "b\r\nc: d"), ("a", " b"), ("a", "b\t"), ("a", "\0")]
+        {
+            let made = std::panic::catch_unwind(|| Fields::from_iter([(name, value)]));
+            assert!(made.is_err(), "{name:?}: {value:?}");
+        }
+    }
+}

@@ -212,3 +212,434 @@ fn expectation(version: Version, framing: RequestFraming, fields: &Fields) -> Re
         (Version::Http11, RequestFraming::Length(_) | RequestFraming::Chunked) => Expectation::Continue,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::error::{FieldError, FramingError};
+    use super::super::fuzz::trickled;
+    use super::*;
+
+    const TYPICAL: &str = "GET /com.broadsoft.xsi-actions/v2.0/user/a%40example.com/profile?format=json HTTP/1.1\r\n\
+        Host: xsp.example.com\r\nAccept: */*\r\nAuthorization: Bearer abc\r\n\r\n";
+
+    /// The result of the whole, once it was seen that a trickle has the same.
+    fn parsed(bytes: &[u8]) -> Result<Option<(RequestHead, usize)>, Refusal> {
+        let whole = parse_request(bytes, &Limits::default());
+        assert_eq!(trickled(bytes, |bytes| parse_request(bytes, &Limits::default())), whole);
+        whole
+    }
+
+    fn accepted(text: impl AsRef<[u8]>) -> RequestHead {
+        let text = text.as_ref();
+        let (head, used) = parsed(text).unwrap().unwrap();
+        assert_eq!(used, text.len());
+        head
+    }
+
+    fn with(fields: &str) -> String {
+        format!("POST /dms/ HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
+    }
+
+    fn assert_refused(cases: &[(&str, Refusal)]) {
+        for (text, refusal) in cases {
+            assert_eq!(parsed(text.as_bytes()), Err(*refusal), "{text:?}");
+        }
+    }
+
+    fn assert_refused_fields(cases: &[(&str, Refusal)]) {
+        for (fields, refusal) in cases {
+            assert_eq!(parsed(with(fields).as_bytes()), Err(*refusal), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_typical_head_is_read_as_it_came() {
+        let head = accepted(TYPICAL);
+        assert_eq!(head.method, Method::GET);
+        assert_eq!(head.version, Version::Http11);
+        assert_eq!(head.target(), b"/com.broadsoft.xsi-actions/v2.0/user/a%40example.com/profile?format=json");
+        assert_eq!(head.path(), b"/com.broadsoft.xsi-actions/v2.0/user/a%40example.com/profile");
+        assert_eq!(head.query(), Some(&b"format=json"[..]));
+        assert_eq!((head.authority(), head.host()), ("xsp.example.com", "xsp.example.com"));
+        let fields: Vec<_> = head.fields.iter().collect();
+        assert_eq!(
+            fields,
+            [
+                (&b"Host"[..], &b"xsp.example.com"[..]),
+                (&b"Accept"[..], &b"*/*"[..]),
+                (&b"Authorization"[..], &b"Bearer abc"[..])
+            ]
+        );
+        assert_eq!(head.framing, RequestFraming::None);
+        assert_eq!(head.persistence, Persistence::KeepAlive);
+        assert_eq!(head.expectation, Expectation::None);
+    }
+
+    #[test]
+    fn what_follows_the_head_is_left() {
+        let text = format!("{TYPICAL}GET / HTTP");
+        assert_eq!(parsed(text.as_bytes()).unwrap().unwrap().1, TYPICAL.len());
+    }
+
+    #[test]
+    fn an_open_head_waits_for_more() {
+        for length in 0..TYPICAL.len() {
+            assert_eq!(parse_request(&TYPICAL.as_bytes()[..length], &Limits::default()), Ok(None), "{length}");
+        }
+    }
+
+    #[test]
+    fn raw_targets_go_through_unchanged() {
+        for target in ["/", "/a?", "/a?b?c", "/a/%40@:*/x%20?q=*/;|{}^\\[]", "//a/../b", "/?x=http://y/"] {
+            let head = accepted(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            assert_eq!(head.target(), target.as_bytes());
+            let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+            assert_eq!((head.path(), head.query()), (path.as_bytes(), query.map(str::as_bytes)));
+        }
+    }
+
+    #[test]
+    fn malformed_request_lines_are_refused() {
+        assert_refused(&[
+            ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Method),
+            ("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Method),
+            (" GET / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Method),
+            ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Method),
+            ("GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Method),
+            ("GET\r\n", Refusal::Method),
+            ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Target),
+            ("GET /\r\n\r\n", Refusal::Target),
+            ("GET /\tHTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Target),
+            ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Version),
+            ("GET /  HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Version),
+            ("GET / HTTP/1.1 \r\nHost: a\r\n\r\n", Refusal::Version),
+            ("GET / HTTP/1.1\nHost: a\r\n\r\n", Refusal::Version),
+            ("GET / HTTP/1.1\rHost: a\r\n\r\n", Refusal::Version),
+            ("GET / http/1.1\r\nHost: a\r\n\r\n", Refusal::Version),
+            ("GET / HTTP/1\r\nHost: a\r\n\r\n", Refusal::Version),
+            ("GET / HTTP/1.10\r\nHost: a\r\n\r\n", Refusal::Version),
+            ("GET / HTTP/+1.1\r\nHost: a\r\n\r\n", Refusal::Version),
+            ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", Refusal::UnknownVersion),
+            ("GET / HTTP/0.9\r\nHost: a\r\n\r\n", Refusal::UnknownVersion),
+            ("GET / HTTP/3.0\r\nHost: a\r\n\r\n", Refusal::UnknownVersion),
+            ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", Refusal::Connect),
+        ]);
+    }
+
+    #[test]
+    fn targets_of_other_forms_and_bytes_are_refused() {
+        let targets = [
+            "a",
+            "*",
+            "a:443",
+            "ftp://a/",
+            "https:/a/",
+            "https://a",
+            "https://a?b",
+            "/#f",
+            "/a\"b",
+            "/<b>",
+            "/`",
+            "/\0",
+            "/\x7f",
+            "/\u{e9}",
+            "?a",
+            "\\a",
+        ];
+        for target in targets {
+            let text = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!(parsed(text.as_bytes()), Err(Refusal::Target), "{target:?}");
+        }
+        let text = "OPTIONS *a HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert_eq!(parsed(text.as_bytes()), Err(Refusal::Target));
+    }
+
+    #[test]
+    fn the_asterisk_is_for_options() {
+        let head = accepted("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!((head.target(), head.path(), head.query()), (&b"*"[..], &b"*"[..], None));
+    }
+
+    #[test]
+    fn absolute_form_must_agree_with_host() {
+        let head = accepted("GET HTTPS://XSP.example.com:443/a?b HTTP/1.1\r\nHost: xsp.Example.com:443\r\n\r\n");
+        assert_eq!((head.target(), head.path(), head.query()), (&b"/a?b"[..], &b"/a"[..], Some(&b"b"[..])));
+        assert_eq!((head.authority(), head.host()), ("xsp.Example.com:443", "xsp.Example.com"));
+        assert_eq!(accepted("GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n").target(), b"/");
+        assert_refused(&[
+            ("GET https://b/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::HostMismatch),
+            ("GET https://a:443/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::HostMismatch),
+            ("GET https://a/ HTTP/1.1\r\nHost: a:443\r\n\r\n", Refusal::HostMismatch),
+            ("GET https://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::HostMismatch),
+            ("GET https:///a HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::HostMismatch),
+        ]);
+    }
+
+    #[test]
+    fn there_is_exactly_one_well_formed_host() {
+        for host in ["a", "a.b", "a-1_b.c.", "A:0", "a:65535", "192.0.2.1:8443", "[::1]", "[2001:db8::1]:443"] {
+            let head = accepted(format!("GET / HTTP/1.1\r\nHost:\t{host} \r\n\r\n"));
+            assert_eq!(head.authority(), host);
+        }
+        assert_eq!(accepted("GET / HTTP/1.1\r\nHost: [::1]:443\r\n\r\n").host(), "[::1]");
+        let malformed = [
+            "",
+            "a b",
+            "a,b",
+            "a/",
+            "u@a",
+            "a:",
+            "a:-1",
+            "a:b",
+            "a:65536",
+            "a:000443",
+            "a:1:2",
+            ":443",
+            "a%41",
+            "a\u{e9}",
+            "[::1",
+            "::1",
+            "[::1]a",
+            "[]",
+            "[v1.a]",
+            "[::1%25eth0]",
+            "a?b",
+            "a\\b",
+            "https://a",
+        ];
+        for host in malformed {
+            let text = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            assert_eq!(parsed(text.as_bytes()), Err(Refusal::Host), "{host:?}");
+        }
+        assert_refused(&[
+            ("GET / HTTP/1.1\r\n\r\n", Refusal::NoHost),
+            ("GET / HTTP/1.0\r\n\r\n", Refusal::NoHost),
+            ("GET https://a/ HTTP/1.1\r\n\r\n", Refusal::NoHost),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHOST: a\r\n\r\n", Refusal::SeveralHosts),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", Refusal::SeveralHosts),
+        ]);
+    }
+
+    #[test]
+    fn malformed_field_lines_are_refused() {
+        assert_refused_fields(&[
+            (": a\r\n", FieldError::EmptyName.into()),
+            ("A : b\r\n", FieldError::SpaceBeforeColon.into()),
+            ("A\t: b\r\n", FieldError::SpaceBeforeColon.into()),
+            ("A b: c\r\n", FieldError::SpaceBeforeColon.into()),
+            (" A: b\r\n", FieldError::Fold.into()),
+            ("A: b\r\n c\r\n", FieldError::Fold.into()),
+            ("A: b\r\n\tc\r\n", FieldError::Fold.into()),
+            ("A: b\r\n \r\n", FieldError::Fold.into()),
+            ("A\r\n", FieldError::Name.into()),
+            ("A\n: b\r\n", FieldError::Name.into()),
+            ("A(: b\r\n", FieldError::Name.into()),
+            ("A\0: b\r\n", FieldError::Name.into()),
+            ("\u{e9}: b\r\n", FieldError::Name.into()),
+            ("\"A\": b\r\n", FieldError::Name.into()),
+            ("A: b\rc\r\n", FieldError::BareCr.into()),
+            ("A: b\r\r\n", FieldError::BareCr.into()),
+            ("\rA: b\r\n", FieldError::BareCr.into()),
+            ("A: b\nc: d\r\n", FieldError::BareLf.into()),
+            ("A: b\n\r\n", FieldError::BareLf.into()),
+            ("\n", FieldError::Name.into()),
+            ("A: b\0\r\n", FieldError::Control.into()),
+            ("A: \x0bb\r\n", FieldError::Control.into()),
+            ("A: b\x1b[31m\r\n", FieldError::Control.into()),
+            ("A: b\x7f\r\n", FieldError::Control.into()),
+        ]);
+    }
+
+    #[test]
+    fn values_may_hold_tabs_and_bytes_above_ascii() {
+        let head = accepted(
+            b"GET / HTTP/1.1\r\nHost: a\r\nA: \t x\ty \xe9\xff\t \r\nB:\r\nC: \t\r\n!#$%&'*+-.^_`|~9: d\r\n\r\n",
+        );
+        assert_eq!(head.fields.get("a"), Some(&b"x\ty \xe9\xff"[..]));
+        assert_eq!((head.fields.get("b"), head.fields.get("C")), (Some(&b""[..]), Some(&b""[..])));
+        assert_eq!(head.fields.get("!#$%&'*+-.^_`|~9"), Some(&b"d"[..]));
+    }
+
+    #[test]
+    fn the_framing_has_one_reading() {
+        let framings = [
+            ("", RequestFraming::None),
+            ("Content-Length: 0\r\n", RequestFraming::None),
+            ("Content-Length: 5\r\n", RequestFraming::Length(5)),
+            ("content-LENGTH:\t005 \r\n", RequestFraming::Length(5)),
+            ("Content-Length: 9223372036854775807\r\n", RequestFraming::Length(i64::MAX as u64)),
+            ("Transfer-Encoding: chunked\r\n", RequestFraming::Chunked),
+            ("TRANSFER-encoding:ChunkeD\t\r\n", RequestFraming::Chunked),
+        ];
+        for (fields, framing) in framings {
+            assert_eq!(accepted(with(fields)).framing, framing, "{fields:?}");
+        }
+        let lengths = [
+            "",
+            "+5",
+            "-5",
+            "5,5",
+            "5, 5",
+            "5 5",
+            "0x5",
+            "5.0",
+            "5;",
+            "\"5\"",
+            "five",
+            "\u{666}",
+            "9223372036854775808",
+            "18446744073709551619",
+            "00000000000000000005",
+        ];
+        for length in lengths {
+            let text = with(&format!("Content-Length: {length}\r\n"));
+            assert_eq!(parsed(text.as_bytes()), Err(FramingError::Length.into()), "{length:?}");
+        }
+        let codings = [
+            "",
+            "chunked,",
+            ",chunked",
+            "chunked, chunked",
+            "gzip",
+            "gzip, chunked",
+            "chunked, identity",
+            "identity",
+            "xchunked",
+            "chunked;a=b",
+            "\"chunked\"",
+            "chunked chunked",
+            "chunke",
+            "\u{85}chunked",
+        ];
+        for coding in codings {
+            let text = with(&format!("Transfer-Encoding: {coding}\r\n"));
+            assert_eq!(parsed(text.as_bytes()), Err(FramingError::Coding.into()), "{coding:?}");
+        }
+        assert_refused_fields(&[
+            ("Transfer-Encoding: \x0bchunked\r\n", FieldError::Control.into()),
+            ("Content-Length: 5\x0c\r\n", FieldError::Control.into()),
+            ("Transfer-Encoding : chunked\r\n", FieldError::SpaceBeforeColon.into()),
+            ("Transfer-Encoding:\r\n chunked\r\n", FieldError::Fold.into()),
+            ("Content-Length: 5\r\nContent-Length: 5\r\n", FramingError::SeveralLengths.into()),
+            ("Content-Length: 5\r\ncontent-length: 6\r\n", FramingError::SeveralLengths.into()),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", FramingError::SeveralCodings.into()),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", FramingError::SeveralCodings.into()),
+            ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", FramingError::LengthAndCoding.into()),
+            ("Transfer-Encoding: chunked\r\nContent-Length: 0\r\n", FramingError::LengthAndCoding.into()),
+            ("Transfer-Encoding: x\r\nContent-Length: 5\r\n", FramingError::LengthAndCoding.into()),
+        ]);
+        assert_refused(&[(
+            "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+            FramingError::CodingInHttp10.into(),
+        )]);
+    }
+
+    #[test]
+    fn upgrades_are_refused() {
+        assert_refused_fields(&[
+            ("Upgrade: websocket\r\nConnection: Upgrade\r\n", Refusal::Upgrade),
+            ("UPGRADE: h2c\r\n", Refusal::Upgrade),
+            ("Upgrade:\r\n", Refusal::Upgrade),
+        ]);
+    }
+
+    #[test]
+    fn only_100_continue_may_be_expected() {
+        assert_refused_fields(&[
+            ("Expect: 100\r\n", Refusal::Expectation),
+            ("Expect:\r\n", Refusal::Expectation),
+            ("Expect: 100-continue, 100-continue\r\n", Refusal::Expectation),
+            ("Expect: y 100-continue\r\n", Refusal::Expectation),
+            ("Expect: 100-continue\r\nExpect: 100-continue\r\n", Refusal::Expectation),
+        ]);
+        let expectation = |fields| accepted(with(fields)).expectation;
+        assert_eq!(expectation("Content-Length: 5\r\nExpect: 100-Continue\r\n"), Expectation::Continue);
+        assert_eq!(expectation("Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n"), Expectation::Continue);
+        assert_eq!(expectation("Expect: 100-continue\r\n"), Expectation::None);
+        let old = accepted("POST / HTTP/1.0\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+        assert_eq!(old.expectation, Expectation::None);
+    }
+
+    #[test]
+    fn connections_persist_in_http_1_1_alone() {
+        let cases = [
+            ("HTTP/1.1", "", Persistence::KeepAlive),
+            ("HTTP/1.1", "Connection: keep-alive\r\n", Persistence::KeepAlive),
+            ("HTTP/1.1", "Connection: closed\r\n", Persistence::KeepAlive),
+            ("HTTP/1.1", "Connection: Close\r\n", Persistence::Close),
+            ("HTTP/1.1", "Connection: TE , cLose\r\n", Persistence::Close),
+            ("HTTP/1.1", "Connection: keep-alive\r\nConnection: close\r\n", Persistence::Close),
+            ("HTTP/1.0", "", Persistence::Close),
+            ("HTTP/1.0", "Connection: keep-alive\r\n", Persistence::Close),
+        ];
+        for (version, fields, persistence) in cases {
+            let head = accepted(format!("GET / {version}\r\nHost: a\r\n{fields}\r\n"));
+            assert_eq!(head.persistence, persistence, "{version} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn limits_are_exact() {
+        let exact = TYPICAL.len();
+        let fits = |head_size, fields| parse_request(TYPICAL.as_bytes(), &Limits { head_size, fields });
+        assert_eq!(fits(exact, 3).unwrap().unwrap().1, exact);
+        assert_eq!(fits(exact - 1, 3), Err(Refusal::HeadTooLong));
+        assert_eq!(fits(exact, 2), Err(FieldError::TooMany.into()));
+        let line = TYPICAL.find('\n').unwrap() + 1;
+        assert_eq!(fits(line, 3), Err(Refusal::HeadTooLong));
+        assert_eq!(fits(line - 1, 3), Err(Refusal::TargetTooLong));
+        assert_eq!(fits(0, 3), Err(Refusal::TargetTooLong));
+        let limits = Limits { head_size: exact - 1, fields: 3 };
+        assert_eq!(trickled(TYPICAL.as_bytes(), |bytes| parse_request(bytes, &limits)), Err(Refusal::HeadTooLong));
+        let endless = [b"GET /".to_vec(), vec![b'a'; 20_000]].concat();
+        assert_eq!(parse_request(&endless, &Limits::default()), Err(Refusal::TargetTooLong));
+    }
+
+    #[test]
+    fn what_can_become_no_head_is_refused_at_once() {
+        let cases: [(&[u8], Refusal); 12] = [
+            (b"\x16", Refusal::Method),
+            (b"\x16\x03\x01", Refusal::Method),
+            (b"\0", Refusal::Method),
+            (b"hello\n", Refusal::Method),
+            (b"<?xml", Refusal::Method),
+            (b"PRI * HTTP/2", Refusal::Target),
+            (b"CONNECT ", Refusal::Connect),
+            (b"GET / I", Refusal::Version),
+            (b"GET / HTTP/2.0", Refusal::UnknownVersion),
+            (b"GET / HTTP/1.1\n", Refusal::Version),
+            (b"GET / HTTP/1.1\r\nHost: a\n", Refusal::Fields(FieldError::BareLf)),
+            (b"GET / HTTP/1.1\r\nHost: a\r\n ", Refusal::Fields(FieldError::Fold)),
+        ];
+        for (bytes, refusal) in cases {
+            assert_eq!(parsed(bytes), Err(refusal), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn each_refusal_has_its_status() {
+        let cases = [
+            (Refusal::Method, 400),
+            (Refusal::Connect, 400),
+            (Refusal::Upgrade, 400),
+            (Refusal::Host, 400),
+            (Refusal::Fields(FieldError::BareLf), 400),
+            (Refusal::Framing(FramingError::LengthAndCoding), 400),
+            (Refusal::TargetTooLong, 414),
+            (Refusal::Expectation, 417),
+            (Refusal::HeadTooLong, 431),
+            (Refusal::Fields(FieldError::TooMany), 431),
+            (Refusal::UnknownVersion, 505),
+        ];
+        for (refusal, status) in cases {
+            assert_eq!(refusal.status().as_u16(), status, "{refusal}");
+        }
+    }
+
+    #[test]
+    fn debug_output_holds_no_values() {
+        let shown = format!("{:?}", accepted(TYPICAL));
+        assert!(shown.contains("Authorization"), "{shown}");
+        assert!(!shown.contains("Bearer") && !shown.contains("profile"), "{shown}");
+    }
+}

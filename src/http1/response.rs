@@ -117,3 +117,177 @@ impl StatusLine {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::error::{FieldError, FramingError};
+    use super::super::fuzz::trickled;
+    use super::*;
+
+    fn parsed(bytes: &[u8], method: &Method) -> Result<Option<(ResponseHead, usize)>, Garbage> {
+        let whole = parse_response(bytes, &Limits::default(), method);
+        assert_eq!(trickled(bytes, |bytes| parse_response(bytes, &Limits::default(), method)), whole);
+        whole
+    }
+
+    fn accepted(text: &str, method: &Method) -> ResponseHead {
+        let (head, used) = parsed(text.as_bytes(), method).unwrap().unwrap();
+        assert_eq!(used, text.len());
+        head
+    }
+
+    #[test]
+    fn a_typical_head_is_read_as_it_came() {
+        let text = "HTTP/1.1 200 All right\r\nContent-Type: text/xml;charset=UTF-8\r\nSet-Cookie: A=1\r\n\
+            Set-Cookie: B=2\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let head = accepted(text, &Method::POST);
+        assert_eq!((head.status, head.version, head.reason()), (StatusCode::OK, Version::Http11, &b"All right"[..]));
+        assert_eq!((head.framing, head.persistence), (ResponseFraming::Chunked, Persistence::KeepAlive));
+        assert_eq!(head.fields.get_all("set-cookie").collect::<Vec<_>>(), [b"A=1", b"B=2"]);
+        for length in 0..text.len() {
+            assert_eq!(parse_response(&text.as_bytes()[..length], &Limits::default(), &Method::POST), Ok(None));
+        }
+    }
+
+    #[test]
+    fn malformed_status_lines_are_garbage() {
+        let lines = [
+            "\r\n",
+            "\n",
+            "200 OK\r\n",
+            "ICY 200 OK\r\n",
+            "HTTP/1.1\r\n",
+            "HTTP/1.1 200\r\n",
+            "HTTP/1.1  200 OK\r\n",
+            "HTTP/1.1\t200 OK\r\n",
+            "HTTP/1.1 20 OK\r\n",
+            "HTTP/1.1 2000 OK\r\n",
+            "HTTP/1.1 099 OK\r\n",
+            "HTTP/1.1 000 OK\r\n",
+            "HTTP/1.1 +20 OK\r\n",
+            "HTTP/1.1 200-OK\r\n",
+            "HTTP/1.1 200 O\0K\r\n",
+            "HTTP/1.1 200 O\x0bK\r\n",
+            "HTTP/1.1 200 OK\n",
+            "HTTP/1.1 200 OK\rx\r\n",
+            "http/1.1 200 OK\r\n",
+            "HTTP/2.0 200 OK\r\n",
+            "HTTP/1.2 200 OK\r\n",
+            "HTTP/11 200 OK\r\n",
+            "<html>",
+            "\x15\x03\x01\0\x02",
+        ];
+        for line in lines {
+            let text = format!("{line}Content-Length: 0\r\n\r\n");
+            assert_eq!(parsed(text.as_bytes(), &Method::GET), Err(Garbage::StatusLine), "{line:?}");
+        }
+        let switching = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n";
+        assert_eq!(parsed(switching, &Method::GET), Err(Garbage::SwitchingProtocols));
+    }
+
+    #[test]
+    fn any_status_of_three_digits_and_any_reason_pass() {
+        for (line, status, reason) in [
+            ("HTTP/1.1 200 ", 200, &b""[..]),
+            ("HTTP/1.1 999 a\tb", 999, b"a\tb"),
+            ("HTTP/1.0 503 gr\u{fc}n", 503, "gr\u{fc}n".as_bytes()),
+            ("HTTP/1.1 100 Continue", 100, b"Continue"),
+        ] {
+            let head = accepted(&format!("{line}\r\n\r\n"), &Method::GET);
+            assert_eq!((head.status.as_u16(), head.reason()), (status, reason));
+        }
+    }
+
+    #[test]
+    fn malformed_fields_are_garbage() {
+        for (fields, error) in [
+            (": a\r\n", FieldError::EmptyName),
+            ("A : b\r\n", FieldError::SpaceBeforeColon),
+            ("A: b\r\n c\r\n", FieldError::Fold),
+            ("A: b\rc\r\n", FieldError::BareCr),
+            ("A: b\nc: d\r\n", FieldError::BareLf),
+            ("A: b\0c\r\n", FieldError::Control),
+            ("A b\r\n", FieldError::SpaceBeforeColon),
+            ("A\r\n", FieldError::Name),
+        ] {
+            let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
+            assert_eq!(parsed(text.as_bytes(), &Method::GET), Err(Garbage::Fields(error)), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn the_framing_follows_status_method_and_fields() {
+        use ResponseFraming::{Chunked, Empty, Length, UntilClose};
+        for (method, status, fields, framing) in [
+            (Method::GET, 200, "", UntilClose),
+            (Method::GET, 200, "Content-Length: 0\r\n", Length(0)),
+            (Method::GET, 503, "Content-Length: 7\r\n", Length(7)),
+            (Method::GET, 302, "Transfer-Encoding: Chunked\r\n", Chunked),
+            (Method::HEAD, 200, "", Empty),
+            (Method::HEAD, 200, "Content-Length: 7\r\n", Empty),
+            (Method::HEAD, 200, "Transfer-Encoding: chunked\r\n", Empty),
+            (Method::GET, 304, "Content-Length: 7\r\n", Empty),
+            (Method::GET, 304, "", Empty),
+            (Method::GET, 204, "", Empty),
+            (Method::GET, 204, "Content-Length: 0\r\n", Empty),
+            (Method::POST, 100, "", Empty),
+            (Method::POST, 103, "Link: </a>\r\n", Empty),
+        ] {
+            let head = accepted(&format!("HTTP/1.1 {status} x\r\n{fields}\r\n"), &method);
+            assert_eq!(head.framing, framing, "{method} {status} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn ambiguous_framing_is_garbage() {
+        use FramingError::{
+            BodyWithoutContent, Coding, CodingInHttp10, Length, LengthAndCoding, SeveralCodings, SeveralLengths,
+        };
+        for (line, fields, error) in [
+            ("HTTP/1.1 200", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", LengthAndCoding),
+            ("HTTP/1.1 304", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", LengthAndCoding),
+            ("HTTP/1.1 200", "Content-Length: 5\r\nContent-Length: 5\r\n", SeveralLengths),
+            ("HTTP/1.1 304", "Content-Length: 5\r\nContent-Length: 6\r\n", SeveralLengths),
+            ("HTTP/1.1 200", "Content-Length: 5, 5\r\n", Length),
+            ("HTTP/1.1 200", "Content-Length: +5\r\n", Length),
+            ("HTTP/1.1 200", "Content-Length:\r\n", Length),
+            ("HTTP/1.1 200", "Content-Length: 18446744073709551619\r\n", Length),
+            ("HTTP/1.1 200", "Transfer-Encoding: gzip, chunked\r\n", Coding),
+            ("HTTP/1.1 200", "Transfer-Encoding: chunked,\r\n", Coding),
+            ("HTTP/1.1 200", "Transfer-Encoding: identity\r\n", Coding),
+            ("HTTP/1.1 200", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", SeveralCodings),
+            ("HTTP/1.0 200", "Transfer-Encoding: chunked\r\n", CodingInHttp10),
+            ("HTTP/1.1 204", "Content-Length: 5\r\n", BodyWithoutContent),
+            ("HTTP/1.1 204", "Transfer-Encoding: chunked\r\n", BodyWithoutContent),
+            ("HTTP/1.1 100", "Content-Length: 5\r\n", BodyWithoutContent),
+            ("HTTP/1.1 103", "Transfer-Encoding: chunked\r\n", BodyWithoutContent),
+        ] {
+            let text = format!("{line} x\r\n{fields}\r\n");
+            assert_eq!(parsed(text.as_bytes(), &Method::GET), Err(Garbage::Framing(error)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn connections_persist_if_version_fields_and_framing_allow_it() {
+        for (line, fields, persistence) in [
+            ("HTTP/1.1 200", "Content-Length: 5\r\n", Persistence::KeepAlive),
+            ("HTTP/1.1 204", "", Persistence::KeepAlive),
+            ("HTTP/1.1 200", "", Persistence::Close),
+            ("HTTP/1.1 200", "Content-Length: 5\r\nConnection: close\r\n", Persistence::Close),
+            ("HTTP/1.0 200", "Content-Length: 5\r\nConnection: keep-alive\r\n", Persistence::Close),
+        ] {
+            let head = accepted(&format!("{line} x\r\n{fields}\r\n"), &Method::GET);
+            assert_eq!(head.persistence, persistence, "{line} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn limits_are_exact() {
+        let text = b"HTTP/1.1 200 OK\r\nA: b\r\nB: c\r\n\r\n";
+        let read = |head_size, fields| parse_response(text, &Limits { head_size, fields }, &Method::GET);
+        assert_eq!(read(text.len(), 2).unwrap().unwrap().1, text.len());
+        assert_eq!(read(text.len() - 1, 2), Err(Garbage::HeadTooLong));
+        assert_eq!(read(5, 2), Err(Garbage::HeadTooLong));
+        assert_eq!(read(text.len(), 1), Err(Garbage::Fields(FieldError::TooMany)));
+    }
+}

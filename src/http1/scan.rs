@@ -160,3 +160,32 @@ fn trimmed(bytes: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
 pub(super) const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_ends_at_the_first_control_wherever_it_stands() {
+        for byte in 0..=u8::MAX {
+            for at in 0..20 {
+                for filler in [b'a', b' ', b'\t', 0x1f + 1, 0x7e, 0x80, 0xff] {
+                    let mut bytes = [filler; 20];
+                    bytes[at] = byte;
+                    let expected = if byte.is_ascii_control() && byte != b'\t' { at } else { bytes.len() };
+                    assert_eq!(text_length(&bytes), expected, "{byte:#x} at {at} among {filler:#x}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tokens_and_targets_hold_what_the_rfcs_say() {
+        for byte in 0..=u8::MAX {
+            let token = byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(&byte);
+            assert_eq!(token_length(&[byte]) == 1, token, "{byte:#x}");
+            let target = byte.is_ascii_graphic() && !b"\"#<>`".contains(&byte);
+            assert_eq!(target_length(&[byte]) == 1, target, "{byte:#x}");
+        }
+    }
+}

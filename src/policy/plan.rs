@@ -3,10 +3,10 @@
 //!
 //! Among the endpoints that the request has not tried yet, in this order:
 //!
-//! 1. The pinned one (R-AFF-1), unless it is blocked; on probation only if its trial is free.
+//! 1. The pinned one (R-AFF-1), unless it is blocked; on probation only if its trial is free and the request takes trials.
 //! 2. Tier by tier, the endpoints that are up (R-FAIL-5), at random, by weight where SRV gives weights (R-DNS-2). The first
-//!    pick of a request rather takes a free trial of the tier (R-FAIL-6), so that an XSP that came back is noticed at
-//!    once; later picks take one only when nothing is up, so that no request spends all its tries on trials.
+//!    pick of a request that takes trials rather takes a free one of the tier (R-FAIL-6), so that an XSP that came back is
+//!    noticed at once; other picks take one only when nothing is up, so that no request spends all its tries on trials.
 //! 3. The same with the endpoints that have an overdue attempt: they are picked last.
 //! 4. Everybody left is blocked or on trial with somebody else: one of them at random (R-FAIL-7).
 //! 5. Everybody was tried: a retry may take one again, preferably one that is up; an advance may not.
@@ -28,7 +28,17 @@ use super::endpoint::{EndpointId, Member, Roster, Weight};
 pub struct Plan {
     pinned: Option<EndpointId>,
     tries_left: u8,
+    trials: Trials,
     tried: SmallVec<[EndpointId; 4]>,
+}
+
+/// What a request does with endpoints on probation while others are up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trials {
+    /// It tries them: it is safe, so another endpoint can still help it.
+    Taken,
+    /// It leaves them to safe requests and probes: it could not be sent again if the endpoint still hangs.
+    Left,
 }
 
 /// What a pick is for.
@@ -55,6 +65,8 @@ pub enum Reason {
     Trial,
     /// Nothing better was left.
     LastResort,
+    /// Another XSP's Location named it. No plan says so; it stands here for the access log.
+    Redirected,
 }
 
 impl Reason {
@@ -66,6 +78,7 @@ impl Reason {
             Self::Weighted => "weighted",
             Self::Trial => "trial",
             Self::LastResort => "last-resort",
+            Self::Redirected => "redirected",
         }
     }
 }
@@ -83,8 +96,8 @@ pub struct Pick {
 
 impl Plan {
     /// A plan of up to `tries` attempts for a request whose session belongs to `pinned`.
-    pub fn new(pinned: Option<EndpointId>, tries: u8) -> Self {
-        Self { pinned, tries_left: tries, tried: SmallVec::new() }
+    pub fn new(pinned: Option<EndpointId>, tries: u8, trials: Trials) -> Self {
+        Self { pinned, tries_left: tries, trials, tried: SmallVec::new() }
     }
 
     /// How many more attempts the request may make, if there are endpoints for them.
@@ -106,7 +119,7 @@ impl Plan {
         if self.tries_left == 0 {
             return None;
         }
-        let view = View { roster, blocklist, tried: &self.tried, now };
+        let view = View { roster, blocklist, trials: self.trials, tried: &self.tried, now };
         let (id, reason) = view.choose(self.pinned, purpose, rng)?;
         if needs_token(purpose, reason, roster, id) && !budget.take(now) {
             return None;
@@ -130,6 +143,7 @@ fn needs_token(purpose: Purpose, reason: Reason, roster: &Roster, id: EndpointId
 struct View<'a> {
     roster: &'a Roster,
     blocklist: &'a Blocklist,
+    trials: Trials,
     tried: &'a [EndpointId],
     now: Instant,
 }
@@ -156,7 +170,8 @@ impl View<'_> {
             Purpose::Retry | Purpose::Advance => member.is_overdue(),
         };
         let open = match self.blocklist.standing(member.id(), self.now) {
-            Standing::Up | Standing::Probation => true,
+            Standing::Up => true,
+            Standing::Probation => self.trials == Trials::Taken,
             Standing::Blocked { .. } | Standing::OnTrial => false,
         };
         (open && !late && self.is_untried(member)).then_some((member.id(), Reason::Pinned))
@@ -164,11 +179,11 @@ impl View<'_> {
 
     fn by_tier(&self, purpose: Purpose, rng: &mut impl Rng) -> Option<(EndpointId, Reason)> {
         let mut tiers = self.roster.tiers();
-        match purpose {
-            Purpose::First => tiers.find_map(|tier| {
+        match (purpose, self.trials) {
+            (Purpose::First, Trials::Taken) => tiers.find_map(|tier| {
                 self.on_probation(tier.clone(), Pace::Prompt).or_else(|| self.up(tier, Pace::Prompt, rng))
             }),
-            Purpose::Retry | Purpose::Advance => tiers
+            (Purpose::First, Trials::Left) | (Purpose::Retry | Purpose::Advance, _) => tiers
                 .find_map(|tier| self.up(tier, Pace::Prompt, rng))
                 .or_else(|| self.roster.tiers().find_map(|tier| self.on_probation(tier, Pace::Prompt))),
         }
@@ -334,9 +349,9 @@ mod tests {
     #[test]
     fn r_aff_1_a_session_goes_where_it_belongs_and_a_new_one_anywhere() {
         let mut farm = Farm::of_sites(&[0, 0, 0, 1]);
-        let pinned = Plan::new(Some(farm.ids[3]), 3);
+        let pinned = Plan::new(Some(farm.ids[3]), 3, Trials::Taken);
         assert_eq!(farm.firsts(&pinned), HashMap::from([((3, Reason::Pinned), 1_000)]));
-        let counts = farm.firsts(&Plan::new(None, 3));
+        let counts = farm.firsts(&Plan::new(None, 3, Trials::Taken));
         assert_eq!(counts.len(), 3);
         for which in 0..3 {
             assert!((250..420).contains(&counts[&(which, Reason::Random)]), "{counts:?}");
@@ -348,16 +363,16 @@ mod tests {
         let mut farm = Farm::of_sites(&[0, 0]);
         farm.roster.update(vec![endpoint(1, 0, Weight::Equal)]);
         let departed = farm.ids[0];
-        let counts = farm.firsts(&Plan::new(Some(departed), 3));
+        let counts = farm.firsts(&Plan::new(Some(departed), 3, Trials::Taken));
         assert_eq!(counts, HashMap::from([((0, Reason::Pinned), 1_000)]));
-        let counts = farm.firsts(&Plan::new(None, 3));
+        let counts = farm.firsts(&Plan::new(None, 3, Trials::Taken));
         assert_eq!(counts, HashMap::from([((1, Reason::Random), 1_000)]));
         farm.block(0);
-        let counts = farm.firsts(&Plan::new(Some(departed), 3));
+        let counts = farm.firsts(&Plan::new(Some(departed), 3, Trials::Taken));
         assert_eq!(counts, HashMap::from([((1, Reason::Random), 1_000)]));
         farm.roster.forget(departed);
         farm.blocklist.forget(departed);
-        let counts = farm.firsts(&Plan::new(Some(departed), 3));
+        let counts = farm.firsts(&Plan::new(Some(departed), 3, Trials::Taken));
         assert_eq!(counts, HashMap::from([((1, Reason::Random), 1_000)]));
     }
 
@@ -365,7 +380,7 @@ mod tests {
     fn r_app_1_a_pinned_endpoint_that_is_blocked_is_left_out() {
         let mut farm = Farm::of_sites(&[0, 0, 1]);
         farm.block(0);
-        let counts = farm.firsts(&Plan::new(Some(farm.ids[0]), 3));
+        let counts = farm.firsts(&Plan::new(Some(farm.ids[0]), 3, Trials::Taken));
         assert_eq!(counts, HashMap::from([((1, Reason::Random), 1_000)]));
     }
 
@@ -373,11 +388,11 @@ mod tests {
     fn r_fail_6_a_pinned_session_may_be_the_trial() {
         let mut farm = Farm::of_sites(&[0, 0]);
         farm.put_on_probation(0);
-        let mut plan = Plan::new(Some(farm.ids[0]), 3);
+        let mut plan = Plan::new(Some(farm.ids[0]), 3, Trials::Taken);
         let pick = farm.next(&mut plan, Purpose::First).unwrap();
         assert_eq!((farm.number(pick.id), pick.reason), (0, Reason::Pinned));
         assert_eq!(pick.trial.map(Trial::id), Some(farm.ids[0]));
-        let mut other = Plan::new(Some(farm.ids[0]), 3);
+        let mut other = Plan::new(Some(farm.ids[0]), 3, Trials::Taken);
         assert_eq!(farm.pick(&mut other, Purpose::First), Some((1, Reason::Random)));
     }
 
@@ -385,7 +400,7 @@ mod tests {
     fn r_fail_4_three_tries_on_three_endpoints_tier_by_tier() {
         let mut farm = Farm::of_sites(&[1, 0, 0, 2]);
         for _ in 0..100 {
-            let mut plan = Plan::new(None, 3);
+            let mut plan = Plan::new(None, 3, Trials::Taken);
             assert_eq!(plan.tries_left(), 3);
             let mut first = [Purpose::First, Purpose::Retry].map(|purpose| farm.pick(&mut plan, purpose).unwrap().0);
             first.sort_unstable();
@@ -401,11 +416,11 @@ mod tests {
         let mut farm = Farm::of_sites(&[0, 0, 0, 1]);
         farm.put_on_probation(2);
         farm.put_on_probation(3);
-        let mut one = Plan::new(None, 3);
+        let mut one = Plan::new(None, 3, Trials::Taken);
         let pick = farm.next(&mut one, Purpose::First).unwrap();
         assert_eq!((farm.number(pick.id), pick.reason), (2, Reason::Trial));
         assert!(pick.trial.is_some());
-        let counts = farm.firsts(&Plan::new(None, 3));
+        let counts = farm.firsts(&Plan::new(None, 3, Trials::Taken));
         assert_eq!(counts.keys().copied().filter(|&(_, reason)| reason == Reason::Random).count(), 2, "{counts:?}");
         assert_eq!(counts.len(), 2, "the trial of another tier waits until that tier's turn");
     }
@@ -416,10 +431,22 @@ mod tests {
         for which in 0..3 {
             farm.put_on_probation(which);
         }
-        let mut plan = Plan::new(None, 3);
+        let mut plan = Plan::new(None, 3, Trials::Taken);
         assert_eq!(farm.pick(&mut plan, Purpose::First), Some((0, Reason::Trial)));
         assert_eq!(farm.pick(&mut plan, Purpose::Retry), Some((3, Reason::Random)));
         assert_eq!(farm.pick(&mut plan, Purpose::Retry), Some((1, Reason::Trial)));
+    }
+
+    #[test]
+    fn r_fail_6_a_request_that_can_not_be_sent_again_leaves_trials_to_others() {
+        let mut farm = Farm::of_sites(&[0, 0, 1]);
+        farm.put_on_probation(0);
+        farm.put_on_probation(1);
+        let counts = farm.firsts(&Plan::new(Some(farm.ids[0]), 3, Trials::Left));
+        assert_eq!(counts, HashMap::from([((2, Reason::Random), 1_000)]));
+        farm.block(2);
+        let mut plan = Plan::new(None, 3, Trials::Left);
+        assert_eq!(farm.pick(&mut plan, Purpose::First), Some((0, Reason::Trial)), "nothing is up");
     }
 
     #[test]
@@ -428,7 +455,7 @@ mod tests {
         for which in 0..4 {
             farm.block(which);
         }
-        let counts = farm.firsts(&Plan::new(Some(farm.ids[0]), 3));
+        let counts = farm.firsts(&Plan::new(Some(farm.ids[0]), 3, Trials::Taken));
         assert_eq!(counts.len(), 4);
         assert!(counts.iter().all(|(&(_, reason), &count)| reason == Reason::LastResort && count > 150), "{counts:?}");
     }
@@ -437,9 +464,9 @@ mod tests {
     fn r_fail_7_what_is_on_trial_with_another_request_is_as_good_as_blocked() {
         let mut farm = Farm::of_sites(&[0]);
         farm.put_on_probation(0);
-        let mut one = Plan::new(None, 3);
+        let mut one = Plan::new(None, 3, Trials::Taken);
         assert_eq!(farm.pick(&mut one, Purpose::First), Some((0, Reason::Trial)));
-        let mut other = Plan::new(None, 3);
+        let mut other = Plan::new(None, 3, Trials::Taken);
         let pick = farm.next(&mut other, Purpose::First).unwrap();
         assert_eq!((pick.reason, pick.trial), (Reason::LastResort, None));
     }
@@ -447,7 +474,7 @@ mod tests {
     #[test]
     fn r_fail_7_an_endpoint_is_tried_again_only_when_all_were_and_only_by_a_retry() {
         let mut farm = Farm::of_sites(&[0, 1]);
-        let mut plan = Plan::new(None, 5);
+        let mut plan = Plan::new(None, 5, Trials::Taken);
         assert_eq!(farm.pick(&mut plan, Purpose::First), Some((0, Reason::Random)));
         farm.block(0);
         assert_eq!(farm.pick(&mut plan, Purpose::Retry), Some((1, Reason::Random)));
@@ -463,22 +490,22 @@ mod tests {
     fn r_fail_3_an_endpoint_with_an_overdue_attempt_is_picked_last() {
         let mut farm = Farm::of_sites(&[0, 0, 1]);
         farm.roster.overdue_begin(farm.ids[0]);
-        let counts = farm.firsts(&Plan::new(None, 3));
+        let counts = farm.firsts(&Plan::new(None, 3, Trials::Taken));
         assert_eq!(counts, HashMap::from([((1, Reason::Random), 1_000)]));
-        let mut plan = Plan::new(None, 3);
+        let mut plan = Plan::new(None, 3, Trials::Taken);
         let order = [Purpose::First, Purpose::Advance, Purpose::Advance].map(|purpose| farm.pick(&mut plan, purpose));
         assert_eq!(order, [1, 2, 0].map(|which| Some((which, Reason::Random))));
-        let counts = farm.firsts(&Plan::new(Some(farm.ids[0]), 3));
+        let counts = farm.firsts(&Plan::new(Some(farm.ids[0]), 3, Trials::Taken));
         assert_eq!(counts, HashMap::from([((0, Reason::Pinned), 1_000)]), "its sessions stay");
         farm.roster.overdue_end(farm.ids[0]);
-        assert_eq!(farm.firsts(&Plan::new(None, 3)).len(), 2);
+        assert_eq!(farm.firsts(&Plan::new(None, 3, Trials::Taken)).len(), 2);
     }
 
     #[test]
     fn r_fail_4_doubtful_retries_need_a_token_and_first_picks_never() {
         let mut farm = Farm::of_sites(&[0, 0, 1]);
         farm.spend_the_budget();
-        let mut plan = Plan::new(None, 9);
+        let mut plan = Plan::new(None, 9, Trials::Taken);
         for purpose in [Purpose::First, Purpose::Retry, Purpose::Advance] {
             assert!(matches!(farm.pick(&mut plan, purpose), Some((_, Reason::Random))));
         }
@@ -486,14 +513,14 @@ mod tests {
 
         farm.roster.overdue_begin(farm.ids[2]);
         farm.block(0);
-        let mut plan = Plan::new(None, 9);
+        let mut plan = Plan::new(None, 9, Trials::Taken);
         assert_eq!(farm.pick(&mut plan, Purpose::First), Some((1, Reason::Random)));
         assert_eq!(farm.pick(&mut plan, Purpose::Retry), None, "one is overdue, one blocked");
         assert_eq!(plan.tries_left(), 8);
 
         farm.block(1);
         farm.block(2);
-        let mut plan = Plan::new(None, 9);
+        let mut plan = Plan::new(None, 9, Trials::Taken);
         assert!(matches!(farm.pick(&mut plan, Purpose::First), Some((_, Reason::LastResort))));
         assert_eq!(farm.pick(&mut plan, Purpose::Advance), None);
     }
@@ -502,10 +529,10 @@ mod tests {
     fn no_endpoint_no_pick() {
         let mut farm = Farm::of_sites(&[]);
         for purpose in [Purpose::First, Purpose::Retry, Purpose::Advance] {
-            assert_eq!(farm.pick(&mut Plan::new(None, 3), purpose), None);
+            assert_eq!(farm.pick(&mut Plan::new(None, 3, Trials::Taken), purpose), None);
         }
         let mut farm = Farm::of_sites(&[0]);
-        assert_eq!(farm.pick(&mut Plan::new(None, 0), Purpose::First), None);
+        assert_eq!(farm.pick(&mut Plan::new(None, 0, Trials::Taken), Purpose::First), None);
     }
 
     #[test]
@@ -514,7 +541,7 @@ mod tests {
             Farm::new(&[(0, Weight::Srv(10)), (0, Weight::Srv(0)), (0, Weight::Srv(30)), (0, Weight::Srv(60))]);
         let mut counts = [0u32; 4];
         for _ in 0..20_000 {
-            let (which, reason) = farm.pick(&mut Plan::new(None, 3), Purpose::First).unwrap();
+            let (which, reason) = farm.pick(&mut Plan::new(None, 3, Trials::Taken), Purpose::First).unwrap();
             assert_eq!(reason, Reason::Weighted);
             counts[which] += 1;
         }
@@ -526,7 +553,7 @@ mod tests {
     #[test]
     fn r_dns_2_weightless_targets_are_equal() {
         let mut farm = Farm::new(&[(0, Weight::Srv(0)), (0, Weight::Srv(0))]);
-        let counts = farm.firsts(&Plan::new(None, 3));
+        let counts = farm.firsts(&Plan::new(None, 3, Trials::Taken));
         assert!((400..600).contains(&counts[&(0, Reason::Random)]), "{counts:?}");
         assert_eq!(counts.len(), 2);
     }
@@ -543,18 +570,19 @@ mod tests {
     }
 
     /// How preferred an endpoint is for a pick, less is better, as the list at the top of this file says; `None`: never.
-    fn rank(seen: &Seen, pinned: bool, purpose: Purpose) -> Option<(u8, Tier, u8)> {
+    fn rank(seen: &Seen, pinned: bool, purpose: Purpose, trials: Trials) -> Option<(u8, Tier, u8)> {
         let first = purpose == Purpose::First;
         let trial = seen.standing == Standing::Probation;
         let open = trial || seen.standing == Standing::Up;
-        if pinned && open && !seen.tried && (first || !seen.overdue) {
+        let at_home = pinned && open && !seen.tried && (first || !seen.overdue);
+        if at_home && (!trial || trials == Trials::Taken) {
             return Some((0, Tier::default(), 0));
         }
         if seen.presence == Presence::Departed {
             return None;
         }
         match (seen.tried, open, seen.overdue) {
-            (false, true, false) if first => Some((1, seen.tier, u8::from(!trial))),
+            (false, true, false) if first && trials == Trials::Taken => Some((1, seen.tier, u8::from(!trial))),
             (false, true, false) if trial => Some((2, seen.tier, 0)),
             (false, true, false) => Some((1, seen.tier, 0)),
             (false, true, true) => Some((if trial { 4 } else { 3 }, seen.tier, 0)),
@@ -567,7 +595,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Wait(u64),
-        Request { pinned: Option<usize>, tries: u8 },
+        Request { pinned: Option<usize>, tries: u8, trials: Trials },
         Next(Purpose),
         Fail,
         Succeed,
@@ -579,9 +607,11 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         let purpose = prop::sample::select(vec![Purpose::First, Purpose::Retry, Purpose::Advance]);
+        let trials = prop::sample::select(vec![Trials::Taken, Trials::Left]);
         prop_oneof![
             1 => (0u64..40).prop_map(Step::Wait),
-            3 => (prop::option::of(0usize..6), 1u8..6).prop_map(|(pinned, tries)| Step::Request { pinned, tries }),
+            3 => (prop::option::of(0usize..6), 1u8..6, trials)
+                .prop_map(|(pinned, tries, trials)| Step::Request { pinned, tries, trials }),
             8 => purpose.prop_map(Step::Next),
             4 => Just(Step::Fail),
             1 => Just(Step::Succeed),
@@ -601,17 +631,19 @@ mod tests {
         ) {
             let mut farm = Farm::of_sites(&[0, 0, 0, 1, 1, 2]);
             farm.rng = StdRng::seed_from_u64(seed);
-            let mut plan = Plan::new(None, 3);
+            let mut plan = Plan::new(None, 3, Trials::Taken);
             let (mut pinned, mut tries, mut tried): (Option<EndpointId>, u8, Vec<EndpointId>) = (None, 3, Vec::new());
+            let mut trials = Trials::Taken;
             let mut running: Vec<Pick> = Vec::new();
             for step in steps {
                 match step {
                     Step::Wait(pause) => farm.now += Duration::from_secs(pause),
-                    Step::Request { pinned: which, tries: limit } => {
+                    Step::Request { pinned: which, tries: limit, trials: policy } => {
                         farm.budget.request(farm.now);
                         pinned = which.map(|which| farm.ids[which]);
                         (tries, tried) = (limit, Vec::new());
-                        plan = Plan::new(pinned, limit);
+                        trials = policy;
+                        plan = Plan::new(pinned, limit, trials);
                     }
                     Step::Next(purpose) => {
                         let seen: Vec<Seen> = farm.roster.present().chain(farm.roster.departed()).map(|member| Seen {
@@ -622,7 +654,7 @@ mod tests {
                             tried: tried.contains(&member.id()),
                             presence: member.presence(),
                         }).collect();
-                        let ranked = |seen: &Seen| rank(seen, pinned == Some(seen.id), purpose);
+                        let ranked = |seen: &Seen| rank(seen, pinned == Some(seen.id), purpose, trials);
                         let best = seen.iter().filter_map(ranked).min();
                         let mut budget = farm.budget.clone();
                         let pick = farm.next(&mut plan, purpose);

@@ -1,0 +1,166 @@
+//! The naive reading of a chunked body: whole lines of a whole buffer, no states. Apart from what it judges, so that
+//! the two share nothing but the outcome's type.
+
+use crate::http1::head::Fields;
+
+/// What a chunked body held.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::http1) struct Body {
+    chunks: Vec<Chunk>,
+    outcome: Outcome,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Chunk {
+    announced: u64,
+    data: Vec<u8>,
+    complete: Complete,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Complete {
+    No,
+    Yes,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Outcome {
+    #[default]
+    Open,
+    Malformed,
+    Ended {
+        trailers: Lines,
+        used: usize,
+    },
+}
+
+impl Body {
+    pub(super) fn begin(&mut self, announced: u64) {
+        self.chunks.push(Chunk { announced, data: Vec::new(), complete: Complete::No });
+    }
+
+    pub(super) fn extend(&mut self, data: &[u8]) {
+        assert!(!data.is_empty());
+        self.chunks.last_mut().expect("data comes in a chunk").data.extend_from_slice(data);
+    }
+
+    pub(super) fn finish(&mut self) {
+        self.chunks.last_mut().expect("a chunk began before it ended").complete = Complete::Yes;
+    }
+
+    pub(super) fn malformed(self) -> Self {
+        Self { outcome: Outcome::Malformed, ..self }
+    }
+
+    pub(super) fn ended(self, trailers: &Fields, used: usize) -> Self {
+        let trailers = trailers.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+        Self { outcome: Outcome::Ended { trailers, used }, ..self }
+    }
+}
+
+/// Reads `body`, which may be cut off anywhere.
+pub(super) fn decode(body: &[u8]) -> Body {
+    let mut read = Body::default();
+    let mut rest = body;
+    loop {
+        let Some(line) = find(rest, b"\r\n") else {
+            return if may_become_size(rest) { read } else { read.malformed() };
+        };
+        let Some(size) = size(&rest[..line]) else { return read.malformed() };
+        rest = &rest[line + 2..];
+        if size == 0 {
+            return match trailers(rest) {
+                Some(Ok((fields, length))) => {
+                    let used = body.len() - rest.len() + length;
+                    Body { outcome: Outcome::Ended { trailers: fields, used }, ..read }
+                }
+                Some(Err(())) => read.malformed(),
+                None => read,
+            };
+        }
+        read.begin(size);
+        let data = &rest[..rest.len().min(usize::try_from(size).unwrap_or(usize::MAX))];
+        if !data.is_empty() {
+            read.extend(data);
+        }
+        rest = &rest[data.len()..];
+        if (data.len() as u64) < size || rest.is_empty() || rest == b"\r" {
+            return read;
+        }
+        let Some(after) = rest.strip_prefix(b"\r\n") else { return read.malformed() };
+        read.finish();
+        rest = after;
+    }
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
+}
+
+fn size(digits: &[u8]) -> Option<u64> {
+    let digits = str::from_utf8(digits).ok()?;
+    let plain = digits.len() <= 16 && digits.chars().all(|digit| digit.is_ascii_hexdigit());
+    u64::from_str_radix(digits, 16).ok().filter(|_| plain)
+}
+
+fn may_become_size(rest: &[u8]) -> bool {
+    let digits = rest.strip_suffix(b"\r").unwrap_or(rest);
+    rest.is_empty() || size(digits).is_some()
+}
+
+type Lines = Vec<(Vec<u8>, Vec<u8>)>;
+type Trailers = (Lines, usize);
+
+/// The trailers and the length of their section; `None` while it is open.
+fn trailers(section: &[u8]) -> Option<Result<Trailers, ()>> {
+    let mut fields = Lines::new();
+    let mut rest = section;
+    while let Some(line) = find(rest, b"\r\n") {
+        if line == 0 {
+            let used = section.len() - rest.len() + 2;
+            let late = fields.iter().any(|(name, _)| is_late(name));
+            return Some(if late || used > 8192 { Err(()) } else { Ok((fields, used)) });
+        }
+        let Some(field) = field(&rest[..line]) else { return Some(Err(())) };
+        fields.push(field);
+        if fields.len() > 32 {
+            return Some(Err(()));
+        }
+        rest = &rest[line + 2..];
+    }
+    let open = rest.strip_suffix(b"\r").unwrap_or(rest);
+    let fits = match rest.contains(&b':') {
+        true => field(open).is_some(),
+        false => rest == open && rest.iter().all(|&byte| is_name(byte)) || rest == b"\r",
+    };
+    let starts_too_many = fields.len() == 32 && !open.is_empty();
+    (!fits || starts_too_many || section.len() >= 8192).then_some(Err(()))
+}
+
+fn field(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let colon = line.iter().position(|&byte| byte == b':')?;
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    let sound = !name.is_empty()
+        && name.iter().all(|&byte| is_name(byte))
+        && value.iter().all(|&byte| byte == b'\t' || !byte.is_ascii_control());
+    sound.then(|| (name.to_vec(), trim(value)))
+}
+
+fn trim(value: &[u8]) -> Vec<u8> {
+    let is_text = |&byte: &u8| byte != b' ' && byte != b'\t';
+    let Some(start) = value.iter().position(is_text) else { return Vec::new() };
+    let end = value.iter().rposition(is_text).map_or(start, |last| last + 1);
+    value[start..end].to_vec()
+}
+
+fn is_name(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(&byte)
+}
+
+fn is_late(name: &[u8]) -> bool {
+    const LATE: &str = " authorization connection content-encoding content-length content-range content-type cookie \
+        expect forwarded host keep-alive proxy-authenticate proxy-authorization proxy-connection set-cookie te trailer \
+        transfer-encoding upgrade www-authenticate ";
+    let name = String::from_utf8_lossy(name).to_ascii_lowercase().replace('_', "-");
+    LATE.contains(&format!(" {name} ")) || name.starts_with("x-forwarded-")
+}

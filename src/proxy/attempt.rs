@@ -1,0 +1,354 @@
+//! One try of a request at one endpoint: dial or borrow a connection, send, wait for a response head. Its states are the
+//! control flow, polled inside the task of the client's connection, so that several can run beside each other.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::feed::{Feed, Outbound};
+use crate::farm::{Farm, Overdue, Picked};
+use crate::http1::head::{Limits, ResponseHead};
+use crate::telemetry::access::Attempted;
+use crate::tls::stream::Stream;
+use crate::upstream::connect::{ConnectError, Dial, Scope, connect};
+use crate::upstream::connection::{AnswerError, Connection};
+use crate::upstream::pool::Pool;
+
+/// The most body bytes that are sealed at once.
+const SLICE: usize = 64 * 1024;
+
+/// Why an attempt failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// No connection; nothing was sent.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The request could not be sent.
+    #[error("sending the request failed")]
+    Send(#[source] io::Error),
+    /// No usable answer came.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// No answer came in time (R-FAIL-3).
+    #[error("no response within {0:?}")]
+    Timeout(Duration),
+}
+
+impl Failure {
+    /// A word for logs and metrics.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Connect(error) => error.reason(),
+            Self::Send(_) => "send",
+            Self::Answer(AnswerError::Broken(error)) if error.kind() == io::ErrorKind::ConnectionReset => "reset",
+            Self::Answer(AnswerError::Broken(_) | AnswerError::Closed) => "closed",
+            Self::Answer(AnswerError::Head(_) | AnswerError::Body(_)) => "malformed",
+            Self::Timeout(_) => "timeout",
+        }
+    }
+
+    /// How much of the XSP it speaks of.
+    pub(super) fn scope(&self) -> Scope {
+        match self {
+            Self::Connect(error) => error.scope(),
+            Self::Send(_) | Self::Answer(_) | Self::Timeout(_) => Scope::Port,
+        }
+    }
+
+    /// Whether it was silence rather than an error, which the caller is told as 504 rather than 502.
+    pub(super) const fn is_timeout(&self) -> bool {
+        match self {
+            Self::Connect(error) => {
+                matches!(error, ConnectError::ConnectTimeout(_) | ConnectError::HandshakeTimeout(_))
+            }
+            Self::Timeout(_) => true,
+            Self::Send(_) | Self::Answer(_) => false,
+        }
+    }
+}
+
+/// What an attempt has come to.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// A 1xx head, to be passed on.
+    Informed(ResponseHead),
+    /// The response's head; the body follows on [`Attempt::into_connection`].
+    Answered(ResponseHead),
+}
+
+/// A running attempt.
+pub(super) struct Attempt {
+    pub(super) picked: Picked,
+    farm: Arc<Farm>,
+    outbound: Outbound,
+    state: State,
+    begun: Instant,
+    /// Since when the XSP has had everything that the client has sent.
+    since: Instant,
+    timeout: Duration,
+    patience: Duration,
+    sent: u64,
+    head_sent: bool,
+    body_waits: bool,
+    overdue: Option<Overdue>,
+}
+
+enum State {
+    Dialing(Pin<Box<dyn Future<Output = Result<Stream, ConnectError>> + Send>>),
+    Talking(Box<Connection>),
+    Over,
+}
+
+impl Attempt {
+    /// Begins an attempt at `picked`, on an idle connection if there is one. A request that can't be sent again goes
+    /// over an idle connection only if the kernel says that it is still open.
+    pub(super) fn begin(
+        farm: &Arc<Farm>,
+        picked: Picked,
+        pool: &Pool,
+        outbound: &Outbound,
+        timeout: Duration,
+        patience: Duration,
+    ) -> Self {
+        let mut attempt = Self::fresh(farm, picked, outbound, timeout, patience);
+        while let Some(connection) = pool.take(&attempt.picked.endpoint) {
+            if outbound.replayable || connection.is_silent() {
+                attempt.state = State::Talking(Box::new(connection));
+                break;
+            }
+        }
+        attempt
+    }
+
+    /// Begins an attempt on a connection of its own.
+    pub(super) fn fresh(
+        farm: &Arc<Farm>,
+        picked: Picked,
+        outbound: &Outbound,
+        timeout: Duration,
+        patience: Duration,
+    ) -> Self {
+        let now = Instant::now();
+        let dialing = dial(farm, &picked, patience);
+        Self {
+            picked,
+            farm: Arc::clone(farm),
+            outbound: outbound.clone(),
+            state: State::Dialing(dialing),
+            begun: now,
+            since: now,
+            timeout,
+            patience,
+            sent: 0,
+            head_sent: false,
+            body_waits: false,
+            overdue: None,
+        }
+    }
+
+    /// When it began.
+    pub(super) const fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// Until when the XSP may stay silent; `None` while the client's body is what is awaited.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        (!self.body_waits).then(|| self.since + self.timeout)
+    }
+
+    /// How much of the body it has sent.
+    pub(super) const fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Whether the XSP may have got any of the request.
+    pub(super) const fn may_be_delivered(&self) -> bool {
+        self.head_sent
+    }
+
+    /// Whether its connection came from the pool.
+    pub(super) fn is_reused(&self) -> bool {
+        matches!(&self.state, State::Talking(connection) if connection.is_reused())
+    }
+
+    /// Whether it has been marked overdue.
+    pub(super) const fn is_overdue(&self) -> bool {
+        self.overdue.is_some()
+    }
+
+    /// Marks it overdue: its endpoint is picked last until it ends.
+    pub(super) fn mark_overdue(&mut self) {
+        self.overdue = Some(self.farm.overdue(&self.picked.endpoint));
+    }
+
+    /// What the access log says of it.
+    pub(super) fn log(&self, outcome: &'static str, status: Option<u16>, reused: Reuse) -> Attempted {
+        Attempted {
+            endpoint: Arc::clone(self.picked.endpoint.label()),
+            chosen: self.picked.reason.name(),
+            outcome,
+            status,
+            reused: reused == Reuse::Pooled,
+            ms: self.begun.elapsed().as_secs_f64() * 1e3,
+        }
+    }
+
+    /// Drives the attempt; also called when `feed` has more.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        feed: &mut Feed,
+        limits: &Limits,
+    ) -> Poll<Result<Progress, Failure>> {
+        loop {
+            match &mut self.state {
+                State::Dialing(dialing) => {
+                    let stream = ready!(dialing.as_mut().poll(cx))?;
+                    self.picked.endpoint.metrics().connections_new.inc();
+                    self.state = State::Talking(Box::new(Connection::new(stream)));
+                }
+                State::Talking(_) => match ready!(self.poll_talk(cx, feed, limits)) {
+                    Err(failure) if self.may_repeat(&failure, feed) => self.redial(),
+                    result => return Poll::Ready(result),
+                },
+                State::Over => return Poll::Pending,
+            }
+            if let Some(deadline) = self.deadline()
+                && Instant::now() >= deadline
+            {
+                return Poll::Ready(Err(Failure::Timeout(self.timeout)));
+            }
+        }
+    }
+
+    fn poll_talk(&mut self, cx: &mut Context<'_>, feed: &mut Feed, limits: &Limits) -> Poll<Result<Progress, Failure>> {
+        let State::Talking(connection) = &mut self.state else { return Poll::Pending };
+        if !self.head_sent {
+            let body = feed.after(0);
+            if body.is_empty() {
+                connection.send(cx, &self.outbound.head).map_err(Failure::Send)?;
+            } else {
+                let body = &body[..body.len().min(SLICE)];
+                connection.send(cx, &[&self.outbound.head, body].concat()).map_err(Failure::Send)?;
+                self.sent = body.len() as u64;
+            }
+            self.head_sent = true;
+            if connection.is_reused() {
+                self.picked.endpoint.metrics().connections_reused.inc();
+            }
+            self.since = Instant::now();
+        }
+        if !feed.is_sent(self.sent) || !connection.is_flushed() {
+            self.body_waits =
+                send_body(cx, connection, feed, &mut self.sent, &mut self.since).map_err(Failure::Send)?;
+        } else if self.body_waits {
+            self.body_waits = false;
+            self.since = Instant::now();
+        }
+        let head = ready!(connection.poll_head(cx, limits, &self.outbound.method))?;
+        Poll::Ready(Ok(if head.status.is_informational() {
+            Progress::Informed(head)
+        } else {
+            Progress::Answered(head)
+        }))
+    }
+
+    /// A connection that idled may have been closed by the XSP just now. That is nobody's fault, and a fresh one to the
+    /// same endpoint is worth a try, if the request can't have been carried out.
+    fn may_repeat(&self, failure: &Failure, feed: &Feed) -> bool {
+        let State::Talking(connection) = &self.state else { return false };
+        let stale = match failure {
+            Failure::Send(_) => true,
+            Failure::Answer(AnswerError::Broken(_) | AnswerError::Closed) => !connection.has_input(),
+            Failure::Connect(_)
+            | Failure::Answer(AnswerError::Head(_) | AnswerError::Body(_))
+            | Failure::Timeout(_) => false,
+        };
+        stale && connection.is_reused() && (!self.head_sent || self.outbound.replayable && feed.is_whole())
+    }
+
+    fn redial(&mut self) {
+        self.state = State::Dialing(dial(&self.farm, &self.picked, self.patience));
+        self.sent = 0;
+        self.head_sent = false;
+    }
+
+    /// The connection on which the answer's body follows.
+    pub(super) fn into_connection(mut self) -> (Picked, Option<Box<Connection>>, u64) {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Talking(connection) => (self.picked, Some(connection), self.sent),
+            State::Dialing(_) | State::Over => (self.picked, None, self.sent),
+        }
+    }
+
+    /// Waits for the verdict on an attempt whose request has been answered elsewhere: an XSP that stays silent is
+    /// blocked all the same (R-FAIL-3). `None`: there was nothing to learn.
+    pub(super) async fn linger(mut self, limits: Limits) -> (Picked, Instant, Option<Result<ResponseHead, Failure>>) {
+        let verdict = match std::mem::replace(&mut self.state, State::Over) {
+            State::Dialing(dialing) => dialing.await.err().map(|error| Err(error.into())),
+            State::Talking(mut connection) => {
+                let answer = std::future::poll_fn(|cx| connection.poll_head(cx, &limits, &self.outbound.method));
+                match tokio::time::timeout_at(self.since + self.timeout, answer).await {
+                    Ok(Ok(head)) => Some(Ok(head)),
+                    Ok(Err(error)) => Some(Err(error.into())),
+                    Err(_) => Some(Err(Failure::Timeout(self.timeout))),
+                }
+            }
+            State::Over => None,
+        };
+        (self.picked, self.begun, verdict)
+    }
+}
+
+/// Where an attempt's connection came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reuse {
+    /// The pool.
+    Pooled,
+    /// It was dialled.
+    Dialled,
+}
+
+fn dial(
+    farm: &Farm,
+    picked: &Picked,
+    patience: Duration,
+) -> Pin<Box<dyn Future<Output = Result<Stream, ConnectError>> + Send>> {
+    let dial = Dial {
+        address: picked.endpoint.address(),
+        name: farm.tls().name().clone(),
+        tls: Arc::clone(picked.endpoint.tls()),
+        patience,
+    };
+    Box::pin(connect(dial))
+}
+
+/// Sends what can be sent of the body; true: the client's bytes are what is awaited.
+pub(super) fn send_body(
+    cx: &mut Context<'_>,
+    connection: &mut Connection,
+    feed: &mut Feed,
+    sent: &mut u64,
+    since: &mut Instant,
+) -> io::Result<bool> {
+    loop {
+        match connection.poll_flush(cx) {
+            Poll::Ready(result) => result?,
+            Poll::Pending => return Ok(false),
+        }
+        let ready = feed.after(*sent);
+        if ready.is_empty() {
+            *since = Instant::now();
+            return Ok(!feed.is_complete());
+        }
+        let slice = &ready[..ready.len().min(SLICE)];
+        connection.send(cx, slice)?;
+        *sent += slice.len() as u64;
+        *since = Instant::now();
+    }
+}

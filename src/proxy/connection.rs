@@ -1,0 +1,234 @@
+//! One client connection: ClientHello, block, handshake, then request after request until one side has had enough. Every
+//! wait in it has an end.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustls::ProtocolVersion;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use super::answer::Last;
+use super::context::Worker;
+use super::error::Error;
+use super::feed::Feed;
+use super::http1::{HeadError, Http1};
+use super::journal::Journal;
+use super::service::{Origins, Served, refuse, serve};
+use super::snapshot::{Block, Snapshot};
+use crate::alarm::Alarm;
+use crate::drain::{self, Phase};
+use crate::http1::head::{RequestFraming, RequestHead};
+use crate::tls::server::{Hello, UNRECOGNIZED_NAME, peek};
+use crate::tls::stream::Stream;
+
+/// The longest ClientHello.
+const HELLO_SIZE: usize = 16 * 1024 + 5;
+/// How long a client may take to read a last answer, while what it still sends is thrown away.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Serves the connection to its end; `listener` is its index in the snapshot.
+pub(super) async fn serve_connection(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAddr) {
+    let snapshot = worker.shared.snapshot.load_full();
+    let here = &snapshot.listeners[listener];
+    let handshake = Box::pin(timeout(snapshot.limits.tls_handshake_timeout, handshake(&snapshot, listener, tcp)));
+    let accepted = match handshake.await {
+        Ok(Ok(accepted)) => accepted,
+        Ok(Err(reason)) => return here.metrics.handshake_failed(reason),
+        Err(_) => return here.metrics.handshake_failed("timeout"),
+    };
+    match accepted.stream.common().protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => here.metrics.tls12.inc(),
+        Some(_) | None => here.metrics.tls13.inc(),
+    }
+    drop(snapshot);
+    let draining = Box::pin(drain::reached(worker.shared.phase.clone(), Phase::Draining));
+    let client = Client {
+        worker,
+        listener,
+        host: accepted.host,
+        peer,
+        http: Http1::new(accepted.stream),
+        alarm: Alarm::default(),
+        draining,
+    };
+    client.run().await;
+}
+
+struct Accepted {
+    stream: Stream,
+    host: String,
+}
+
+async fn handshake(snapshot: &Snapshot, listener: usize, mut tcp: TcpStream) -> Result<Accepted, &'static str> {
+    // Without it small writes wait for acknowledgements; a socket that refuses it is broken and will say so.
+    drop(tcp.set_nodelay(true));
+    let mut received = Vec::with_capacity(1024);
+    let name = loop {
+        if received.len() >= HELLO_SIZE {
+            return Err("hello-too-long");
+        }
+        match tcp.read_buf(&mut received).await {
+            Ok(0) => return Err(if received.is_empty() { "closed" } else { "closed-in-hello" }),
+            Ok(_) => {}
+            Err(_) => return Err("broken"),
+        }
+        match peek(&received) {
+            Hello::Incomplete => {}
+            Hello::Name(name) => break name,
+            Hello::Garbage(alert) => {
+                farewell(&mut tcp, &alert).await;
+                return Err("not-tls");
+            }
+        }
+    };
+    let block = name.as_deref().and_then(|name| snapshot.listeners[listener].block(name));
+    let (Some(host), Some(block)) = (name.as_deref(), block) else {
+        farewell(&mut tcp, &UNRECOGNIZED_NAME).await;
+        return Err(if name.is_some() { "unknown-name" } else { "no-name" });
+    };
+    let mut stream = Stream::server(tcp, Arc::clone(&block.tls), received).map_err(|_| "setup")?;
+    poll_fn(|cx| stream.poll_handshake(cx)).await.map_err(|error| failure(&error))?;
+    Ok(Accepted { stream, host: host.to_owned() })
+}
+
+/// Says why, and waits a moment for the client to read it: closing a socket with unread bytes would take it back.
+async fn farewell(tcp: &mut TcpStream, alert: &[u8]) {
+    let said = async {
+        tcp.write_all(alert).await?;
+        tcp.shutdown().await?;
+        let mut sink = [0; 1024];
+        while tcp.read(&mut sink).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whether the client has read it or not, this was the last word.
+    drop(timeout(FAREWELL, said).await);
+}
+
+fn failure(error: &io::Error) -> &'static str {
+    match error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::PeerIncompatible(_)) => "incompatible",
+        Some(rustls::Error::AlertReceived(_)) => "alert",
+        Some(rustls::Error::NoApplicationProtocol) => "no-common-protocol",
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => "client-certificate",
+        Some(rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. }) => "malformed",
+        Some(_) => "tls",
+        None => "closed",
+    }
+}
+
+struct Client {
+    worker: Worker,
+    listener: usize,
+    /// The name that the client asked for in the handshake.
+    host: String,
+    peer: SocketAddr,
+    http: Http1,
+    alarm: Alarm,
+    draining: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// Why no request follows.
+enum End {
+    /// Nobody misses anything.
+    Quiet,
+    /// The client is told.
+    Refused(Error),
+}
+
+impl Client {
+    async fn run(mut self) {
+        let mut first = First::Yes;
+        loop {
+            let snapshot = self.worker.shared.snapshot.load_full();
+            let here = &snapshot.listeners[self.listener];
+            // A reload may have taken the host away.
+            let Some(block) = here.block(&self.host).cloned() else { break };
+            match self.head(&snapshot, first).await {
+                Ok(head) => {
+                    let journal = Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.peer.ip());
+                    if Box::pin(self.request(&snapshot, &block, &head, journal)).await == Served::Broken {
+                        return;
+                    }
+                }
+                Err(End::Quiet) => break,
+                Err(End::Refused(error)) => {
+                    let mut journal =
+                        Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.peer.ip());
+                    self.http.close_after();
+                    let feed = Feed::new(RequestFraming::None, 0);
+                    let refused = refuse(&mut self.http, &mut journal, error, &feed, Last::Yes);
+                    drop(timeout(snapshot.limits.write_timeout, refused).await);
+                    break;
+                }
+            }
+            if !self.http.is_reusable() {
+                break;
+            }
+            first = First::No;
+        }
+        self.close().await;
+    }
+
+    async fn request(
+        &mut self,
+        snapshot: &Snapshot,
+        block: &Block,
+        head: &RequestHead,
+        mut journal: Journal,
+    ) -> Served {
+        let draining = *self.worker.shared.phase.borrow() >= Phase::Draining;
+        let last = if draining { Last::Yes } else { Last::No };
+        let from = Origins { worker: &self.worker, snapshot, block, client: self.peer.ip(), last };
+        serve(from, &mut self.http, head, &mut journal, &mut self.alarm).await
+    }
+
+    /// The next request's head. The time for a head runs from its first byte, and for the first one from the handshake.
+    async fn head(&mut self, snapshot: &Snapshot, first: First) -> Result<RequestHead, End> {
+        let limits = &snapshot.limits;
+        let start = Instant::now();
+        let mut begun = (first == First::Yes || self.http.has_begun()).then_some(start);
+        let Self { http, alarm, draining, .. } = self;
+        poll_fn(|cx: &mut Context<'_>| {
+            match http.poll_head(cx, &snapshot.head_limits, limits.request_body_size) {
+                Poll::Ready(Ok(head)) => return Poll::Ready(Ok(head)),
+                Poll::Ready(Err(HeadError::Refused(refusal))) => return Poll::Ready(Err(End::Refused(refusal.into()))),
+                Poll::Ready(Err(HeadError::Gone | HeadError::Broken(_))) => return Poll::Ready(Err(End::Quiet)),
+                Poll::Pending => {}
+            }
+            if begun.is_none() && http.has_begun() {
+                begun = Some(Instant::now());
+            }
+            if !http.has_begun() && draining.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(End::Quiet));
+            }
+            let at = begun.map_or(start + limits.keep_alive_timeout, |begun| begun + limits.request_head_timeout);
+            alarm.poll_at(cx, at).map(|()| Err(if http.has_begun() { End::Refused(Error::Slow) } else { End::Quiet }))
+        })
+        .await
+    }
+
+    /// A proper end: close_notify, then what the client still sends is thrown away for a moment, so that its last answer
+    /// is not lost to a reset.
+    async fn close(mut self) {
+        let ending = async {
+            if poll_fn(|cx| self.http.poll_shutdown(cx)).await.is_ok() {
+                poll_fn(|cx| self.http.poll_discard(cx)).await;
+            }
+        };
+        // Whether the client has seen it or not, this is the end.
+        drop(timeout(FAREWELL, pin!(ending)).await);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum First {
+    Yes,
+    No,
+}

@@ -1,0 +1,31 @@
+//! What every request of a worker can reach.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::snapshot::Snapshot;
+use crate::drain::Phase;
+use crate::telemetry::access::AccessLog;
+use crate::upstream::pool::Pool;
+
+/// Shared by all workers.
+#[derive(Debug)]
+pub struct Shared {
+    /// The compiled configuration; loaded once per request.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// Where requests are told about.
+    pub access: AccessLog,
+    /// How far the process is on its way to its end.
+    pub phase: watch::Receiver<Phase>,
+}
+
+/// One worker's own.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// What it shares with the others.
+    pub shared: Arc<Shared>,
+    /// Its idle upstream connections.
+    pub pool: Arc<Pool>,
+}

@@ -1,0 +1,118 @@
+//! Why a request ends without an XSP's answer. The one place where an error turns into a response.
+
+use http::StatusCode;
+
+use super::answer::{Answer, Last};
+use super::exchange::ClientError;
+use crate::http1::head::Refusal;
+
+/// Everything that the gateway answers by itself.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The head is malformed or too long.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// No head came in time.
+    #[error("the request did not come in time")]
+    Slow,
+    /// The body is malformed.
+    #[error("the request body is malformed")]
+    Body,
+    /// The body is too long.
+    #[error("the request body is too long")]
+    BodyTooLong,
+    /// The Host is not one of the certificate's block.
+    #[error("this host is not served on this connection")]
+    Misdirected,
+    /// The path reads in two ways.
+    #[error("the path is ambiguous")]
+    AmbiguousPath,
+    /// The path is no interface's.
+    #[error("nothing is served here")]
+    UnknownPath,
+    /// The client's address is not in `allow`.
+    #[error("this address may not use this interface")]
+    NotAllowed,
+    /// Discovery has found no endpoint yet.
+    #[error("no XSP is known at the moment")]
+    NoEndpoint,
+    /// Every attempt broke.
+    #[error("no XSP could be reached")]
+    Unreachable,
+    /// The last attempt got no answer in time.
+    #[error("no XSP answered in time")]
+    Silent,
+    /// The client left.
+    #[error("the client left")]
+    ClientGone,
+}
+
+impl From<ClientError> for Error {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Gone | ClientError::Broken(_) => Self::ClientGone,
+            ClientError::Body(_) => Self::Body,
+            ClientError::BodyTooLong => Self::BodyTooLong,
+        }
+    }
+}
+
+impl Error {
+    /// What the client gets; `None`: nobody is there to get it.
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        Some(match self {
+            Self::Refused(refusal) => refusal.status(),
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::Body | Self::AmbiguousPath => StatusCode::BAD_REQUEST,
+            Self::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::UnknownPath => StatusCode::NOT_FOUND,
+            Self::NotAllowed => StatusCode::FORBIDDEN,
+            Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unreachable => StatusCode::BAD_GATEWAY,
+            Self::Silent => StatusCode::GATEWAY_TIMEOUT,
+            Self::ClientGone => return None,
+        })
+    }
+
+    /// A word for logs and metrics.
+    pub(super) const fn reason(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "malformed",
+            Self::Slow => "slow",
+            Self::Body => "malformed-body",
+            Self::BodyTooLong => "body-too-long",
+            Self::Misdirected => "misdirected",
+            Self::AmbiguousPath => "ambiguous-path",
+            Self::UnknownPath => "unknown-path",
+            Self::NotAllowed => "not-allowed",
+            Self::NoEndpoint => "no-endpoint",
+            Self::Unreachable => "unreachable",
+            Self::Silent => "silent",
+            Self::ClientGone => "client-gone",
+        }
+    }
+
+    /// Whether the connection is fit for another request.
+    const fn last(&self) -> Last {
+        match self {
+            Self::Refused(_) | Self::Slow | Self::Body | Self::BodyTooLong | Self::AmbiguousPath | Self::ClientGone => {
+                Last::Yes
+            }
+            Self::Misdirected
+            | Self::UnknownPath
+            | Self::NotAllowed
+            | Self::NoEndpoint
+            | Self::Unreachable
+            | Self::Silent => Last::No,
+        }
+    }
+
+    /// The response, unless the client has left; `text` is this error's message.
+    pub(super) fn into_response<'a>(self, text: &'a str, tracking_id: &'a str, unread: Last) -> Option<Answer<'a>> {
+        let status = self.status()?;
+        let retry_after = matches!(self, Self::NoEndpoint).then_some(1);
+        let last = if unread == Last::Yes { Last::Yes } else { self.last() };
+        Some(Answer::Own { status, text, retry_after, tracking_id, last })
+    }
+}

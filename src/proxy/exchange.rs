@@ -1,0 +1,57 @@
+//! The seam between a request's life and the protocol that the client speaks: a request's body in, a response out. HTTP/1
+//! implements it; the service knows no other way to a client.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use super::answer::Answer;
+use super::feed::Feed;
+use crate::http1::chunked::Event;
+use crate::http1::head::ResponseHead;
+
+/// Why a client's request can't be read on, or its answer not be delivered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    /// The client has left.
+    #[error("the client left")]
+    Gone,
+    /// The connection broke.
+    #[error("the client's connection broke")]
+    Broken(#[source] io::Error),
+    /// The body is malformed.
+    #[error("malformed request body")]
+    Body(#[source] crate::http1::chunked::ChunkError),
+    /// The body is longer than `limits.request_body_size`.
+    #[error("request body too long")]
+    BodyTooLong,
+}
+
+/// One request and its response, on the client's side.
+pub(super) trait Exchange {
+    /// Moves what has come of the request's body into `feed`; ready when something has, or the body is complete.
+    fn poll_body(&mut self, cx: &mut Context<'_>, feed: &mut Feed) -> Poll<Result<(), ClientError>>;
+
+    /// Ready once the client has left, while nothing is expected from it.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<ClientError>;
+
+    /// Queues a 1xx head.
+    fn inform(&mut self, head: &ResponseHead);
+
+    /// Queues the response's head.
+    fn respond(&mut self, answer: &Answer<'_>);
+
+    /// Passes one event of the response's body on.
+    ///
+    /// # Errors
+    /// The connection's.
+    fn push(&mut self, cx: &mut Context<'_>, event: Event<'_>) -> io::Result<()>;
+
+    /// Waits until the client's socket has taken what was queued.
+    ///
+    /// # Errors
+    /// The connection's.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Bytes of the response's body so far.
+    fn sent(&self) -> u64;
+}

@@ -1,0 +1,150 @@
+//! A request's body between the client and the XSPs, as it goes over the wire. It is the replay buffer too: as long as it
+//! holds the body from its first byte, another attempt can send it again.
+
+use http::Method;
+
+use crate::http1::chunked::Event;
+use crate::http1::encode;
+use crate::http1::head::RequestFraming;
+
+/// How far the client may run ahead of the XSP, in bytes.
+const WINDOW: usize = 64 * 1024;
+
+/// The body of one request.
+#[derive(Debug)]
+pub(super) struct Feed {
+    /// What is held, from `dropped` on.
+    bytes: Vec<u8>,
+    dropped: u64,
+    framing: RequestFraming,
+    complete: bool,
+    /// How much is kept for replay.
+    replay: usize,
+    /// Bytes of content, without framing.
+    content: u64,
+}
+
+impl Feed {
+    /// Nothing of a body framed so; `replay` bytes of it are kept to be sent again.
+    pub(super) fn new(framing: RequestFraming, replay: usize) -> Self {
+        let complete = matches!(framing, RequestFraming::None | RequestFraming::Length(0));
+        Self { bytes: Vec::new(), dropped: 0, framing, complete, replay, content: 0 }
+    }
+
+    /// Takes over one event of the client's body.
+    pub(super) fn push(&mut self, event: Event<'_>) {
+        let chunked = self.framing == RequestFraming::Chunked;
+        match event {
+            Event::Data(data) => {
+                self.content += data.len() as u64;
+                self.bytes.extend_from_slice(data);
+            }
+            Event::Chunk(size) if chunked => encode::chunk_start(&mut self.bytes, size),
+            Event::ChunkEnd if chunked => encode::chunk_end(&mut self.bytes),
+            Event::End(trailers) => {
+                if chunked {
+                    encode::last_chunk(&mut self.bytes, &trailers);
+                }
+                self.complete = true;
+            }
+            Event::Chunk(_) | Event::ChunkEnd => {}
+        }
+    }
+
+    /// Whether the client has sent everything.
+    pub(super) const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Whether the body can still be sent from its first byte.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.dropped == 0
+    }
+
+    /// Bytes of content that have come from the client.
+    pub(super) const fn content(&self) -> u64 {
+        self.content
+    }
+
+    /// What an attempt that has sent `sent` bytes can send now.
+    pub(super) fn after(&self, sent: u64) -> &[u8] {
+        let start = usize::try_from(sent.saturating_sub(self.dropped)).unwrap_or(usize::MAX);
+        self.bytes.get(start..).unwrap_or_default()
+    }
+
+    /// Whether an attempt that has sent `sent` bytes has sent the whole body.
+    pub(super) fn is_sent(&self, sent: u64) -> bool {
+        self.complete && self.after(sent).is_empty()
+    }
+
+    /// Whether more of the body should be read, given how much has been sent.
+    pub(super) fn wants_more(&self, sent: u64) -> bool {
+        !self.complete && self.after(sent).len() < WINDOW
+    }
+
+    /// Lets go of what has been sent, if the body is too long to be sent again.
+    pub(super) fn release(&mut self, sent: u64) {
+        if self.bytes.len() <= self.replay && self.dropped == 0 {
+            return;
+        }
+        let spent = self.bytes.len() - self.after(sent).len();
+        self.dropped += spent as u64;
+        if spent == self.bytes.len() {
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.drain(..spent);
+        }
+    }
+}
+
+/// What attempts send before the body.
+#[derive(Clone, Debug)]
+pub(super) struct Outbound {
+    /// The head's bytes; attempts share them.
+    pub(super) head: bytes::Bytes,
+    /// The method, which says how the answer is framed.
+    pub(super) method: Method,
+    /// Whether the route lets this method be sent again after it may have been delivered.
+    pub(super) replayable: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::head::Fields;
+
+    #[test]
+    fn a_short_body_stays_whole() {
+        let mut feed = Feed::new(RequestFraming::Length(5), 16);
+        feed.push(Event::Data(b"hello"));
+        feed.push(Event::End(Fields::default()));
+        feed.release(5);
+        assert!(feed.is_whole() && feed.is_complete() && feed.is_sent(5));
+        assert_eq!(feed.after(0), b"hello");
+        assert_eq!(feed.after(3), b"lo");
+    }
+
+    #[test]
+    fn a_long_body_is_let_go_as_it_is_sent() {
+        let mut feed = Feed::new(RequestFraming::Length(10), 4);
+        feed.push(Event::Data(b"0123456"));
+        feed.release(3);
+        assert!(!feed.is_whole());
+        assert_eq!(feed.after(3), b"3456");
+        feed.push(Event::Data(b"789"));
+        feed.release(7);
+        assert_eq!(feed.after(7), b"789");
+        assert_eq!(feed.content(), 10);
+    }
+
+    #[test]
+    fn chunks_keep_their_boundaries() {
+        let mut feed = Feed::new(RequestFraming::Chunked, 64);
+        for event in
+            [Event::Chunk(3), Event::Data(b"a"), Event::Data(b"bc"), Event::ChunkEnd, Event::End(Fields::default())]
+        {
+            feed.push(event);
+        }
+        assert_eq!(feed.after(0), b"3\r\nabc\r\n0\r\n\r\n");
+    }
+}

@@ -1,0 +1,425 @@
+//! The failover loop: attempts, one after the other or beside each other, until an answer stands (R-FAIL-1 to R-FAIL-8,
+//! and "The caller's patience": the next XSP is asked before the caller gives up).
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::Method;
+use http::header::LOCATION;
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::attempt::{Attempt, Failure, Progress, Reuse};
+use super::context::Worker;
+use super::error::Error;
+use super::exchange::{ClientError, Exchange};
+use super::feed::{Feed, Outbound};
+use super::journal::Journal;
+use super::probe;
+use super::snapshot::{Block, Route, Snapshot};
+use crate::alarm::Alarm;
+use crate::farm::{Endpoint, Picked, Session};
+use crate::http1::encode;
+use crate::http1::head::ResponseHead;
+use crate::policy::classify::{Class, Outcome, Replay, classify};
+use crate::policy::plan::{Plan, Purpose, Trials};
+use crate::upstream::connect::Scope;
+use crate::upstream::connection::Connection;
+
+/// An XSP's answer that stands.
+pub(super) struct Standing {
+    pub(super) head: ResponseHead,
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) connection: Box<Connection>,
+    /// How much of the request's body went over this connection.
+    pub(super) sent: u64,
+    pub(super) class: Class,
+}
+
+/// Where a request belongs.
+#[derive(Clone, Copy)]
+pub(super) struct Request<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) block: &'a Block,
+    pub(super) route: &'a Arc<Route>,
+    /// The Host that the client named, which XSPs are asked for too.
+    pub(super) authority: &'a str,
+}
+
+/// One request on its way to an answer.
+pub(super) struct Forward<'a> {
+    worker: &'a Worker,
+    snapshot: &'a Snapshot,
+    block: &'a Block,
+    route: &'a Arc<Route>,
+    outbound: Outbound,
+    authority: &'a str,
+    journal: &'a mut Journal,
+    plan: Plan,
+    running: SmallVec<[Box<Attempt>; 2]>,
+    fallback: Option<Standing>,
+    failure: Option<Failure>,
+    /// No further attempt will be begun beside a silent one.
+    advanced: bool,
+    redirected: bool,
+}
+
+/// What happened next.
+enum Event {
+    Progress(usize, Result<Progress, Failure>),
+    /// The latest attempt has been silent for `advance_after`.
+    Overdue,
+    /// The client's body stalled.
+    BodyStalled,
+}
+
+impl<'a> Forward<'a> {
+    pub(super) fn new(request: Request<'a>, outbound: Outbound, session: Session, journal: &'a mut Journal) -> Self {
+        let Request { worker, snapshot, block, route, authority } = request;
+        let trials = if outbound.replayable { Trials::Taken } else { Trials::Left };
+        let plan = route.farm.plan(session, route.failover.tries, trials);
+        Self {
+            worker,
+            snapshot,
+            block,
+            route,
+            outbound,
+            authority,
+            journal,
+            plan,
+            running: SmallVec::new(),
+            fallback: None,
+            failure: None,
+            advanced: false,
+            redirected: false,
+        }
+    }
+
+    /// Runs until an answer stands.
+    ///
+    /// # Errors
+    /// When none will, or the client has left.
+    pub(super) async fn run<E: Exchange>(
+        mut self,
+        exchange: &mut E,
+        feed: &mut Feed,
+        alarm: &mut Alarm,
+    ) -> Result<Standing, Error> {
+        self.leave_trials_to_probes();
+        let Some(first) = self.route.farm.pick(&mut self.plan, Purpose::First) else { return Err(Error::NoEndpoint) };
+        self.begin(first);
+        let mut body_since = Instant::now();
+        loop {
+            match poll_fn(|cx| self.poll_event(cx, exchange, feed, alarm, &mut body_since)).await? {
+                Event::Progress(_, Ok(Progress::Informed(head))) => exchange.inform(&head),
+                Event::Progress(index, Ok(Progress::Answered(head))) => {
+                    let attempt = self.running.remove(index);
+                    if let Some(standing) = self.answered(*attempt, head, feed) {
+                        return Ok(standing);
+                    }
+                }
+                Event::Progress(index, Err(failure)) => {
+                    let attempt = self.running.remove(index);
+                    self.failed(&attempt, failure, feed);
+                }
+                Event::Overdue => self.overdue(feed),
+                Event::BodyStalled => return Err(Error::Slow),
+            }
+            if self.running.is_empty() {
+                return self.give_up();
+            }
+        }
+    }
+
+    fn poll_event<E: Exchange>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut E,
+        feed: &mut Feed,
+        alarm: &mut Alarm,
+        body_since: &mut Instant,
+    ) -> Poll<Result<Event, ClientError>> {
+        loop {
+            for (index, attempt) in self.running.iter_mut().enumerate() {
+                if let Poll::Ready(progress) = attempt.poll(cx, feed, &self.snapshot.head_limits) {
+                    return Poll::Ready(Ok(Event::Progress(index, progress)));
+                }
+            }
+            let sent = self.running.iter().map(|attempt| attempt.sent()).min().unwrap_or_default();
+            if !feed.is_complete() {
+                feed.release(sent);
+                if !feed.wants_more(sent) {
+                    *body_since = Instant::now();
+                    break;
+                }
+                match exchange.poll_body(cx, feed) {
+                    Poll::Ready(result) => {
+                        result?;
+                        *body_since = Instant::now();
+                        continue;
+                    }
+                    Poll::Pending => break,
+                }
+            }
+            if let Poll::Ready(error) = exchange.poll_gone(cx) {
+                return Poll::Ready(Err(error));
+            }
+            break;
+        }
+        // A 1xx head may wait to leave; whether it has is of no interest here.
+        if let Poll::Ready(Err(error)) = exchange.poll_flush(cx) {
+            return Poll::Ready(Err(ClientError::Broken(error)));
+        }
+        self.poll_clock(cx, feed, alarm, *body_since).map(Ok)
+    }
+
+    fn poll_clock(&mut self, cx: &mut Context<'_>, feed: &Feed, alarm: &mut Alarm, body_since: Instant) -> Poll<Event> {
+        let latest = self.running.last();
+        let overdue_at = latest.filter(|attempt| !attempt.is_overdue()).and_then(|attempt| {
+            let after = self.route.failover.advance_after?;
+            attempt.deadline().map(|_| attempt.begun() + after)
+        });
+        let stalled_at = (!feed.is_complete()).then(|| body_since + self.snapshot.limits.request_body_idle_timeout);
+        let silent =
+            self.running.iter().enumerate().filter_map(|(index, attempt)| Some((attempt.deadline()?, index))).min();
+        let silent_at = silent.map(|(at, _)| at);
+        let Some(at) = [overdue_at, stalled_at, silent_at].into_iter().flatten().min() else { return Poll::Pending };
+        std::task::ready!(alarm.poll_at(cx, at));
+        Poll::Ready(match silent {
+            Some((deadline, index)) if deadline <= at => {
+                Event::Progress(index, Err(Failure::Timeout(self.route.failover.response_timeout)))
+            }
+            Some(_) | None if overdue_at == Some(at) => Event::Overdue,
+            Some(_) | None => Event::BodyStalled,
+        })
+    }
+
+    fn begin(&mut self, picked: Picked) {
+        let failover = &self.route.failover;
+        let attempt = Attempt::begin(
+            &self.route.farm,
+            picked,
+            &self.worker.pool,
+            &self.outbound,
+            failover.response_timeout,
+            failover.connect_timeout,
+        );
+        self.running.push(Box::new(attempt));
+    }
+
+    /// A request that could not be sent again does not try an endpoint on probation; the gateway does it for itself.
+    fn leave_trials_to_probes(&self) {
+        if !self.outbound.replayable
+            && let Some(due) = self.route.farm.due_trial()
+        {
+            probe::second_look(self.route, due, self.authority);
+        }
+    }
+
+    /// Moves on to the next endpoint, if there is one.
+    fn advance(&mut self, purpose: Purpose) {
+        match self.route.farm.pick(&mut self.plan, purpose) {
+            Some(picked) => self.begin(picked),
+            None => self.advanced = true,
+        }
+    }
+
+    /// The latest attempt has been silent for long: its endpoint is picked last from now on, and a safe request asks the
+    /// next one while this one runs on.
+    fn overdue(&mut self, feed: &Feed) {
+        if let Some(attempt) = self.running.last_mut() {
+            attempt.mark_overdue();
+        }
+        let safe = Replay::Safe.allows(&self.outbound.method) && self.outbound.replayable;
+        if safe && !self.advanced && feed.is_complete() && feed.is_whole() {
+            self.advance(Purpose::Advance);
+        }
+    }
+
+    fn may_move_on(&self, attempt: &Attempt, feed: &Feed) -> bool {
+        feed.is_whole() && (!attempt.may_be_delivered() || self.outbound.replayable)
+    }
+
+    fn failed(&mut self, attempt: &Attempt, failure: Failure, feed: &Feed) {
+        let reuse = if attempt.is_reused() { Reuse::Pooled } else { Reuse::Dialled };
+        self.journal.attempts.push(attempt.log(failure.reason(), None, reuse));
+        blame(self.snapshot, self.route, &attempt.picked.endpoint, &failure);
+        tracing::debug!(
+            endpoint = &**attempt.picked.endpoint.label(),
+            error = &failure as &dyn std::error::Error,
+            "attempt failed"
+        );
+        self.failure = Some(failure);
+        if self.may_move_on(attempt, feed) {
+            self.advance(Purpose::Retry);
+        }
+    }
+
+    /// Judges an answer; `None`: it does not stand yet, and another endpoint is asked.
+    fn answered(&mut self, attempt: Attempt, head: ResponseHead, feed: &Feed) -> Option<Standing> {
+        let status = head.status.as_u16();
+        let class = classify(Outcome::Answered(head.status), self.route.failover.on_5xx);
+        let reuse = if attempt.is_reused() { Reuse::Pooled } else { Reuse::Dialled };
+        let outcome = match class {
+            Class::Success => "success",
+            Class::Suspect | Class::Failure => "5xx",
+        };
+        self.journal.attempts.push(attempt.log(outcome, Some(status), reuse));
+        report(self.route, &attempt, &head, class, self.authority);
+        let hop = (class == Class::Success).then(|| self.redirection(&head, feed)).flatten();
+        if let Some(picked) = hop {
+            self.begin(picked);
+            return None;
+        }
+        let may_move_on = self.may_move_on(&attempt, feed);
+        let (picked, connection, sent) = attempt.into_connection();
+        let standing = Standing { head, endpoint: Arc::clone(&picked.endpoint), connection: connection?, sent, class };
+        match class {
+            Class::Success => {
+                self.let_go();
+                Some(standing)
+            }
+            Class::Suspect | Class::Failure if may_move_on => {
+                self.fallback = Some(standing);
+                self.advance(Purpose::Retry);
+                None
+            }
+            Class::Suspect | Class::Failure => Some(standing),
+        }
+    }
+
+    /// Whether the XSP sends the request to another XSP of the farm, which the gateway then asks itself: the caller follows
+    /// no redirect (R-TOP-6).
+    fn redirection(&mut self, head: &ResponseHead, feed: &Feed) -> Option<Picked> {
+        if !head.status.is_redirection() {
+            return None;
+        }
+        let location = head.fields.get(LOCATION.as_str())?;
+        let metrics = self.route.farm.metrics();
+        let hop =
+            Some(location).filter(|_| !self.redirected && feed.is_whole() && feed.is_complete()).and_then(|location| {
+                let (name, port, target) = parse_location(location)?;
+                let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
+                let same = self.block.route(path).is_ok_and(|route| Arc::ptr_eq(route, self.route));
+                let picked = self.route.farm.find(name, port).filter(|_| same)?;
+                Some((picked, target.to_vec()))
+            });
+        let Some((picked, target)) = hop else {
+            metrics.redirects_passed.inc();
+            tracing::info!(
+                farm = self.route.farm.name(),
+                status = head.status.as_u16(),
+                "an XSP redirects; Webex follows no redirect"
+            );
+            return None;
+        };
+        metrics.redirects_followed.inc();
+        self.redirected = true;
+        self.outbound = self.outbound.with_target(&target);
+        Some(picked)
+    }
+
+    /// Lets the attempts that are still running end without the client.
+    fn let_go(&mut self) {
+        for attempt in self.running.drain(..) {
+            let (route, limits) = (Arc::clone(self.route), self.snapshot.head_limits);
+            let authority = self.authority.to_owned();
+            let snapshot = self.worker.shared.snapshot.load_full();
+            tokio::spawn(async move {
+                let (picked, begun, verdict) = attempt.linger(limits).await;
+                match verdict {
+                    Some(Ok(head)) => judge(&route, picked, begun, &head, &authority),
+                    Some(Err(failure)) => blame(&snapshot, &route, &picked.endpoint, &failure),
+                    None => {}
+                }
+            });
+        }
+    }
+
+    fn give_up(self) -> Result<Standing, Error> {
+        if let Some(fallback) = self.fallback {
+            return Ok(fallback);
+        }
+        Err(match self.failure {
+            Some(failure) if failure.is_timeout() => Error::Silent,
+            Some(_) => Error::Unreachable,
+            None => Error::NoEndpoint,
+        })
+    }
+}
+
+fn report(route: &Arc<Route>, attempt: &Attempt, head: &ResponseHead, class: Class, authority: &str) {
+    let endpoint = &attempt.picked.endpoint;
+    endpoint.metrics().xsp_seconds.observe(attempt.begun().elapsed().as_secs_f64());
+    match class {
+        Class::Success => {
+            endpoint.metrics().attempted("success");
+            route.farm.succeeded(endpoint, attempt.begun().into_std());
+        }
+        Class::Suspect => {
+            endpoint.metrics().attempted("5xx");
+            tracing::debug!(
+                endpoint = &**endpoint.label(),
+                status = head.status.as_u16(),
+                "5xx; looking a second time"
+            );
+            probe::second_look(route, Picked::for_probe(Arc::clone(endpoint)), authority);
+        }
+        Class::Failure => {
+            endpoint.metrics().attempted("5xx");
+            route.farm.failed(endpoint, route.failover.block_for, "5xx");
+        }
+    }
+}
+
+/// The verdict on an answer that came too late to be used.
+fn judge(route: &Arc<Route>, picked: Picked, begun: Instant, head: &ResponseHead, authority: &str) {
+    match classify(Outcome::Answered(head.status), route.failover.on_5xx) {
+        Class::Success => route.farm.succeeded(&picked.endpoint, begun.into_std()),
+        Class::Suspect => probe::second_look(route, picked, authority),
+        Class::Failure => route.farm.failed(&picked.endpoint, route.failover.block_for, "5xx"),
+    }
+}
+
+/// Blocks an endpoint for its failure, unless it was the gateway's own.
+fn blame(snapshot: &Snapshot, route: &Arc<Route>, endpoint: &Arc<Endpoint>, failure: &Failure) {
+    endpoint.metrics().attempted(failure.reason());
+    match failure.scope() {
+        Scope::Gateway => {
+            tracing::warn!(error = failure as &dyn std::error::Error, "the gateway could not open a connection")
+        }
+        Scope::Port => route.farm.failed(endpoint, route.failover.block_for, failure.reason()),
+        Scope::Address => {
+            route.farm.failed(endpoint, route.failover.block_for, failure.reason());
+            probe::address_lost(snapshot, &route.farm, endpoint.address().ip());
+        }
+    }
+}
+
+impl Outbound {
+    /// The same request for another target.
+    fn with_target(&self, target: &[u8]) -> Self {
+        let line_end = self.head.windows(2).position(|pair| pair == b"\r\n").map_or(0, |at| at + 2);
+        let mut head = Vec::with_capacity(self.head.len() + target.len());
+        encode::request_line(&mut head, &self.method, target);
+        head.extend_from_slice(&self.head[line_end..]);
+        Self { head: head.into(), method: Method::clone(&self.method), replayable: self.replayable }
+    }
+}
+
+/// Host, port and target of an absolute https URL.
+fn parse_location(location: &[u8]) -> Option<(&str, u16, &[u8])> {
+    let text = std::str::from_utf8(location).ok()?;
+    let rest = text.get(..8).filter(|scheme| scheme.eq_ignore_ascii_case("https://")).and(text.get(8..))?;
+    let (authority, target) = rest.split_at(rest.find('/')?);
+    if target.contains('#') || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return None;
+    }
+    let (name, port) = match authority.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()?),
+        Some(_) | None => (authority, 443),
+    };
+    Some((name, port, target.as_bytes()))
+}

@@ -1,0 +1,141 @@
+//! What is remembered of one request, for its access event and its counters. Told exactly once, when it is dropped, so that
+//! a client that leaves is told of too.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::snapshot::Route;
+use crate::http1::head::RequestHead;
+use crate::telemetry::access::{Access, AccessLog, Attempts, timestamp};
+use crate::telemetry::metrics::{Class, ListenerMetrics, SessionEvent};
+
+/// One request's story.
+#[derive(Debug)]
+pub(super) struct Journal {
+    access: AccessLog,
+    listener: Arc<str>,
+    metrics: Arc<ListenerMetrics>,
+    client: IpAddr,
+    begun: Instant,
+    time: f64,
+    method: String,
+    path: String,
+    host: Option<String>,
+    pub(super) tracking_id: String,
+    pub(super) route: Option<Arc<Route>>,
+    pub(super) attempts: Attempts,
+    pub(super) session: Option<SessionEvent>,
+    pub(super) status: Option<u16>,
+    pub(super) origin: Origin,
+    pub(super) reason: Option<&'static str>,
+    pub(super) received: u64,
+    pub(super) sent: u64,
+}
+
+/// Who made the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    Xsp,
+    Gateway,
+}
+
+impl Journal {
+    pub(super) fn new(access: &AccessLog, listener: &Arc<str>, metrics: &Arc<ListenerMetrics>, client: IpAddr) -> Self {
+        Self {
+            access: access.clone(),
+            listener: Arc::clone(listener),
+            metrics: Arc::clone(metrics),
+            client,
+            begun: Instant::now(),
+            time: if access.is_on() { timestamp() } else { 0.0 },
+            method: String::new(),
+            path: String::new(),
+            host: None,
+            tracking_id: String::new(),
+            route: None,
+            attempts: Attempts::new(),
+            session: None,
+            status: None,
+            origin: Origin::Gateway,
+            reason: None,
+            received: 0,
+            sent: 0,
+        }
+    }
+
+    /// Takes note of the request, if anybody will read it.
+    pub(super) fn request(&mut self, head: &RequestHead) {
+        if self.access.is_on() {
+            head.method.as_str().clone_into(&mut self.method);
+            self.path = String::from_utf8_lossy(head.path()).into_owned();
+        }
+    }
+
+    /// Takes note of the Host, once it is known to be one of ours.
+    pub(super) fn host(&mut self, host: &str) {
+        if self.access.is_on() {
+            self.host = Some(host.to_ascii_lowercase());
+        }
+    }
+
+    /// Takes note of what affinity decided.
+    pub(super) fn session(&mut self, event: SessionEvent) {
+        self.session = Some(event);
+        if let Some(route) = &self.route {
+            route.farm.metrics().session(event);
+        }
+    }
+
+    /// The response's head is on its way: what is the gateway's own share of the time until now?
+    pub(super) fn responding(&self) {
+        if let Some(route) = &self.route {
+            let elapsed = self.begun.elapsed().as_secs_f64() * 1e3;
+            let waited: f64 = self.attempts.last().map_or(0.0, |attempt| attempt.ms);
+            route.metrics.own_time(std::time::Duration::from_secs_f64((elapsed - waited).max(0.0) / 1e3));
+        }
+    }
+
+    fn class(&self) -> Class {
+        match (self.status, self.reason) {
+            (Some(status), None) => Class::Status((status / 100) as u8),
+            (Some(status), Some(_)) if self.origin == Origin::Gateway => Class::Status((status / 100) as u8),
+            (Some(_), Some(_)) | (None, _) => Class::Aborted,
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if let Some(route) = &self.route {
+            route.metrics.answered(self.class());
+        }
+        if self.origin == Origin::Gateway {
+            self.metrics.refused(self.reason.unwrap_or("client-gone"));
+        }
+        self.access.log(&Access {
+            time: self.time,
+            event: "access",
+            client: self.client,
+            listener: &self.listener,
+            host: self.host.as_deref(),
+            interface: self.route.as_ref().map(|route| route.interface.name()),
+            farm: self.route.as_ref().map(|route| route.farm.name()),
+            method: &self.method,
+            path: &self.path,
+            status: self.status,
+            origin: match self.origin {
+                Origin::Xsp => "xsp",
+                Origin::Gateway => "gateway",
+            },
+            reason: self.reason,
+            tracking_id: &self.tracking_id,
+            session: self.session.map(SessionEvent::name),
+            received: self.received,
+            sent: self.sent,
+            ms: self.begun.elapsed().as_secs_f64() * 1e3,
+            attempts: &self.attempts,
+        });
+    }
+}

@@ -1,0 +1,68 @@
+//! Accepting: one loop per worker and listening address.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::connection::serve_connection;
+use super::context::Worker;
+use crate::drain::{Phase, reached};
+use crate::telemetry::metrics::Held;
+
+/// How long to wait when the process is out of descriptors.
+const OUT_OF_SOCKETS: Duration = Duration::from_millis(50);
+
+/// Open client connections of the whole process.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// One of [`OPEN`].
+struct Seat;
+
+impl Seat {
+    fn take(limit: usize) -> Option<Self> {
+        let seat = Self;
+        (OPEN.fetch_add(1, Ordering::Relaxed) < limit).then_some(seat)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Accepts until the process drains. Each connection holds `alive` for as long as it lives.
+pub async fn accept(worker: Worker, listener: usize, socket: TcpListener, alive: mpsc::Sender<()>) {
+    let draining = reached(worker.shared.phase.clone(), Phase::Draining);
+    let accepting = async {
+        loop {
+            let (tcp, peer) = match socket.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(OUT_OF_SOCKETS).await;
+                    continue;
+                }
+            };
+            let snapshot = worker.shared.snapshot.load();
+            let metrics = &snapshot.listeners[listener].metrics;
+            metrics.accepted.inc();
+            let Some(seat) = Seat::take(snapshot.limits.connections) else {
+                metrics.refused_connections.inc();
+                continue;
+            };
+            let open = Held::new(&metrics.open);
+            let (worker, alive) = (worker.clone(), alive.clone());
+            tokio::spawn(async move {
+                serve_connection(worker, listener, tcp, peer).await;
+                drop((seat, open, alive));
+            });
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = draining => {}
+    }
+}

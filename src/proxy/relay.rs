@@ -1,0 +1,151 @@
+//! An answer's body on its way to the client, while the rest of the request's body may still go up. Nothing is gathered:
+//! what one read brings leaves in one write, and chunk boundaries stay where the XSP made them.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::attempt::send_body;
+use super::exchange::{ClientError, Exchange};
+use super::feed::Feed;
+use crate::alarm::Alarm;
+use crate::http1::chunked::Event;
+use crate::http1::head::Fields;
+use crate::upstream::connection::{AnswerError, BodyTurn, Connection};
+
+/// Why an answer broke off. The client's connection is then cut without a proper end, since the answer has none.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RelayError {
+    /// The client has left, or its body can't be read on.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The client takes nothing.
+    #[error("the client takes no more bytes")]
+    ClientStalled,
+    /// The XSP's connection broke within the answer.
+    #[error(transparent)]
+    Xsp(#[from] AnswerError),
+    /// The XSP said nothing for too long.
+    #[error("silence within the answer")]
+    XspStalled,
+}
+
+impl RelayError {
+    /// A word for logs.
+    pub(super) const fn reason(&self) -> &'static str {
+        match self {
+            Self::Client(_) => "client-gone",
+            Self::ClientStalled => "client-stalled",
+            Self::Xsp(_) => "xsp-broke",
+            Self::XspStalled => "xsp-stalled",
+        }
+    }
+}
+
+/// How long either side may keep still.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Silence within the answer; an event channel may be silent for ever.
+    pub(super) answer: Option<Duration>,
+    /// A client that takes nothing.
+    pub(super) write: Duration,
+}
+
+/// A body in motion.
+pub(super) struct Relay<'a> {
+    pub(super) connection: &'a mut Connection,
+    pub(super) feed: &'a mut Feed,
+    /// How much of the request's body has gone up.
+    pub(super) sent: u64,
+    pub(super) patience: Patience,
+}
+
+impl Relay<'_> {
+    /// Moves the body to its end.
+    ///
+    /// # Errors
+    /// See [`RelayError`].
+    pub(super) async fn run<E: Exchange>(mut self, exchange: &mut E, alarm: &mut Alarm) -> Result<(), RelayError> {
+        let mut moved = Instant::now();
+        poll_fn(|cx| self.poll(cx, exchange, alarm, &mut moved)).await
+    }
+
+    fn poll<E: Exchange>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut E,
+        alarm: &mut Alarm,
+        moved: &mut Instant,
+    ) -> Poll<Result<(), RelayError>> {
+        loop {
+            self.pass_on(cx, exchange)?;
+            match exchange.poll_flush(cx) {
+                Poll::Ready(result) => result.map_err(ClientError::Broken)?,
+                Poll::Pending => {
+                    ready!(alarm.poll_at(cx, *moved + self.patience.write));
+                    return Poll::Ready(Err(RelayError::ClientStalled));
+                }
+            }
+            if self.connection.is_body_done() {
+                return Poll::Ready(Ok(()));
+            }
+            let going_up = self.poll_up(cx, exchange)?;
+            match self.connection.poll_body(cx)? {
+                Poll::Ready(turn) => {
+                    if turn == BodyTurn::Ended {
+                        exchange.push(cx, Event::End(Fields::default())).map_err(ClientError::Broken)?;
+                    }
+                    *moved = Instant::now();
+                }
+                Poll::Pending => {
+                    if going_up == Up::Through
+                        && let Poll::Ready(error) = exchange.poll_gone(cx)
+                    {
+                        return Poll::Ready(Err(error.into()));
+                    }
+                    let Some(patience) = self.patience.answer else { return Poll::Pending };
+                    ready!(alarm.poll_at(cx, *moved + patience));
+                    return Poll::Ready(Err(RelayError::XspStalled));
+                }
+            }
+        }
+    }
+
+    fn pass_on<E: Exchange>(&mut self, cx: &mut Context<'_>, exchange: &mut E) -> Result<(), RelayError> {
+        let mut pushed: io::Result<()> = Ok(());
+        self.connection.relay_body(|event| {
+            if pushed.is_ok() {
+                pushed = exchange.push(cx, event);
+            }
+        })?;
+        Ok(pushed.map_err(ClientError::Broken)?)
+    }
+
+    /// The rest of the request's body, for which some clients keep their request open while they read.
+    fn poll_up<E: Exchange>(&mut self, cx: &mut Context<'_>, exchange: &mut E) -> Result<Up, RelayError> {
+        loop {
+            if self.feed.is_sent(self.sent) && self.connection.is_flushed() {
+                return Ok(Up::Through);
+            }
+            let mut since = Instant::now();
+            send_body(cx, self.connection, self.feed, &mut self.sent, &mut since).map_err(AnswerError::Broken)?;
+            self.feed.release(self.sent);
+            if !self.feed.wants_more(self.sent) {
+                return Ok(if self.feed.is_sent(self.sent) { Up::Through } else { Up::Waiting });
+            }
+            match exchange.poll_body(cx, self.feed) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => return Ok(Up::Waiting),
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Up {
+    Through,
+    Waiting,
+}

@@ -1,0 +1,172 @@
+//! One immutable compiled configuration: listeners, blocks, routes. A request loads it once and sees nothing else.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use rustls::ServerConfig;
+
+use crate::broadworks::interface::Interface;
+use crate::config::model;
+use crate::farm::Farm;
+use crate::http1::head;
+use crate::policy::route::{Paths, Unroutable};
+use crate::telemetry::metrics::{ListenerMetrics, Metrics, RouteMetrics};
+
+/// Everything that requests are served by.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// What clients may take.
+    pub limits: model::Limits,
+    /// The same, as the codec wants it.
+    pub head_limits: head::Limits,
+    /// The listening addresses, in file order.
+    pub listeners: Vec<Listener>,
+    /// Every farm.
+    pub farms: Vec<Arc<Farm>>,
+}
+
+/// One listening address.
+#[derive(Debug)]
+pub struct Listener {
+    /// The address that is really bound.
+    pub address: SocketAddr,
+    /// The same as text.
+    pub label: Arc<str>,
+    /// Its counters.
+    pub metrics: Arc<ListenerMetrics>,
+    blocks: Vec<Arc<Block>>,
+    by_host: HashMap<String, usize>,
+}
+
+/// One `[[https]]` block on one listening address.
+#[derive(Debug)]
+pub struct Block {
+    /// What clients see of it in the handshake.
+    pub tls: Arc<ServerConfig>,
+    hosts: Vec<String>,
+    paths: Paths,
+    routes: [Option<Arc<Route>>; Interface::ALL.len()],
+    trusted_proxies: Vec<IpNet>,
+}
+
+/// One interface of a block.
+#[derive(Debug)]
+pub struct Route {
+    /// Which application.
+    pub interface: Interface,
+    /// Where its XSPs are.
+    pub farm: Arc<Farm>,
+    /// How it fails over.
+    pub failover: model::Failover,
+    /// What a second look asks for.
+    pub probe_path: String,
+    /// The affinity cookie's name.
+    pub cookie: String,
+    /// Its counters.
+    pub metrics: RouteMetrics,
+    allow: Vec<IpNet>,
+}
+
+impl Listener {
+    /// An address without blocks.
+    pub fn new(address: SocketAddr, metrics: &Metrics) -> Self {
+        let label = address.to_string();
+        Self {
+            address,
+            metrics: Arc::new(metrics.listener(&label)),
+            label: label.into(),
+            blocks: Vec::new(),
+            by_host: HashMap::new(),
+        }
+    }
+
+    /// Serves `block` here too. Configuration has made sure that no host is served twice.
+    pub fn add(&mut self, block: Arc<Block>) {
+        for host in &block.hosts {
+            self.by_host.insert(host.clone(), self.blocks.len());
+        }
+        self.blocks.push(block);
+    }
+
+    /// The block that serves `host`, which is in lower case.
+    pub fn block(&self, host: &str) -> Option<&Arc<Block>> {
+        self.by_host.get(host).map(|index| &self.blocks[*index])
+    }
+}
+
+impl Block {
+    /// A block whose farms run under `farms`' names, as seen on the listening address `listener`.
+    pub fn new(
+        https: &model::Https,
+        tls: Arc<ServerConfig>,
+        farms: &[Arc<Farm>],
+        cookie: &str,
+        listener: &str,
+        metrics: &Metrics,
+    ) -> Self {
+        let paths =
+            https.interfaces.iter().flat_map(|route| route.paths.iter().map(|path| (route.interface, path.clone())));
+        let first_farm = https.interfaces.first().map(|route| route.farm.name.as_str());
+        let mut routes = [const { None }; Interface::ALL.len()];
+        for route in &https.interfaces {
+            let farm = farms
+                .iter()
+                .find(|farm| farm.name() == route.farm.name)
+                .expect("a farm runs for each one in the model");
+            routes[route.interface.index()] = Some(Arc::new(Route {
+                interface: route.interface,
+                farm: Arc::clone(farm),
+                failover: route.failover.clone(),
+                probe_path: route.probe_path.clone(),
+                cookie: cookie_name(cookie, first_farm, https, route),
+                metrics: metrics.route(listener, route.interface.name()),
+                allow: route.allow.clone(),
+            }));
+        }
+        Self {
+            tls,
+            hosts: https.hosts.clone(),
+            paths: Paths::new(paths),
+            routes,
+            trusted_proxies: https.trusted_proxies.clone(),
+        }
+    }
+
+    /// Whether `host` is one of this block's, without regard to case.
+    pub fn serves(&self, host: &str) -> bool {
+        self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
+    }
+
+    /// The route of a path.
+    ///
+    /// # Errors
+    /// When the path is nobody's, or reads in two ways.
+    pub fn route(&self, path: &[u8]) -> Result<&Arc<Route>, Unroutable> {
+        self.routes[self.paths.find(path)?.index()].as_ref().ok_or(Unroutable::Unknown)
+    }
+
+    /// Whether what `peer` says of other peers is believed.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
+}
+
+impl Route {
+    /// Whether `client` may use this interface.
+    pub fn allows(&self, client: IpAddr) -> bool {
+        self.allow.is_empty() || self.allow.iter().any(|net| net.contains(&client))
+    }
+}
+
+/// A block's interfaces share one cookie as long as they share one farm. An interface with a farm of its own has a cookie
+/// of its own, or the two would take turns in moving the session.
+fn cookie_name(cookie: &str, first_farm: Option<&str>, https: &model::Https, route: &model::Route) -> String {
+    if first_farm == Some(route.farm.name.as_str()) {
+        return cookie.to_owned();
+    }
+    let mates = https.interfaces.iter().filter(|other| other.farm.name == route.farm.name);
+    let first = mates.map(|other| other.interface.name()).next().unwrap_or(route.interface.name());
+    format!("{cookie}-{first}")
+}

@@ -1,0 +1,222 @@
+//! Two simulated sites of two XSPs each with DNS, certificates and a configuration for the gateway in front of them.
+//! Apart from its parts because only the whole needs addresses that share a port, and a folder.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use crate::sim::dns::{Nameserver, Zones};
+use crate::sim::pki::Pki;
+use crate::sim::xsp::Xsp;
+
+mod text;
+
+pub use text::Text;
+
+/// The name by which Webex's cloud reaches the gateway (R-TOP-4).
+pub const CLOUD: &str = "webex-cloud-xsp.example.com";
+/// The name by which the app reaches the gateway.
+pub const APP: &str = "webex-app-xsp.example.com";
+/// What the XSPs' certificates name (R-TLS-4).
+pub const DOMAIN: &str = "xsp.example.com";
+/// The DNS name of the first site's XSPs.
+pub const SITE_A: &str = "xsp-a.internal.example.com";
+/// The DNS name of the second site's XSPs.
+pub const SITE_B: &str = "xsp-b.internal.example.com";
+/// The DNS name of all XSPs.
+pub const ALL: &str = "xsp-all.internal.example.com";
+
+/// How often another port is tried when one is not free at all addresses.
+const PORT_TRIES: usize = 20;
+/// The last bytes of the XSPs' addresses.
+const XSPS: [(&str, u8); 4] = [("a1", 11), ("a2", 12), ("b1", 21), ("b2", 22)];
+
+/// Which loopback addresses the XSPs get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// 127.0.0.11, .12, .21 and .22.
+    Plain,
+    /// The same in a network of 127.0.0.0/8 that no other simulation of this process has.
+    Own,
+}
+
+/// How the farm of the configuration is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Two sites in order of preference, each an A name with two addresses.
+    TwoSites,
+    /// One site, an A name with all four addresses.
+    OneSite,
+}
+
+/// The running simulation. Its folder is removed when it is dropped; its XSPs end with the runtime.
+pub struct Simulation {
+    /// The authorities that signed everything here.
+    pub pki: Pki,
+    /// The XSPs a1, a2, b1 and b2.
+    pub xsps: Vec<Xsp>,
+    /// The DNS server, with the zones as they are at first in it.
+    pub dns: Nameserver,
+    network: [u8; 3],
+    folder: PathBuf,
+}
+
+impl Simulation {
+    /// Starts the XSPs and the DNS server, and writes certificates and keys to a new folder.
+    ///
+    /// # Errors
+    /// Those of sockets and the file system.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn start(network: Network) -> io::Result<Self> {
+        let network = match network {
+            Network::Plain => [127, 0, 0],
+            Network::Own => own_network(),
+        };
+        let pki = Pki::new();
+        let xsps = start_xsps(network, &pki)?;
+        let dns = Nameserver::start().await?;
+        let folder = new_folder()?;
+        pki.write(&folder, &[CLOUD, APP])?;
+        let simulation = Self { pki, xsps, dns, network, folder };
+        simulation.publish_all();
+        Ok(simulation)
+    }
+
+    /// The XSP of that name.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn xsp(&self, name: &str) -> &Xsp {
+        self.xsps.iter().find(|xsp| xsp.name() == name).expect("a1, a2, b1 or b2")
+    }
+
+    /// The names, addresses and faults of DNS.
+    pub fn zones(&self) -> &Zones {
+        self.dns.zones()
+    }
+
+    /// The port that all XSPs share.
+    pub fn port(&self) -> u16 {
+        self.xsps[0].address().port()
+    }
+
+    /// An address of this simulation's network with the port that all XSPs share.
+    pub fn address(&self, last: u8) -> SocketAddr {
+        let [a, b, c] = self.network;
+        SocketAddr::from((Ipv4Addr::new(a, b, c, last), self.port()))
+    }
+
+    /// Where certificates, keys and the configuration lie.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Puts all XSPs into DNS under the names of their sites and of all, with a TTL of one second.
+    pub fn publish_all(&self) {
+        let addresses = |names: &[&str]| -> Vec<_> { names.iter().map(|name| self.xsp(name).address().ip()).collect() };
+        self.zones().set_a(SITE_A, 1, addresses(&["a1", "a2"]));
+        self.zones().set_a(SITE_B, 1, addresses(&["b1", "b2"]));
+        self.zones().set_a(ALL, 1, addresses(&["a1", "a2", "b1", "b2"]));
+    }
+
+    /// A configuration for a gateway in front of these XSPs, at any free port, to be changed as needed. The timings are
+    /// shorter than the defaults: 300 ms until the next XSP is asked, 1 s until one has failed.
+    pub fn config(&self, layout: Layout) -> Text {
+        let folder = self.folder.display();
+        let mut text = Text::default();
+        text.set("", "workers", 2).set("", "drain_timeout", "2s");
+        text.set("[admin]", "listen", "127.0.0.1:0");
+        text.set("[dns]", "servers", vec![self.dns.address().to_string()]);
+        text.set("[dns]", "timeout", "500ms");
+        text.set("[affinity]", "cookie", "XSPGATE");
+        text.set("[affinity]", "key_file", format!("{folder}/affinity.key"));
+        text.set("[certificate.public]", "chain", format!("{folder}/public-chain.pem"));
+        text.set("[certificate.public]", "key", format!("{folder}/public-key.pem"));
+        text.set("[trust.internal]", "ca", format!("{folder}/internal-ca.pem"));
+        text.set("[trust.webex]", "ca", format!("{folder}/CombinedCertChain.txt"));
+        text.set("[farm.xsp]", "server_name", DOMAIN);
+        text.set("[farm.xsp]", "trust", "internal");
+        text.set("[farm.xsp]", "port", i64::from(self.port()));
+        let failover = "[farm.xsp.failover]";
+        text.set(failover, "connect_timeout", "500ms").set(failover, "response_timeout", "1s");
+        text.set(failover, "advance_after", "300ms").set(failover, "block_for", "60s");
+        match layout {
+            Layout::OneSite => {
+                text.set("[farm.xsp]", "a", ALL);
+            }
+            Layout::TwoSites => {
+                for (name, address) in [("site-a", SITE_A), ("site-b", SITE_B)] {
+                    text.push("[[farm.xsp.site]]").set("[[farm.xsp.site]]", "name", name);
+                    text.set("[[farm.xsp.site]]", "a", address);
+                }
+            }
+        }
+        text.set("[[https]]", "listen", vec!["127.0.0.1:0".to_owned()]);
+        text.set("[[https]]", "hosts", vec![CLOUD.to_owned(), APP.to_owned()]);
+        text.set("[[https]]", "certificate", "public").set("[[https]]", "farm", "xsp");
+        let interfaces = ["xsi-actions", "xsi-events", "auth-service", "dms", "call-settings"];
+        text.set("[[https]]", "interfaces", interfaces.map(str::to_owned).to_vec());
+        text
+    }
+
+    /// Writes a configuration into the folder.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn write_config(&self, text: &Text) -> io::Result<PathBuf> {
+        let path = self.folder.join("xspgate.toml");
+        std::fs::write(&path, text.to_string())?;
+        Ok(path)
+    }
+}
+
+impl Drop for Simulation {
+    fn drop(&mut self) {
+        // What is left over lies in the system's folder for such things.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Starts the XSPs at one port that is free at all their addresses.
+fn start_xsps(network: [u8; 3], pki: &Pki) -> io::Result<Vec<Xsp>> {
+    let [a, b, c] = network;
+    let mut tries = PORT_TRIES;
+    loop {
+        let mut port = 0;
+        let started: io::Result<Vec<Xsp>> = XSPS
+            .into_iter()
+            .map(|(name, last)| {
+                let xsp = Xsp::start(name, DOMAIN, (Ipv4Addr::new(a, b, c, last), port).into(), pki)?;
+                port = xsp.address().port();
+                Ok(xsp)
+            })
+            .collect();
+        tries -= 1;
+        match started {
+            Ok(xsps) => return Ok(xsps),
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse || tries == 0 => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+fn next_number() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// 127.x.y with x and y from the process and a count, so that simulations side by side share no address.
+fn own_network() -> [u8; 3] {
+    let number = u32::from(next_number()) + std::process::id() * 251;
+    let [_, _, high, low] = (number % (253 * 256) + 256).to_be_bytes();
+    [127, high, low]
+}
+
+fn new_folder() -> io::Result<PathBuf> {
+    let folder = std::env::temp_dir().join(format!("xspgate-sim-{}-{}", std::process::id(), next_number()));
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}

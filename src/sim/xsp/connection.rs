@@ -1,0 +1,116 @@
+//! Connections of a simulated XSP: accepted, handshaken, served, cut off. Apart from the requests on them because an
+//! XSP can be broken at each of these steps.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+
+use super::service::respond;
+use super::{Behaviour, Shared};
+use crate::sim::pki::Show;
+
+const PLAIN_ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nX-Xsp: plain\r\nContent-Length: 2\r\n\r\nok";
+
+/// How a request ends its connection.
+pub(super) enum Ending {
+    /// With RST.
+    Reset,
+    /// With these bytes within TLS, and then in an orderly way.
+    Bytes(Vec<u8>),
+}
+
+/// What becomes of a connection's socket.
+enum Farewell {
+    Close,
+    Reset,
+}
+
+/// Accepts connections until it is aborted.
+pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
+    loop {
+        let Ok((tcp, _)) = listener.accept().await else {
+            // Out of descriptors: the next try may find one.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let open = shared.ledger.accepted();
+        let mut cut = shared.cut.subscribe();
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            // A second handle to the same socket: the first one is deep inside TLS when the connection is cut.
+            let Ok(socket) = socket2::SockRef::from(&tcp).try_clone() else { return };
+            let farewell = tokio::select! {
+                served = serve(&shared, tcp, open.number) => served.unwrap_or(Farewell::Close),
+                _ = cut.changed() => Farewell::Reset,
+            };
+            match farewell {
+                Farewell::Close => {}
+                Farewell::Reset => {
+                    let _ = socket.set_linger(Some(Duration::ZERO));
+                }
+            }
+            drop(socket);
+            drop(open);
+        });
+    }
+}
+
+async fn serve(shared: &Arc<Shared>, mut tcp: TcpStream, number: u64) -> io::Result<Farewell> {
+    tcp.set_nodelay(true)?;
+    let behaviour = shared.behaviour.lock().clone();
+    let mut show = Show::Good;
+    match behaviour {
+        Behaviour::SilentTcp => return read_to_end(&mut tcp).await,
+        Behaviour::PlainText => {
+            tcp.write_all(PLAIN_ANSWER).await?;
+            return read_to_end(&mut tcp).await;
+        }
+        Behaviour::SlowHandshake(delay) => tokio::time::sleep(delay).await,
+        Behaviour::Certificate(wrong) => show = wrong,
+        Behaviour::Normal
+        | Behaviour::Refuse
+        | Behaviour::Hang
+        | Behaviour::Slow(_)
+        | Behaviour::Reset
+        | Behaviour::ResetMidBody
+        | Behaviour::Close
+        | Behaviour::Status(_)
+        | Behaviour::StatusFor(..)
+        | Behaviour::Garbage(_)
+        | Behaviour::Redirect(_) => {}
+    }
+    let tls = TlsAcceptor::from(Arc::clone(&shared.tls[&show])).accept(tcp).await?;
+    shared.ledger.handshake();
+
+    let (ending, mut endings) = mpsc::unbounded_channel();
+    let service = service_fn(|request| respond(Arc::clone(shared), number, ending.clone(), request));
+    let mut connection = http1::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(tls), service);
+    let ended = tokio::select! {
+        biased;
+        _ = &mut connection => return Ok(Farewell::Close),
+        Some(ended) = endings.recv() => ended,
+    };
+    match ended {
+        Ending::Reset => Ok(Farewell::Reset),
+        Ending::Bytes(bytes) => {
+            let mut tls = connection.into_parts().io.into_inner();
+            tls.write_all(&bytes).await?;
+            tls.shutdown().await?;
+            Ok(Farewell::Close)
+        }
+    }
+}
+
+async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Farewell> {
+    let mut scratch = [0; 1024];
+    while stream.read(&mut scratch).await? > 0 {}
+    Ok(Farewell::Close)
+}

@@ -1,0 +1,168 @@
+//! One request at a simulated XSP: recorded, mistreated as the behaviour wants it, and answered by its application.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use tokio::sync::mpsc;
+
+use super::answer::{Answer, Content, Draft, html, json, text};
+use super::connection::Ending;
+use super::record::Entry;
+use super::{Behaviour, Shared, dms, xsi_actions, xsi_events};
+
+/// A request's head as the applications see it.
+pub(super) struct Asked<'a> {
+    pub(super) head: &'a Parts,
+    /// The path's segments behind the application's context, as they came.
+    pub(super) segments: Vec<&'a str>,
+}
+
+impl Asked<'_> {
+    /// The value of a parameter of the query, as it came.
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        let pairs = self.head.uri.query().unwrap_or_default().split('&');
+        pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// Whether the caller wants JSON rather than XML.
+    pub(super) fn wants_json(&self) -> bool {
+        self.parameter("format") == Some("json")
+            || self.head.headers.get(header::ACCEPT).is_some_and(|accept| accept == "application/json")
+    }
+
+    /// Method and lower-case segments, to match on. HEAD is asked as GET.
+    pub(super) fn words(&self) -> (&str, Vec<String>) {
+        let method = if self.head.method == Method::HEAD { "GET" } else { self.head.method.as_str() };
+        (method, self.segments.iter().map(|segment| segment.to_ascii_lowercase()).collect())
+    }
+}
+
+/// Answers one request.
+pub(super) async fn respond(
+    shared: Arc<Shared>,
+    connection: u64,
+    ending: mpsc::UnboundedSender<Ending>,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Infallible> {
+    let (head, body) = request.into_parts();
+    let mut exchange = shared.ledger.begin(&head, connection);
+    let behaviour = shared.behaviour.lock().clone();
+
+    // A channel may be acknowledged on its own open request: its answer does not wait for the body's end.
+    if xsi_events::opens_channel(&head) && body.size_hint().exact().is_none() {
+        tokio::spawn(read(body, exchange.entry.clone()));
+    } else {
+        read(body, exchange.entry.clone()).await;
+    }
+    let draft = match behaviour {
+        Behaviour::Hang => std::future::pending().await,
+        Behaviour::Reset => end_with(&ending, Ending::Reset).await,
+        Behaviour::Close => end_with(&ending, Ending::Bytes(Vec::new())).await,
+        Behaviour::Garbage(bytes) => end_with(&ending, Ending::Bytes(bytes)).await,
+        Behaviour::ResetMidBody => Response::new(Content::Cut(Bytes::from_static(&[b'x'; 1000]), ending)),
+        Behaviour::Status(status) => html(status),
+        Behaviour::StatusFor(prefix, status) if head.uri.path().starts_with(&prefix) => html(status),
+        Behaviour::Redirect(location) => redirect(&location),
+        Behaviour::Slow(delay) => {
+            tokio::time::sleep(delay).await;
+            application(&shared, &head, ending)
+        }
+        Behaviour::Normal
+        | Behaviour::Refuse
+        | Behaviour::SilentTcp
+        | Behaviour::SlowHandshake(_)
+        | Behaviour::PlainText
+        | Behaviour::Certificate(_)
+        | Behaviour::StatusFor(..) => application(&shared, &head, ending),
+    };
+    if head.method == Method::HEAD {
+        exchange.answered();
+    }
+    let (mut parts, content) = draft.into_parts();
+    parts.headers.insert("x-xsp", HeaderValue::from_str(&shared.name).expect("names of XSPs are ASCII"));
+    if let Some(id) = head.headers.get("trackingid") {
+        parts.headers.insert("trackingid", id.clone());
+    }
+    Ok(Response::from_parts(parts, Answer::new(content, exchange)))
+}
+
+async fn end_with(ending: &mpsc::UnboundedSender<Ending>, how: Ending) -> Draft {
+    let _ = ending.send(how);
+    std::future::pending().await
+}
+
+async fn read(mut body: Incoming, entry: Entry) {
+    while let Some(Ok(frame)) = body.frame().await {
+        if let Some(data) = frame.data_ref() {
+            entry.body(data);
+        }
+    }
+}
+
+fn redirect(location: &str) -> Draft {
+    let mut draft = html(StatusCode::FOUND);
+    draft.headers_mut().insert(header::LOCATION, HeaderValue::from_str(location).expect("the test gives ASCII"));
+    draft
+}
+
+/// Finds the application of a path and lets it answer.
+fn application(shared: &Arc<Shared>, head: &Parts, ending: mpsc::UnboundedSender<Ending>) -> Draft {
+    let mut segments: Vec<&str> = head.uri.path().split('/').skip(1).collect();
+    let context = segments.remove(0).to_ascii_lowercase();
+    let (mut draft, cookie_path) = match context.as_str() {
+        "com.broadsoft.xsi-actions" => {
+            (xsi_actions::answer(&Asked { head, segments }), Some("/com.broadsoft.xsi-actions"))
+        }
+        "com.broadsoft.xsi-events" => {
+            let asked = Asked { head, segments };
+            (xsi_events::answer(&shared.channels, &asked, ending), Some("/com.broadsoft.xsi-events"))
+        }
+        "com.broadsoft.async" => {
+            segments.remove(0);
+            let asked = Asked { head, segments };
+            (xsi_events::answer(&shared.channels, &asked, ending), Some("/com.broadsoft.xsi-events"))
+        }
+        "authservice" => (token(&Asked { head, segments }), None),
+        "dms" => (dms::answer(&shared.name, &Asked { head, segments }), None),
+        "callsettings" => {
+            let page = format!("<html><body>Call settings at {}</body></html>", shared.name);
+            (text(StatusCode::OK, "text/html;charset=utf-8", page), Some("/callsettings"))
+        }
+        _ => (html(StatusCode::NOT_FOUND), None),
+    };
+    // Each web application has a session cookie of its own.
+    if let Some(path) = cookie_path.filter(|_| !has_session(head)) {
+        let cookie = format!("JSESSIONID={:032X}; Path={path}; Secure; HttpOnly", rand::random::<u128>());
+        draft.headers_mut().append(header::SET_COOKIE, HeaderValue::from_str(&cookie).expect("it is ASCII"));
+    }
+    draft
+}
+
+fn has_session(head: &Parts) -> bool {
+    head.headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.contains("JSESSIONID="))
+}
+
+/// The Authentication Service: a token for a user, or for a key.
+fn token(asked: &Asked<'_>) -> Draft {
+    let (method, words) = asked.words();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match (method, words.as_slice()) {
+        ("GET", ["token", _]) => {
+            json(StatusCode::OK, "{\"token\":{\"bearer\":\"eyJhbGciOiJub25lIn0.e30.\"}}".to_owned())
+        }
+        ("GET", ["token"]) if asked.parameter("key").is_some() => {
+            json(StatusCode::OK, "{\"token\":{\"bearer\":\"eyJhbGciOiJub25lIn0.e30.\"}}".to_owned())
+        }
+        ("GET", ["token"]) => html(StatusCode::FORBIDDEN),
+        _ => html(StatusCode::NOT_FOUND),
+    }
+}

@@ -1,0 +1,168 @@
+//! The access log: one JSON object a request on standard output, with every attempt in it. Apart from the other logs,
+//! because it is written a hundred thousand times a second and must never make a request wait.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::{Condvar, Mutex};
+use prometheus::IntCounter;
+use serde::Serialize;
+use smallvec::SmallVec;
+
+/// What may wait to be written before events are dropped, in bytes.
+const BACKLOG: usize = 8 * 1024 * 1024;
+
+/// One request's event.
+#[derive(Debug, Serialize)]
+pub struct Access<'a> {
+    /// When the request's head was complete: seconds since 1970.
+    pub time: f64,
+    /// Always `access`, which tells these lines from the others.
+    pub event: &'static str,
+    /// The client.
+    pub client: IpAddr,
+    /// The listening address.
+    pub listener: &'a str,
+    /// The Host, as far as it is one of ours.
+    pub host: Option<&'a str>,
+    /// The interface, once it is known.
+    pub interface: Option<&'static str>,
+    /// The farm, once it is known.
+    pub farm: Option<&'a str>,
+    /// The method.
+    pub method: &'a str,
+    /// The path without its query, which may hold secrets.
+    pub path: &'a str,
+    /// The status that the client got; absent when it got none.
+    pub status: Option<u16>,
+    /// Who made the answer: `xsp` or `gateway`.
+    pub origin: &'static str,
+    /// Why the gateway answered itself, or why the answer broke off.
+    pub reason: Option<&'static str>,
+    /// The request's TrackingID.
+    pub tracking_id: &'a str,
+    /// What affinity decided.
+    pub session: Option<&'static str>,
+    /// Bytes of the request's body, as they were framed.
+    pub received: u64,
+    /// Bytes of the answer's body, as they were framed.
+    pub sent: u64,
+    /// From the request's head to the answer's end, in milliseconds.
+    pub ms: f64,
+    /// Every attempt, in order.
+    pub attempts: &'a [Attempted],
+}
+
+/// One attempt of a request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Attempted {
+    /// Where to: `address:port`.
+    pub endpoint: Arc<str>,
+    /// Why this endpoint was chosen.
+    pub chosen: &'static str,
+    /// What came of it: `success`, `status-503`, `refused`, `timeout`...
+    pub outcome: &'static str,
+    /// The status, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Whether the connection came from the pool.
+    pub reused: bool,
+    /// From the attempt's start to its outcome, in milliseconds.
+    pub ms: f64,
+}
+
+/// The attempts of one request; most requests have one.
+pub type Attempts = SmallVec<[Attempted; 2]>;
+
+/// Takes events from every worker and writes them from a thread of its own.
+#[derive(Clone, Debug)]
+pub struct AccessLog(Option<Arc<Shared>>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    arrived: Condvar,
+    dropped: IntCounter,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: Vec<u8>,
+    closed: bool,
+}
+
+impl AccessLog {
+    /// No access log.
+    pub const fn off() -> Self {
+        Self(None)
+    }
+
+    /// Starts the writing thread; what does not fit into the backlog is counted in `dropped`.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(dropped: IntCounter, mut sink: impl Write + Send + 'static) -> io::Result<Self> {
+        let shared = Arc::new(Shared { state: Mutex::default(), arrived: Condvar::new(), dropped });
+        let writer = Arc::clone(&shared);
+        thread::Builder::new().name("access-log".into()).spawn(move || writer.write_to(&mut sink))?;
+        Ok(Self(Some(shared)))
+    }
+
+    /// Whether events are wanted at all.
+    pub const fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Queues one event.
+    pub fn log(&self, access: &Access<'_>) {
+        let Some(shared) = &self.0 else { return };
+        let mut state = shared.state.lock();
+        if state.lines.len() > BACKLOG {
+            shared.dropped.inc();
+            return;
+        }
+        let first = state.lines.is_empty();
+        serde_json::to_writer(&mut state.lines, access).expect("strings, numbers and lists always serialise");
+        state.lines.push(b'\n');
+        drop(state);
+        if first {
+            shared.arrived.notify_one();
+        }
+    }
+
+    /// Lets the writer end once everything is written.
+    pub fn close(&self) {
+        if let Some(shared) = &self.0 {
+            shared.state.lock().closed = true;
+            shared.arrived.notify_one();
+        }
+    }
+}
+
+impl Shared {
+    /// Lines are gathered for a few milliseconds, so that a busy gateway makes few system calls.
+    fn write_to(&self, sink: &mut impl Write) {
+        loop {
+            let mut state = self.state.lock();
+            while state.lines.is_empty() {
+                if state.closed {
+                    return;
+                }
+                self.arrived.wait(&mut state);
+            }
+            let lines = std::mem::take(&mut state.lines);
+            drop(state);
+            // A closed standard output must not end the gateway.
+            drop(sink.write_all(&lines).and_then(|()| sink.flush()));
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Seconds since 1970, for [`Access::time`].
+pub fn timestamp() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}

@@ -1,0 +1,515 @@
+//! Every metric, registered once, behind typed handles: nobody else names the `prometheus` crate, so that a label can't
+//! be misspelt, and no label ever holds a path, a user or a client's address.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use prometheus::core::Collector;
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// Seconds, from a tenth of a millisecond to ten seconds.
+const BUCKETS: [f64; 14] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 0.6, 1.2, 2.0, 10.0];
+
+/// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
+pub const TABLE: [(&str, &str, &str, &str); 25] = [
+    ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
+    ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
+    ("xspgate_connections", "gauge", "listener", "open client connections"),
+    ("xspgate_connections_total", "counter", "listener", "client connections accepted"),
+    (
+        "xspgate_connections_refused_total",
+        "counter",
+        "listener",
+        "client connections closed at once, because limits.connections was reached",
+    ),
+    ("xspgate_tls_handshakes_total", "counter", "listener, version", "TLS handshakes with clients that succeeded"),
+    ("xspgate_tls_handshake_failures_total", "counter", "listener, reason", "TLS handshakes with clients that failed"),
+    (
+        "xspgate_requests_total",
+        "counter",
+        "listener, interface, class",
+        "requests answered, by class of status; class aborted: the client left first, or the answer broke off",
+    ),
+    (
+        "xspgate_refused_total",
+        "counter",
+        "listener, reason",
+        "requests that the gateway answered itself, without an XSP",
+    ),
+    (
+        "xspgate_gateway_seconds",
+        "histogram",
+        "listener, interface",
+        "the gateway's own share of a request's time to its response head",
+    ),
+    ("xspgate_attempts_total", "counter", "farm, endpoint, outcome", "attempts by what came of them"),
+    ("xspgate_xsp_seconds", "histogram", "farm, endpoint", "from an attempt's start to its response head"),
+    (
+        "xspgate_upstream_connections_total",
+        "counter",
+        "farm, endpoint, origin",
+        "connections used by attempts: new or reused",
+    ),
+    ("xspgate_pool_idle", "gauge", "farm, endpoint", "idle upstream connections"),
+    ("xspgate_endpoints", "gauge", "farm", "endpoints that discovery knows"),
+    ("xspgate_endpoint_blocked", "gauge", "farm, endpoint", "1 while the endpoint is on the blocklist or on probation"),
+    ("xspgate_blocklist_transitions_total", "counter", "farm, endpoint, to", "blocked, unblocked, trial"),
+    ("xspgate_probes_total", "counter", "farm, endpoint, outcome", "second looks at an endpoint: cleared or failed"),
+    (
+        "xspgate_sessions_total",
+        "counter",
+        "farm, event",
+        "session decisions: new, kept, moved, unknown (a cookie that names no endpoint)",
+    ),
+    (
+        "xspgate_redirects_total",
+        "counter",
+        "farm, outcome",
+        "Location headers from XSPs: followed within the farm, or passed on",
+    ),
+    ("xspgate_discovery_lookups_total", "counter", "name, type, outcome", "DNS look-ups by outcome"),
+    ("xspgate_discovery_age_seconds", "gauge", "name, type", "time since DNS last answered for the name"),
+    ("xspgate_discovery_records", "gauge", "name, type", "records in the last good answer"),
+    ("xspgate_access_log_dropped_total", "counter", "", "access events lost because standard output was stuck"),
+    ("xspgate_certificate_expiry_seconds", "gauge", "certificate", "time until the certificate expires"),
+];
+
+/// The process' metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// 1 while ready.
+    pub ready: IntGauge,
+    /// Access events lost.
+    pub access_dropped: IntCounter,
+    connections: IntGaugeVec,
+    connections_total: IntCounterVec,
+    connections_refused: IntCounterVec,
+    handshakes: IntCounterVec,
+    handshake_failures: IntCounterVec,
+    requests: IntCounterVec,
+    refused: IntCounterVec,
+    gateway_seconds: HistogramVec,
+    attempts: IntCounterVec,
+    xsp_seconds: HistogramVec,
+    upstream_connections: IntCounterVec,
+    pool_idle: IntGaugeVec,
+    endpoints: IntGaugeVec,
+    blocked: IntGaugeVec,
+    transitions: IntCounterVec,
+    probes: IntCounterVec,
+    sessions: IntCounterVec,
+    redirects: IntCounterVec,
+    lookups: IntCounterVec,
+    discovery_age: GaugeVec,
+    discovery_records: IntGaugeVec,
+    certificate_expiry: GaugeVec,
+    expiries: Mutex<HashMap<String, i64>>,
+    /// The endpoints whose series exist, so that one that comes back while an old stream lives finds its own again.
+    live: Live,
+}
+
+type Live = Arc<Mutex<HashMap<(String, String), Weak<EndpointMetrics>>>>;
+
+/// Registers metrics under the names and texts of [`TABLE`].
+struct Registrar(Registry);
+
+impl Registrar {
+    fn opts(name: &str) -> (Opts, Vec<&'static str>) {
+        let (_, _, labels, help) =
+            TABLE.iter().find(|row| row.0 == name).expect("TABLE lists every metric; a test holds it");
+        (Opts::new(name, *help), labels.split(", ").filter(|label| !label.is_empty()).collect())
+    }
+
+    fn add<C: Collector + Clone + 'static>(&self, collector: prometheus::Result<C>) -> C {
+        let collector = collector.expect("names and labels are constants; a test makes them all");
+        self.0.register(Box::new(collector.clone())).expect("each name is registered once; a test makes them all");
+        collector
+    }
+
+    fn counters(&self, name: &str) -> IntCounterVec {
+        let (opts, labels) = Self::opts(name);
+        self.add(IntCounterVec::new(opts, &labels))
+    }
+
+    fn gauges(&self, name: &str) -> IntGaugeVec {
+        let (opts, labels) = Self::opts(name);
+        self.add(IntGaugeVec::new(opts, &labels))
+    }
+
+    fn seconds(&self, name: &str) -> GaugeVec {
+        let (opts, labels) = Self::opts(name);
+        self.add(GaugeVec::new(opts, &labels))
+    }
+
+    fn histograms(&self, name: &str) -> HistogramVec {
+        let (opts, labels) = Self::opts(name);
+        self.add(HistogramVec::new(HistogramOpts::from(opts).buckets(BUCKETS.to_vec()), &labels))
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let registrar = Registrar(Registry::new());
+        registrar.gauges("xspgate_build_info").with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Self {
+            ready: registrar.gauges("xspgate_ready").with_label_values::<&str>(&[]),
+            access_dropped: registrar.counters("xspgate_access_log_dropped_total").with_label_values::<&str>(&[]),
+            connections: registrar.gauges("xspgate_connections"),
+            connections_total: registrar.counters("xspgate_connections_total"),
+            connections_refused: registrar.counters("xspgate_connections_refused_total"),
+            handshakes: registrar.counters("xspgate_tls_handshakes_total"),
+            handshake_failures: registrar.counters("xspgate_tls_handshake_failures_total"),
+            requests: registrar.counters("xspgate_requests_total"),
+            refused: registrar.counters("xspgate_refused_total"),
+            gateway_seconds: registrar.histograms("xspgate_gateway_seconds"),
+            attempts: registrar.counters("xspgate_attempts_total"),
+            xsp_seconds: registrar.histograms("xspgate_xsp_seconds"),
+            upstream_connections: registrar.counters("xspgate_upstream_connections_total"),
+            pool_idle: registrar.gauges("xspgate_pool_idle"),
+            endpoints: registrar.gauges("xspgate_endpoints"),
+            blocked: registrar.gauges("xspgate_endpoint_blocked"),
+            transitions: registrar.counters("xspgate_blocklist_transitions_total"),
+            probes: registrar.counters("xspgate_probes_total"),
+            sessions: registrar.counters("xspgate_sessions_total"),
+            redirects: registrar.counters("xspgate_redirects_total"),
+            lookups: registrar.counters("xspgate_discovery_lookups_total"),
+            discovery_age: registrar.seconds("xspgate_discovery_age_seconds"),
+            discovery_records: registrar.gauges("xspgate_discovery_records"),
+            certificate_expiry: registrar.seconds("xspgate_certificate_expiry_seconds"),
+            registry: registrar.0,
+            live: Live::default(),
+            expiries: Mutex::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// The Prometheus text exposition of everything.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String fails only for families without samples, which gather() leaves out.
+        drop(TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text));
+        text
+    }
+
+    /// The handles of one listening address.
+    pub fn listener(&self, listener: &str) -> ListenerMetrics {
+        let handshakes = |version| self.handshakes.with_label_values(&[listener, version]);
+        ListenerMetrics {
+            open: self.connections.with_label_values(&[listener]),
+            accepted: self.connections_total.with_label_values(&[listener]),
+            refused_connections: self.connections_refused.with_label_values(&[listener]),
+            tls12: handshakes("1.2"),
+            tls13: handshakes("1.3"),
+            listener: listener.to_owned(),
+            failures: self.handshake_failures.clone(),
+            refused: self.refused.clone(),
+        }
+    }
+
+    /// The handles of one interface on one listening address.
+    pub fn route(&self, listener: &str, interface: &str) -> RouteMetrics {
+        RouteMetrics {
+            classes: Class::ALL.map(|class| self.requests.with_label_values(&[listener, interface, class.name()])),
+            gateway_seconds: self.gateway_seconds.with_label_values(&[listener, interface]),
+        }
+    }
+
+    /// The handles of one farm.
+    pub fn farm(&self, farm: &str) -> FarmMetrics {
+        FarmMetrics {
+            endpoints: self.endpoints.with_label_values(&[farm]),
+            sessions: SessionEvent::ALL.map(|event| self.sessions.with_label_values(&[farm, event.name()])),
+            redirects_followed: self.redirects.with_label_values(&[farm, "followed"]),
+            redirects_passed: self.redirects.with_label_values(&[farm, "passed"]),
+        }
+    }
+
+    /// The handles of one endpoint; its series go when the last of them is dropped.
+    pub fn endpoint(&self, farm: &str, endpoint: &str) -> Arc<EndpointMetrics> {
+        let name = (farm.to_owned(), endpoint.to_owned());
+        let mut live = self.live.lock();
+        if let Some(metrics) = live.get(&name).and_then(Weak::upgrade) {
+            return metrics;
+        }
+        let labels = [farm, endpoint];
+        let metrics = Arc::new(EndpointMetrics {
+            pool_idle: self.pool_idle.with_label_values(&labels),
+            blocked: self.blocked.with_label_values(&labels),
+            xsp_seconds: self.xsp_seconds.with_label_values(&labels),
+            connections_new: self.upstream_connections.with_label_values(&[farm, endpoint, "new"]),
+            connections_reused: self.upstream_connections.with_label_values(&[farm, endpoint, "reused"]),
+            success: self.attempts.with_label_values(&[farm, endpoint, "success"]),
+            attempts: self.attempts.clone(),
+            transitions: self.transitions.clone(),
+            probes: self.probes.clone(),
+            gauges: [self.pool_idle.clone(), self.blocked.clone()],
+            seconds: self.xsp_seconds.clone(),
+            upstream_connections: self.upstream_connections.clone(),
+            live: Arc::clone(&self.live),
+            name: name.clone(),
+        });
+        live.insert(name, Arc::downgrade(&metrics));
+        metrics
+    }
+
+    /// Counts one look-up of `name`.
+    pub fn looked_up(&self, name: &str, kind: &str, outcome: &str) {
+        self.lookups.with_label_values(&[name, kind, outcome]).inc();
+    }
+
+    /// How old, if there ever was one, and how large the last good answer for `name` is.
+    pub fn discovered(&self, name: &str, kind: &str, age: Option<Duration>, records: usize) {
+        if let Some(age) = age {
+            self.discovery_age.with_label_values(&[name, kind]).set(age.as_secs_f64());
+        }
+        self.discovery_records.with_label_values(&[name, kind]).set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+
+    /// Takes note of when `certificate` expires, in seconds since 1970.
+    pub fn certificate_expires(&self, certificate: &str, at: i64) {
+        self.expiries.lock().insert(certificate.to_owned(), at);
+    }
+
+    /// Brings the time until certificates expire up to date; negative once they have.
+    pub fn refresh_certificates(&self) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        for (certificate, at) in self.expiries.lock().iter() {
+            self.certificate_expiry.with_label_values(&[certificate.as_str()]).set(*at as f64 - now);
+        }
+    }
+}
+
+/// What became of a request, as far as its status tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// 1xx to 5xx.
+    Status(u8),
+    /// No whole answer reached the client.
+    Aborted,
+}
+
+impl Class {
+    const ALL: [Self; 6] =
+        [Self::Status(1), Self::Status(2), Self::Status(3), Self::Status(4), Self::Status(5), Self::Aborted];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Status(1) => "1xx",
+            Self::Status(2) => "2xx",
+            Self::Status(3) => "3xx",
+            Self::Status(4) => "4xx",
+            Self::Status(_) => "5xx",
+            Self::Aborted => "aborted",
+        }
+    }
+
+    const fn index(self) -> usize {
+        match self {
+            Self::Status(class @ 1..=5) => class as usize - 1,
+            Self::Status(_) => 4,
+            Self::Aborted => 5,
+        }
+    }
+}
+
+/// What affinity decided for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionEvent {
+    /// No cookie: a new session.
+    New,
+    /// The request stayed on its endpoint.
+    Kept,
+    /// The session's endpoint failed, and another one has it now.
+    Moved,
+    /// The cookie names no endpoint that is known.
+    Unknown,
+}
+
+impl SessionEvent {
+    const ALL: [Self; 4] = [Self::New, Self::Kept, Self::Moved, Self::Unknown];
+
+    /// A word for logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Kept => "kept",
+            Self::Moved => "moved",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One listening address.
+#[derive(Debug)]
+pub struct ListenerMetrics {
+    /// Open connections.
+    pub open: IntGauge,
+    /// Connections accepted.
+    pub accepted: IntCounter,
+    /// Connections over the limit.
+    pub refused_connections: IntCounter,
+    /// Handshakes that ended with TLS 1.2.
+    pub tls12: IntCounter,
+    /// Handshakes that ended with TLS 1.3.
+    pub tls13: IntCounter,
+    listener: String,
+    failures: IntCounterVec,
+    refused: IntCounterVec,
+}
+
+impl ListenerMetrics {
+    /// Counts a failed handshake.
+    pub fn handshake_failed(&self, reason: &'static str) {
+        self.failures.with_label_values(&[self.listener.as_str(), reason]).inc();
+    }
+
+    /// Counts a request that the gateway answered itself.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.with_label_values(&[self.listener.as_str(), reason]).inc();
+    }
+}
+
+/// One interface on one listening address.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    classes: [IntCounter; 6],
+    gateway_seconds: Histogram,
+}
+
+impl RouteMetrics {
+    /// Counts a request.
+    pub fn answered(&self, class: Class) {
+        self.classes[class.index()].inc();
+    }
+
+    /// The gateway's own share of a request's time to its response head.
+    pub fn own_time(&self, time: Duration) {
+        self.gateway_seconds.observe(time.as_secs_f64());
+    }
+}
+
+/// One farm.
+#[derive(Debug)]
+pub struct FarmMetrics {
+    /// Endpoints that discovery knows.
+    pub endpoints: IntGauge,
+    sessions: [IntCounter; 4],
+    /// Locations followed.
+    pub redirects_followed: IntCounter,
+    /// Locations passed on.
+    pub redirects_passed: IntCounter,
+}
+
+impl FarmMetrics {
+    /// Counts what affinity decided.
+    pub fn session(&self, event: SessionEvent) {
+        let index = SessionEvent::ALL.iter().position(|known| *known == event).expect("ALL holds every event");
+        self.sessions[index].inc();
+    }
+}
+
+/// One endpoint of one farm.
+#[derive(Debug)]
+pub struct EndpointMetrics {
+    /// Idle connections.
+    pub pool_idle: IntGauge,
+    /// 1 while blocked.
+    pub blocked: IntGauge,
+    /// Time to the response head.
+    pub xsp_seconds: Histogram,
+    /// Attempts on a new connection.
+    pub connections_new: IntCounter,
+    /// Attempts on a connection from the pool.
+    pub connections_reused: IntCounter,
+    success: IntCounter,
+    attempts: IntCounterVec,
+    transitions: IntCounterVec,
+    probes: IntCounterVec,
+    gauges: [IntGaugeVec; 2],
+    seconds: HistogramVec,
+    upstream_connections: IntCounterVec,
+    live: Live,
+    name: (String, String),
+}
+
+impl Drop for EndpointMetrics {
+    fn drop(&mut self) {
+        let mut live = self.live.lock();
+        if live.get(&self.name).is_some_and(|known| known.strong_count() > 0) {
+            return;
+        }
+        live.remove(&self.name);
+        let (farm, endpoint) = (self.name.0.as_str(), self.name.1.as_str());
+        for gauges in &self.gauges {
+            drop(gauges.remove_label_values(&[farm, endpoint]));
+        }
+        drop(self.seconds.remove_label_values(&[farm, endpoint]));
+        for counters in [&self.attempts, &self.upstream_connections, &self.transitions, &self.probes] {
+            for last in last_labels(counters, farm, endpoint) {
+                drop(counters.remove_label_values(&[farm, endpoint, last.as_str()]));
+            }
+        }
+    }
+}
+
+/// The third label's values of the series whose first two are `farm` and `endpoint`; the library lists labels by name.
+fn last_labels(counters: &IntCounterVec, farm: &str, endpoint: &str) -> Vec<String> {
+    let families = counters.collect();
+    let series = families.iter().flat_map(|family| family.get_metric());
+    let ours = series.filter(|one| {
+        let is = |name: &str, value: &str| {
+            one.get_label().iter().any(|label| label.name() == name && label.value() == value)
+        };
+        is("farm", farm) && is("endpoint", endpoint)
+    });
+    ours.filter_map(|one| one.get_label().iter().find(|label| !matches!(label.name(), "farm" | "endpoint")))
+        .map(|label| label.value().to_owned())
+        .collect()
+}
+
+impl EndpointMetrics {
+    /// Counts an attempt.
+    pub fn attempted(&self, outcome: &'static str) {
+        if outcome == "success" {
+            self.success.inc();
+        } else {
+            self.attempts.with_label_values(&[self.name.0.as_str(), self.name.1.as_str(), outcome]).inc();
+        }
+    }
+
+    /// Counts a change of standing.
+    pub fn transition(&self, to: &'static str) {
+        self.transitions.with_label_values(&[self.name.0.as_str(), self.name.1.as_str(), to]).inc();
+    }
+
+    /// Counts a second look.
+    pub fn probed(&self, outcome: &'static str) {
+        self.probes.with_label_values(&[self.name.0.as_str(), self.name.1.as_str(), outcome]).inc();
+    }
+}
+
+/// Counted up while it is held.
+#[derive(Debug)]
+pub struct Held(IntGauge);
+
+impl Held {
+    /// Counts up now, and down when dropped.
+    pub fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

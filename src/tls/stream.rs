@@ -1,0 +1,510 @@
+//! A TLS connection that holds no buffer while idle: each turn does one large read and one write, in scratch space that
+//! belongs to the worker's thread. Apart from rustls' own buffered connections, which keep their buffers for life; an edge
+//! holds a hundred thousand connections that mostly say nothing.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::pki_types::ServerName;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::{ClientConfig, CommonState, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// The most that one read takes from a socket.
+const READ_SIZE: usize = 64 * 1024;
+/// The longest unfinished input that is carried over between reads: a handshake message and a record.
+const CARRY_SIZE: usize = 96 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { incoming: vec![0; CARRY_SIZE + READ_SIZE], sealed: Vec::new() });
+}
+
+/// What a thread's connections share, since only one of them moves at a time.
+struct Scratch {
+    incoming: Vec<u8>,
+    sealed: Vec<u8>,
+}
+
+/// One side of a TLS connection over `Io`.
+#[derive(Debug)]
+pub struct Stream<Io = TcpStream> {
+    io: Io,
+    session: Session,
+    /// Received bytes that do not make a whole record yet.
+    partial: Vec<u8>,
+    /// Application data that came with the end of the handshake.
+    early: Vec<u8>,
+    /// Sealed records that the socket did not take yet, from `sent` on.
+    unsent: Vec<u8>,
+    sent: usize,
+    reading: Reading,
+    writing: Writing,
+}
+
+enum Session {
+    Server(Box<UnbufferedServerConnection>),
+    Client(Box<UnbufferedClientConnection>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    Open,
+    /// The peer said close_notify: nothing was cut off.
+    Finished,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writing {
+    Open,
+    /// Our close_notify is sealed.
+    Finished,
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
+    /// The server's side of a connection of which `received` has been read already.
+    ///
+    /// # Errors
+    /// When `config` can't make a connection.
+    pub fn server(io: Io, config: Arc<ServerConfig>, received: Vec<u8>) -> Result<Self, rustls::Error> {
+        let session = Session::Server(Box::new(UnbufferedServerConnection::new(config)?));
+        Ok(Self::new(io, session, received))
+    }
+
+    /// The client's side, towards the peer that must prove to be `name`.
+    ///
+    /// # Errors
+    /// When `config` can't make a connection.
+    pub fn client(io: Io, config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, rustls::Error> {
+        let session = Session::Client(Box::new(UnbufferedClientConnection::new(config, name)?));
+        Ok(Self::new(io, session, Vec::new()))
+    }
+
+    fn new(io: Io, session: Session, partial: Vec<u8>) -> Self {
+        Self {
+            io,
+            session,
+            partial,
+            early: Vec::new(),
+            unsent: Vec::new(),
+            sent: 0,
+            reading: Reading::Open,
+            writing: Writing::Open,
+        }
+    }
+
+    /// What the handshake agreed on.
+    pub fn common(&self) -> &CommonState {
+        match &self.session {
+            Session::Server(session) => session,
+            Session::Client(session) => session,
+        }
+    }
+
+    /// The transport below.
+    pub const fn io(&self) -> &Io {
+        &self.io
+    }
+
+    /// Runs the handshake to its end.
+    ///
+    /// # Errors
+    /// `InvalidData` with the [`rustls::Error`] inside, or the transport's own; `UnexpectedEof` when the peer went away.
+    pub fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.partial.is_empty() || matches!(self.session, Session::Client(_)) {
+            self.digest_partial(cx)?;
+        }
+        loop {
+            ready!(self.poll_flush(cx))?;
+            if !self.common().is_handshaking() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut early = std::mem::take(&mut self.early);
+            let turn = self.poll_turn(cx, &mut early);
+            self.early = early;
+            if ready!(turn)? == Turn::End {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// Appends what the peer has sent to `plaintext`: at least one byte, unless the peer has ended the stream properly.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the transport ended without close_notify, so that what was read may be cut short.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, plaintext: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        if !self.early.is_empty() {
+            let early = std::mem::take(&mut self.early);
+            plaintext.extend_from_slice(&early);
+            return Poll::Ready(Ok(early.len()));
+        }
+        let before = plaintext.len();
+        loop {
+            if self.reading == Reading::Finished {
+                return Poll::Ready(Ok(plaintext.len() - before));
+            }
+            let turn = ready!(self.poll_turn(cx, plaintext))?;
+            if plaintext.len() > before {
+                return Poll::Ready(Ok(plaintext.len() - before));
+            }
+            if turn == Turn::End && self.reading == Reading::Open {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// Seals `plaintext` and offers it to the socket once. What the socket does not take is kept: further writes must
+    /// wait for [`Self::poll_flush`], or memory grows.
+    ///
+    /// # Errors
+    /// The transport's, or `BrokenPipe` after [`Self::poll_shutdown`].
+    pub fn write(&mut self, cx: &mut Context<'_>, plaintext: &[u8]) -> io::Result<()> {
+        if self.writing == Writing::Finished {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.sealed.clear();
+            self.seal(Seal::Data(plaintext), &mut scratch.sealed)?;
+            self.offer(cx, &scratch.sealed)
+        })
+    }
+
+    /// Whether the socket has taken everything that was written.
+    pub const fn is_flushed(&self) -> bool {
+        self.unsent.is_empty()
+    }
+
+    /// Hands what was written to the socket.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.unsent.len() {
+            let taken = ready!(Pin::new(&mut self.io).poll_write(cx, &self.unsent[self.sent..]))?;
+            if taken == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += taken;
+        }
+        if !self.unsent.is_empty() {
+            self.unsent = Vec::new();
+            self.sent = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Says close_notify, flushes, and ends the sending direction.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.writing == Writing::Open {
+            self.writing = Writing::Finished;
+            let mut sealed = Vec::new();
+            self.seal(Seal::CloseNotify, &mut sealed)?;
+            self.unsent.extend_from_slice(&sealed);
+        }
+        ready!(self.poll_flush(cx))?;
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    /// One read from the socket, and all that follows from it.
+    fn poll_turn(&mut self, cx: &mut Context<'_>, plaintext: &mut Vec<u8>) -> Poll<io::Result<Turn>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let carried = self.partial.len();
+            if carried > CARRY_SIZE {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "TLS message too long")));
+            }
+            let mut room = ReadBuf::new(&mut scratch.incoming[carried..carried + READ_SIZE]);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut room))?;
+            let read = room.filled().len();
+            if read == 0 {
+                return Poll::Ready(Ok(Turn::End));
+            }
+            scratch.incoming[..carried].copy_from_slice(&self.partial);
+            let incoming = &mut scratch.incoming[..carried + read];
+            scratch.sealed.clear();
+            let digested = self.session.digest(incoming, plaintext, &mut scratch.sealed);
+            let sent = self.offer(cx, &scratch.sealed);
+            let digested = digested.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            self.keep(digested, incoming);
+            sent?;
+            Poll::Ready(Ok(Turn::Read))
+        })
+    }
+
+    /// Lets the session act on what is there already, such as a ClientHello that was peeked at.
+    fn digest_partial(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let (mut partial, mut early, mut sealed) =
+            (std::mem::take(&mut self.partial), std::mem::take(&mut self.early), Vec::new());
+        let digested = self.session.digest(&mut partial, &mut early, &mut sealed);
+        self.early = early;
+        let sent = self.offer(cx, &sealed);
+        let digested = digested.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        self.keep(digested, &partial);
+        sent
+    }
+
+    fn keep(&mut self, digested: Digested, incoming: &[u8]) {
+        if digested.closed == Reading::Finished {
+            self.reading = Reading::Finished;
+        }
+        let rest = &incoming[digested.consumed..];
+        if rest.is_empty() {
+            self.partial = Vec::new();
+        } else {
+            self.partial.clear();
+            self.partial.extend_from_slice(rest);
+        }
+    }
+
+    /// Appends sealed records to `sealed`: the session's own that are due, and then what is asked for.
+    fn seal(&mut self, what: Seal<'_>, sealed: &mut Vec<u8>) -> io::Result<()> {
+        self.session
+            .seal(&mut self.partial, what, sealed)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// Offers sealed records to the socket once, behind those that wait.
+    fn offer(&mut self, cx: &mut Context<'_>, sealed: &[u8]) -> io::Result<()> {
+        if sealed.is_empty() {
+            return Ok(());
+        }
+        if !self.unsent.is_empty() {
+            self.unsent.extend_from_slice(sealed);
+            return match self.poll_flush(cx) {
+                Poll::Ready(result) => result,
+                Poll::Pending => Ok(()),
+            };
+        }
+        let taken = match Pin::new(&mut self.io).poll_write(cx, sealed) {
+            Poll::Ready(taken) => taken?,
+            Poll::Pending => 0,
+        };
+        if taken < sealed.len() {
+            self.unsent.extend_from_slice(&sealed[taken..]);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Read,
+    End,
+}
+
+struct Digested {
+    consumed: usize,
+    closed: Reading,
+}
+
+#[derive(Clone, Copy)]
+enum Seal<'a> {
+    Data(&'a [u8]),
+    CloseNotify,
+}
+
+impl Seal<'_> {
+    /// Room that is enough: a record holds 16 KiB and adds less than 64 bytes.
+    const fn room(self) -> usize {
+        match self {
+            Self::Data(plaintext) => plaintext.len() + (plaintext.len() / 16_384 + 2) * 64,
+            Self::CloseNotify => 128,
+        }
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Server(_) => "Server",
+            Self::Client(_) => "Client",
+        })
+    }
+}
+
+impl Session {
+    fn digest(
+        &mut self,
+        incoming: &mut [u8],
+        plaintext: &mut Vec<u8>,
+        sealed: &mut Vec<u8>,
+    ) -> Result<Digested, rustls::Error> {
+        match self {
+            Self::Server(session) => digest(session.as_mut(), incoming, plaintext, sealed),
+            Self::Client(session) => digest(session.as_mut(), incoming, plaintext, sealed),
+        }
+    }
+
+    fn seal(&mut self, partial: &mut Vec<u8>, what: Seal<'_>, sealed: &mut Vec<u8>) -> Result<(), rustls::Error> {
+        match self {
+            Self::Server(session) => seal(session.as_mut(), partial, what, sealed),
+            Self::Client(session) => seal(session.as_mut(), partial, what, sealed),
+        }
+    }
+}
+
+/// What client and server sessions have in common; rustls names no trait for it.
+trait Machine {
+    type Data;
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+}
+
+impl Machine for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+}
+
+impl Machine for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+}
+
+/// Feeds `incoming` to the session until it wants more. On an error, the alert that says so is in `sealed`.
+fn digest<M: Machine>(
+    machine: &mut M,
+    incoming: &mut [u8],
+    plaintext: &mut Vec<u8>,
+    sealed: &mut Vec<u8>,
+) -> Result<Digested, rustls::Error> {
+    let mut digested = Digested { consumed: 0, closed: Reading::Open };
+    loop {
+        let UnbufferedStatus { mut discard, state } = machine.process(&mut incoming[digested.consumed..]);
+        let more = match state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                while let Some(record) = traffic.next_record() {
+                    let record = record?;
+                    discard += record.discard;
+                    plaintext.extend_from_slice(record.payload);
+                }
+                true
+            }
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                append(sealed, 512, |room| data.encode(room).map_err(Shortage::from))?;
+                true
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                data.done();
+                true
+            }
+            Ok(ConnectionState::PeerClosed) => {
+                digested.closed = Reading::Finished;
+                true
+            }
+            Ok(ConnectionState::Closed | ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_)) => false,
+            // Early data is never offered, and states that rustls may add are not known to be safe to skip.
+            Ok(_) => return Err(rustls::Error::General("unexpected TLS state".into())),
+            Err(error) => {
+                append_alert(machine, sealed);
+                return Err(error);
+            }
+        };
+        digested.consumed += discard;
+        if !more {
+            return Ok(digested);
+        }
+    }
+}
+
+/// The alert that rustls has queued with an error.
+fn append_alert<M: Machine>(machine: &mut M, sealed: &mut Vec<u8>) {
+    while let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } = machine.process(&mut []) {
+        if append(sealed, 512, |room| data.encode(room).map_err(Shortage::from)).is_err() {
+            return;
+        }
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "rustls may add states, and none that is unknown is safe to skip")]
+fn seal<M: Machine>(
+    machine: &mut M,
+    partial: &mut Vec<u8>,
+    what: Seal<'_>,
+    sealed: &mut Vec<u8>,
+) -> Result<(), rustls::Error> {
+    loop {
+        // The session may refer to the unfinished message that it has seen, so it sees it again.
+        let UnbufferedStatus { discard, state } = machine.process(partial);
+        let done = match state? {
+            ConnectionState::WriteTraffic(mut traffic) => {
+                append(sealed, what.room(), |room| match what {
+                    Seal::Data(plaintext) => traffic.encrypt(plaintext, room).map_err(Shortage::from),
+                    Seal::CloseNotify => traffic.queue_close_notify(room).map_err(Shortage::from),
+                })?;
+                true
+            }
+            ConnectionState::EncodeTlsData(mut data) => {
+                append(sealed, 512, |room| data.encode(room).map_err(Shortage::from))?;
+                false
+            }
+            ConnectionState::TransmitTlsData(data) => {
+                data.done();
+                false
+            }
+            ConnectionState::PeerClosed => false,
+            ConnectionState::Closed | ConnectionState::BlockedHandshake => true,
+            _ => return Err(rustls::Error::General("unexpected TLS state".into())),
+        };
+        partial.drain(..discard);
+        if done {
+            return Ok(());
+        }
+    }
+}
+
+/// Why bytes could not be encoded: for want of room, or for good.
+enum Shortage {
+    Room(usize),
+    Never,
+}
+
+impl From<EncodeError> for Shortage {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::InsufficientSize(size) => Self::Room(size.required_size),
+            EncodeError::AlreadyEncoded => Self::Never,
+        }
+    }
+}
+
+impl From<EncryptError> for Shortage {
+    fn from(error: EncryptError) -> Self {
+        match error {
+            EncryptError::InsufficientSize(size) => Self::Room(size.required_size),
+            EncryptError::EncryptExhausted => Self::Never,
+        }
+    }
+}
+
+/// Appends what `encode` writes into `room` bytes, or into as many as it then says it needs.
+fn append(
+    sealed: &mut Vec<u8>,
+    mut room: usize,
+    mut encode: impl FnMut(&mut [u8]) -> Result<usize, Shortage>,
+) -> Result<(), rustls::Error> {
+    let start = sealed.len();
+    loop {
+        sealed.resize(start + room, 0);
+        match encode(&mut sealed[start..]) {
+            Ok(written) => {
+                sealed.truncate(start + written);
+                return Ok(());
+            }
+            Err(Shortage::Room(required)) if required > room => room = required,
+            Err(Shortage::Room(_) | Shortage::Never) => {
+                sealed.truncate(start);
+                return Err(rustls::Error::EncryptError);
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! TCP connect and TLS handshake towards one endpoint. Apart from what is then said on the connection, because a failure
+//! here is always safe to move on from: nothing of a request has been sent.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::tls::stream::Stream;
+
+/// What a connection needs to know before it is dialled.
+#[derive(Clone, Debug)]
+pub struct Dial {
+    /// Where to.
+    pub address: SocketAddr,
+    /// The name that the certificate must prove (R-TLS-4), whatever the address.
+    pub name: ServerName<'static>,
+    /// Trust, identity and sessions of this endpoint.
+    pub tls: Arc<ClientConfig>,
+    /// The longest that TCP connect may take, and then the longest that the handshake may take.
+    pub patience: Duration,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The gateway itself has no socket, port or memory left: not the endpoint's fault.
+    #[error("no socket to connect from")]
+    Local(#[source] io::Error),
+    /// TCP connect failed.
+    #[error("TCP connect failed")]
+    Connect(#[source] io::Error),
+    /// TCP connect got no answer.
+    #[error("TCP connect took longer than {0:?}")]
+    ConnectTimeout(Duration),
+    /// The TLS handshake failed.
+    #[error("TLS handshake failed")]
+    Handshake(#[source] io::Error),
+    /// The TLS handshake did not end.
+    #[error("TLS handshake took longer than {0:?}")]
+    HandshakeTimeout(Duration),
+}
+
+/// How much of an XSP a failure speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// None of it: the gateway's own trouble.
+    Gateway,
+    /// One port.
+    Port,
+    /// The whole address: other ports are likely gone too.
+    Address,
+}
+
+impl ConnectError {
+    /// How much of the XSP this failure speaks of.
+    pub fn scope(&self) -> Scope {
+        match self {
+            Self::Local(_) => Scope::Gateway,
+            Self::ConnectTimeout(_) => Scope::Address,
+            Self::Connect(error) if is_unreachable(error) => Scope::Address,
+            Self::Connect(_) => Scope::Port,
+            Self::Handshake(_) | Self::HandshakeTimeout(_) => Scope::Port,
+        }
+    }
+
+    /// A word for logs and metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Local(_) => "local",
+            Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => "refused",
+            Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionReset => "reset",
+            Self::Connect(_) => "unreachable",
+            Self::ConnectTimeout(_) => "connect-timeout",
+            Self::Handshake(error) => handshake_reason(error),
+            Self::HandshakeTimeout(_) => "handshake-timeout",
+        }
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "rustls::Error is not ours and may grow")]
+fn handshake_reason(error: &io::Error) -> &'static str {
+    let Some(tls) = error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()) else {
+        return "handshake-closed";
+    };
+    match tls {
+        rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "certificate-expired"
+        }
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => "certificate-not-yet-valid",
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "certificate-name",
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => "certificate-issuer",
+        rustls::Error::InvalidCertificate(_) => "certificate",
+        rustls::Error::InvalidMessage(_) => "not-tls",
+        rustls::Error::AlertReceived(_) => "tls-alert",
+        _ => "tls",
+    }
+}
+
+/// Dials, shakes hands and verifies the certificate. Not a byte of a request goes out before that.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn connect(dial: Dial) -> Result<Stream, ConnectError> {
+    let tcp = match timeout(dial.patience, TcpStream::connect(dial.address)).await {
+        Ok(Ok(tcp)) => tcp,
+        Ok(Err(error)) if is_local(&error) => return Err(ConnectError::Local(error)),
+        Ok(Err(error)) => return Err(ConnectError::Connect(error)),
+        Err(_) => return Err(ConnectError::ConnectTimeout(dial.patience)),
+    };
+    tcp.set_nodelay(true).map_err(ConnectError::Connect)?;
+    let stream = Stream::client(tcp, dial.tls, dial.name);
+    let mut stream = stream.map_err(|error| ConnectError::Handshake(io::Error::other(error)))?;
+    match timeout(dial.patience, poll_fn(|cx| stream.poll_handshake(cx))).await {
+        Ok(Ok(())) => Ok(stream),
+        Ok(Err(error)) => Err(ConnectError::Handshake(error)),
+        Err(_) => Err(ConnectError::HandshakeTimeout(dial.patience)),
+    }
+}
+
+fn is_unreachable(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::TimedOut)
+}
+
+/// Descriptors, ports and buffers run out on this side; blaming the endpoint would block a healthy farm.
+fn is_local(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = 105;
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS))
+        || matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
+}

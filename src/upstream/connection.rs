@@ -1,0 +1,194 @@
+//! One HTTP/1.1 connection to an XSP: request bytes in, a strict response head and body out. It knows framing and nothing
+//! of policy, so that an attempt, a probe and a relay can all drive it.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use http::Method;
+use tokio::time::Instant;
+
+use crate::http1::body::Body;
+use crate::http1::chunked::{ChunkError, Event};
+use crate::http1::head::{Garbage, Limits, Persistence, ResponseHead, parse_response};
+use crate::tls::stream::Stream;
+
+/// Why an answer could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// The connection broke.
+    #[error("connection broke")]
+    Broken(#[source] io::Error),
+    /// The connection ended properly, but too early.
+    #[error("connection closed before the answer was complete")]
+    Closed,
+    /// What came is no HTTP/1.1 response head.
+    #[error("malformed response head")]
+    Head(#[source] Garbage),
+    /// What came is no chunked body.
+    #[error("malformed response body")]
+    Body(#[source] ChunkError),
+}
+
+/// An upstream connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: Stream,
+    /// Received and not understood yet; empty and without capacity while idle.
+    input: Vec<u8>,
+    born: Instant,
+    answers: u32,
+    body: Body,
+    persistence: Persistence,
+}
+
+impl Connection {
+    /// A connection on which nothing has been said.
+    pub fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            input: Vec::new(),
+            born: Instant::now(),
+            answers: 0,
+            body: Body::Done,
+            persistence: Persistence::KeepAlive,
+        }
+    }
+
+    /// When it was opened.
+    pub const fn born(&self) -> Instant {
+        self.born
+    }
+
+    /// Whether an answer has come over it before, so that the XSP may be closing it just now.
+    pub const fn is_reused(&self) -> bool {
+        self.answers > 0
+    }
+
+    /// Writes request bytes; wait for [`Self::poll_flush`] before the next.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write(cx, bytes)
+    }
+
+    /// Whether all that was written has left.
+    pub const fn is_flushed(&self) -> bool {
+        self.stream.is_flushed()
+    }
+
+    /// Waits until what was written has left.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_flush(cx)
+    }
+
+    /// Whether any byte of an answer waits to be understood.
+    pub const fn has_input(&self) -> bool {
+        !self.input.is_empty()
+    }
+
+    /// The next response head, 1xx ones included.
+    ///
+    /// # Errors
+    /// See [`AnswerError`].
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        limits: &Limits,
+        method: &Method,
+    ) -> Poll<Result<ResponseHead, AnswerError>> {
+        loop {
+            if self.has_input()
+                && let Some((head, taken)) = parse_response(&self.input, limits, method).map_err(AnswerError::Head)?
+            {
+                self.take(taken);
+                if !head.status.is_informational() {
+                    self.answers += 1;
+                    self.persistence = head.persistence;
+                    self.body = Body::from(head.framing);
+                }
+                return Poll::Ready(Ok(head));
+            }
+            if ready!(self.stream.poll_read(cx, &mut self.input)).map_err(AnswerError::Broken)? == 0 {
+                return Poll::Ready(Err(AnswerError::Closed));
+            }
+        }
+    }
+
+    /// Whether the body has been read to its end.
+    pub const fn is_body_done(&self) -> bool {
+        self.body.is_done()
+    }
+
+    /// Hands what has come of the body to `relay`, event by event.
+    ///
+    /// # Errors
+    /// See [`AnswerError`].
+    pub fn relay_body(&mut self, mut relay: impl FnMut(Event<'_>)) -> Result<(), AnswerError> {
+        let mut taken = 0;
+        loop {
+            let (length, event) = self.body.next(&self.input[taken..]).map_err(AnswerError::Body)?;
+            taken += length;
+            match event {
+                Some(event) => relay(event),
+                None => break,
+            }
+        }
+        self.take(taken);
+        Ok(())
+    }
+
+    /// Waits for more of the body. Ready(false): a body that lasts until close has ended.
+    ///
+    /// # Errors
+    /// [`AnswerError::Broken`] and [`AnswerError::Closed`] when the body was cut short.
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyTurn, AnswerError>> {
+        let read = ready!(self.stream.poll_read(cx, &mut self.input)).map_err(AnswerError::Broken)?;
+        if read > 0 {
+            return Poll::Ready(Ok(BodyTurn::More));
+        }
+        if matches!(self.body, Body::UntilClose) {
+            self.body = Body::Done;
+            return Poll::Ready(Ok(BodyTurn::Ended));
+        }
+        Poll::Ready(Err(AnswerError::Closed))
+    }
+
+    /// Whether the next request may go over this connection: the last answer is through, nothing follows it, and
+    /// neither side wants to close.
+    pub fn is_reusable(&self) -> bool {
+        self.body.is_done() && self.input.is_empty() && self.persistence == Persistence::KeepAlive && self.is_flushed()
+    }
+
+    /// Whether an idle connection can still be used. An XSP that has closed it, or said something unasked, rules it out.
+    pub fn poll_usable(&mut self, cx: &mut Context<'_>) -> bool {
+        self.stream.poll_read(cx, &mut self.input).is_pending() && self.input.is_empty()
+    }
+
+    /// Asks the kernel itself whether the XSP has closed, where the answer must be right: before an unsafe request.
+    pub fn is_silent(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit(); 1];
+        let socket = socket2::SockRef::from(self.stream.io());
+        matches!(socket.peek(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    fn take(&mut self, taken: usize) {
+        if taken == self.input.len() {
+            self.input = Vec::new();
+        } else {
+            self.input.drain(..taken);
+        }
+    }
+}
+
+/// What waiting for a body's next bytes came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyTurn {
+    /// Bytes have come.
+    More,
+    /// The body ended with its connection.
+    Ended,
+}
