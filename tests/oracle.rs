@@ -248,10 +248,12 @@ fn messages(
 /// Runs the property, and sees to it that it is no empty one: at least a quarter of the messages have to be accepted.
 fn check(strategy: impl Strategy<Value = Vec<u8>>, test: impl Fn(&Runtime, &[u8], &Cell<u32>) -> TestCaseResult) {
     // The clock runs only while all wait, and so ends at once what would wait for ever.
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime without I/O");
     let accepted = Cell::new(0);
     let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(CASES) });
-    runner.run(&strategy, |bytes| test(&runtime, &bytes, &accepted)).unwrap();
+    let outcome = runner.run(&strategy, |bytes| test(&runtime, &bytes, &accepted));
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
     assert!(accepted.get() > CASES / 4, "only {} of {CASES} were accepted", accepted.get());
 }
 
@@ -274,7 +276,7 @@ fn hyper_reads_accepted_requests_the_same_way() {
         ("", ""),
         ("Content-Length: 0\r\n", ""),
         ("content-length:0005\r\n", "hello"),
-        ("transfer-encoding:Chunked\r\n", "5\r\nhello\r\n0A\r\n0123456789\r\n0\r\n\r\n"),
+        ("transfer-encoding:Chunked\r\n", "5\r\nhello\r\n1A\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\n\r\n"),
         ("Transfer-Encoding: chunked\r\n", "0005\r\nhello\r\n000\r\nA: b\r\nc:\t\u{e9} \r\n\r\n"),
         ("Transfer-Encoding: gzip, chunked\r\n", "0\r\n\r\n"),
         ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
@@ -308,7 +310,7 @@ fn hyper_reads_accepted_responses_the_same_way() {
         ("", "until the end"),
         ("Content-Length: 0\r\n", ""),
         ("content-length:0005\r\n", "hello"),
-        ("transfer-encoding:Chunked\r\n", "5\r\nhello\r\n0A\r\n0123456789\r\n0\r\n\r\n"),
+        ("transfer-encoding:Chunked\r\n", "5\r\nhello\r\n1A\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\n\r\n"),
         ("Transfer-Encoding: chunked\r\n", "0005\r\nhello\r\n000\r\nA: b\r\nc:\t\u{e9} \r\n\r\n"),
         ("Transfer-Encoding: chunked,\r\n", "0\r\n\r\n"),
         ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
