@@ -114,23 +114,24 @@ impl Simulation {
         &self.folder
     }
 
-    /// Puts all XSPs into DNS under the names of their sites and of all, with a TTL of one second.
+    /// Puts all XSPs into DNS under the names of their sites and of all, with a TTL of 0.
     pub fn publish_all(&self) {
         let addresses = |names: &[&str]| -> Vec<_> { names.iter().map(|name| self.xsp(name).address().ip()).collect() };
-        self.zones().set_a(SITE_A, 1, addresses(&["a1", "a2"]));
-        self.zones().set_a(SITE_B, 1, addresses(&["b1", "b2"]));
-        self.zones().set_a(ALL, 1, addresses(&["a1", "a2", "b1", "b2"]));
+        self.zones().set_a(SITE_A, 0, addresses(&["a1", "a2"]));
+        self.zones().set_a(SITE_B, 0, addresses(&["b1", "b2"]));
+        self.zones().set_a(ALL, 0, addresses(&["a1", "a2", "b1", "b2"]));
     }
 
     /// A configuration for a gateway in front of these XSPs, at any free port, to be changed as needed. The timings are
-    /// shorter than the defaults: 300 ms until the next XSP is asked, 1 s until one has failed.
+    /// shorter than the defaults: 300 ms until the next XSP is asked, 1 s until one has failed, 100 ms between DNS look-ups.
     pub fn config(&self, layout: Layout) -> Text {
         let folder = self.folder.display();
         let mut text = Text::default();
         text.set("", "workers", 2).set("", "drain_timeout", "2s");
         text.set("[admin]", "listen", "127.0.0.1:0");
         text.set("[dns]", "servers", vec![self.dns.address().to_string()]);
-        text.set("[dns]", "timeout", "500ms");
+        text.set("[dns]", "timeout", "500ms").set("[dns]", "min_ttl", "100ms");
+        text.set("[log]", "access", false);
         text.set("[affinity]", "cookie", "XSPGATE");
         text.set("[affinity]", "key_file", format!("{folder}/affinity.key"));
         text.set("[certificate.public]", "chain", format!("{folder}/public-chain.pem"));
@@ -154,12 +155,18 @@ impl Simulation {
                 }
             }
         }
+        Self::serve(&mut text);
+        text
+    }
+
+    /// Adds the `[[https]]` block of [`Simulation::config`] to the end of `text`.
+    pub fn serve(text: &mut Text) {
+        text.push("[[https]]");
         text.set("[[https]]", "listen", vec!["127.0.0.1:0".to_owned()]);
         text.set("[[https]]", "hosts", vec![CLOUD.to_owned(), APP.to_owned()]);
         text.set("[[https]]", "certificate", "public").set("[[https]]", "farm", "xsp");
         let interfaces = ["xsi-actions", "xsi-events", "auth-service", "dms", "call-settings"];
         text.set("[[https]]", "interfaces", interfaces.map(str::to_owned).to_vec());
-        text
     }
 
     /// Writes a configuration into the folder.

@@ -1,0 +1,75 @@
+//! The real gateway, started through the library as `xspgate run` starts it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use xspgate::app;
+
+use super::{Metrics, eventually, metrics};
+
+/// A running gateway; it ends when it is dropped.
+pub(crate) struct Gateway {
+    https: Vec<SocketAddr>,
+    admin: SocketAddr,
+    running: Option<app::Gateway>,
+}
+
+impl Gateway {
+    /// Starts a gateway with the configuration at `path`.
+    pub(crate) async fn start(path: &Path) -> Self {
+        Self::try_start(path).await.unwrap()
+    }
+
+    /// As [`Gateway::start`]; the error is the whole text of what went wrong.
+    pub(crate) async fn try_start(path: &Path) -> Result<Self, String> {
+        let path = path.to_owned();
+        // Starting blocks, and a runtime of its own inside would mind being started from within another.
+        let running = tokio::task::spawn_blocking(move || {
+            let loaded = xspgate::config::load(&path).map_err(|report| format!("{report}"))?;
+            let (material, problems) = xspgate::tls::certs::load(&loaded.config);
+            let material = material.ok_or_else(|| format!("{problems:?}"))?;
+            app::Gateway::start(&loaded.config, &material).map_err(|error| format!("{error:#}"))
+        });
+        let running = running.await.unwrap()?;
+        let admin = running.admin().expect("every test's configuration has [admin]");
+        Ok(Self { https: running.https().to_vec(), admin, running: Some(running) })
+    }
+
+    /// The first address that clients reach.
+    pub(crate) fn https(&self) -> SocketAddr {
+        self.https[0]
+    }
+
+    /// All addresses that clients reach, in file order.
+    pub(crate) fn all_https(&self) -> &[SocketAddr] {
+        &self.https
+    }
+
+    /// Asks the admin listener; status and body.
+    pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
+        metrics::get(self.admin, path).await
+    }
+
+    /// What the metrics say now.
+    pub(crate) async fn metrics(&self) -> Metrics {
+        Metrics::parse(&self.admin("/metrics").await.1)
+    }
+
+    /// Waits until /readyz says yes.
+    pub(crate) async fn until_ready(&self) {
+        eventually("readiness", async || self.admin("/readyz").await.0 == 200).await;
+    }
+
+    /// Stops it gracefully; returns when it has ended.
+    pub(crate) async fn stop(mut self) {
+        if let Some(running) = self.running.take() {
+            tokio::task::spawn_blocking(move || running.stop()).await.unwrap();
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        drop(self.running.take());
+    }
+}

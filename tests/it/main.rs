@@ -1,0 +1,17 @@
+//! The gateway seen from outside: clients on one side, a simulated site on the other, real sockets, TLS and DNS between.
+//! Tests are named after the rule that they prove, and look only at what clients and XSPs saw and at scraped metrics.
+
+#![expect(clippy::large_futures, reason = "a test's future is polled once, from a stack of its own")]
+
+mod affinity;
+mod discovery;
+mod failover;
+mod forwarding;
+mod harness;
+mod observability;
+mod retries;
+mod routing;
+mod streams;
+mod strictness;
+mod tls;
+mod topology;
