@@ -56,3 +56,24 @@ pub fn main() -> ExitCode {
         Command::Demo(options) => demo::demo(options),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_configuration_is_named_either_way() {
+        Cli::command().debug_assert();
+        for arguments in [["xspgate", "run", "x.toml", ""], ["xspgate", "run", "-c", "x.toml"]] {
+            let arguments = arguments.into_iter().filter(|argument| !argument.is_empty());
+            let Command::Run(options) = Cli::try_parse_from(arguments).unwrap().command else { panic!("not run") };
+            assert_eq!(options.config.path(), Some("x.toml".into()));
+        }
+        for arguments in [&["xspgate", "check"][..], &["xspgate", "run"], &["xspgate", "run", "a", "-c", "b"]] {
+            assert!(Cli::try_parse_from(arguments).is_err(), "{arguments:?}");
+        }
+        assert!(Cli::try_parse_from(["xspgate", "check", "--print-defaults"]).is_ok());
+    }
+}

@@ -6,6 +6,7 @@ pub mod file;
 pub mod model;
 pub mod place;
 pub mod recover;
+mod syntax;
 pub mod types;
 
 use std::fs::File;
@@ -82,7 +83,7 @@ pub fn parse(source: Source) -> Reading {
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, Problem> {
-    let failed = |error: io::Error| Problem::error(None, format!("the file can't be read: {error}"));
+    let failed = |why: io::Error| Problem::error(None, format!("the file can't be read: {}", error::reason(&why)));
     let file = File::open(path).map_err(|error| {
         let problem = failed(error);
         problem.help("`xspgate check --print-defaults` prints a complete file to start from")
@@ -143,3 +144,6 @@ fn general(header: &str) -> String {
     });
     general.collect::<Vec<_>>().join(".")
 }
+
+#[cfg(test)]
+mod tests;

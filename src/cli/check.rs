@@ -59,7 +59,7 @@ pub fn check(options: &Check) -> ExitCode {
         }
         Err(report) => {
             let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
-            eprintln!("{report}{}", summary::verdict(errors, warnings));
+            eprintln!("{report}\n{}", summary::verdict(errors, warnings));
             ExitCode::from(UNUSABLE)
         }
     }
@@ -73,3 +73,7 @@ fn print(text: &str) -> ExitCode {
         Err(_) => ExitCode::FAILURE,
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests;

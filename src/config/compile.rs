@@ -168,6 +168,9 @@ impl Check<'_> {
         match named.get(name) {
             Some(item) => item.clone(),
             None => {
+                if let Some(meant) = nearest(name, named.keys().map(String::as_str)) {
+                    self.used.insert((kind, meant.to_owned()));
+                }
                 self.unresolved(kind, reference, named.keys().map(String::as_str));
                 None
             }
@@ -181,7 +184,7 @@ impl Check<'_> {
         names: impl Iterator<Item = &'n str> + Clone,
     ) {
         let name = &reference.get_ref().0;
-        if self.gaps.may_hide_sections() || self.gaps.has_key(&(0..0), &kind.to_string()) {
+        if self.gaps.has_section(&kind.to_string()) {
             return;
         }
         let help = match nearest(name, names.clone()) {

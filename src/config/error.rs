@@ -113,6 +113,15 @@ impl Source {
     }
 }
 
+/// Why a file can't be read, without the operating system's number for it.
+pub fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((reason, _)) => reason.to_owned(),
+        None => text,
+    }
+}
+
 /// Nothing in a configuration file may steer the terminal: one character for one character.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }).collect()
@@ -147,7 +156,10 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for problem in &self.problems {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
             self.source.render(problem, f)?;
         }
         Ok(())
@@ -193,9 +205,9 @@ mod tests {
     #[test]
     fn a_long_line_is_cut_around_the_place() {
         let text = format!("a = \"{}\" # {}", "x".repeat(1000), "y".repeat(1000));
-        let out = rendered(&text, Problem::error(1008..1009, "m"));
+        let out = rendered(&text, Problem::error(1007..1008, "m"));
         let mut lines = out.lines().skip(1);
-        assert_eq!(lines.next(), Some(" --> x.toml:1:1009"));
+        assert_eq!(lines.next(), Some(" --> x.toml:1:1008"));
         let shown = lines.next().unwrap();
         let carets = lines.next().unwrap();
         assert!(shown.chars().count() <= WIDTH + 4);

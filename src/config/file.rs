@@ -2,8 +2,11 @@
 //! (no other module knows them) and every value still has its place in the text.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::model::{AddressFamily, LogFormat, TlsVersion};
@@ -32,15 +35,41 @@ const DAY: u64 = 24 * HOUR;
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
 
-/// Declares one table of the file: every field public, unknown keys refused.
+/// Declares one table of the file: every field public, unknown keys refused. A derived struct would also take a list for
+/// its fields in order; these take tables only.
 macro_rules! tables {
     ($($(#[$doc:meta])* $name:ident { $($(#[$attr:meta])* $field:ident: $type:ty,)+ })+) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, Default, Deserialize)]
         #[cfg_attr(test, derive(serde::Serialize))]
-        #[serde(deny_unknown_fields, expecting = "a table")]
+        #[serde(remote = "Self", deny_unknown_fields)]
         #[expect(missing_docs, reason = "the model documents what each key means, config/xspgate.toml what it may be")]
         pub struct $name { $($(#[$attr])* pub $field: $type,)+ }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Table;
+                impl<'de> Visitor<'de> for Table {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("a table")
+                    }
+
+                    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<$name, A::Error> {
+                        $name::deserialize(MapAccessDeserializer::new(map))
+                    }
+                }
+                deserializer.deserialize_map(Table)
+            }
+        }
+
+        #[cfg(test)]
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                $name::serialize(self, serializer)
+            }
+        }
     )+};
 }
 

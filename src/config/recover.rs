@@ -1,6 +1,8 @@
 //! From text to [`File`] with every problem on the way: what is wrong is noted, taken out of the tree, and the rest is
 //! read on. Apart from `file`, because serde stops at the first error and an operator wants them all.
 
+mod describe;
+
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -10,11 +12,10 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::error::{Problem, Source};
 use super::file::File;
-use super::types::choice::nearest;
-use super::types::{Refusal, quoted};
+use super::syntax;
 
 /// No more problems than this are looked for; so long a list is not a list of slips.
-const MOST: usize = 100;
+pub(super) const MOST: usize = 100;
 
 /// What could be read.
 pub struct Recovered {
@@ -31,6 +32,7 @@ pub struct Recovered {
 pub struct Gaps {
     /// Anything may be missing: the text is not TOML in some place, or reading was given up.
     anywhere: bool,
+    sections: BTreeSet<String>,
     keys: BTreeSet<(usize, String)>,
     lists: BTreeSet<usize>,
 }
@@ -46,9 +48,9 @@ impl Gaps {
         self.anywhere || self.lists.contains(&span.start)
     }
 
-    /// Whether whole sections may be lost.
-    pub fn may_hide_sections(&self) -> bool {
-        self.anywhere
+    /// Whether a section `[kind.NAME]` may have been lost.
+    pub fn has_section(&self, kind: &str) -> bool {
+        self.anywhere || self.sections.contains(kind)
     }
 
     /// Whether nothing at all was left out.
@@ -59,52 +61,33 @@ impl Gaps {
 
 /// Reads what can be read.
 pub fn read(source: &Source) -> Recovered {
-    let text = source.text.as_str();
-    let mut gaps = Gaps::default();
-    let (tree, errors) = DeTable::parse_recoverable(text);
-    let mut problems: Vec<Problem> = Vec::new();
-    for error in errors.iter().take(MOST) {
-        let problem = syntax(error.span(), error.message(), text);
-        if !problems.contains(&problem) {
-            problems.push(problem);
-        }
-    }
-    gaps.anywhere = !problems.is_empty();
+    let mut problems = Vec::new();
+    let text = syntax::blanked(source, &mut problems);
+    let mut gaps = Gaps { anywhere: !problems.is_empty(), ..Gaps::default() };
+    let mut root = DeTable::parse_recoverable(&text).0.into_inner();
     // What a slip in TOML leaves behind on its line is not worth a complaint of its own.
-    let broken_lines: BTreeSet<usize> =
-        problems.iter().filter_map(|problem| Some(source.position(problem.span.as_ref()?.start).0)).collect();
-
-    let mut root = tree.into_inner();
+    let broken_lines: BTreeSet<usize> = problems.iter().filter_map(|problem| line(source, problem)).collect();
     let mut file = None;
     for _ in 0..MOST {
         let document = Spanned::new(0..0, root.clone());
-        let error = match File::deserialize(toml::Deserializer::from(document)) {
+        let error = match <File as Deserialize>::deserialize(toml::Deserializer::from(document)) {
             Ok(read) => {
                 file = Some(read);
                 break;
             }
             Err(error) => error,
         };
-        let mended = mend(&mut root, &error, &mut gaps, text);
-        let in_broken_line =
-            mended.span.as_ref().is_some_and(|span| broken_lines.contains(&source.position(span.start).0));
-        if !in_broken_line {
-            problems.push(mended);
+        let problem = mend(&mut root, &error, &mut gaps, &text);
+        if line(source, &problem).is_none_or(|line| !broken_lines.contains(&line)) {
+            problems.push(problem);
         }
     }
     gaps.anywhere |= file.is_none();
     Recovered { file: file.unwrap_or_default(), problems, gaps }
 }
 
-fn syntax(span: Option<Range<usize>>, message: &str, text: &str) -> Problem {
-    let span = span.map(|span| span.start.min(text.len())..span.end.min(text.len()));
-    let problem = Problem::error(span.clone(), message);
-    let found = span.and_then(|span| text.get(span)).unwrap_or_default();
-    match message {
-        "duplicate key" => problem.help(format!("`{found}` is here a second time; keep one")),
-        _ if message.starts_with("string values must be quoted") => problem.help(format!("write {}", quoted(found))),
-        _ => problem,
-    }
+fn line(source: &Source, problem: &Problem) -> Option<usize> {
+    Some(source.position(problem.span.as_ref()?.start).0)
 }
 
 /// Notes one error and takes what caused it out of the tree.
@@ -115,12 +98,21 @@ fn mend(root: &mut DeTable<'_>, error: &toml::de::Error, gaps: &mut Gaps, text: 
         path.clear();
         find(root, &span, Match::Around, &mut path);
     }
-    let problem = described(error, &span, &path, text);
+    let problem = describe::problem(error, &span, &path, text);
     match error.message() {
         message if message.starts_with("invalid type: ") && message.ends_with("expected a sequence") => {
             wrap(root, &path);
         }
-        _ => remove(root, 0, &path, gaps),
+        message => {
+            let meant = message
+                .strip_prefix("unknown field `")
+                .and_then(|rest| describe::Unknown::new(describe::key(&path), rest).meant());
+            if let [Step::Key(kind)] | [Step::Key(kind), Step::Key(_)] = path.as_slice() {
+                let kind = if let ([_], Some(meant)) = (path.as_slice(), meant) { meant } else { kind };
+                gaps.sections.insert(kind.to_owned());
+            }
+            remove(root, 0, &path, meant, gaps);
+        }
     }
     problem
 }
@@ -180,7 +172,8 @@ fn found(value: &DeValue<'_>, here: bool, span: &Range<usize>, how: Match, path:
     below || here
 }
 
-fn remove(table: &mut DeTable<'_>, start: usize, path: &[Step], gaps: &mut Gaps) {
+/// `meant`: the key that the one to be removed was probably meant to be.
+fn remove(table: &mut DeTable<'_>, start: usize, path: &[Step], meant: Option<&str>, gaps: &mut Gaps) {
     let [Step::Key(key), rest @ ..] = path else {
         // Nothing was found to take out: reading can't go on.
         *table = DeTable::new();
@@ -188,24 +181,24 @@ fn remove(table: &mut DeTable<'_>, start: usize, path: &[Step], gaps: &mut Gaps)
         return;
     };
     match table.get_mut(key.as_str()) {
-        Some(value) if !rest.is_empty() => remove_below(value, rest, gaps),
+        Some(value) if !rest.is_empty() => remove_below(value, rest, meant, gaps),
         Some(_) | None => {
             table.remove(key.as_str());
-            gaps.keys.insert((start, key.clone()));
+            gaps.keys.extend([key.as_str()].into_iter().chain(meant).map(|key| (start, key.to_owned())));
         }
     }
 }
 
-fn remove_below(value: &mut Spanned<DeValue<'_>>, path: &[Step], gaps: &mut Gaps) {
+fn remove_below(value: &mut Spanned<DeValue<'_>>, path: &[Step], meant: Option<&str>, gaps: &mut Gaps) {
     let start = value.span().start;
     match value.get_mut() {
-        DeValue::Table(table) => remove(table, start, path, gaps),
+        DeValue::Table(table) => remove(table, start, path, meant, gaps),
         DeValue::Array(array) => {
             let [Step::Index(index), rest @ ..] = path else { return };
             let index = *index;
             if !rest.is_empty() {
                 if let Some(element) = array.get_mut(index) {
-                    remove_below(element, rest, gaps);
+                    remove_below(element, rest, meant, gaps);
                 }
                 return;
             }
@@ -233,62 +226,4 @@ fn wrap(root: &mut DeTable<'_>, path: &[Step]) {
         let only = Spanned::new(value.span(), std::mem::replace(value.get_mut(), DeValue::Boolean(false)));
         *value.get_mut() = DeValue::Array(DeArray::from_iter([only]));
     }
-}
-
-fn described(error: &toml::de::Error, span: &Range<usize>, path: &[Step], text: &str) -> Problem {
-    let message = error.message();
-    if let Some(rest) = message.strip_prefix("unknown field `") {
-        let key = path.iter().rev().find_map(|step| match step {
-            Step::Key(key) => Some(key.as_str()),
-            Step::Index(_) => None,
-        });
-        return unknown_key(span, key.unwrap_or_default(), rest);
-    }
-    if let Some((found, expected)) =
-        message.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected "))
-    {
-        return wrong_type(span, found, expected, path, text);
-    }
-    let (message, help) = Refusal::split(message);
-    Problem { help: help.map(str::to_owned), ..Problem::error(span.clone(), message) }
-}
-
-fn wrong_type(span: &Range<usize>, found: &str, expected: &str, path: &[Step], text: &str) -> Problem {
-    let (is_header, found_text) = (text[span.start..].starts_with('['), text.get(span.clone()).unwrap_or_default());
-    let found = match found {
-        "map" => "a table".to_owned(),
-        "sequence" if is_header && found_text.starts_with("[[") => "a list of tables".to_owned(),
-        "sequence" => "a list".to_owned(),
-        other => format!("the {}", other.replace('`', "").replace("floating point", "number")),
-    };
-    let name = match path.last() {
-        Some(Step::Key(key)) => key.as_str(),
-        Some(Step::Index(_)) | None => "",
-    };
-    let (expected, help) = match expected {
-        "a sequence" if found == "a table" && is_header => {
-            ("a list of tables", Some(format!("there may be several: write [{found_text}]")))
-        }
-        "a sequence" => ("a list", Some(format!("put it in brackets: [{found_text}]"))),
-        "a map" => ("tables", Some(format!("write [{name}.NAME] with a name of your choice"))),
-        "a table" if found == "a list of tables" => {
-            ("one table", Some(format!("there is only one: write {}", &found_text[1..found_text.len().max(2) - 1])))
-        }
-        other => (other, None),
-    };
-    Problem { help, ..Problem::error(span.clone(), format!("expected {expected}, found {found}")) }
-}
-
-fn unknown_key(span: &Range<usize>, key: &str, rest: &str) -> Problem {
-    let expected = rest.strip_prefix(key).unwrap_or(rest);
-    let known: Vec<&str> = expected.split('`').skip(1).filter(|part| !part.starts_with(", ")).collect();
-    let known: Vec<&str> = known.into_iter().filter(|name| !name.is_empty() && *name != " or ").collect();
-    let help = match (nearest(key, known.iter().copied()), super::sections_with(key)) {
-        (Some(near), _) => format!("did you mean `{near}`?"),
-        (None, sections) if !sections.is_empty() => format!("it is a key of {}", sections.join(", ")),
-        (None, _) => {
-            format!("the keys here are {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
-        }
-    };
-    Problem::error(span.clone(), format!("unknown key `{key}`")).help(help)
 }

@@ -67,6 +67,11 @@ pub trait Leaf: Sized {
         Err(wrong_type::<Self>(&format!("the integer {number}")))
     }
 
+    /// Reads a number with a point.
+    fn float(number: f64) -> Result<Self, Refusal> {
+        Err(wrong_type::<Self>(&format!("the number {number}")))
+    }
+
     /// Reads a boolean.
     fn boolean(value: bool) -> Result<Self, Refusal> {
         Err(wrong_type::<Self>(&format!("the boolean {value}")))
@@ -106,6 +111,10 @@ impl<T: Leaf> serde::de::Visitor<'_> for LeafVisitor<T> {
 
     fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<T, E> {
         T::integer(number).map_err(E::custom)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<T, E> {
+        T::float(number).map_err(E::custom)
     }
 
     fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<T, E> {

@@ -168,7 +168,6 @@ fn is_ambiguous(path: &[u8]) -> bool {
     let mut twice = Decoded::new();
     decode(path, &mut once) != Escapes::Plain
         || matches!(decode(&once, &mut twice), Escapes::Dangerous)
-        || has_overlong(&once)
         || has_overlong(&twice)
 }
 

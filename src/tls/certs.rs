@@ -2,6 +2,9 @@
 //! configuration, because files change while it stays as it is.
 
 mod authority;
+#[cfg(test)]
+#[cfg(feature = "sim")]
+pub(crate) mod fixture;
 mod identity;
 mod keyring;
 mod pem;
@@ -68,3 +71,7 @@ fn load_at(config: &Config, now: i64) -> (Option<Material>, Vec<Problem>) {
     let fatal = problems.iter().any(|problem| problem.severity == Severity::Error);
     ((!fatal).then_some(Material { identities, authorities, affinity_keys }), problems)
 }
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests;

@@ -93,9 +93,13 @@ pub(super) fn limits(file: &File) -> Limits {
 pub(super) fn affinity(check: &mut Check<'_>, file: &File, places: &mut Places) -> Affinity {
     let affinity = fields(&file.affinity);
     let span = file.affinity.as_ref().map(Spanned::span);
+    let lost = match &span {
+        Some(table) => check.gaps.has_key(table, "key_file"),
+        None => check.gaps.has_key(&(0..0), "affinity"),
+    };
     match &affinity.key_file {
         Some(path) => places.note(Spot::AffinityKeyFile, path.span()),
-        None if !file.https.is_empty() && !check.gaps.has_key(&span.clone().unwrap_or(0..0), "key_file") => {
+        None if !file.https.is_empty() && !lost => {
             let message = "there is no [affinity] key_file: a random key is made at each start";
             let help = "sessions won't survive a restart or be shared between gateways; make a key with \
                         `openssl rand -base64 32`";

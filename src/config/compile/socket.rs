@@ -136,14 +136,27 @@ fn loops(check: &mut Check<'_>, file: &File, listeners: &[Listener<'_>], farms: 
     for (name, section) in &file.farm {
         let Some(Some(farm)) = farms.get(&name.get_ref().0) else { continue };
         for site in &farm.sites {
-            let addresses = match &site.source {
-                Source::Static(addresses) => addresses.as_slice(),
-                Source::Address(_) | Source::Srv { .. } => &[],
-            };
-            let Some(own) = listeners.iter().find(|listener| addresses.contains(&listener.address)) else { continue };
+            if let Some(problem) = own(check, &site.source, listeners) {
+                check.report(Problem { span: Some(section.span()), ..problem });
+            }
+        }
+    }
+}
+
+fn own(check: &Check<'_>, source: &Source, listeners: &[Listener<'_>]) -> Option<Problem> {
+    match source {
+        Source::Static(addresses) => {
+            let own = listeners.iter().find(|listener| addresses.contains(&listener.address))?;
             let message =
                 format!("the farm's address {} is the gateway's own, see {}", own.address, check.line(&own.span));
-            check.report(Problem::error(section.span(), message).help("requests would come back for ever"));
+            Some(Problem::error(None, message).help("requests would come back for ever"))
         }
+        Source::Address(name) => {
+            let own = listeners.iter().flat_map(|listener| listener.hosts).find(|host| host.get_ref().0 == *name)?;
+            let message = format!("{name} is a host that the gateway serves itself, see {}", check.line(&own.span()));
+            let help = "if its DNS is the clients', requests come back for ever; the XSPs need a name of their own";
+            Some(Problem::warning(None, message).help(help))
+        }
+        Source::Srv { .. } => None,
     }
 }

@@ -30,6 +30,14 @@ impl<T: Words> Leaf for Choice<T> {
         format!("{} such as \"{}\"", T::KIND, T::words()[0].0)
     }
 
+    fn float(number: f64) -> Result<Self, Refusal> {
+        let refusal = super::wrong_type::<Self>(&format!("the number {number}"));
+        Err(match T::advice(&number.to_string()) {
+            Some(advice) => refusal.help(advice),
+            None => refusal,
+        })
+    }
+
     fn text(text: &str) -> Result<Self, Refusal> {
         let words = T::words();
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {

@@ -183,7 +183,8 @@ impl Leaf for LogFilter {
     fn text(text: &str) -> Result<Self, Refusal> {
         const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
         let target = |c: char| c.is_ascii_alphanumeric() || "_:-".contains(c);
-        for directive in text.split(',').map(str::trim) {
+        let directives: Vec<&str> = text.split(',').map(str::trim).collect();
+        for directive in &directives {
             let level = match directive.split_once('=') {
                 Some((name, level)) if !name.is_empty() && name.chars().all(target) => level,
                 Some(_) => "",
@@ -200,11 +201,24 @@ impl Leaf for LogFilter {
                 });
             }
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(directives.join(",")))
     }
 }
 
-leaves!(HostName, ServiceName, SectionName, CookieName, LogFilter);
+leaves!(HostName, ServiceName, CookieName, LogFilter);
+
+impl<'de> serde::Deserialize<'de> for SectionName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        super::leaf(deserializer)
+    }
+}
+
+#[cfg(test)]
+impl serde::Serialize for SectionName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -291,6 +305,7 @@ mod tests {
         for text in ["info", "off", "info,xspgate::discover=debug", "warn, xspgate=trace"] {
             assert!(LogFilter::text(text).is_ok(), "{text}");
         }
+        assert_eq!(LogFilter::text("warn, xspgate=trace ").unwrap().0, "warn,xspgate=trace");
         for text in ["", "loud", "info,", "=info", "xspgate=", "xsp gate=info", "INFO"] {
             assert!(LogFilter::text(text).is_err(), "{text}");
         }

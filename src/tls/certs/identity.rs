@@ -7,12 +7,13 @@ use std::sync::Arc;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::{CertifiedKey, SigningKey};
-use rustls::{Error, InconsistentKeys};
+use rustls::{Error, InconsistentKeys, SignatureAlgorithm};
 
 use super::pem;
 use crate::config::error::Problem;
-use crate::config::model::{Certificate, Config};
+use crate::config::model::{Certificate, Config, TlsVersion};
 use crate::config::place::Spot;
+use crate::config::types::suite::is_tls13;
 use crate::tls::peer::{self, Facts, Naming, Presence};
 
 /// A certificate that ends sooner than this is worth a warning, in seconds.
@@ -55,6 +56,7 @@ pub(super) fn load(
     if config.cti.iter().any(|cti| cti.farm.certificate.as_deref() == Some(certificate)) {
         cti_client(&chain[0].facts, certificate, &spot, problems);
     }
+    suites(config, certificate, &key, &spot, problems);
     Some(Arc::new(CertifiedKey::new(chain.into_iter().map(|link| link.der).collect(), key)))
 }
 
@@ -176,6 +178,36 @@ fn public(chain: &[Link], certificate: &Certificate, span: &Option<Range<usize>>
             problems.push(problem.help("append the issuing CA's certificates, unless a root signed it directly"));
         }
         _ => {}
+    }
+}
+
+/// TLS 1.2 suites name the kind of key that they sign with; TLS 1.3's take any.
+fn suites(
+    config: &Config,
+    certificate: &Certificate,
+    key: &Arc<dyn SigningKey>,
+    span: &Option<Range<usize>>,
+    problems: &mut Vec<Problem>,
+) {
+    let kind = if key.algorithm() == SignatureAlgorithm::RSA { "_RSA_" } else { "_ECDSA_" };
+    for https in config.https.iter().filter(|https| https.certificate.name == certificate.name) {
+        let tls = &https.tls;
+        let fits = |suite: &rustls::CipherSuite| !is_tls13(*suite) && format!("{suite:?}").contains(kind);
+        let none_fits = tls.min_version == TlsVersion::Tls12 && !tls.cipher_suites.iter().any(fits);
+        if !none_fits || tls.cipher_suites.iter().all(|suite| is_tls13(*suite)) {
+            continue;
+        }
+        let kind = kind.trim_matches('_');
+        let message = format!(
+            "[certificate.{}] has an {kind} key, and no TLS 1.2 suite of its [[https]] block has",
+            certificate.name
+        );
+        let help = format!("add a suite of TLS_ECDHE_{kind}_WITH_... to cipher_suites");
+        let instead = tls.max_version == TlsVersion::Tls13 && tls.cipher_suites.iter().any(|suite| is_tls13(*suite));
+        problems.push(match instead {
+            true => Problem::warning(span.clone(), message).help(help),
+            false => Problem::error(span.clone(), message).help(help),
+        });
     }
 }
 

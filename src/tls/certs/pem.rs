@@ -9,7 +9,7 @@ use std::path::Path;
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::config::error::Problem;
+use crate::config::error::{Problem, reason};
 
 /// No file is larger, in bytes; all the CAs of a browser are a quarter of it.
 const LARGEST: u64 = 1 << 20;
@@ -52,7 +52,8 @@ pub(super) fn public(path: &Path, span: &Option<Range<usize>>) -> Result<Vec<u8>
 fn open(path: &Path, span: &Option<Range<usize>>) -> Result<(Vec<u8>, u32), Problem> {
     use std::os::unix::fs::PermissionsExt;
     let shown = path.display();
-    let failed = |error: std::io::Error| Problem::error(span.clone(), format!("{shown} can't be read: {error}"));
+    let failed =
+        |error: std::io::Error| Problem::error(span.clone(), format!("{shown} can't be read: {}", reason(&error)));
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {

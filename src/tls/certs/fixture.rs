@@ -1,0 +1,114 @@
+//! Certificates and keys for tests, made anew in a folder of their own.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+
+/// A CA that signs.
+pub(crate) struct Authority {
+    pub(crate) pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate with its key, as PEM.
+pub(crate) struct Leaf {
+    pub(crate) pem: String,
+    pub(crate) key: String,
+}
+
+fn params(common_name: &str, names: &[&str]) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params
+}
+
+fn authority_params(common_name: &str) -> CertificateParams {
+    let mut params = params(common_name, &[]);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+impl Authority {
+    pub(crate) fn root(common_name: &str) -> Self {
+        Self::root_with(common_name, |_| {})
+    }
+
+    pub(crate) fn root_with(common_name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let (mut params, key) = (authority_params(common_name), KeyPair::generate().unwrap());
+        change(&mut params);
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    pub(crate) fn intermediate(&self, common_name: &str) -> Self {
+        let (params, key) = (authority_params(common_name), KeyPair::generate().unwrap());
+        let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    pub(crate) fn leaf(&self, common_name: &str, names: &[&str]) -> Leaf {
+        self.leaf_with(common_name, names, |_| {})
+    }
+
+    pub(crate) fn leaf_with(
+        &self,
+        common_name: &str,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Leaf {
+        let (mut params, key) = (params(common_name, names), KeyPair::generate().unwrap());
+        change(&mut params);
+        Leaf { pem: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
+    }
+
+    /// What R-CTI-3 asks for.
+    pub(crate) fn cti_client(&self) -> Leaf {
+        self.leaf_with("bwcticlient.webex.com", &[], |params| {
+            let broadworks = vec![1, 3, 6, 1, 4, 1, 6431, 1, 1, 8, 2, 1, 3];
+            params.extended_key_usages =
+                vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::Other(broadworks)];
+        })
+    }
+}
+
+/// A certificate that signed itself.
+pub(crate) fn self_signed(common_name: &str, names: &[&str]) -> Leaf {
+    let (params, key) = (params(common_name, names), KeyPair::generate().unwrap());
+    Leaf { pem: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
+}
+
+/// Writes a file that only its owner may read.
+pub(crate) fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+/// The hosts of the example configuration.
+pub(crate) const HOSTS: [&str; 2] = ["webex-cloud-xsp.example.com", "webex-app-xsp.example.com"];
+
+/// The example configuration's files as they should be.
+pub(crate) fn example(folder: &Path) {
+    let public = Authority::root("Public Root").intermediate("Public Issuing");
+    let internal = Authority::root("Internal Root");
+    let webex = Authority::root("Webex Root");
+    let issuing = webex.intermediate("Webex Issuing");
+    let leaf = public.leaf(HOSTS[0], &HOSTS);
+    let client = internal.cti_client();
+    write(folder, "certs/public-chain.pem", &format!("{}{}", leaf.pem, public.pem));
+    write(folder, "certs/public-key.pem", &leaf.key);
+    write(folder, "certs/cti-client-chain.pem", &client.pem);
+    write(folder, "certs/cti-client-key.pem", &client.key);
+    let combined = format!("Issuing CA\r\n{}\r\nRoot CA: self-signed\r\n{}\r\n", issuing.pem, webex.pem);
+    write(folder, "certs/CombinedCertChain.txt", &combined);
+    write(folder, "certs/internal-ca.pem", &internal.pem);
+    write(folder, "certs/affinity.key", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n");
+}

@@ -1,0 +1,285 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::fixture::{self, Authority, HOSTS, write};
+use super::*;
+use crate::config::error::{Report, Source};
+use crate::config::parse;
+
+const EXAMPLE: &str = include_str!("../../config/tests/example.toml");
+const DAY: i64 = 24 * 3600;
+
+/// The example configuration's files, all as they should be.
+fn site() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fixture::example(folder.path());
+    folder
+}
+
+#[test]
+fn r_tls_3_suites_that_the_key_can_not_sign_for_are_told() {
+    let site = site();
+    for (tls, expected) in [
+        ("cipher_suites = [\"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\", \"TLS_AES_128_GCM_SHA256\"]", "warning: "),
+        ("cipher_suites = [\"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\"]\nmax_version = \"1.2\"", "error: "),
+        ("cipher_suites = [\"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256\", \"TLS_AES_128_GCM_SHA256\"]", ""),
+    ] {
+        let text = EXAMPLE.replace("[https.interface.auth", &format!("[https.tls]\n{tls}\n[https.interface.auth"));
+        let config = parse(Source { path: site.path().join("xspgate.toml"), text }).partial;
+        let (_, problems) = load_at(&config, 1_800_000_000);
+        let message = "[certificate.public] has an ECDSA key, and no TLS 1.2 suite of its [[https]] block has";
+        let said = Report::new(Source { path: "x.toml".into(), text: String::new() }, problems).to_string();
+        match expected {
+            "" => assert_eq!(said, ""),
+            severity => assert!(said.starts_with(&format!("{severity}{message}\n")), "{said}"),
+        }
+    }
+}
+
+fn config(folder: &Path) -> Config {
+    parse(Source { path: folder.join("xspgate.toml"), text: EXAMPLE.into() }).partial
+}
+
+/// Everything that is said, with the folder's name left out.
+fn said(folder: &Path) -> String {
+    said_at(folder, 1_800_000_000)
+}
+
+fn said_at(folder: &Path, now: i64) -> String {
+    let (material, problems) = load_at(&config(folder), now);
+    let report = Report::new(Source { path: "x.toml".into(), text: EXAMPLE.into() }, problems);
+    assert_eq!(material.is_none(), report.is_fatal());
+    report.to_string().replace(&format!("{}/", folder.display()), "")
+}
+
+fn read(folder: &Path, name: &str) -> String {
+    fs::read_to_string(folder.join(name)).unwrap()
+}
+
+#[test]
+fn what_is_right_is_not_talked_about() {
+    let site = site();
+    assert_eq!(said(site.path()), "");
+    let (material, _) = load_at(&config(site.path()), 1_800_000_000);
+    let material = material.unwrap();
+    assert_eq!(material.identities["public"].cert.len(), 2);
+    assert_eq!(material.authorities["internal"].len(), 1);
+    assert!(!format!("{material:?}").contains("0123"));
+}
+
+#[test]
+fn r_cti_1_the_downloaded_chain_is_taken_as_it_is() {
+    let site = site();
+    let combined = read(site.path(), "certs/CombinedCertChain.txt");
+    let blocks: Vec<&str> = combined.split_inclusive("-----END CERTIFICATE-----").take(2).collect();
+    let reversed = format!("{}{}", blocks[1], blocks[0]);
+    let glued: String = blocks.iter().map(|block| &block[block.find("-----BEGIN").unwrap()..]).collect();
+    assert!(glued.contains("----------BEGIN"));
+    for text in
+        [reversed, glued, format!("\u{feff}{combined}"), combined.replace("\r\n", "\n"), combined.replace('\n', "\r\n")]
+    {
+        write(site.path(), "certs/CombinedCertChain.txt", &text);
+        assert_eq!(said(site.path()), "");
+        let (material, _) = load_at(&config(site.path()), 1_800_000_000);
+        assert_eq!(material.unwrap().authorities["webex"].len(), 2, "{text}");
+    }
+}
+
+/// What one file holds instead, and the first line of what is said.
+#[test]
+fn a_file_that_is_not_what_it_should_be_is_told_so() {
+    let key = read(site().path(), "certs/public-key.pem");
+    let certificate = read(site().path(), "certs/internal-ca.pem");
+    let damaged = certificate.replacen("MII", "M!!", 1);
+    let endless = certificate.replace("-----END CERTIFICATE-----", "");
+    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let request = "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n";
+    let two_keys = format!("{key}{key}");
+    let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let table = [
+        ("public-chain.pem", "", "certs/public-chain.pem is empty"),
+        ("public-chain.pem", "hello", "certs/public-chain.pem is not PEM"),
+        ("public-chain.pem", &key, "certs/public-chain.pem has no certificate: it holds a private key"),
+        ("public-chain.pem", request, "certs/public-chain.pem has no certificate: it holds a certificate request"),
+        ("public-chain.pem", &damaged, "certs/public-chain.pem is damaged: block 1 is not base64, or has no end"),
+        ("public-chain.pem", &endless, "certs/public-chain.pem is damaged: block 1 is not base64, or has no end"),
+        ("public-chain.pem", garbage, "block 1 in certs/public-chain.pem is not an X.509 certificate"),
+        ("public-key.pem", &certificate, "certs/public-key.pem has no private key: it holds certificates only"),
+        ("public-key.pem", encrypted, "the key in certs/public-key.pem is encrypted"),
+        ("public-key.pem", &two_keys, "certs/public-key.pem has several private keys"),
+        (
+            "public-key.pem",
+            &key,
+            "the key in certs/public-key.pem does not belong to the certificate in certs/public-chain.pem",
+        ),
+        ("internal-ca.pem", &key, "certs/internal-ca.pem has no CA certificate: it holds a private key"),
+        ("internal-ca.pem", "\u{30}\u{82}", "certs/internal-ca.pem is not PEM"),
+        ("affinity.key", "\n# nothing\n", "certs/affinity.key holds no key"),
+        ("affinity.key", "c2hvcnQ=\n", "line 1 of certs/affinity.key is not a key: it has 5 bytes"),
+        ("affinity.key", "\nfoo bar\n", "line 2 of certs/affinity.key is not a key: it is not base64"),
+    ];
+    for (name, text, expected) in table {
+        let site = site();
+        write(site.path(), &format!("certs/{name}"), text);
+        let said = said(site.path());
+        assert_eq!(said.lines().next(), Some(format!("error: {expected}").as_str()), "{name}");
+        assert!(!said.contains("PRIVATE") && !said.contains("foo bar"), "{said}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_shown_where_it_is_named() {
+    let site = site();
+    fs::remove_file(site.path().join("certs/internal-ca.pem")).unwrap();
+    assert_eq!(
+        said(site.path()),
+        "error: certs/internal-ca.pem can't be read: No such file or directory\n \
+         --> x.toml:35:6\n  | ca = \"certs/internal-ca.pem\"\n  |      ^^^^^^^^^^^^^^^^^^^^^^^\n"
+    );
+    fs::create_dir(site.path().join("certs/internal-ca.pem")).unwrap();
+    assert!(said(site.path()).starts_with("error: certs/internal-ca.pem is not a file\n"));
+}
+
+#[test]
+fn a_key_that_others_may_read_is_refused() {
+    for name in ["public-key.pem", "cti-client-key.pem", "affinity.key"] {
+        let site = site();
+        let path = site.path().join("certs").join(name);
+        for (mode, refused) in [(0o644, true), (0o604, true), (0o640, false), (0o400, false)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let said = said(site.path());
+            assert_eq!(said.contains("every user of this machine may read it"), refused, "{said}");
+            assert_eq!(said.contains(&format!("help: chmod o-rwx certs/{name}\n")), refused, "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_chain_file_with_its_key_in_it_is_a_secret_too() {
+    let site = site();
+    let both = format!("{}{}", read(site.path(), "certs/public-chain.pem"), read(site.path(), "certs/public-key.pem"));
+    let path = write(site.path(), "certs/public-chain.pem", &both);
+    assert_eq!(said(site.path()), "");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(said(site.path()).contains("every user of this machine"));
+}
+
+#[test]
+fn r_tls_2_the_public_certificate_is_signed_complete_and_in_order() {
+    let site = site();
+    let chain = read(site.path(), "certs/public-chain.pem");
+    let end = chain.find("-----END CERTIFICATE-----\n").unwrap() + "-----END CERTIFICATE-----\n".len();
+    let (leaf, issuing) = chain.split_at(end);
+
+    write(site.path(), "certs/public-chain.pem", leaf);
+    assert!(said(site.path()).starts_with("warning: certs/public-chain.pem holds no intermediate certificate\n"));
+
+    write(site.path(), "certs/public-chain.pem", &format!("{issuing}{leaf}"));
+    assert!(said(site.path()).starts_with("warning: certs/public-chain.pem is out of order\n"));
+    let (material, _) = load_at(&config(site.path()), 1_800_000_000);
+    let sent = &material.unwrap().identities["public"].cert;
+    assert_eq!(crate::tls::peer::facts(&sent[0]).unwrap().common_name.as_deref(), Some(HOSTS[0]));
+
+    let stray = Authority::root("Somebody Else").pem;
+    write(site.path(), "certs/public-chain.pem", &format!("{leaf}{issuing}{stray}"));
+    assert!(said(site.path()).contains("holds a certificate that is not part of the chain: CN=Somebody Else"));
+
+    let own = fixture::self_signed(HOSTS[0], &HOSTS);
+    write(site.path(), "certs/public-chain.pem", &own.pem);
+    write(site.path(), "certs/public-key.pem", &own.key);
+    assert!(said(site.path()).starts_with("warning: the certificate in certs/public-chain.pem is self-signed\n"));
+}
+
+#[test]
+fn r_tls_2_the_public_certificate_names_the_hosts_that_it_serves() {
+    let table: [(&str, &[&str], &str); 4] = [
+        ("x", &[HOSTS[0]], "error: [certificate.public] does not name webex-app-xsp.example.com\n"),
+        (
+            "x",
+            &["*.example.com"],
+            "warning: [certificate.public] names webex-cloud-xsp.example.com by a wildcard only\n",
+        ),
+        (HOSTS[0], &[HOSTS[1]], "warning: [certificate.public] names webex-cloud-xsp.example.com in its CN only\n"),
+        ("x", &[], "error: [certificate.public] does not name webex-cloud-xsp.example.com\n"),
+    ];
+    for (common_name, names, expected) in table {
+        let site = site();
+        let issuing = Authority::root("Root").intermediate("Issuing");
+        let leaf = issuing.leaf(common_name, names);
+        write(site.path(), "certs/public-chain.pem", &format!("{}{}", leaf.pem, issuing.pem));
+        write(site.path(), "certs/public-key.pem", &leaf.key);
+        let said = said(site.path());
+        assert!(said.starts_with(expected), "{said}");
+        assert!(said.contains(" --> x.toml:65:"), "{said}");
+    }
+}
+
+#[test]
+fn a_certificate_is_valid_now_and_for_a_while() {
+    let issuing = Authority::root("Root").intermediate("Issuing");
+    let leaf = issuing.leaf_with(HOSTS[0], &HOSTS, |params| {
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2027, 1, 1);
+    });
+    let site = site();
+    write(site.path(), "certs/public-chain.pem", &format!("{}{}", leaf.pem, issuing.pem));
+    write(site.path(), "certs/public-key.pem", &leaf.key);
+    let (begin, end) = (1_767_225_600, 1_798_761_600);
+    let of = format!("the certificate of CN={} in certs/public-chain.pem", HOSTS[0]);
+    for (now, expected) in [
+        (begin - 1, format!("error: {of} is not valid before 2026-01-01")),
+        (begin, String::new()),
+        (end - 14 * DAY, String::new()),
+        (end - 14 * DAY + 1, format!("warning: {of} ends on 2027-01-01")),
+        (end, format!("warning: {of} ends on 2027-01-01")),
+        (end + 1, format!("error: {of} expired on 2027-01-01")),
+    ] {
+        assert_eq!(said_at(site.path(), now).lines().next().unwrap_or_default(), expected);
+    }
+}
+
+#[test]
+fn a_bundle_s_bad_entries_do_not_spoil_the_others() {
+    let site = site();
+    let good = read(site.path(), "certs/internal-ca.pem");
+    let old = Authority::root_with("Old Root", |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
+    let leaf = Authority::root("Root").leaf("xsp.example.com", &["xsp.example.com"]);
+    let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    write(site.path(), "certs/internal-ca.pem", &format!("{}{}{garbage}{good}", old.pem, leaf.pem));
+    let said = said(site.path());
+    for expected in [
+        "warning: certificate 1 in certs/internal-ca.pem (CN=Old Root) is left out: it expired on 2020-01-01\n",
+        "warning: certificate 2 in certs/internal-ca.pem (CN=xsp.example.com) is not a CA\n",
+        "warning: certificate 3 in certs/internal-ca.pem is left out: not an X.509 certificate\n",
+    ] {
+        assert!(said.contains(expected), "{said}");
+    }
+    write(site.path(), "certs/internal-ca.pem", &old.pem);
+    assert!(self::said(site.path()).contains("error: certs/internal-ca.pem has no CA certificate that can be used\n"));
+}
+
+#[test]
+fn r_cti_3_the_client_certificate_is_what_xsps_expect() {
+    let site = site();
+    let leaf = Authority::root("Internal").leaf("gateway.example.com", &["gateway.example.com"]);
+    write(site.path(), "certs/cti-client-chain.pem", &leaf.pem);
+    write(site.path(), "certs/cti-client-key.pem", &leaf.key);
+    let said = said(site.path());
+    for what in ["its EKU lacks the BroadWorks OID", "its CN is not bwcticlient.webex.com", "it has a SAN"] {
+        assert!(said.contains(&format!("away on their CTI port: {what}\n")), "{said}");
+    }
+}
+
+#[test]
+fn r_aff_1_affinity_keys_rotate() {
+    let site = site();
+    let (old, new) = ("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=", "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=");
+    write(site.path(), "certs/affinity.key", &format!("# since May\r\n{new}\r\n\n  {old}  \n{new}"));
+    assert!(said(site.path()).starts_with("warning: line 5 of certs/affinity.key repeats an earlier key\n"));
+    let (material, _) = load_at(&config(site.path()), 1_800_000_000);
+    let keys = material.unwrap().affinity_keys;
+    assert_eq!(keys, [*b"fedcba9876543210fedcba9876543210", *b"0123456789abcdef0123456789abcdef"]);
+}
