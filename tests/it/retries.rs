@@ -79,7 +79,7 @@ async fn a_replay_setting_allows_methods() {
 
 #[tokio::test]
 async fn a_body_is_sent_again_whole_or_not_at_all() {
-    for (length, again) in [(0, true), (64 * 1024, true), (64 * 1024 + 1, false), (1_000_000, false)] {
+    for (length, again) in [(0, true), (64 * 1024, true), (1_000_000, false)] {
         let stage = Stage::in_order(|_, text| {
             text.set("[farm.xsp.failover]", "replay", "all");
         })

@@ -159,6 +159,11 @@ impl Client {
         self.cookies.iter().find(|cookie| cookie.name == "XSPGATE").map(|cookie| cookie.value.as_str())
     }
 
+    /// Begins anew, on the connection that it has.
+    pub(crate) fn forget_cookies(&mut self) {
+        self.cookies.clear();
+    }
+
     /// Closes its connection; the next request opens another.
     pub(crate) fn disconnect(&mut self) {
         self.sender = None;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use xspgate::app;
+use xspgate::drain::Phase;
 
 use super::{Metrics, eventually, metrics};
 
@@ -60,11 +61,24 @@ impl Gateway {
         eventually("readiness", async || self.admin("/readyz").await.0 == 200).await;
     }
 
-    /// Stops it gracefully; returns when it has ended.
+    /// Stops accepting and ends what is idle, as a stop begins.
+    pub(crate) fn drain(&self) {
+        self.running.iter().for_each(|running| running.enter(Phase::Draining));
+    }
+
+    /// Says that it is not ready, and serves.
+    pub(crate) fn lame_duck(&self) {
+        self.running.iter().for_each(|running| running.enter(Phase::LameDuck));
+    }
+
+    /// Drains, and returns when all is through, or ends the rest by force when its drain timeout is over.
     pub(crate) async fn stop(mut self) {
-        if let Some(running) = self.running.take() {
-            tokio::task::spawn_blocking(move || running.stop()).await.unwrap();
-        }
+        let Some(mut running) = self.running.take() else { return };
+        running.enter(Phase::Draining);
+        let patience = running.drain_timeout();
+        // What is left when the time is over is ended by the drop.
+        let _ = tokio::time::timeout(patience, running.drained()).await;
+        tokio::task::spawn_blocking(move || drop(running)).await.unwrap();
     }
 }
 
