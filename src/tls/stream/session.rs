@@ -144,7 +144,7 @@ fn digest<M: Machine>(
             // Early data is never offered, and states that rustls may add are not known to be safe to skip.
             Ok(_) => return Err(rustls::Error::General("unexpected TLS state".into())),
             Err(error) => {
-                append_alert(machine, sealed);
+                append_alert(machine, &mut incoming[digested.consumed + discard..], sealed);
                 return Err(error);
             }
         };
@@ -155,12 +155,12 @@ fn digest<M: Machine>(
     }
 }
 
-/// The alert that rustls has queued with an error.
-fn append_alert<M: Machine>(machine: &mut M, sealed: &mut Vec<u8>) {
-    while let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } = machine.process(&mut []) {
-        if append(sealed, 512, |room| data.encode(room).map_err(Shortage::from)).is_err() {
-            return;
-        }
+/// The alert that rustls has queued with an error. Asked once only, since a session with nothing queued looks at the
+/// offending bytes again; and shown the rest of the buffer, since it may refer to a handshake message in there.
+fn append_alert<M: Machine>(machine: &mut M, incoming: &mut [u8], sealed: &mut Vec<u8>) {
+    if let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } = machine.process(incoming) {
+        // The alert is a courtesy: the error stands without it.
+        let _ = append(sealed, 512, |room| data.encode(room).map_err(Shortage::from));
     }
 }
 
