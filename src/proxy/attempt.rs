@@ -92,6 +92,7 @@ pub(super) struct Attempt {
     since: Instant,
     timeout: Duration,
     patience: Duration,
+    reuse: Reuse,
     sent: u64,
     head_sent: bool,
     body_waits: bool,
@@ -119,6 +120,7 @@ impl Attempt {
         while let Some(connection) = pool.take(&attempt.picked.endpoint) {
             if outbound.replayable || connection.is_silent() {
                 attempt.state = State::Talking(Box::new(connection));
+                attempt.reuse = Reuse::Pooled;
                 break;
             }
         }
@@ -144,6 +146,7 @@ impl Attempt {
             since: now,
             timeout,
             patience,
+            reuse: Reuse::Dialled,
             sent: 0,
             head_sent: false,
             body_waits: false,
@@ -171,11 +174,6 @@ impl Attempt {
         self.head_sent
     }
 
-    /// Whether its connection came from the pool.
-    pub(super) fn is_reused(&self) -> bool {
-        matches!(&self.state, State::Talking(connection) if connection.is_reused())
-    }
-
     /// Whether it has been marked overdue.
     pub(super) const fn is_overdue(&self) -> bool {
         self.overdue.is_some()
@@ -187,13 +185,13 @@ impl Attempt {
     }
 
     /// What the access log says of it.
-    pub(super) fn log(&self, outcome: &'static str, status: Option<u16>, reused: Reuse) -> Attempted {
+    pub(super) fn log(&self, outcome: &'static str, status: Option<u16>) -> Attempted {
         Attempted {
             endpoint: Arc::clone(self.picked.endpoint.label()),
             chosen: self.picked.reason.name(),
             outcome,
             status,
-            reused: reused == Reuse::Pooled,
+            reused: self.reuse == Reuse::Pooled,
             ms: self.begun.elapsed().as_secs_f64() * 1e3,
         }
     }
@@ -238,7 +236,7 @@ impl Attempt {
                 self.sent = body.len() as u64;
             }
             self.head_sent = true;
-            if connection.is_reused() {
+            if self.reuse == Reuse::Pooled {
                 self.picked.endpoint.metrics().connections_reused.inc();
             }
             self.since = Instant::now();
@@ -269,11 +267,12 @@ impl Attempt {
             | Failure::Answer(AnswerError::Head(_) | AnswerError::Body(_))
             | Failure::Timeout(_) => false,
         };
-        stale && connection.is_reused() && (!self.head_sent || self.outbound.replayable && feed.is_whole())
+        stale && self.reuse == Reuse::Pooled && (!self.head_sent || self.outbound.replayable && feed.is_whole())
     }
 
     fn redial(&mut self) {
         self.state = State::Dialing(dial(&self.farm, &self.picked, self.patience));
+        self.reuse = Reuse::Dialled;
         self.sent = 0;
         self.head_sent = false;
     }
@@ -307,10 +306,8 @@ impl Attempt {
 
 /// Where an attempt's connection came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reuse {
-    /// The pool.
+enum Reuse {
     Pooled,
-    /// It was dialled.
     Dialled,
 }
 

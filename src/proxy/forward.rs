@@ -10,7 +10,7 @@ use http::header::LOCATION;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::attempt::{Attempt, Failure, Progress, Reuse};
+use super::attempt::{Attempt, Failure, Progress};
 use super::context::Worker;
 use super::error::Error;
 use super::exchange::{ClientError, Exchange};
@@ -243,8 +243,7 @@ impl<'a> Forward<'a> {
     }
 
     fn failed(&mut self, attempt: &Attempt, failure: Failure, feed: &Feed) {
-        let reuse = if attempt.is_reused() { Reuse::Pooled } else { Reuse::Dialled };
-        self.journal.attempts.push(attempt.log(failure.reason(), None, reuse));
+        self.journal.attempts.push(attempt.log(failure.reason(), None));
         blame(self.snapshot, self.route, &attempt.picked.endpoint, &failure);
         tracing::debug!(
             endpoint = &**attempt.picked.endpoint.label(),
@@ -261,12 +260,11 @@ impl<'a> Forward<'a> {
     fn answered(&mut self, attempt: Attempt, head: ResponseHead, feed: &Feed) -> Option<Standing> {
         let status = head.status.as_u16();
         let class = classify(Outcome::Answered(head.status), self.route.failover.on_5xx);
-        let reuse = if attempt.is_reused() { Reuse::Pooled } else { Reuse::Dialled };
         let outcome = match class {
             Class::Success => "success",
             Class::Suspect | Class::Failure => "5xx",
         };
-        self.journal.attempts.push(attempt.log(outcome, Some(status), reuse));
+        self.journal.attempts.push(attempt.log(outcome, Some(status)));
         report(self.route, &attempt, &head, class, self.authority);
         let hop = (class == Class::Success).then(|| self.redirection(&head, feed)).flatten();
         if let Some(picked) = hop {

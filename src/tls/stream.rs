@@ -108,10 +108,12 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
             self.digest_partial(cx)?;
         }
         loop {
-            ready!(self.poll_flush(cx))?;
+            // What is left to send, such as session tickets, must not keep the peer's first request waiting.
+            let flushed = self.poll_flush(cx)?;
             if !self.common().is_handshaking() {
                 return Poll::Ready(Ok(()));
             }
+            ready!(flushed);
             let mut early = std::mem::take(&mut self.early);
             let turn = self.poll_turn(cx, &mut early);
             self.early = early;
@@ -132,6 +134,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
             return Poll::Ready(Ok(early.len()));
         }
         let before = plaintext.len();
+        if !self.is_flushed() {
+            // The session's own records may be what waits, and nobody else may be writing just now.
+            let _ = self.poll_flush(cx)?;
+        }
         loop {
             if self.reading == Reading::Finished {
                 return Poll::Ready(Ok(plaintext.len() - before));
