@@ -100,7 +100,7 @@ impl Stage {
 
     /// Requests that all XSPs have seen together, the gateway's own probes left out.
     pub(crate) fn asked(&self) -> usize {
-        self.sim.xsps.iter().map(|xsp| client_requests(xsp)).sum()
+        self.sim.xsps.iter().map(client_requests).sum()
     }
 
     /// Waits until the gateway has an XSP on its blocklist, or has it there no longer.
