@@ -5,7 +5,7 @@ use http::Method;
 
 use crate::http1::chunked::Event;
 use crate::http1::encode;
-use crate::http1::head::RequestFraming;
+use crate::http1::head::{Expectation, RequestFraming};
 
 /// How far the client may run ahead of the XSP, in bytes.
 const WINDOW: usize = 64 * 1024;
@@ -106,6 +106,8 @@ pub(super) struct Outbound {
     pub(super) method: Method,
     /// Whether the route lets this method be sent again after it may have been delivered.
     pub(super) replayable: bool,
+    /// Whether the client waits for a 100 before it sends the body.
+    pub(super) expectation: Expectation,
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::Method;
 use http::header::LOCATION;
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -294,10 +293,12 @@ impl<'a> Forward<'a> {
         if !head.status.is_redirection() {
             return None;
         }
+        // The others do not ask for the same request again: after a 303 it has even been carried out.
+        let same_request = matches!(head.status.as_u16(), 301 | 302 | 307 | 308);
         let location = head.fields.get(LOCATION.as_str())?;
         let metrics = self.route.farm.metrics();
         let hop =
-            Some(location).filter(|_| !self.redirected && feed.is_whole() && feed.is_complete()).and_then(|location| {
+            Some(location).filter(|_| same_request && !self.redirected && feed.is_whole() && feed.is_complete()).and_then(|location| {
                 let (name, port, target) = parse_location(location)?;
                 let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
                 let same = self.block.route(path).is_ok_and(|route| Arc::ptr_eq(route, self.route));
@@ -403,7 +404,7 @@ impl Outbound {
         let mut head = Vec::with_capacity(self.head.len() + target.len());
         encode::request_line(&mut head, &self.method, target);
         head.extend_from_slice(&self.head[line_end..]);
-        Self { head: head.into(), method: Method::clone(&self.method), replayable: self.replayable }
+        Self { head: head.into(), ..self.clone() }
     }
 }
 

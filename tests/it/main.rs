@@ -15,3 +15,4 @@ mod streams;
 mod strictness;
 mod tls;
 mod topology;
+mod waits;
