@@ -297,8 +297,9 @@ impl<'a> Forward<'a> {
         let same_request = matches!(head.status.as_u16(), 301 | 302 | 307 | 308);
         let location = head.fields.get(LOCATION.as_str())?;
         let metrics = self.route.farm.metrics();
-        let hop =
-            Some(location).filter(|_| same_request && !self.redirected && feed.is_whole() && feed.is_complete()).and_then(|location| {
+        let hop = Some(location)
+            .filter(|_| same_request && !self.redirected && feed.is_whole() && feed.is_complete())
+            .and_then(|location| {
                 let (name, port, target) = parse_location(location)?;
                 let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
                 let same = self.block.route(path).is_ok_and(|route| Arc::ptr_eq(route, self.route));

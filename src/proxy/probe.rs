@@ -26,7 +26,8 @@ pub(super) fn second_look(route: &Arc<Route>, picked: Picked, authority: &str) {
     encode::field(&mut head, b"User-Agent", concat!("xspgate/", env!("CARGO_PKG_VERSION")).as_bytes());
     encode::field(&mut head, b"Connection", b"close");
     encode::end(&mut head);
-    let outbound = Outbound { head: head.into(), method: Method::GET, replayable: true, expectation: Expectation::None };
+    let outbound =
+        Outbound { head: head.into(), method: Method::GET, replayable: true, expectation: Expectation::None };
     tokio::spawn(async move {
         let _probing = probing;
         let endpoint = Arc::clone(&picked.endpoint);

@@ -180,7 +180,9 @@ impl Connection {
 
     /// Whether an idle connection can still be used. An XSP that has closed it, or said something unasked, rules it out.
     pub fn poll_usable(&mut self, cx: &mut Context<'_>) -> bool {
-        self.stream.poll_read(cx, &mut self.input).is_pending() && self.input.is_empty() && !self.stream.is_amid_record()
+        self.stream.poll_read(cx, &mut self.input).is_pending()
+            && self.input.is_empty()
+            && !self.stream.is_amid_record()
     }
 
     /// Asks the kernel itself whether the XSP has closed, where the answer must be right: before an unsafe request.

@@ -5,6 +5,7 @@
 
 mod affinity;
 mod discovery;
+mod expectation;
 mod failover;
 mod forwarding;
 mod harness;

@@ -88,7 +88,8 @@ async fn promise_14_an_xsp_that_talks_without_saying_anything_is_left() {
 #[tokio::test]
 async fn r_fail_3_an_xsp_that_does_not_finish_its_head_is_silent() {
     let (stage, raw) = Stage::before_raw(|_, text| {
-        text.set("[farm.xsp.failover]", "response_timeout", "500ms");
+        text.set("[farm.xsp.failover]", "response_timeout", "200ms").set("[farm.xsp.failover]", "advance_after", "off");
+        text.set("[farm.xsp.failover]", "connect_timeout", "200ms").set("[farm.xsp.failover]", "tries", 1);
     })
     .await;
     for begun in ["", "H", "HTTP/1.1 200 OK\r\nContent-Le", "HTTP/1.1 100 Continue\r\n\r\n"] {
@@ -159,9 +160,8 @@ async fn promise_8_a_client_that_leaves_is_missed_at_every_stage() {
     .await;
     let get = format!("GET {PROFILE} HTTP/1.1\r\nHost: {CLOUD}\r\n\r\n");
     let post = format!("POST {NEW_CALL} HTTP/1.1\r\nHost: {CLOUD}\r\nContent-Length: 9\r\n\r\nhi");
-    let expects = format!(
-        "POST {NEW_CALL} HTTP/1.1\r\nHost: {CLOUD}\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
-    );
+    let expects =
+        format!("POST {NEW_CALL} HTTP/1.1\r\nHost: {CLOUD}\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n");
     let stages = [
         ("waiting", &get, ""),
         ("sending", &post, ""),
