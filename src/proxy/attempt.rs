@@ -1,18 +1,19 @@
 //! One try of a request at one endpoint: dial or borrow a connection, send, wait for a response head. Its states are the
 //! control flow, polled inside the task of the client's connection, so that several can run beside each other.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::time::Instant;
 
 use super::feed::{Feed, Outbound};
 use crate::farm::{Farm, Overdue, Picked};
-use crate::http1::head::{Limits, ResponseHead};
+use crate::http1::head::{Expectation, Limits, ResponseHead};
 use crate::telemetry::access::Attempted;
 use crate::tls::stream::Stream;
 use crate::upstream::connect::{ConnectError, Dial, Scope, connect};
@@ -47,7 +48,7 @@ impl Failure {
             Self::Send(_) => "send",
             Self::Answer(AnswerError::Broken(error)) if error.kind() == io::ErrorKind::ConnectionReset => "reset",
             Self::Answer(AnswerError::Broken(_) | AnswerError::Closed) => "closed",
-            Self::Answer(AnswerError::Head(_) | AnswerError::Body(_)) => "malformed",
+            Self::Answer(AnswerError::Head(_) | AnswerError::Body(_) | AnswerError::Interim) => "malformed",
             Self::Timeout(_) => "timeout",
         }
     }
@@ -96,6 +97,8 @@ pub(super) struct Attempt {
     sent: u64,
     head_sent: bool,
     body_waits: bool,
+    /// When the XSP was asked whether the body may come, until it has said so or the body comes unbidden.
+    asked: Option<Instant>,
     overdue: Option<Overdue>,
 }
 
@@ -150,6 +153,7 @@ impl Attempt {
             sent: 0,
             head_sent: false,
             body_waits: false,
+            asked: None,
             overdue: None,
         }
     }
@@ -159,9 +163,11 @@ impl Attempt {
         self.begun
     }
 
-    /// Until when the XSP may stay silent; `None` while the client's body is what is awaited.
+    /// Until when the XSP may stay silent; `None` while the client's body is what is awaited. A client that expects a
+    /// 100 sends none before the XSP has spoken.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        (!self.body_waits).then(|| self.since + self.timeout)
+        let since = if self.body_waits { self.asked } else { Some(self.since) };
+        since.map(|since| since + self.timeout)
     }
 
     /// How much of the body it has sent.
@@ -240,6 +246,7 @@ impl Attempt {
                 self.picked.endpoint.metrics().connections_reused.inc();
             }
             self.since = Instant::now();
+            self.asked = (self.outbound.expectation == Expectation::Continue).then_some(self.since);
         }
         if !feed.is_sent(self.sent) || !connection.is_flushed() {
             self.body_waits =
@@ -248,7 +255,13 @@ impl Attempt {
             self.body_waits = false;
             self.since = Instant::now();
         }
+        if self.sent > 0 {
+            self.asked = None;
+        }
         let head = ready!(connection.poll_head(cx, limits, &self.outbound.method))?;
+        if head.status == StatusCode::CONTINUE {
+            self.asked = None;
+        }
         Poll::Ready(Ok(if head.status.is_informational() {
             Progress::Informed(head)
         } else {
@@ -264,7 +277,7 @@ impl Attempt {
             Failure::Send(_) => true,
             Failure::Answer(AnswerError::Broken(_) | AnswerError::Closed) => !connection.has_input(),
             Failure::Connect(_)
-            | Failure::Answer(AnswerError::Head(_) | AnswerError::Body(_))
+            | Failure::Answer(AnswerError::Head(_) | AnswerError::Body(_) | AnswerError::Interim)
             | Failure::Timeout(_) => false,
         };
         stale && self.reuse == Reuse::Pooled && (!self.head_sent || self.outbound.replayable && feed.is_whole())
@@ -290,8 +303,17 @@ impl Attempt {
     pub(super) async fn linger(mut self, limits: Limits) -> (Picked, Instant, Option<Result<ResponseHead, Failure>>) {
         let verdict = match std::mem::replace(&mut self.state, State::Over) {
             State::Dialing(dialing) => dialing.await.err().map(|error| Err(error.into())),
+            // An XSP that did not take the whole request owes no answer.
+            State::Talking(connection) if !connection.is_flushed() => None,
             State::Talking(mut connection) => {
-                let answer = std::future::poll_fn(|cx| connection.poll_head(cx, &limits, &self.outbound.method));
+                let answer = poll_fn(|cx| {
+                    loop {
+                        match ready!(connection.poll_head(cx, &limits, &self.outbound.method)) {
+                            Ok(head) if head.status.is_informational() => {}
+                            result => return Poll::Ready(result),
+                        }
+                    }
+                });
                 match tokio::time::timeout_at(self.since + self.timeout, answer).await {
                     Ok(Ok(head)) => Some(Ok(head)),
                     Ok(Err(error)) => Some(Err(error.into())),

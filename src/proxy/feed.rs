@@ -5,7 +5,7 @@ use http::Method;
 
 use crate::http1::chunked::Event;
 use crate::http1::encode;
-use crate::http1::head::RequestFraming;
+use crate::http1::head::{Expectation, RequestFraming};
 
 /// How far the client may run ahead of the XSP, in bytes.
 const WINDOW: usize = 64 * 1024;
@@ -106,6 +106,8 @@ pub(super) struct Outbound {
     pub(super) method: Method,
     /// Whether the route lets this method be sent again after it may have been delivered.
     pub(super) replayable: bool,
+    /// Whether the client waits for a 100 before it sends the body.
+    pub(super) expectation: Expectation,
 }
 
 impl Outbound {
@@ -115,7 +117,7 @@ impl Outbound {
         let mut head = Vec::with_capacity(self.head.len() + target.len());
         encode::request_line(&mut head, &self.method, target);
         head.extend_from_slice(&self.head[line_end..]);
-        Self { head: head.into(), method: Method::clone(&self.method), replayable: self.replayable }
+        Self { head: head.into(), ..self.clone() }
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) struct Relay<'a> {
     pub(super) connection: &'a mut Connection,
     pub(super) feed: &'a mut Feed,
     /// How much of the request's body has gone up.
-    pub(super) sent: u64,
+    pub(super) sent: &'a mut u64,
     pub(super) patience: Patience,
 }
 
@@ -127,14 +127,14 @@ impl Relay<'_> {
     /// The rest of the request's body, for which some clients keep their request open while they read.
     fn poll_up<E: Exchange>(&mut self, cx: &mut Context<'_>, exchange: &mut E) -> Result<Up, RelayError> {
         loop {
-            if self.feed.is_sent(self.sent) && self.connection.is_flushed() {
+            if self.feed.is_sent(*self.sent) && self.connection.is_flushed() {
                 return Ok(Up::Through);
             }
             let mut since = Instant::now();
-            send_body(cx, self.connection, self.feed, &mut self.sent, &mut since).map_err(AnswerError::Broken)?;
-            self.feed.release(self.sent);
-            if !self.feed.wants_more(self.sent) {
-                return Ok(if self.feed.is_sent(self.sent) { Up::Through } else { Up::Waiting });
+            send_body(cx, self.connection, self.feed, self.sent, &mut since).map_err(AnswerError::Broken)?;
+            self.feed.release(*self.sent);
+            if !self.feed.wants_more(*self.sent) {
+                return Ok(if self.feed.is_sent(*self.sent) { Up::Through } else { Up::Waiting });
             }
             match exchange.poll_body(cx, self.feed) {
                 Poll::Ready(result) => result?,
