@@ -16,3 +16,4 @@ mod probe;
 mod relay;
 mod service;
 pub mod snapshot;
+mod verdict;
