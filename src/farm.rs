@@ -1,6 +1,8 @@
 //! The shell of one farm: its endpoints, blocklist and affinity behind one small lock, with clock, randomness, metrics and
 //! log. It decides nothing itself: `policy` does, and the farm remembers and tells.
 
+mod describe;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,7 +14,6 @@ use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rustls::ClientConfig;
-use serde::Serialize;
 use tracing::{info, warn};
 
 use crate::config::model;
@@ -20,10 +21,12 @@ use crate::policy::affinity::{Keyring, Tag};
 use crate::policy::blocklist::{self, Blocklist, Standing, Transition, jittered};
 use crate::policy::budget::Budget;
 use crate::policy::departed::Departed;
-use crate::policy::endpoint::{Endpoint as Found, EndpointId, Presence, Roster};
+use crate::policy::endpoint::{Endpoint as Found, EndpointId, Roster};
 use crate::policy::plan::{Plan, Purpose, Reason, Trials};
 use crate::telemetry::metrics::{EndpointMetrics, FarmMetrics, Metrics};
 use crate::tls::client::ClientTls;
+
+pub use describe::Described;
 
 /// A farm that runs.
 #[derive(Debug)]
@@ -92,19 +95,6 @@ pub struct Overdue {
 /// The right to look a second time at an endpoint; nobody else may while it is held.
 #[derive(Debug)]
 pub struct Probing(Arc<Endpoint>);
-
-/// One endpoint as `/status` shows it.
-#[derive(Clone, Debug, Serialize)]
-pub struct Described {
-    /// `address:port`.
-    pub endpoint: SocketAddr,
-    /// Its site's name.
-    pub site: String,
-    /// `up`, `blocked`, `probation` or `departed`.
-    pub state: &'static str,
-    /// Seconds until its block ends.
-    pub blocked_for: Option<f64>,
-}
 
 /// What a request's cookies say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -339,32 +329,6 @@ impl Farm {
             Transition::Extended { .. } | Transition::TrialBegun { .. } => return,
         }
         endpoint.metrics.transition(transition.name());
-    }
-
-    /// Every endpoint and how it stands, for whoever wants to see.
-    pub fn describe(&self) -> Vec<Described> {
-        let state = self.state.lock();
-        let now = Instant::now();
-        let members = state.roster.present().chain(state.roster.departed());
-        let described = members.map(|member| Described {
-            endpoint: member.endpoint().address,
-            site: self
-                .config
-                .sites
-                .get(usize::from(member.endpoint().tier.site))
-                .map_or_else(String::new, |site| site.name.clone()),
-            state: match (member.presence(), state.blocklist.standing(member.id(), now)) {
-                (_, Standing::Blocked { .. }) => "blocked",
-                (_, Standing::Probation | Standing::OnTrial) => "probation",
-                (Presence::Departed, Standing::Up) => "departed",
-                (Presence::Present, Standing::Up) => "up",
-            },
-            blocked_for: match state.blocklist.standing(member.id(), now) {
-                Standing::Blocked { until } => Some(until.saturating_duration_since(now).as_secs_f64()),
-                Standing::Up | Standing::Probation | Standing::OnTrial => None,
-            },
-        });
-        described.collect()
     }
 
     /// Marks an attempt at `endpoint` overdue.

@@ -12,6 +12,7 @@ mod forward;
 mod http1;
 mod journal;
 pub mod listener;
+mod location;
 mod probe;
 mod relay;
 mod service;

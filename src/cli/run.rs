@@ -53,11 +53,12 @@ pub fn run(options: Run) -> ExitCode {
 }
 
 fn serve(path: &Path, mut gateway: Gateway) -> Result<()> {
+    // Said whatever the log's level: with port 0 nobody could know them otherwise.
     for address in gateway.https() {
-        tracing::info!(%address, "serving HTTPS");
+        eprintln!("serving HTTPS on {address}");
     }
     if let Some(address) = gateway.admin() {
-        tracing::info!(%address, "serving /metrics, /status, /livez and /readyz");
+        eprintln!("serving /metrics, /status, /livez and /readyz on {address}");
     }
     tracing::info!(config = %path.display(), version = env!("CARGO_PKG_VERSION"), "started");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;

@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::Method;
 use http::header::LOCATION;
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -16,12 +15,12 @@ use super::error::Error;
 use super::exchange::{ClientError, Exchange};
 use super::feed::{Feed, Outbound};
 use super::journal::Journal;
+use super::location;
 use super::probe;
 use super::snapshot::{Block, Route, Snapshot};
 use super::verdict::{self, Asked};
 use crate::alarm::Alarm;
 use crate::farm::{Endpoint, Picked, Session};
-use crate::http1::encode;
 use crate::http1::head::ResponseHead;
 use crate::policy::classify::{Class, Outcome, Replay, classify};
 use crate::policy::plan::{Plan, Purpose, Trials};
@@ -303,7 +302,7 @@ impl<'a> Forward<'a> {
         let metrics = self.route.farm.metrics();
         let hop =
             Some(location).filter(|_| !self.redirected && feed.is_whole() && feed.is_complete()).and_then(|location| {
-                let (name, port, target) = parse_location(location)?;
+                let (name, port, target) = location::parse(location)?;
                 let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
                 let same = self.block.route(path).is_ok_and(|route| Arc::ptr_eq(route, self.route));
                 let picked = self.route.farm.find(name, port).filter(|_| same)?;
@@ -366,30 +365,4 @@ impl<'a> Forward<'a> {
             None => Error::NoEndpoint,
         })
     }
-}
-
-impl Outbound {
-    /// The same request for another target.
-    fn with_target(&self, target: &[u8]) -> Self {
-        let line_end = self.head.windows(2).position(|pair| pair == b"\r\n").map_or(0, |at| at + 2);
-        let mut head = Vec::with_capacity(self.head.len() + target.len());
-        encode::request_line(&mut head, &self.method, target);
-        head.extend_from_slice(&self.head[line_end..]);
-        Self { head: head.into(), method: Method::clone(&self.method), replayable: self.replayable }
-    }
-}
-
-/// Host, port and target of an absolute https URL.
-fn parse_location(location: &[u8]) -> Option<(&str, u16, &[u8])> {
-    let text = std::str::from_utf8(location).ok()?;
-    let rest = text.get(..8).filter(|scheme| scheme.eq_ignore_ascii_case("https://")).and(text.get(8..))?;
-    let (authority, target) = rest.split_at(rest.find('/')?);
-    if target.contains('#') || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return None;
-    }
-    let (name, port) = match authority.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()?),
-        Some(_) | None => (authority, 443),
-    };
-    Some((name, port, target.as_bytes()))
 }

@@ -8,9 +8,10 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
-use prometheus::IntCounter;
 use serde::Serialize;
 use smallvec::SmallVec;
+
+use super::metrics::Counter;
 
 /// What may wait to be written before events are dropped, in bytes.
 const BACKLOG: usize = 8 * 1024 * 1024;
@@ -85,7 +86,7 @@ pub struct AccessLog(Option<Arc<Shared>>);
 struct Shared {
     state: Mutex<State>,
     arrived: Condvar,
-    dropped: IntCounter,
+    dropped: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -104,7 +105,7 @@ impl AccessLog {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(dropped: IntCounter, mut sink: impl Write + Send + 'static) -> io::Result<Self> {
+    pub fn start(dropped: Counter, mut sink: impl Write + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared { state: Mutex::default(), arrived: Condvar::new(), dropped });
         let writer = Arc::clone(&shared);
         thread::Builder::new().name("access-log".into()).spawn(move || writer.write_to(&mut sink))?;

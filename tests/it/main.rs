@@ -2,8 +2,10 @@
 //! Tests are named after the rule that they prove, and look only at what clients and XSPs saw and at scraped metrics.
 
 #![expect(clippy::large_futures, reason = "a test's future is polled once, from a stack of its own")]
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod affinity;
+mod demonstration;
 mod discovery;
 mod failover;
 mod forwarding;
