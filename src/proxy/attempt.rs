@@ -1,14 +1,14 @@
 //! One try of a request at one endpoint: dial or borrow a connection, send, wait for a response head. Its states are the
 //! control flow, polled inside the task of the client's connection, so that several can run beside each other.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::feed::{Feed, Outbound};
@@ -89,6 +89,10 @@ pub(super) struct Attempt {
     outbound: Outbound,
     state: State,
     begun: Instant,
+    /// Its place in the request's journal.
+    pub(super) entry: usize,
+    /// Since when nobody but the XSP is awaited.
+    awaited_since: Instant,
     /// Since when the XSP has had everything that the client has sent.
     since: Instant,
     timeout: Duration,
@@ -146,6 +150,8 @@ impl Attempt {
             outbound: outbound.clone(),
             state: State::Dialing(dialing),
             begun: now,
+            entry: 0,
+            awaited_since: now,
             since: now,
             timeout,
             patience,
@@ -161,6 +167,11 @@ impl Attempt {
     /// When it began.
     pub(super) const fn begun(&self) -> Instant {
         self.begun
+    }
+
+    /// Since when the XSP has been what is awaited: the attempt's beginning, or the last time that the client's body was.
+    pub(super) const fn awaited_since(&self) -> Instant {
+        self.awaited_since
     }
 
     /// Until when the XSP may stay silent; `None` while the client's body is what is awaited. A client that expects a
@@ -249,11 +260,18 @@ impl Attempt {
             self.asked = (self.outbound.expectation == Expectation::Continue).then_some(self.since);
         }
         if !feed.is_sent(self.sent) || !connection.is_flushed() {
-            self.body_waits =
-                send_body(cx, connection, feed, &mut self.sent, &mut self.since).map_err(Failure::Send)?;
+            let waited = self.body_waits;
+            match send_body(cx, connection, feed, &mut self.sent, &mut self.since) {
+                Ok(waits) => self.body_waits = waits,
+                Err(error) => return Poll::Ready(self.early_answer(cx, limits).ok_or(Failure::Send(error))),
+            }
+            if waited || self.body_waits {
+                self.awaited_since = self.since;
+            }
         } else if self.body_waits {
             self.body_waits = false;
             self.since = Instant::now();
+            self.awaited_since = self.since;
         }
         if self.sent > 0 {
             self.asked = None;
@@ -267,6 +285,19 @@ impl Attempt {
         } else {
             Progress::Answered(head)
         }))
+    }
+
+    /// The answer of an XSP that had seen enough of the body, and closed rather than read the rest.
+    fn early_answer(&mut self, cx: &mut Context<'_>, limits: &Limits) -> Option<Progress> {
+        let State::Talking(connection) = &mut self.state else { return None };
+        connection.close_after();
+        loop {
+            match connection.poll_head(cx, limits, &self.outbound.method) {
+                Poll::Ready(Ok(head)) if head.status.is_informational() => {}
+                Poll::Ready(Ok(head)) => return Some(Progress::Answered(head)),
+                Poll::Ready(Err(_)) | Poll::Pending => return None,
+            }
+        }
     }
 
     /// A connection that idled may have been closed by the XSP just now. That is nobody's fault, and a fresh one to the
@@ -288,6 +319,12 @@ impl Attempt {
         self.reuse = Reuse::Dialled;
         self.sent = 0;
         self.head_sent = false;
+        self.body_waits = false;
+    }
+
+    /// Whom it asked, without waiting for an answer any longer.
+    pub(super) fn give_up(self) -> Picked {
+        self.picked
     }
 
     /// The connection on which the answer's body follows.
@@ -298,31 +335,39 @@ impl Attempt {
         }
     }
 
-    /// Waits for the verdict on an attempt whose request has been answered elsewhere: an XSP that stays silent is
-    /// blocked all the same (R-FAIL-3). `None`: there was nothing to learn.
-    pub(super) async fn linger(mut self, limits: Limits) -> (Picked, Instant, Option<Result<ResponseHead, Failure>>) {
-        let verdict = match std::mem::replace(&mut self.state, State::Over) {
+    /// Waits for the end of an attempt whose request has been answered elsewhere, and hands it to `judge`: an XSP that
+    /// stays silent is blocked all the same (R-FAIL-3). `None`: there was nothing to learn.
+    pub(super) async fn linger(
+        mut self: Box<Self>,
+        limits: Limits,
+        judge: impl FnOnce(&Self, Option<Result<StatusCode, Failure>>) + Send,
+    ) {
+        let end = match std::mem::replace(&mut self.state, State::Over) {
             State::Dialing(dialing) => dialing.await.err().map(|error| Err(error.into())),
             // An XSP that did not take the whole request owes no answer.
             State::Talking(connection) if !connection.is_flushed() => None,
-            State::Talking(mut connection) => {
-                let answer = poll_fn(|cx| {
-                    loop {
-                        match ready!(connection.poll_head(cx, &limits, &self.outbound.method)) {
-                            Ok(head) if head.status.is_informational() => {}
-                            result => return Poll::Ready(result),
-                        }
-                    }
-                });
-                match tokio::time::timeout_at(self.since + self.timeout, answer).await {
-                    Ok(Ok(head)) => Some(Ok(head)),
-                    Ok(Err(error)) => Some(Err(error.into())),
-                    Err(_) => Some(Err(Failure::Timeout(self.timeout))),
-                }
+            State::Talking(connection) => {
+                let status = final_status(connection, &limits, &self.outbound.method);
+                let timeout = self.timeout;
+                let in_time = tokio::time::timeout_at(self.since + timeout, status).await;
+                Some(in_time.unwrap_or(Err(Failure::Timeout(timeout))))
             }
             State::Over => None,
         };
-        (self.picked, self.begun, verdict)
+        judge(&self, end);
+    }
+}
+
+async fn final_status(
+    mut connection: Box<Connection>,
+    limits: &Limits,
+    method: &Method,
+) -> Result<StatusCode, Failure> {
+    loop {
+        let head = std::future::poll_fn(|cx| connection.poll_head(cx, limits, method)).await?;
+        if !head.status.is_informational() {
+            return Ok(head.status);
+        }
     }
 }
 

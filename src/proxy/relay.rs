@@ -61,6 +61,14 @@ pub(super) struct Relay<'a> {
     /// How much of the request's body has gone up.
     pub(super) sent: &'a mut u64,
     pub(super) patience: Patience,
+    pub(super) upload: Upload,
+}
+
+/// Whether the XSP takes the rest of the request's body. One that has answered need not; its answer still counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Upload {
+    Open,
+    Refused,
 }
 
 impl Relay<'_> {
@@ -131,7 +139,13 @@ impl Relay<'_> {
                 return Ok(Up::Through);
             }
             let mut since = Instant::now();
-            send_body(cx, self.connection, self.feed, self.sent, &mut since).map_err(AnswerError::Broken)?;
+            if self.upload == Upload::Refused
+                || send_body(cx, self.connection, self.feed, self.sent, &mut since).is_err()
+            {
+                self.upload = Upload::Refused;
+                self.connection.close_after();
+                return Ok(Up::Through);
+            }
             self.feed.release(*self.sent);
             if !self.feed.wants_more(*self.sent) {
                 return Ok(if self.feed.is_sent(*self.sent) { Up::Through } else { Up::Waiting });
