@@ -99,6 +99,8 @@ pub(super) struct Attempt {
     body_waits: bool,
     /// When the XSP was asked whether the body may come, until it has said so or the body comes unbidden.
     asked: Option<Instant>,
+    /// Why the XSP takes no more of the request. It may have said more in an answer, which is then on its way.
+    refused: Option<io::Error>,
     overdue: Option<Overdue>,
 }
 
@@ -154,6 +156,7 @@ impl Attempt {
             head_sent: false,
             body_waits: false,
             asked: None,
+            refused: None,
             overdue: None,
         }
     }
@@ -248,9 +251,13 @@ impl Attempt {
             self.since = Instant::now();
             self.asked = (self.outbound.expectation == Expectation::Continue).then_some(self.since);
         }
-        if !feed.is_sent(self.sent) || !connection.is_flushed() {
-            self.body_waits =
-                send_body(cx, connection, feed, &mut self.sent, &mut self.since).map_err(Failure::Send)?;
+        if self.refused.is_some() {
+            self.body_waits = false;
+        } else if !feed.is_sent(self.sent) || !connection.is_flushed() {
+            match send_body(cx, connection, feed, &mut self.sent, &mut self.since) {
+                Ok(body_waits) => self.body_waits = body_waits,
+                Err(error) => self.refused = Some(error),
+            }
         } else if self.body_waits {
             self.body_waits = false;
             self.since = Instant::now();
@@ -258,7 +265,16 @@ impl Attempt {
         if self.sent > 0 {
             self.asked = None;
         }
-        let head = ready!(connection.poll_head(cx, limits, &self.outbound.method))?;
+        let head = match (ready!(connection.poll_head(cx, limits, &self.outbound.method)), self.refused.take()) {
+            (Ok(head), refused) => {
+                self.refused = refused;
+                head
+            }
+            (Err(AnswerError::Broken(_) | AnswerError::Closed), Some(refused)) => {
+                return Poll::Ready(Err(Failure::Send(refused)));
+            }
+            (Err(error), _) => return Poll::Ready(Err(error.into())),
+        };
         if head.status == StatusCode::CONTINUE {
             self.asked = None;
         }
@@ -274,8 +290,7 @@ impl Attempt {
     fn may_repeat(&self, failure: &Failure, feed: &Feed) -> bool {
         let State::Talking(connection) = &self.state else { return false };
         let stale = match failure {
-            Failure::Send(_) => true,
-            Failure::Answer(AnswerError::Broken(_) | AnswerError::Closed) => !connection.has_input(),
+            Failure::Send(_) | Failure::Answer(AnswerError::Broken(_) | AnswerError::Closed) => !connection.has_input(),
             Failure::Connect(_)
             | Failure::Answer(AnswerError::Head(_) | AnswerError::Body(_) | AnswerError::Interim)
             | Failure::Timeout(_) => false,
@@ -288,6 +303,9 @@ impl Attempt {
         self.reuse = Reuse::Dialled;
         self.sent = 0;
         self.head_sent = false;
+        self.body_waits = false;
+        self.asked = None;
+        self.refused = None;
     }
 
     /// The connection on which the answer's body follows.

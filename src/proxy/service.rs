@@ -139,7 +139,7 @@ async fn relay<E: Exchange>(
         answer: (!is_channel(route, &standing)).then_some(from.snapshot.limits.response_idle_timeout),
         write: from.snapshot.limits.write_timeout,
     };
-    let relay = Relay { connection: &mut standing.connection, feed, sent: &mut standing.sent, patience };
+    let relay = Relay::new(&mut standing.connection, feed, &mut standing.sent, patience);
     let relayed = relay.run(exchange, alarm).await;
     journal.received = feed.content();
     journal.sent = exchange.sent();
