@@ -103,6 +103,8 @@ pub(super) struct Attempt {
     body_waits: bool,
     /// When the XSP was asked whether the body may come, until it has said so or the body comes unbidden.
     asked: Option<Instant>,
+    /// Why the XSP takes no more of the request. It may have said more in an answer, which is then on its way.
+    refused: Option<io::Error>,
     overdue: Option<Overdue>,
 }
 
@@ -160,6 +162,7 @@ impl Attempt {
             head_sent: false,
             body_waits: false,
             asked: None,
+            refused: None,
             overdue: None,
         }
     }
@@ -259,11 +262,13 @@ impl Attempt {
             self.since = Instant::now();
             self.asked = (self.outbound.expectation == Expectation::Continue).then_some(self.since);
         }
-        if !feed.is_sent(self.sent) || !connection.is_flushed() {
-            let waited = self.body_waits;
+        let waited = self.body_waits;
+        if self.refused.is_some() {
+            self.body_waits = false;
+        } else if !feed.is_sent(self.sent) || !connection.is_flushed() {
             match send_body(cx, connection, feed, &mut self.sent, &mut self.since) {
-                Ok(waits) => self.body_waits = waits,
-                Err(error) => return Poll::Ready(self.early_answer(cx, limits).ok_or(Failure::Send(error))),
+                Ok(body_waits) => self.body_waits = body_waits,
+                Err(error) => self.refused = Some(error),
             }
             if waited || self.body_waits {
                 self.awaited_since = self.since;
@@ -276,7 +281,16 @@ impl Attempt {
         if self.sent > 0 {
             self.asked = None;
         }
-        let head = ready!(connection.poll_head(cx, limits, &self.outbound.method))?;
+        let head = match (ready!(connection.poll_head(cx, limits, &self.outbound.method)), self.refused.take()) {
+            (Ok(head), refused) => {
+                self.refused = refused;
+                head
+            }
+            (Err(AnswerError::Broken(_) | AnswerError::Closed), Some(refused)) => {
+                return Poll::Ready(Err(Failure::Send(refused)));
+            }
+            (Err(error), _) => return Poll::Ready(Err(error.into())),
+        };
         if head.status == StatusCode::CONTINUE {
             self.asked = None;
         }
@@ -287,26 +301,12 @@ impl Attempt {
         }))
     }
 
-    /// The answer of an XSP that had seen enough of the body, and closed rather than read the rest.
-    fn early_answer(&mut self, cx: &mut Context<'_>, limits: &Limits) -> Option<Progress> {
-        let State::Talking(connection) = &mut self.state else { return None };
-        connection.close_after();
-        loop {
-            match connection.poll_head(cx, limits, &self.outbound.method) {
-                Poll::Ready(Ok(head)) if head.status.is_informational() => {}
-                Poll::Ready(Ok(head)) => return Some(Progress::Answered(head)),
-                Poll::Ready(Err(_)) | Poll::Pending => return None,
-            }
-        }
-    }
-
     /// A connection that idled may have been closed by the XSP just now. That is nobody's fault, and a fresh one to the
     /// same endpoint is worth a try, if the request can't have been carried out.
     fn may_repeat(&self, failure: &Failure, feed: &Feed) -> bool {
         let State::Talking(connection) = &self.state else { return false };
         let stale = match failure {
-            Failure::Send(_) => true,
-            Failure::Answer(AnswerError::Broken(_) | AnswerError::Closed) => !connection.has_input(),
+            Failure::Send(_) | Failure::Answer(AnswerError::Broken(_) | AnswerError::Closed) => !connection.has_input(),
             Failure::Connect(_)
             | Failure::Answer(AnswerError::Head(_) | AnswerError::Body(_) | AnswerError::Interim)
             | Failure::Timeout(_) => false,
@@ -320,6 +320,8 @@ impl Attempt {
         self.sent = 0;
         self.head_sent = false;
         self.body_waits = false;
+        self.asked = None;
+        self.refused = None;
     }
 
     /// Whom it asked, without waiting for an answer any longer.

@@ -73,8 +73,13 @@ impl Feed {
     }
 
     /// Whether an attempt that has sent `sent` bytes has sent the whole body.
-    pub(super) fn is_sent(&self, sent: u64) -> bool {
-        self.complete && self.after(sent).is_empty()
+    pub(super) const fn is_sent(&self, sent: u64) -> bool {
+        self.complete && sent == self.dropped + self.bytes.len() as u64
+    }
+
+    /// Whether what follows the first `sent` bytes is still held, so that whoever has sent these can go on.
+    pub(super) const fn reaches(&self, sent: u64) -> bool {
+        sent >= self.dropped
     }
 
     /// Whether more of the body should be read, given how much has been sent.
@@ -148,6 +153,9 @@ mod tests {
         feed.release(7);
         assert_eq!(feed.after(7), b"789");
         assert_eq!(feed.content(), 10);
+        feed.push(Event::End(Fields::default()));
+        assert!(feed.is_sent(10) && !feed.is_sent(9));
+        assert!(feed.reaches(7) && !feed.reaches(6) && !feed.is_sent(6));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::exchange::Exchange;
 use super::feed::{Feed, Outbound};
 use super::forward::{Forward, Request, Standing};
 use super::journal::{Journal, Origin};
-use super::relay::{Patience, Relay, Upload};
+use super::relay::{Patience, Relay};
 use super::snapshot::{Block, Route, Snapshot};
 use crate::alarm::Alarm;
 use crate::broadworks::interface::Interface;
@@ -139,8 +139,7 @@ async fn relay<E: Exchange>(
         answer: (!is_channel(route, &standing)).then_some(from.snapshot.limits.response_idle_timeout),
         write: from.snapshot.limits.write_timeout,
     };
-    let relay =
-        Relay { connection: &mut standing.connection, feed, sent: &mut standing.sent, patience, upload: Upload::Open };
+    let relay = Relay::new(&mut standing.connection, feed, &mut standing.sent, patience);
     let relayed = relay.run(exchange, alarm).await;
     journal.received = feed.content();
     journal.sent = exchange.sent();

@@ -1,9 +1,9 @@
 //! `Expect: 100-continue` and interim answers, in all the ways in which either side gets them wrong.
 
-use xspgate::sim::raw::{Gate, Step};
-use xspgate::sim::site::CLOUD;
+use xspgate::sim::raw::{Gate, Raw, Step};
+use xspgate::sim::site::{CLOUD, DOMAIN};
 
-use crate::harness::{DEADLINE, NEW_CALL, PROFILE, Received, Stage, eventually};
+use crate::harness::{DEADLINE, NEW_CALL, PROFILE, Received, Stage, eventually, tiers};
 
 const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -120,4 +120,47 @@ async fn a_client_that_reads_only_once_it_has_sent_everything_is_served() {
     assert_eq!(received.status(), 200);
     let whole = |received: &[Vec<u8>]| received.concat().iter().filter(|byte| **byte == b'x').count() >= size;
     assert!(raw.until(DEADLINE, whole).await);
+}
+
+#[tokio::test]
+async fn an_xsp_that_refuses_a_body_and_closes_is_heard_and_not_blamed() {
+    let (stage, raw) = Stage::before_raw(|_, _| ()).await;
+    raw.always(vec![Step::send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno"), Step::Close]);
+    for round in 0..20 {
+        let mut client = stage.raw_client().await;
+        let head = format!("POST {NEW_CALL} HTTP/1.1\r\nHost: {CLOUD}\r\nContent-Length: 5000000\r\n\r\n");
+        client.send([head.into_bytes(), vec![b'x'; 200_000]].concat()).await;
+        let received = client.until_tail("no").await;
+        assert_eq!(received.status(), 413, "{round}: {}", received.text());
+    }
+    assert_eq!(stage.metrics().await.count("xspgate_blocklist_transitions_total", &[("to", "blocked")]), 0.0);
+}
+
+#[tokio::test]
+async fn an_xsp_whose_5xx_is_the_last_resort_gets_no_body_with_a_gap() {
+    let (stage, (first, second)) = Stage::with(|sim, text| {
+        let first = Raw::start(DOMAIN, sim.address(31), &sim.pki).unwrap();
+        let second = Raw::start(DOMAIN, sim.address(32), &sim.pki).unwrap();
+        tiers(text, &[first.address(), second.address()]);
+        text.set("[farm.xsp.failover]", "tries", 2).set("[farm.xsp.failover]", "advance_after", "off");
+        (first, second)
+    })
+    .await;
+    let gate = Gate::new();
+    let answer = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nno";
+    first.next(vec![Step::send(answer), Step::Gate(gate.clone()), Step::send("no")]);
+    second.next(vec![Step::Request, Step::Close]);
+    let mut client = stage.raw_client().await;
+    client.send(format!("GET {PROFILE} HTTP/1.1\r\nHost: {CLOUD}\r\nTransfer-Encoding: chunked\r\n\r\n")).await;
+    assert!(second.until(DEADLINE, |received| !received.concat().is_empty()).await);
+    let chunk = |byte: char| format!("2710\r\n{}\r\n", byte.to_string().repeat(10_000));
+    let body: String = ('a'..='t').map(chunk).collect();
+    client.send(format!("{body}0\r\n\r\n")).await;
+    let received = client.until_tail("\r\n\r\nno").await;
+    assert_eq!(received.status(), 503, "{}", received.text());
+    gate.open();
+    client.until_tail("no").await;
+    let seen = String::from_utf8(first.received().remove(0)).unwrap();
+    let (_, gone_up) = seen.split_once("\r\n\r\n").unwrap();
+    assert!(body.starts_with(gone_up), "{} bytes, with a gap", gone_up.len());
 }
