@@ -13,8 +13,9 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 
 use crate::app::Gateway;
+use crate::config;
 use crate::sim::site::{CLOUD, Layout, Network, Simulation, Text};
-use crate::{config, tls};
+use crate::tls;
 
 /// What `demo` takes.
 #[derive(Args, Debug)]
