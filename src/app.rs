@@ -28,6 +28,9 @@ use crate::tls::client::ClientTls;
 use crate::tls::server::{ClientAuth, server_config};
 use crate::worker;
 
+/// How often endpoints that have left DNS are looked over.
+const SWEEP: Duration = Duration::from_secs(1);
+
 /// A gateway that runs. Dropping it ends it at once; [`Phase::Draining`] first, and [`Gateway::drained`], end it gracefully.
 #[derive(Debug)]
 pub struct Gateway {
@@ -263,11 +266,19 @@ impl Housekeeping {
                 told.looked_up(&question.name, question.kind.name(), outcome.name())
             }
         });
+        let swept = farms.clone();
+        let sweeping = async {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                swept.iter().for_each(|farm| farm.forget_departed(std::time::Instant::now()));
+            }
+        };
         let admin = admin::serve(admin, Admin::new(metrics, farms, status, shared.phase.clone()));
         let forced = reached(shared.phase.clone(), Phase::Forced);
         tokio::select! {
             () = discovering => {}
             () = admin => {}
+            () = sweeping => {}
             () = forced => {}
         }
     }

@@ -1,6 +1,7 @@
 //! What an operator types. One file per command, each thin: everything worth testing is elsewhere.
 
 pub mod check;
+#[cfg(feature = "sim")]
 pub mod demo;
 pub mod run;
 mod summary;
@@ -30,6 +31,7 @@ enum Command {
     #[command(long_about = check::ABOUT)]
     Check(check::Check),
     /// Watch the gateway at work in front of a simulated farm of XSPs
+    #[cfg(feature = "sim")]
     Demo(demo::Demo),
 }
 
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(options) => run::run(options),
         Command::Check(options) => check::check(&options),
+        #[cfg(feature = "sim")]
         Command::Demo(options) => demo::demo(options),
     }
 }

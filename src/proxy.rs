@@ -17,3 +17,4 @@ mod probe;
 mod relay;
 mod service;
 pub mod snapshot;
+mod verdict;

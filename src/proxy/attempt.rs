@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::feed::{Feed, Outbound};
 use crate::farm::{Farm, Overdue, Picked};
-use crate::http1::head::{Limits, ResponseHead};
+use crate::http1::head::{Expectation, Limits, ResponseHead};
 use crate::telemetry::access::Attempted;
 use crate::tls::stream::Stream;
 use crate::upstream::connect::{ConnectError, Dial, Scope, connect};
@@ -47,7 +48,7 @@ impl Failure {
             Self::Send(_) => "send",
             Self::Answer(AnswerError::Broken(error)) if error.kind() == io::ErrorKind::ConnectionReset => "reset",
             Self::Answer(AnswerError::Broken(_) | AnswerError::Closed) => "closed",
-            Self::Answer(AnswerError::Head(_) | AnswerError::Body(_)) => "malformed",
+            Self::Answer(AnswerError::Head(_) | AnswerError::Body(_) | AnswerError::Interim) => "malformed",
             Self::Timeout(_) => "timeout",
         }
     }
@@ -88,6 +89,10 @@ pub(super) struct Attempt {
     outbound: Outbound,
     state: State,
     begun: Instant,
+    /// Its place in the request's journal.
+    pub(super) entry: usize,
+    /// Since when nobody but the XSP is awaited.
+    awaited_since: Instant,
     /// Since when the XSP has had everything that the client has sent.
     since: Instant,
     timeout: Duration,
@@ -96,6 +101,10 @@ pub(super) struct Attempt {
     sent: u64,
     head_sent: bool,
     body_waits: bool,
+    /// When the XSP was asked whether the body may come, until it has said so or the body comes unbidden.
+    asked: Option<Instant>,
+    /// Why the XSP takes no more of the request. It may have said more in an answer, which is then on its way.
+    refused: Option<io::Error>,
     overdue: Option<Overdue>,
 }
 
@@ -143,6 +152,8 @@ impl Attempt {
             outbound: outbound.clone(),
             state: State::Dialing(dialing),
             begun: now,
+            entry: 0,
+            awaited_since: now,
             since: now,
             timeout,
             patience,
@@ -150,6 +161,8 @@ impl Attempt {
             sent: 0,
             head_sent: false,
             body_waits: false,
+            asked: None,
+            refused: None,
             overdue: None,
         }
     }
@@ -159,9 +172,16 @@ impl Attempt {
         self.begun
     }
 
-    /// Until when the XSP may stay silent; `None` while the client's body is what is awaited.
+    /// Since when the XSP has been what is awaited: the attempt's beginning, or the last time that the client's body was.
+    pub(super) const fn awaited_since(&self) -> Instant {
+        self.awaited_since
+    }
+
+    /// Until when the XSP may stay silent; `None` while the client's body is what is awaited. A client that expects a
+    /// 100 sends none before the XSP has spoken.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        (!self.body_waits).then(|| self.since + self.timeout)
+        let since = if self.body_waits { self.asked } else { Some(self.since) };
+        since.map(|since| since + self.timeout)
     }
 
     /// How much of the body it has sent.
@@ -240,15 +260,40 @@ impl Attempt {
                 self.picked.endpoint.metrics().connections_reused.inc();
             }
             self.since = Instant::now();
+            self.asked = (self.outbound.expectation == Expectation::Continue).then_some(self.since);
         }
-        if !feed.is_sent(self.sent) || !connection.is_flushed() {
-            self.body_waits =
-                send_body(cx, connection, feed, &mut self.sent, &mut self.since).map_err(Failure::Send)?;
+        let waited = self.body_waits;
+        if self.refused.is_some() {
+            self.body_waits = false;
+        } else if !feed.is_sent(self.sent) || !connection.is_flushed() {
+            match send_body(cx, connection, feed, &mut self.sent, &mut self.since) {
+                Ok(body_waits) => self.body_waits = body_waits,
+                Err(error) => self.refused = Some(error),
+            }
+            if waited || self.body_waits {
+                self.awaited_since = self.since;
+            }
         } else if self.body_waits {
             self.body_waits = false;
             self.since = Instant::now();
+            self.awaited_since = self.since;
         }
-        let head = ready!(connection.poll_head(cx, limits, &self.outbound.method))?;
+        if self.sent > 0 {
+            self.asked = None;
+        }
+        let head = match (ready!(connection.poll_head(cx, limits, &self.outbound.method)), self.refused.take()) {
+            (Ok(head), refused) => {
+                self.refused = refused;
+                head
+            }
+            (Err(AnswerError::Broken(_) | AnswerError::Closed), Some(refused)) => {
+                return Poll::Ready(Err(Failure::Send(refused)));
+            }
+            (Err(error), _) => return Poll::Ready(Err(error.into())),
+        };
+        if head.status == StatusCode::CONTINUE {
+            self.asked = None;
+        }
         Poll::Ready(Ok(if head.status.is_informational() {
             Progress::Informed(head)
         } else {
@@ -261,10 +306,9 @@ impl Attempt {
     fn may_repeat(&self, failure: &Failure, feed: &Feed) -> bool {
         let State::Talking(connection) = &self.state else { return false };
         let stale = match failure {
-            Failure::Send(_) => true,
-            Failure::Answer(AnswerError::Broken(_) | AnswerError::Closed) => !connection.has_input(),
+            Failure::Send(_) | Failure::Answer(AnswerError::Broken(_) | AnswerError::Closed) => !connection.has_input(),
             Failure::Connect(_)
-            | Failure::Answer(AnswerError::Head(_) | AnswerError::Body(_))
+            | Failure::Answer(AnswerError::Head(_) | AnswerError::Body(_) | AnswerError::Interim)
             | Failure::Timeout(_) => false,
         };
         stale && self.reuse == Reuse::Pooled && (!self.head_sent || self.outbound.replayable && feed.is_whole())
@@ -275,6 +319,14 @@ impl Attempt {
         self.reuse = Reuse::Dialled;
         self.sent = 0;
         self.head_sent = false;
+        self.body_waits = false;
+        self.asked = None;
+        self.refused = None;
+    }
+
+    /// Whom it asked, without waiting for an answer any longer.
+    pub(super) fn give_up(self) -> Picked {
+        self.picked
     }
 
     /// The connection on which the answer's body follows.
@@ -285,22 +337,39 @@ impl Attempt {
         }
     }
 
-    /// Waits for the verdict on an attempt whose request has been answered elsewhere: an XSP that stays silent is
-    /// blocked all the same (R-FAIL-3). `None`: there was nothing to learn.
-    pub(super) async fn linger(mut self, limits: Limits) -> (Picked, Instant, Option<Result<ResponseHead, Failure>>) {
-        let verdict = match std::mem::replace(&mut self.state, State::Over) {
+    /// Waits for the end of an attempt whose request has been answered elsewhere, and hands it to `judge`: an XSP that
+    /// stays silent is blocked all the same (R-FAIL-3). `None`: there was nothing to learn.
+    pub(super) async fn linger(
+        mut self: Box<Self>,
+        limits: Limits,
+        judge: impl FnOnce(&Self, Option<Result<StatusCode, Failure>>) + Send,
+    ) {
+        let end = match std::mem::replace(&mut self.state, State::Over) {
             State::Dialing(dialing) => dialing.await.err().map(|error| Err(error.into())),
-            State::Talking(mut connection) => {
-                let answer = std::future::poll_fn(|cx| connection.poll_head(cx, &limits, &self.outbound.method));
-                match tokio::time::timeout_at(self.since + self.timeout, answer).await {
-                    Ok(Ok(head)) => Some(Ok(head)),
-                    Ok(Err(error)) => Some(Err(error.into())),
-                    Err(_) => Some(Err(Failure::Timeout(self.timeout))),
-                }
+            // An XSP that did not take the whole request owes no answer.
+            State::Talking(connection) if !connection.is_flushed() => None,
+            State::Talking(connection) => {
+                let status = final_status(connection, &limits, &self.outbound.method);
+                let timeout = self.timeout;
+                let in_time = tokio::time::timeout_at(self.since + timeout, status).await;
+                Some(in_time.unwrap_or(Err(Failure::Timeout(timeout))))
             }
             State::Over => None,
         };
-        (self.picked, self.begun, verdict)
+        judge(&self, end);
+    }
+}
+
+async fn final_status(
+    mut connection: Box<Connection>,
+    limits: &Limits,
+    method: &Method,
+) -> Result<StatusCode, Failure> {
+    loop {
+        let head = std::future::poll_fn(|cx| connection.poll_head(cx, limits, method)).await?;
+        if !head.status.is_informational() {
+            return Ok(head.status);
+        }
     }
 }
 

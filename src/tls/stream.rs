@@ -135,8 +135,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
         }
         let before = plaintext.len();
         if !self.is_flushed() {
-            // The session's own records may be what waits, and nobody else may be writing just now.
-            let _ = self.poll_flush(cx)?;
+            // The session's own records may be what waits, and nobody else may be writing just now. A peer that takes
+            // nothing more may still have said something: whoever writes learns of the error, whoever reads of that.
+            drop(self.poll_flush(cx));
         }
         loop {
             if self.reading == Reading::Finished {
@@ -171,6 +172,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
     /// Whether the socket has taken everything that was written.
     pub const fn is_flushed(&self) -> bool {
         self.unsent.is_empty()
+    }
+
+    /// Whether the peer has begun a record that it has not ended yet.
+    pub const fn is_amid_record(&self) -> bool {
+        !self.partial.is_empty()
     }
 
     /// Hands what was written to the socket.
@@ -293,5 +299,6 @@ enum Turn {
     End,
 }
 
-#[cfg(all(test, feature = "sim"))]
+#[cfg(test)]
+#[cfg(feature = "sim")]
 mod tests;
