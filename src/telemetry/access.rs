@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use smallvec::SmallVec;
 
 use super::metrics::Counter;
@@ -52,6 +52,7 @@ pub struct Access<'a> {
     /// Bytes of the answer's body, as they were framed.
     pub sent: u64,
     /// From the request's head to the answer's end, in milliseconds.
+    #[serde(serialize_with = "to_the_microsecond")]
     pub ms: f64,
     /// Every attempt, in order.
     pub attempts: &'a [Attempted],
@@ -72,7 +73,12 @@ pub struct Attempted {
     /// Whether the connection came from the pool.
     pub reused: bool,
     /// From the attempt's start to its outcome, in milliseconds.
+    #[serde(serialize_with = "to_the_microsecond")]
     pub ms: f64,
+}
+
+fn to_the_microsecond<S: Serializer>(milliseconds: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((milliseconds * 1e3).round() / 1e3)
 }
 
 /// The attempts of one request; most requests have one.
