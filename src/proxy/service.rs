@@ -137,7 +137,7 @@ async fn relay<E: Exchange>(
     match relayed {
         Ok(()) => {
             if feed.is_complete() && standing.connection.is_reusable() {
-                from.worker.pool.put(&standing.endpoint, *standing.connection);
+                from.worker.pool.put(&standing.endpoint, standing.connection);
             }
             Served::Whole
         }
