@@ -125,15 +125,13 @@ impl Attempt {
         timeout: Duration,
         patience: Duration,
     ) -> Self {
-        let mut attempt = Self::fresh(farm, picked, outbound, timeout, patience);
-        while let Some(connection) = pool.take(&attempt.picked.endpoint) {
+        while let Some(connection) = pool.take(&picked.endpoint) {
             if outbound.replayable || connection.is_silent() {
-                attempt.state = State::Talking(Box::new(connection));
-                attempt.reuse = Reuse::Pooled;
-                break;
+                let (state, reuse) = (State::Talking(connection), Reuse::Pooled);
+                return Self::new(farm, picked, outbound, timeout, patience, state, reuse);
             }
         }
-        attempt
+        Self::fresh(farm, picked, outbound, timeout, patience)
     }
 
     /// Begins an attempt on a connection of its own.
@@ -144,20 +142,32 @@ impl Attempt {
         timeout: Duration,
         patience: Duration,
     ) -> Self {
+        let state = State::Dialing(dial(farm, &picked, patience));
+        Self::new(farm, picked, outbound, timeout, patience, state, Reuse::Dialled)
+    }
+
+    fn new(
+        farm: &Arc<Farm>,
+        picked: Picked,
+        outbound: &Outbound,
+        timeout: Duration,
+        patience: Duration,
+        state: State,
+        reuse: Reuse,
+    ) -> Self {
         let now = Instant::now();
-        let dialing = dial(farm, &picked, patience);
         Self {
             picked,
             farm: Arc::clone(farm),
             outbound: outbound.clone(),
-            state: State::Dialing(dialing),
+            state,
             begun: now,
             entry: 0,
             awaited_since: now,
             since: now,
             timeout,
             patience,
-            reuse: Reuse::Dialled,
+            reuse,
             sent: 0,
             head_sent: false,
             body_waits: false,
