@@ -7,6 +7,7 @@ pub mod connection;
 pub mod context;
 pub mod error;
 mod exchange;
+mod failure;
 mod feed;
 mod forward;
 mod http1;
