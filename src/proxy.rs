@@ -1,5 +1,5 @@
 //! A request's life: accepted, routed, forwarded until an answer stands, relayed, told about. Errors leave at one place,
-//! [`error::Error`].
+//! `error::Error`.
 
 mod answer;
 mod attempt;
