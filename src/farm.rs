@@ -2,6 +2,7 @@
 //! log. It decides nothing itself: `policy` does, and the farm remembers and tells.
 
 mod describe;
+mod endpoint;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +14,6 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rustls::ClientConfig;
 use tracing::{info, warn};
 
 use crate::config::model;
@@ -23,10 +23,11 @@ use crate::policy::budget::Budget;
 use crate::policy::departed::Departed;
 use crate::policy::endpoint::{Endpoint as Found, EndpointId, Roster};
 use crate::policy::plan::{Plan, Purpose, Reason, Trials};
-use crate::telemetry::metrics::{EndpointMetrics, FarmMetrics, Metrics};
+use crate::telemetry::metrics::{FarmMetrics, Metrics};
 use crate::tls::client::ClientTls;
 
 pub use describe::Described;
+pub use endpoint::{Endpoint, Probing};
 
 /// A farm that runs.
 #[derive(Debug)]
@@ -49,22 +50,6 @@ struct State {
     budget: Budget,
     rng: StdRng,
     endpoints: HashMap<EndpointId, Arc<Endpoint>>,
-}
-
-/// One endpoint of a farm that runs.
-#[derive(Debug)]
-pub struct Endpoint {
-    id: EndpointId,
-    key: u64,
-    address: SocketAddr,
-    label: Arc<str>,
-    target: Option<Box<str>>,
-    tag: Tag,
-    tls: Arc<ClientConfig>,
-    pool: model::Pool,
-    metrics: Arc<EndpointMetrics>,
-    probing: AtomicBool,
-    departed: AtomicBool,
 }
 
 /// An endpoint that was chosen for an attempt, and why.
@@ -92,10 +77,6 @@ pub struct Overdue {
     id: EndpointId,
 }
 
-/// The right to look a second time at an endpoint; nobody else may while it is held.
-#[derive(Debug)]
-pub struct Probing(Arc<Endpoint>);
-
 /// What a request's cookies say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Session {
@@ -116,53 +97,6 @@ impl Picked {
     /// Whether this is the one trial of an endpoint on probation.
     pub const fn is_trial(&self) -> bool {
         self.trial.is_some()
-    }
-}
-
-impl Endpoint {
-    /// A number that no other endpoint of this process has or will have.
-    pub const fn key(&self) -> u64 {
-        self.key
-    }
-
-    /// Where it is dialled.
-    pub const fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// `address:port`, for logs and metrics.
-    pub const fn label(&self) -> &Arc<str> {
-        &self.label
-    }
-
-    /// Its place in its farm.
-    pub const fn id(&self) -> EndpointId {
-        self.id
-    }
-
-    /// What the affinity cookie says for it.
-    pub const fn tag(&self) -> &Tag {
-        &self.tag
-    }
-
-    /// Trust, identity and sessions for dialling it.
-    pub const fn tls(&self) -> &Arc<ClientConfig> {
-        &self.tls
-    }
-
-    /// How many connections to it may idle, and how long.
-    pub const fn pool_limits(&self) -> &model::Pool {
-        &self.pool
-    }
-
-    /// Its counters.
-    pub fn metrics(&self) -> &EndpointMetrics {
-        &self.metrics
-    }
-
-    /// Whether discovery no longer names it.
-    pub fn is_departed(&self) -> bool {
-        self.departed.load(Ordering::Relaxed)
     }
 }
 
@@ -244,7 +178,7 @@ impl Farm {
         departed.used(pick.id, now);
         let endpoint = Arc::clone(endpoints.get(&pick.id)?);
         let trial = pick.trial.map(|claim| self.begin_trial(&endpoint, claim));
-        Some(Picked { endpoint, reason: pick.reason, trial: trial })
+        Some(Picked { endpoint, reason: pick.reason, trial })
     }
 
     /// An endpoint whose block has run out and that nobody tries just now; the caller tries it.
@@ -410,19 +344,6 @@ impl Farm {
             probing: AtomicBool::new(false),
             departed: AtomicBool::new(false),
         }
-    }
-}
-
-impl Probing {
-    /// The right to probe `endpoint`, unless somebody has it.
-    pub fn begin(endpoint: &Arc<Endpoint>) -> Option<Self> {
-        (!endpoint.probing.swap(true, Ordering::AcqRel)).then(|| Self(Arc::clone(endpoint)))
-    }
-}
-
-impl Drop for Probing {
-    fn drop(&mut self) {
-        self.0.probing.store(false, Ordering::Release);
     }
 }
 

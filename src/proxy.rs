@@ -1,5 +1,5 @@
 //! A request's life: accepted, routed, forwarded until an answer stands, relayed, told about. Errors leave at one place,
-//! [`error::Error`].
+//! `error::Error`.
 
 mod answer;
 mod attempt;
@@ -7,6 +7,7 @@ pub mod connection;
 pub mod context;
 pub mod error;
 mod exchange;
+mod failure;
 mod feed;
 mod forward;
 mod http1;

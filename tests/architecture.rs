@@ -71,6 +71,24 @@ impl Source {
         self.path.strip_prefix(home).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
+    /// The modules that stand behind `crate::`, alone or in braces.
+    fn imports(&self) -> Vec<&str> {
+        let paths = self.code.split("crate::").skip(1);
+        let lists = paths.map(|path| match path.strip_prefix('{') {
+            Some(list) => list
+                .split('}')
+                .next()
+                .unwrap_or_default()
+                .split(',')
+                .map(str::trim)
+                .filter(|path| !path.is_empty())
+                .collect(),
+            None => vec![path],
+        });
+        let name = |path: &str| path.find(|character: char| !character.is_alphanumeric() && character != '_');
+        lists.flatten().map(|path| &path[..name(path).unwrap_or(path.len())]).collect()
+    }
+
     /// Whether a path in the code begins with `name`, or holds it as a whole word.
     fn names(&self, name: &str) -> bool {
         let word = |character: char| character.is_alphanumeric() || character == '_';
@@ -126,9 +144,7 @@ fn imports_point_one_way() {
             faults.push(format!("{}: the module has no place in ORDER", source.path));
             continue;
         };
-        for import in source.code.split("crate::").skip(1) {
-            let end = import.find(|character: char| !character.is_alphanumeric() && character != '_');
-            let imported = &import[..end.unwrap_or(import.len())];
+        for imported in source.imports() {
             let forbidden = rank(imported).is_none_or(|imported| imported > own);
             if forbidden || imported == "sim" && !matches!(source.module(), "sim" | "cli") {
                 faults.push(format!("{} may not import {imported:?}", source.path));

@@ -11,67 +11,18 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
+use super::failure::Failure;
 use super::feed::{Feed, Outbound};
 use crate::farm::{Farm, Overdue, Picked};
 use crate::http1::head::{Expectation, Limits, ResponseHead};
 use crate::telemetry::access::Attempted;
 use crate::tls::stream::Stream;
-use crate::upstream::connect::{ConnectError, Dial, Scope, connect};
+use crate::upstream::connect::{ConnectError, Dial, connect};
 use crate::upstream::connection::{AnswerError, Connection};
 use crate::upstream::pool::Pool;
 
 /// The most body bytes that are sealed at once.
 const SLICE: usize = 64 * 1024;
-
-/// Why an attempt failed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    /// No connection; nothing was sent.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// The request could not be sent.
-    #[error("sending the request failed")]
-    Send(#[source] io::Error),
-    /// No usable answer came.
-    #[error(transparent)]
-    Answer(#[from] AnswerError),
-    /// No answer came in time (R-FAIL-3).
-    #[error("no response within {0:?}")]
-    Timeout(Duration),
-}
-
-impl Failure {
-    /// A word for logs and metrics.
-    pub(super) fn reason(&self) -> &'static str {
-        match self {
-            Self::Connect(error) => error.reason(),
-            Self::Send(_) => "send",
-            Self::Answer(AnswerError::Broken(error)) if error.kind() == io::ErrorKind::ConnectionReset => "reset",
-            Self::Answer(AnswerError::Broken(_) | AnswerError::Closed) => "closed",
-            Self::Answer(AnswerError::Head(_) | AnswerError::Body(_) | AnswerError::Interim) => "malformed",
-            Self::Timeout(_) => "timeout",
-        }
-    }
-
-    /// How much of the XSP it speaks of.
-    pub(super) fn scope(&self) -> Scope {
-        match self {
-            Self::Connect(error) => error.scope(),
-            Self::Send(_) | Self::Answer(_) | Self::Timeout(_) => Scope::Port,
-        }
-    }
-
-    /// Whether it was silence rather than an error, which the caller is told as 504 rather than 502.
-    pub(super) const fn is_timeout(&self) -> bool {
-        match self {
-            Self::Connect(error) => {
-                matches!(error, ConnectError::ConnectTimeout(_) | ConnectError::HandshakeTimeout(_))
-            }
-            Self::Timeout(_) => true,
-            Self::Send(_) | Self::Answer(_) => false,
-        }
-    }
-}
 
 /// What an attempt has come to.
 #[derive(Debug)]

@@ -9,10 +9,11 @@ use http::header::LOCATION;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::attempt::{Attempt, Failure, Progress};
+use super::attempt::{Attempt, Progress};
 use super::context::Worker;
 use super::error::Error;
 use super::exchange::{ClientError, Exchange};
+use super::failure::Failure;
 use super::feed::{Feed, Outbound};
 use super::journal::Journal;
 use super::location;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::attempt::{Attempt, Failure, Progress};
+use super::attempt::{Attempt, Progress};
+use super::failure::Failure;
 use super::feed::{Feed, Outbound};
 use super::snapshot::{Route, Snapshot};
 use crate::farm::{Farm, Picked, Probing};

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use http::StatusCode;
 use tokio::time::Instant;
 
-use super::attempt::{Attempt, Failure};
+use super::attempt::Attempt;
+use super::failure::Failure;
 use super::probe;
 use super::snapshot::{Route, Snapshot};
 use crate::farm::{Endpoint, Picked};

@@ -1,0 +1,93 @@
+//! One endpoint of a farm that runs: what it takes to dial it, and to tell of it. Apart from the farm, because requests
+//! hold endpoints longer than the farm does.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustls::ClientConfig;
+
+use crate::config::model;
+use crate::policy::affinity::Tag;
+use crate::policy::endpoint::EndpointId;
+use crate::telemetry::metrics::EndpointMetrics;
+
+/// One endpoint of a farm that runs.
+#[derive(Debug)]
+pub struct Endpoint {
+    pub(super) id: EndpointId,
+    pub(super) key: u64,
+    pub(super) address: SocketAddr,
+    pub(super) label: Arc<str>,
+    pub(super) target: Option<Box<str>>,
+    pub(super) tag: Tag,
+    pub(super) tls: Arc<ClientConfig>,
+    pub(super) pool: model::Pool,
+    pub(super) metrics: Arc<EndpointMetrics>,
+    pub(super) probing: AtomicBool,
+    pub(super) departed: AtomicBool,
+}
+
+/// The right to look a second time at an endpoint; nobody else may while it is held.
+#[derive(Debug)]
+pub struct Probing(Arc<Endpoint>);
+
+impl Endpoint {
+    /// A number that no other endpoint of this process has or will have.
+    pub const fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// Where it is dialled.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `address:port`, for logs and metrics.
+    pub const fn label(&self) -> &Arc<str> {
+        &self.label
+    }
+
+    /// Its place in its farm.
+    pub const fn id(&self) -> EndpointId {
+        self.id
+    }
+
+    /// What the affinity cookie says for it.
+    pub const fn tag(&self) -> &Tag {
+        &self.tag
+    }
+
+    /// Trust, identity and sessions for dialling it.
+    pub const fn tls(&self) -> &Arc<ClientConfig> {
+        &self.tls
+    }
+
+    /// How many connections to it may idle, and how long.
+    pub const fn pool_limits(&self) -> &model::Pool {
+        &self.pool
+    }
+
+    /// Its counters.
+    pub fn metrics(&self) -> &EndpointMetrics {
+        &self.metrics
+    }
+
+    /// Whether discovery no longer names it.
+    pub fn is_departed(&self) -> bool {
+        self.departed.load(Ordering::Relaxed)
+    }
+}
+
+impl Probing {
+    /// The right to probe `endpoint`, unless somebody has it.
+    pub fn begin(endpoint: &Arc<Endpoint>) -> Option<Self> {
+        (!endpoint.probing.swap(true, Ordering::AcqRel)).then(|| Self(Arc::clone(endpoint)))
+    }
+}
+
+impl Drop for Probing {
+    fn drop(&mut self) {
+        self.0.probing.store(false, Ordering::Release);
+    }
+}
