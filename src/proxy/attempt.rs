@@ -101,6 +101,8 @@ pub(super) struct Attempt {
     sent: u64,
     head_sent: bool,
     body_waits: bool,
+    /// Why the XSP takes no more of the body. It may have seen enough of it, and have answered before it closed.
+    refusal: Option<io::Error>,
     overdue: Option<Overdue>,
 }
 
@@ -157,6 +159,7 @@ impl Attempt {
             sent: 0,
             head_sent: false,
             body_waits: false,
+            refusal: None,
             overdue: None,
         }
     }
@@ -253,11 +256,15 @@ impl Attempt {
             }
             self.since = Instant::now();
         }
-        if !feed.is_sent(self.sent) || !connection.is_flushed() {
+        if self.refusal.is_none() && (!feed.is_sent(self.sent) || !connection.is_flushed()) {
             let waited = self.body_waits;
             match send_body(cx, connection, feed, &mut self.sent, &mut self.since) {
                 Ok(waits) => self.body_waits = waits,
-                Err(error) => return Poll::Ready(self.early_answer(cx, limits).ok_or(Failure::Send(error))),
+                Err(error) => {
+                    connection.close_after();
+                    self.body_waits = false;
+                    self.refusal = Some(error);
+                }
             }
             if waited || self.body_waits {
                 self.awaited_since = self.since;
@@ -267,7 +274,10 @@ impl Attempt {
             self.since = Instant::now();
             self.awaited_since = self.since;
         }
-        let head = ready!(connection.poll_head(cx, limits, &self.outbound.method))?;
+        let head = match ready!(connection.poll_head(cx, limits, &self.outbound.method)) {
+            Ok(head) => head,
+            Err(error) => return Poll::Ready(Err(self.refusal.take().map_or(error.into(), Failure::Send))),
+        };
         Poll::Ready(Ok(if head.status.is_informational() {
             Progress::Informed(head)
         } else {
@@ -275,26 +285,12 @@ impl Attempt {
         }))
     }
 
-    /// The answer of an XSP that had seen enough of the body, and closed rather than read the rest.
-    fn early_answer(&mut self, cx: &mut Context<'_>, limits: &Limits) -> Option<Progress> {
-        let State::Talking(connection) = &mut self.state else { return None };
-        connection.close_after();
-        loop {
-            match connection.poll_head(cx, limits, &self.outbound.method) {
-                Poll::Ready(Ok(head)) if head.status.is_informational() => {}
-                Poll::Ready(Ok(head)) => return Some(Progress::Answered(head)),
-                Poll::Ready(Err(_)) | Poll::Pending => return None,
-            }
-        }
-    }
-
     /// A connection that idled may have been closed by the XSP just now. That is nobody's fault, and a fresh one to the
     /// same endpoint is worth a try, if the request can't have been carried out.
     fn may_repeat(&self, failure: &Failure, feed: &Feed) -> bool {
         let State::Talking(connection) = &self.state else { return false };
         let stale = match failure {
-            Failure::Send(_) => true,
-            Failure::Answer(AnswerError::Broken(_) | AnswerError::Closed) => !connection.has_input(),
+            Failure::Send(_) | Failure::Answer(AnswerError::Broken(_) | AnswerError::Closed) => !connection.has_input(),
             Failure::Connect(_)
             | Failure::Answer(AnswerError::Head(_) | AnswerError::Body(_))
             | Failure::Timeout(_) => false,
@@ -308,11 +304,7 @@ impl Attempt {
         self.sent = 0;
         self.head_sent = false;
         self.body_waits = false;
-    }
-
-    /// Whom it asked, without waiting for an answer any longer.
-    pub(super) fn give_up(self) -> Picked {
-        self.picked
+        self.refusal = None;
     }
 
     /// The connection on which the answer's body follows.

@@ -130,7 +130,8 @@ async fn relay<E: Exchange>(
         answer: (!is_channel(route, &standing)).then_some(from.snapshot.limits.response_idle_timeout),
         write: from.snapshot.limits.write_timeout,
     };
-    let relay = Relay { connection: &mut standing.connection, feed, sent: standing.sent, patience, upload: Upload::Open };
+    let relay =
+        Relay { connection: &mut standing.connection, feed, sent: standing.sent, patience, upload: Upload::Open };
     let relayed = relay.run(exchange, alarm).await;
     journal.received = feed.content();
     journal.sent = exchange.sent();

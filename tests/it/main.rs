@@ -5,11 +5,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod affinity;
+mod blame;
 mod demonstration;
 mod discovery;
 mod failover;
 mod forwarding;
 mod harness;
+mod load;
 mod observability;
 mod retries;
 mod routing;
