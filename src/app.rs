@@ -51,6 +51,9 @@ impl Gateway {
     pub fn start(config: &Config, material: &Material) -> Result<Self> {
         refuse_unserved(config)?;
         let metrics = Arc::new(Metrics::default());
+        for (certificate, at) in &material.expiries {
+            metrics.certificate_expires(certificate, *at);
+        }
         let farms = farms(config, material, &metrics)?;
         let mut addresses: Vec<SocketAddr> = Vec::new();
         for address in config.https.iter().flat_map(|https| &https.listen) {

@@ -1,6 +1,8 @@
 //! One try of a request at one endpoint: dial or borrow a connection, send, wait for a response head. Its states are the
 //! control flow, polled inside the task of the client's connection, so that several can run beside each other.
 
+mod linger;
+
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -8,12 +10,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use tokio::time::Instant;
 
 use super::feed::{Feed, Outbound};
 use crate::farm::{Farm, Overdue, Picked};
-use crate::http1::head::{Limits, ResponseHead};
+use crate::http1::head::{Expectation, Limits, ResponseHead};
 use crate::telemetry::access::Attempted;
 use crate::tls::stream::Stream;
 use crate::upstream::connect::{ConnectError, Dial, Scope, connect};
@@ -48,7 +50,7 @@ impl Failure {
             Self::Send(_) => "send",
             Self::Answer(AnswerError::Broken(error)) if error.kind() == io::ErrorKind::ConnectionReset => "reset",
             Self::Answer(AnswerError::Broken(_) | AnswerError::Closed) => "closed",
-            Self::Answer(AnswerError::Head(_) | AnswerError::Body(_)) => "malformed",
+            Self::Answer(AnswerError::Head(_) | AnswerError::Body(_) | AnswerError::Interim) => "malformed",
             Self::Timeout(_) => "timeout",
         }
     }
@@ -101,8 +103,10 @@ pub(super) struct Attempt {
     sent: u64,
     head_sent: bool,
     body_waits: bool,
-    /// Why the XSP takes no more of the body. It may have seen enough of it, and have answered before it closed.
-    refusal: Option<io::Error>,
+    /// When the XSP was asked whether the body may come, until it has said so or the body comes unbidden.
+    asked: Option<Instant>,
+    /// Why the XSP takes no more of the request. It may have said more in an answer, which is then on its way.
+    refused: Option<io::Error>,
     overdue: Option<Overdue>,
 }
 
@@ -159,7 +163,8 @@ impl Attempt {
             sent: 0,
             head_sent: false,
             body_waits: false,
-            refusal: None,
+            asked: None,
+            refused: None,
             overdue: None,
         }
     }
@@ -174,9 +179,11 @@ impl Attempt {
         self.awaited_since
     }
 
-    /// Until when the XSP may stay silent; `None` while the client's body is what is awaited.
+    /// Until when the XSP may stay silent; `None` while the client's body is what is awaited. A client that expects a
+    /// 100 sends none before the XSP has spoken.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        (!self.body_waits).then(|| self.since + self.timeout)
+        let since = if self.body_waits { self.asked } else { Some(self.since) };
+        since.map(|since| since + self.timeout)
     }
 
     /// How much of the body it has sent.
@@ -255,16 +262,15 @@ impl Attempt {
                 self.picked.endpoint.metrics().connections_reused.inc();
             }
             self.since = Instant::now();
+            self.asked = (self.outbound.expectation == Expectation::Continue).then_some(self.since);
         }
-        if self.refusal.is_none() && (!feed.is_sent(self.sent) || !connection.is_flushed()) {
-            let waited = self.body_waits;
+        let waited = self.body_waits;
+        if self.refused.is_some() {
+            self.body_waits = false;
+        } else if !feed.is_sent(self.sent) || !connection.is_flushed() {
             match send_body(cx, connection, feed, &mut self.sent, &mut self.since) {
-                Ok(waits) => self.body_waits = waits,
-                Err(error) => {
-                    connection.close_after();
-                    self.body_waits = false;
-                    self.refusal = Some(error);
-                }
+                Ok(body_waits) => self.body_waits = body_waits,
+                Err(error) => self.refused = Some(error),
             }
             if waited || self.body_waits {
                 self.awaited_since = self.since;
@@ -274,10 +280,22 @@ impl Attempt {
             self.since = Instant::now();
             self.awaited_since = self.since;
         }
-        let head = match ready!(connection.poll_head(cx, limits, &self.outbound.method)) {
-            Ok(head) => head,
-            Err(error) => return Poll::Ready(Err(self.refusal.take().map_or(error.into(), Failure::Send))),
+        if self.sent > 0 {
+            self.asked = None;
+        }
+        let head = match (ready!(connection.poll_head(cx, limits, &self.outbound.method)), self.refused.take()) {
+            (Ok(head), refused) => {
+                self.refused = refused;
+                head
+            }
+            (Err(AnswerError::Broken(_) | AnswerError::Closed), Some(refused)) => {
+                return Poll::Ready(Err(Failure::Send(refused)));
+            }
+            (Err(error), _) => return Poll::Ready(Err(error.into())),
         };
+        if head.status == StatusCode::CONTINUE {
+            self.asked = None;
+        }
         Poll::Ready(Ok(if head.status.is_informational() {
             Progress::Informed(head)
         } else {
@@ -292,7 +310,7 @@ impl Attempt {
         let stale = match failure {
             Failure::Send(_) | Failure::Answer(AnswerError::Broken(_) | AnswerError::Closed) => !connection.has_input(),
             Failure::Connect(_)
-            | Failure::Answer(AnswerError::Head(_) | AnswerError::Body(_))
+            | Failure::Answer(AnswerError::Head(_) | AnswerError::Body(_) | AnswerError::Interim)
             | Failure::Timeout(_) => false,
         };
         stale && self.reuse == Reuse::Pooled && (!self.head_sent || self.outbound.replayable && feed.is_whole())
@@ -304,7 +322,8 @@ impl Attempt {
         self.sent = 0;
         self.head_sent = false;
         self.body_waits = false;
-        self.refusal = None;
+        self.asked = None;
+        self.refused = None;
     }
 
     /// The connection on which the answer's body follows.
@@ -312,39 +331,6 @@ impl Attempt {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Talking(connection) => (self.picked, Some(connection), self.sent),
             State::Dialing(_) | State::Over => (self.picked, None, self.sent),
-        }
-    }
-
-    /// Waits for the end of an attempt whose request has been answered elsewhere, and hands it to `judge`: an XSP that
-    /// stays silent is blocked all the same (R-FAIL-3). `None`: there was nothing to learn.
-    pub(super) async fn linger(
-        mut self: Box<Self>,
-        limits: Limits,
-        judge: impl FnOnce(&Self, Option<Result<StatusCode, Failure>>) + Send,
-    ) {
-        let end = match std::mem::replace(&mut self.state, State::Over) {
-            State::Dialing(dialing) => dialing.await.err().map(|error| Err(error.into())),
-            State::Talking(connection) => {
-                let status = final_status(connection, &limits, &self.outbound.method);
-                let timeout = self.timeout;
-                let in_time = tokio::time::timeout_at(self.since + timeout, status).await;
-                Some(in_time.unwrap_or(Err(Failure::Timeout(timeout))))
-            }
-            State::Over => None,
-        };
-        judge(&self, end);
-    }
-}
-
-async fn final_status(
-    mut connection: Box<Connection>,
-    limits: &Limits,
-    method: &Method,
-) -> Result<StatusCode, Failure> {
-    loop {
-        let head = std::future::poll_fn(|cx| connection.poll_head(cx, limits, method)).await?;
-        if !head.status.is_informational() {
-            return Ok(head.status);
         }
     }
 }

@@ -20,7 +20,7 @@ use super::error::Error;
 use super::feed::Feed;
 use super::http1::{HeadError, Http1};
 use super::journal::Journal;
-use super::service::{Origins, Served, refuse, serve};
+use super::service::{Origins, Served, new_tracking_id, refuse, serve};
 use super::snapshot::{Block, Snapshot};
 use crate::alarm::Alarm;
 use crate::drain::{self, Phase};
@@ -161,10 +161,13 @@ impl Client {
                 Err(End::Refused(error)) => {
                     let mut journal =
                         Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.peer.ip());
+                    journal.tracking_id = new_tracking_id();
                     self.http.close_after();
                     let feed = Feed::new(RequestFraming::None, 0);
-                    let refused = refuse(&mut self.http, &mut journal, error, &feed, Last::Yes);
-                    drop(timeout(snapshot.limits.write_timeout, refused).await);
+                    let patience = snapshot.limits.write_timeout;
+                    if refuse(&mut self.http, &mut journal, error, &feed, Last::Yes, patience).await == Served::Broken {
+                        return;
+                    }
                     break;
                 }
             }

@@ -5,7 +5,7 @@ use http::Method;
 
 use crate::http1::chunked::Event;
 use crate::http1::encode;
-use crate::http1::head::RequestFraming;
+use crate::http1::head::{Expectation, RequestFraming};
 
 /// How far the client may run ahead of the XSP, in bytes.
 const WINDOW: usize = 64 * 1024;
@@ -73,8 +73,13 @@ impl Feed {
     }
 
     /// Whether an attempt that has sent `sent` bytes has sent the whole body.
-    pub(super) fn is_sent(&self, sent: u64) -> bool {
-        self.complete && self.after(sent).is_empty()
+    pub(super) const fn is_sent(&self, sent: u64) -> bool {
+        self.complete && sent == self.dropped + self.bytes.len() as u64
+    }
+
+    /// Whether what follows the first `sent` bytes is still held, so that whoever has sent these can go on.
+    pub(super) const fn reaches(&self, sent: u64) -> bool {
+        sent >= self.dropped
     }
 
     /// Whether more of the body should be read, given how much has been sent.
@@ -106,6 +111,8 @@ pub(super) struct Outbound {
     pub(super) method: Method,
     /// Whether the route lets this method be sent again after it may have been delivered.
     pub(super) replayable: bool,
+    /// Whether the client waits for a 100 before it sends the body.
+    pub(super) expectation: Expectation,
 }
 
 impl Outbound {
@@ -115,7 +122,7 @@ impl Outbound {
         let mut head = Vec::with_capacity(self.head.len() + target.len());
         encode::request_line(&mut head, &self.method, target);
         head.extend_from_slice(&self.head[line_end..]);
-        Self { head: head.into(), method: Method::clone(&self.method), replayable: self.replayable }
+        Self { head: head.into(), ..self.clone() }
     }
 }
 
@@ -146,6 +153,9 @@ mod tests {
         feed.release(7);
         assert_eq!(feed.after(7), b"789");
         assert_eq!(feed.content(), 10);
+        feed.push(Event::End(Fields::default()));
+        assert!(feed.is_sent(10) && !feed.is_sent(9));
+        assert!(feed.reaches(7) && !feed.reaches(6) && !feed.is_sent(6));
     }
 
     #[test]

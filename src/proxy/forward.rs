@@ -298,10 +298,13 @@ impl<'a> Forward<'a> {
         if !matches!(head.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
             return None;
         }
+        // The others do not ask for the same request again: after a 303 it has even been carried out.
+        let same_request = matches!(head.status.as_u16(), 301 | 302 | 307 | 308);
         let location = head.fields.get(LOCATION.as_str())?;
         let metrics = self.route.farm.metrics();
-        let hop =
-            Some(location).filter(|_| !self.redirected && feed.is_whole() && feed.is_complete()).and_then(|location| {
+        let hop = Some(location)
+            .filter(|_| same_request && !self.redirected && feed.is_whole() && feed.is_complete())
+            .and_then(|location| {
                 let (name, port, target) = location::parse(location)?;
                 let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
                 let same = self.block.route(path).is_ok_and(|route| Arc::ptr_eq(route, self.route));

@@ -92,6 +92,8 @@ impl Http1 {
         limits: &Limits,
         body_size: u64,
     ) -> Poll<Result<RequestHead, HeadError>> {
+        // A head that is refused has no method, and the answer to it has a body.
+        self.method = Method::GET;
         loop {
             if self.has_begun()
                 && let Some((head, taken)) = parse_request(&self.input, limits)?

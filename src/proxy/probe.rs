@@ -12,7 +12,7 @@ use super::feed::{Feed, Outbound};
 use super::snapshot::{Route, Snapshot};
 use crate::farm::{Farm, Picked, Probing};
 use crate::http1::encode;
-use crate::http1::head::{Limits, RequestFraming};
+use crate::http1::head::{Expectation, Limits, RequestFraming};
 use crate::upstream::connect::{Dial, Scope, connect};
 
 /// Asks `picked` for the interface's probe path: any answer below 500 clears it, everything else blocks it. At most one
@@ -26,7 +26,8 @@ pub(super) fn second_look(route: &Arc<Route>, picked: Picked, authority: &str) {
     encode::field(&mut head, b"User-Agent", concat!("xspgate/", env!("CARGO_PKG_VERSION")).as_bytes());
     encode::field(&mut head, b"Connection", b"close");
     encode::end(&mut head);
-    let outbound = Outbound { head: head.into(), method: Method::GET, replayable: true };
+    let outbound =
+        Outbound { head: head.into(), method: Method::GET, replayable: true, expectation: Expectation::None };
     tokio::spawn(async move {
         let _probing = probing;
         let endpoint = Arc::clone(&picked.endpoint);

@@ -56,22 +56,34 @@ pub(super) struct Patience {
 
 /// A body in motion.
 pub(super) struct Relay<'a> {
-    pub(super) connection: &'a mut Connection,
-    pub(super) feed: &'a mut Feed,
-    /// How much of the request's body has gone up.
-    pub(super) sent: u64,
-    pub(super) patience: Patience,
-    pub(super) upload: Upload,
+    connection: &'a mut Connection,
+    feed: &'a mut Feed,
+    sent: &'a mut u64,
+    patience: Patience,
+    body: RequestBody,
 }
 
-/// Whether the XSP takes the rest of the request's body. One that has answered need not; its answer still counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Upload {
-    Open,
-    Refused,
+/// What becomes of the rest of the request's body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RequestBody {
+    GoesUp,
+    /// The XSP takes no more of it, or has missed some: no further byte goes up.
+    Abandoned,
 }
 
-impl Relay<'_> {
+impl<'a> Relay<'a> {
+    /// The answer that comes over `connection`, and the rest of the request's body, of which `sent` bytes have gone up.
+    pub(super) fn new(
+        connection: &'a mut Connection,
+        feed: &'a mut Feed,
+        sent: &'a mut u64,
+        patience: Patience,
+    ) -> Self {
+        // Other attempts may have gone on to where this one can't follow; a body with a gap would be another request.
+        let body = if feed.reaches(*sent) { RequestBody::GoesUp } else { RequestBody::Abandoned };
+        Self { connection, feed, sent, patience, body }
+    }
+
     /// Moves the body to its end.
     ///
     /// # Errors
@@ -135,20 +147,18 @@ impl Relay<'_> {
     /// The rest of the request's body, for which some clients keep their request open while they read.
     fn poll_up<E: Exchange>(&mut self, cx: &mut Context<'_>, exchange: &mut E) -> Result<Up, RelayError> {
         loop {
-            if self.feed.is_sent(self.sent) && self.connection.is_flushed() {
+            if self.body == RequestBody::Abandoned || self.feed.is_sent(*self.sent) && self.connection.is_flushed() {
                 return Ok(Up::Through);
             }
             let mut since = Instant::now();
-            if self.upload == Upload::Refused
-                || send_body(cx, self.connection, self.feed, &mut self.sent, &mut since).is_err()
-            {
-                self.upload = Upload::Refused;
-                self.connection.close_after();
-                return Ok(Up::Through);
+            if send_body(cx, self.connection, self.feed, self.sent, &mut since).is_err() {
+                // Its answer may be whole all the same.
+                self.body = RequestBody::Abandoned;
+                continue;
             }
-            self.feed.release(self.sent);
-            if !self.feed.wants_more(self.sent) {
-                return Ok(if self.feed.is_sent(self.sent) { Up::Through } else { Up::Waiting });
+            self.feed.release(*self.sent);
+            if !self.feed.wants_more(*self.sent) {
+                return Ok(if self.feed.is_sent(*self.sent) { Up::Through } else { Up::Waiting });
             }
             match exchange.poll_body(cx, self.feed) {
                 Poll::Ready(result) => result?,

@@ -1,8 +1,12 @@
 //! One request from its head to the end of its answer. It reads like the rules: who is asked for, what for, by whom, in
 //! which session; then forward, answer, tell.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::answer::{Answer, Last};
 use super::context::Worker;
@@ -11,7 +15,7 @@ use super::exchange::Exchange;
 use super::feed::{Feed, Outbound};
 use super::forward::{Forward, Request, Standing};
 use super::journal::{Journal, Origin};
-use super::relay::{Patience, Relay, Upload};
+use super::relay::{Patience, Relay};
 use super::snapshot::{Block, Route, Snapshot};
 use crate::alarm::Alarm;
 use crate::broadworks::interface::Interface;
@@ -58,7 +62,7 @@ pub(super) async fn serve<E: Exchange>(
         Ok((route, standing, session)) => {
             relay(from, exchange, head, journal, &mut feed, alarm, (&route, standing, session)).await
         }
-        Err(error) => refuse(exchange, journal, error, &feed, from.last).await,
+        Err(error) => refuse(exchange, journal, error, &feed, from.last, from.snapshot.limits.write_timeout).await,
     }
 }
 
@@ -106,7 +110,12 @@ fn outbound(from: Origins<'_>, head: &RequestHead, route: &Route, tracking_id: &
     };
     let mut bytes = Vec::with_capacity(1024);
     headers::request_head(head, &downstream, head.framing, &mut bytes);
-    Outbound { head: bytes.into(), method: head.method.clone(), replayable: route.failover.replay.allows(&head.method) }
+    Outbound {
+        head: bytes.into(),
+        method: head.method.clone(),
+        replayable: route.failover.replay.allows(&head.method),
+        expectation: head.expectation,
+    }
 }
 
 async fn relay<E: Exchange>(
@@ -130,14 +139,14 @@ async fn relay<E: Exchange>(
         answer: (!is_channel(route, &standing)).then_some(from.snapshot.limits.response_idle_timeout),
         write: from.snapshot.limits.write_timeout,
     };
-    let relay =
-        Relay { connection: &mut standing.connection, feed, sent: standing.sent, patience, upload: Upload::Open };
+    let relay = Relay::new(&mut standing.connection, feed, &mut standing.sent, patience);
     let relayed = relay.run(exchange, alarm).await;
     journal.received = feed.content();
     journal.sent = exchange.sent();
     match relayed {
         Ok(()) => {
-            if feed.is_complete() && standing.connection.is_reusable() {
+            // An XSP that answered before it had the whole request still waits for the rest of it.
+            if feed.is_sent(standing.sent) && standing.connection.is_reusable() {
                 from.worker.pool.put(&standing.endpoint, *standing.connection);
             }
             Served::Whole
@@ -167,13 +176,14 @@ fn remember(journal: &mut Journal, standing: &Standing, session: Session, cookie
     (event != SessionEvent::Kept).then(|| set_cookie(cookie, standing.endpoint.tag()))
 }
 
-/// The gateway's own answer.
+/// The gateway's own answer. A client that sends requests and reads no answers has `patience` for this one, too.
 pub(super) async fn refuse<E: Exchange>(
     exchange: &mut E,
     journal: &mut Journal,
     error: Error,
     feed: &Feed,
     last: Last,
+    patience: Duration,
 ) -> Served {
     journal.reason = Some(error.reason());
     journal.received = feed.content();
@@ -184,9 +194,9 @@ pub(super) async fn refuse<E: Exchange>(
         journal.status = Some(status.as_u16());
     }
     exchange.respond(&answer);
-    match std::future::poll_fn(|cx| exchange.poll_flush(cx)).await {
-        Ok(()) => Served::Whole,
-        Err(_) => Served::Broken,
+    match timeout(patience, poll_fn(|cx| exchange.poll_flush(cx))).await {
+        Ok(Ok(())) => Served::Whole,
+        Ok(Err(_)) | Err(_) => Served::Broken,
     }
 }
 
@@ -195,6 +205,11 @@ fn tracking_id(head: &RequestHead) -> String {
     let sane = |value: &&[u8]| (1..=128).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic);
     match head.fields.get("trackingid").filter(sane).and_then(|value| std::str::from_utf8(value).ok()) {
         Some(given) => given.to_owned(),
-        None => format!("XSPGATE_{:032x}", rand::random::<u128>()),
+        None => new_tracking_id(),
     }
+}
+
+/// For a request that brings none.
+pub(super) fn new_tracking_id() -> String {
+    format!("XSPGATE_{:032x}", rand::random::<u128>())
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -89,6 +89,10 @@ struct Shared {
     /// The bytes of each connection, in the order of their acceptance.
     received: Mutex<Vec<Vec<u8>>>,
     changed: watch::Sender<u64>,
+    /// Connections that have ended.
+    ended: AtomicUsize,
+    /// Whether connections are read no further.
+    deaf: AtomicBool,
 }
 
 #[derive(Default)]
@@ -120,6 +124,8 @@ impl Raw {
             script: Mutex::default(),
             received: Mutex::default(),
             changed: watch::Sender::new(0),
+            ended: AtomicUsize::new(0),
+            deaf: AtomicBool::new(false),
         }));
         raw.always(vec![Step::Request, Step::send("HTTP/1.1 200 OK\r\nX-Xsp: raw\r\nContent-Length: 2\r\n\r\nok")]);
         tokio::spawn(accept(Arc::clone(&raw.0), listener));
@@ -156,6 +162,16 @@ impl Raw {
         self.0.received.lock().concat()
     }
 
+    /// How many connections have ended, by whomever.
+    pub fn ended(&self) -> usize {
+        self.0.ended.load(Ordering::Relaxed)
+    }
+
+    /// Reads no further: of each connection, only what the first read brings.
+    pub fn turn_deaf(&self) {
+        self.0.deaf.store(true, Ordering::Relaxed);
+    }
+
     /// Waits until `holds` is true of what each connection has received; false if that took longer than `deadline`.
     pub async fn until(&self, deadline: Duration, holds: impl Fn(&[Vec<u8>]) -> bool) -> bool {
         let mut changed = self.0.changed.subscribe();
@@ -181,6 +197,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
             if let Ok(Farewell::Reset) = converse(&shared, tcp, index).await {
                 let _ = socket.set_linger(Some(Duration::ZERO));
             }
+            shared.ended.fetch_add(1, Ordering::Relaxed);
         });
     }
 }
@@ -211,6 +228,9 @@ async fn read(shared: &Shared, index: usize, mut reader: ReadHalf<TlsStream<TcpS
         }
         shared.received.lock()[index].extend_from_slice(&scratch[..length]);
         shared.changed.send_modify(|version| *version = version.wrapping_add(1));
+        if shared.deaf.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

@@ -378,3 +378,6 @@ impl Drop for Held {
         self.0.dec();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -174,6 +174,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
         self.unsent.is_empty()
     }
 
+    /// Whether the peer has begun a record that it has not ended yet.
+    pub const fn is_amid_record(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
     /// Hands what was written to the socket.
     ///
     /// # Errors

@@ -12,6 +12,9 @@ use crate::http1::chunked::{ChunkError, Event};
 use crate::http1::head::{Garbage, Limits, Persistence, ResponseHead, parse_response};
 use crate::tls::stream::Stream;
 
+/// The most interim answers (1xx) before one answer. Each of them is passed on at once, whether the client reads or not.
+const MOST_INTERIM: u32 = 8;
+
 /// Why an answer could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError {
@@ -27,6 +30,9 @@ pub enum AnswerError {
     /// What came is no chunked body.
     #[error("malformed response body")]
     Body(#[source] ChunkError),
+    /// Interim answers without end.
+    #[error("more than {MOST_INTERIM} interim answers to one request")]
+    Interim,
 }
 
 /// An upstream connection.
@@ -37,6 +43,8 @@ pub struct Connection {
     input: Vec<u8>,
     born: Instant,
     answers: u32,
+    /// Interim answers since the last final one.
+    interim: u32,
     body: Body,
     persistence: Persistence,
     closing: bool,
@@ -50,6 +58,7 @@ impl Connection {
             input: Vec::new(),
             born: Instant::now(),
             answers: 0,
+            interim: 0,
             body: Body::Done,
             persistence: Persistence::KeepAlive,
             closing: false,
@@ -112,8 +121,14 @@ impl Connection {
                 && let Some((head, taken)) = parse_response(&self.input, limits, method).map_err(AnswerError::Head)?
             {
                 self.take(taken);
-                if !head.status.is_informational() {
+                if head.status.is_informational() {
+                    self.interim += 1;
+                    if self.interim > MOST_INTERIM {
+                        return Poll::Ready(Err(AnswerError::Interim));
+                    }
+                } else {
                     self.answers += 1;
+                    self.interim = 0;
                     self.persistence = head.persistence;
                     self.body = Body::from(head.framing);
                 }
@@ -176,7 +191,9 @@ impl Connection {
 
     /// Whether an idle connection can still be used. An XSP that has closed it, or said something unasked, rules it out.
     pub fn poll_usable(&mut self, cx: &mut Context<'_>) -> bool {
-        self.stream.poll_read(cx, &mut self.input).is_pending() && self.input.is_empty()
+        self.stream.poll_read(cx, &mut self.input).is_pending()
+            && self.input.is_empty()
+            && !self.stream.is_amid_record()
     }
 
     /// Asks the kernel itself whether the XSP has closed, where the answer must be right: before an unsafe request.

@@ -16,7 +16,7 @@ use xspgate::sim::xsp::Xsp;
 
 pub(crate) use client::{Client, body, fed, request};
 pub(crate) use gateway::Gateway;
-pub(crate) use metrics::Metrics;
+pub(crate) use metrics::{Metrics, get as get_plain};
 pub(crate) use program::Program;
 pub(crate) use raw_client::{RawClient, Received, tls_config};
 

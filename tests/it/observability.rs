@@ -1,5 +1,6 @@
 //! What the gateway tells: metrics, readiness, the access log; and how it ends.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -76,6 +77,7 @@ async fn readiness_and_liveness_tell_the_truth() {
 async fn a_drain_finishes_what_is_in_flight() {
     let stage = Stage::in_order(|_, text| {
         text.set("", "drain_timeout", "10s").set("[farm.xsp.failover]", "response_timeout", "10s");
+        text.set("[farm.xsp.failover]", "advance_after", "off");
     })
     .await;
     stage.xsp("a1").behave(Behaviour::Slow(Duration::from_millis(500))).await;
@@ -96,28 +98,25 @@ async fn a_drain_finishes_what_is_in_flight() {
     gateway.stop().await;
 }
 
-/// The real binary in front of a simulated site.
-async fn program(stage: &Stage) -> (Program, Client) {
+/// The real binary in front of a simulated site, with its access log on, and where it serves.
+async fn program(stage: &Stage) -> (Program, SocketAddr) {
     let path = stage.sim.folder().join("logged.toml");
     let text = std::fs::read_to_string(stage.sim.folder().join("xspgate.toml")).unwrap();
-    let text = text.replace("access = false", "access = true").replace("workers = 2", "workers = 1");
-    std::fs::write(&path, text).unwrap();
+    std::fs::write(&path, text.replace("access = false", "access = true")).unwrap();
     let program = Program::start(&["run", path.to_str().unwrap()]);
-    let https = program
-        .line("the bound address", |line| {
-            let line: Value = serde_json::from_str(line).ok()?;
-            let serving = line["message"].as_str()?.contains("serving HTTPS");
-            serving.then(|| line["address"].as_str()?.parse().ok())?
-        })
-        .await;
-    let client = Client::new(https, stage.sim.pki.public_roots());
-    (program, client)
+    let https = program.line("the bound address", |line| line.strip_prefix("serving HTTPS on ")?.parse().ok()).await;
+    let ready = program
+        .line("the admin address", |line| line.strip_prefix("serving /metrics")?.rsplit(' ').next()?.parse().ok());
+    let admin = ready.await;
+    eventually("readiness", async || crate::harness::get_plain(admin, "/readyz").await.0 == 200).await;
+    (program, https)
 }
 
 #[tokio::test]
 async fn the_access_log_tells_each_request_with_all_its_attempts() {
     let stage = Stage::in_order(|_, _| ()).await;
-    let (program, mut client) = program(&stage).await;
+    let (program, https) = program(&stage).await;
+    let mut client = Client::new(https, stage.sim.pki.public_roots());
     stage.xsp("a1").behave(Behaviour::Refuse).await;
     let mut request =
         crate::harness::request(http::Method::GET, &format!("{PROFILE}?token=secret"), crate::harness::body(""));
@@ -156,13 +155,7 @@ async fn the_access_log_tells_each_request_with_all_its_attempts() {
 #[tokio::test]
 async fn a_log_line_can_not_be_forged() {
     let stage = Stage::start().await;
-    let (program, _) = program(&stage).await;
-    let https = program
-        .line("the bound address", |line| {
-            let line: Value = serde_json::from_str(line).ok()?;
-            line["message"].as_str()?.contains("serving HTTPS").then(|| line["address"].as_str()?.parse().ok())?
-        })
-        .await;
+    let (program, https) = program(&stage).await;
     let mut client = RawClient::connect(https, &stage.sim.pki.public_roots()).await;
     let target = "/com.broadsoft.xsi-actions/v2.0/x\"}{\"event\":\"forged\"";
     client
@@ -175,7 +168,7 @@ async fn a_log_line_can_not_be_forged() {
             (event["event"] == "access").then_some(())
         })
         .await;
-    for line in program.lines() {
+    for line in program.output() {
         let event: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not one JSON object: {line}"));
         assert_ne!(event["event"], "forged");
     }

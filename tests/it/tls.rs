@@ -241,3 +241,108 @@ async fn sessions_resume_whichever_worker_accepts() {
         }
     }
 }
+
+/// The ClientHello that a real client sends for this name, in one record.
+fn hello(stage: &Stage, sni: &str) -> Vec<u8> {
+    let name = rustls_pki_types::ServerName::try_from(sni.to_owned()).unwrap();
+    let mut client = rustls::ClientConnection::new(tls_config(&stage.sim.pki.public_roots()), name).unwrap();
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).unwrap();
+    bytes
+}
+
+/// The same handshake message, cut into records of `size` bytes.
+fn fragmented(record: &[u8], size: usize) -> Vec<u8> {
+    let fragments = record[5..].chunks(size);
+    fragments.flat_map(|piece| [&[22, 3, 1, (piece.len() >> 8) as u8, piece.len() as u8][..], piece].concat()).collect()
+}
+
+/// A ClientHello in one record, with an extension of so many bytes that nobody knows.
+fn padded(record: &[u8], more: usize) -> Vec<u8> {
+    let mut hello = record[9..].to_vec();
+    let session = usize::from(hello[34]);
+    let suites = 35 + session;
+    let compression = suites + 2 + usize::from(u16::from_be_bytes([hello[suites], hello[suites + 1]]));
+    let extensions = compression + 1 + usize::from(hello[compression]);
+    let length = u16::from_be_bytes([hello[extensions], hello[extensions + 1]]) as usize + 4 + more;
+    hello[extensions..extensions + 2].copy_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
+    let padding = [&[0xfa, 0xfa][..], &u16::try_from(more).unwrap().to_be_bytes(), &vec![0; more]].concat();
+    hello.splice(extensions + 2..extensions + 2, padding);
+    let length = u32::try_from(hello.len()).unwrap().to_be_bytes();
+    [&[22, 3, 1, 0, 0, 1], &length[1..], &hello].concat()
+}
+
+/// Begins a handshake with these bytes, in pieces of `size`; the first byte of the answer, if any.
+async fn begin(stage: &Stage, bytes: &[u8], size: usize) -> Option<u8> {
+    let exchange = async {
+        let mut tcp = TcpStream::connect(stage.gateway.https()).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        for piece in bytes.chunks(size) {
+            // The gateway may have heard enough already.
+            if tcp.write_all(piece).await.is_err() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let mut first = [0];
+        tcp.read_exact(&mut first).await.ok().map(|_| first[0])
+    };
+    within("an answer to a ClientHello", exchange).await
+}
+
+#[tokio::test]
+async fn r_tls_1_a_client_hello_is_read_however_it_comes() {
+    const HANDSHAKE: Option<u8> = Some(22);
+    let stage = Stage::start().await;
+    let whole = hello(&stage, CLOUD);
+    assert_eq!(begin(&stage, &whole, usize::MAX).await, HANDSHAKE);
+    assert_eq!(begin(&stage, &whole, 1).await, HANDSHAKE, "byte by byte");
+    for size in [1, 2, 3, 5, 100] {
+        assert_eq!(begin(&stage, &fragmented(&whole, size), usize::MAX).await, HANDSHAKE, "records of {size}");
+        assert_eq!(begin(&stage, &fragmented(&whole, size), 7).await, HANDSHAKE, "records of {size}, in pieces");
+    }
+    let upper = hello(&stage, &CLOUD.to_ascii_uppercase());
+    assert_eq!(begin(&stage, &upper, usize::MAX).await, HANDSHAKE, "a name in capitals");
+    for more in [1000, 12_000] {
+        assert_eq!(
+            begin(&stage, &fragmented(&padded(&whole, more), 16_000), 999).await,
+            HANDSHAKE,
+            "{more} bytes more"
+        );
+    }
+}
+
+#[tokio::test]
+async fn r_tls_1_what_is_no_client_hello_is_refused_at_once() {
+    let stage = Stage::start().await;
+    let whole = hello(&stage, CLOUD);
+    let mut cut = whole.clone();
+    cut[40] ^= 0xff;
+    let bad = [
+        // Alerts, application data and change_cipher_spec before any ClientHello.
+        [&[21, 3, 3, 0, 2, 1, 0], &whole[..]].concat(),
+        [&[21, 3, 3, 0, 2, 2, 40], &whole[..]].concat(),
+        [&[23, 3, 3, 0, 5, 1, 2, 3, 4, 5], &whole[..]].concat(),
+        // Empty records.
+        [22u8, 3, 1, 0, 0].repeat(5000),
+        // Records that are too long, of unknown types and versions.
+        [&[22, 3, 1, 0xff, 0xff][..], &[0; 70_000]].concat(),
+        [&[99, 3, 1, 0, 1][..], &[0; 100]].concat(),
+        // Other handshake messages.
+        vec![22, 3, 1, 0, 4, 14, 0, 0, 0],
+        vec![22, 3, 1, 0, 4, 0, 0, 0, 0],
+        // A handshake message longer than anyone's.
+        [&[22, 3, 1, 0x40, 0, 1, 0xff, 0xff, 0xff][..], &vec![0; 30_000]].concat(),
+        fragmented(&padded(&whole, 60_000), 16_000),
+        // A ClientHello within a ClientHello's record.
+        [&whole[..], &whole[..]].concat(),
+    ];
+    for bytes in bad {
+        let begun = std::time::Instant::now();
+        let answer = begin(&stage, &bytes, usize::MAX).await;
+        let what = &bytes[..bytes.len().min(12)];
+        assert!(begun.elapsed() < std::time::Duration::from_secs(3), "{what:?}: {:?}", begun.elapsed());
+        assert!(matches!(answer, None | Some(21 | 22)), "{what:?}: {answer:?}");
+    }
+    assert_eq!(stage.client().get(PROFILE).await.status, StatusCode::OK);
+}

@@ -85,6 +85,24 @@ async fn r_top_6_one_hop_is_followed_and_no_second() {
 }
 
 #[tokio::test]
+async fn r_top_6_an_answer_that_only_points_elsewhere_is_no_reason_to_ask_again() {
+    let (stage, raw) = Stage::with(|sim, text| {
+        let raw = Raw::start(DOMAIN, sim.address(31), &sim.pki).unwrap();
+        tiers(text, &[raw.address(), sim.xsp("a1").address()]);
+        raw
+    })
+    .await;
+    let a1 = stage.xsp("a1").address();
+    for status in ["300 Multiple Choices", "303 See Other", "304 Not Modified", "305 Use Proxy"] {
+        let location = format!("Location: https://{a1}{NEW_CALL}");
+        raw.answer(format!("HTTP/1.1 {status}\r\n{location}\r\nContent-Length: 0\r\n\r\n"));
+        let answer = stage.client().post(NEW_CALL, "<Call/>").await;
+        assert_eq!(answer.status.as_str(), &status[..3]);
+    }
+    assert_eq!(stage.asked(), 0);
+}
+
+#[tokio::test]
 async fn r_top_6_other_locations_are_passed_on_and_counted() {
     let stage = Stage::in_order(|_, _| ()).await;
     let port = stage.sim.port();

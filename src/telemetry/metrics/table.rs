@@ -43,7 +43,12 @@ pub const TABLE: [(&str, &str, &str, &str); 25] = [
     ("xspgate_pool_idle", "gauge", "farm, endpoint", "idle upstream connections"),
     ("xspgate_endpoints", "gauge", "farm", "endpoints that discovery knows"),
     ("xspgate_endpoint_blocked", "gauge", "farm, endpoint", "1 while the endpoint is on the blocklist or on probation"),
-    ("xspgate_blocklist_transitions_total", "counter", "farm, endpoint, to", "blocked, unblocked, trial"),
+    (
+        "xspgate_blocklist_transitions_total",
+        "counter",
+        "farm, endpoint, to",
+        "changes of standing: blocked, trial-begun, trial-failed, unblocked",
+    ),
     ("xspgate_probes_total", "counter", "farm, endpoint, outcome", "second looks at an endpoint: cleared or failed"),
     (
         "xspgate_sessions_total",
@@ -61,5 +66,10 @@ pub const TABLE: [(&str, &str, &str, &str); 25] = [
     ("xspgate_discovery_age_seconds", "gauge", "name, type", "time since DNS last answered for the name"),
     ("xspgate_discovery_records", "gauge", "name, type", "records in the last good answer"),
     ("xspgate_access_log_dropped_total", "counter", "", "access events lost because standard output was stuck"),
-    ("xspgate_certificate_expiry_seconds", "gauge", "certificate", "time until the certificate expires"),
+    (
+        "xspgate_certificate_expiry_seconds",
+        "gauge",
+        "certificate",
+        "time until the first certificate of [certificate.NAME] (label NAME) or [trust.NAME] (label trust NAME) expires; negative once it has",
+    ),
 ];

@@ -9,8 +9,11 @@ use super::eventually;
 /// A running `xspgate`; killed when dropped.
 pub(crate) struct Program {
     child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
+    stdout: Lines,
+    stderr: Lines,
 }
+
+type Lines = Arc<Mutex<Vec<String>>>;
 
 impl Program {
     /// Starts it with these arguments. What it writes, to either stream, is kept by lines.
@@ -21,15 +24,20 @@ impl Program {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        keep(child.stdout.take().unwrap(), Arc::clone(&lines));
-        keep(child.stderr.take().unwrap(), Arc::clone(&lines));
-        Self { child, lines }
+        let (stdout, stderr) = (keep(child.stdout.take().unwrap()), keep(child.stderr.take().unwrap()));
+        Self { child, stdout, stderr }
     }
 
-    /// All that it has written.
+    /// What it has written to standard output.
+    pub(crate) fn output(&self) -> Vec<String> {
+        self.stdout.lock().unwrap().clone()
+    }
+
+    /// All that it has written, to whatever stream.
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.lines.lock().unwrap().clone()
+        let mut lines = self.output();
+        lines.extend(self.stderr.lock().unwrap().iter().cloned());
+        lines
     }
 
     /// Waits for a line of which `wanted` makes something.
@@ -57,10 +65,13 @@ impl Drop for Program {
     }
 }
 
-fn keep(stream: impl Read + Send + 'static, lines: Arc<Mutex<Vec<String>>>) {
+fn keep(stream: impl Read + Send + 'static) -> Lines {
+    let lines = Lines::default();
+    let kept = Arc::clone(&lines);
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            lines.lock().unwrap().push(line);
+            kept.lock().unwrap().push(line);
         }
     });
+    lines
 }

@@ -109,4 +109,9 @@ impl RawClient {
     pub(crate) async fn until_closed(&mut self) -> Received {
         self.until(|_| false).await
     }
+
+    /// Breaks the connection with RST.
+    pub(crate) fn reset(self) {
+        let _ = self.tls.get_ref().0.set_zero_linger();
+    }
 }
