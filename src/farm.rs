@@ -3,11 +3,11 @@
 
 mod describe;
 mod endpoint;
+mod turnover;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -21,7 +21,7 @@ use crate::policy::affinity::{Keyring, Tag};
 use crate::policy::blocklist::{self, Blocklist, Standing, Transition, jittered};
 use crate::policy::budget::Budget;
 use crate::policy::departed::Departed;
-use crate::policy::endpoint::{Endpoint as Found, EndpointId, Roster};
+use crate::policy::endpoint::{EndpointId, Roster};
 use crate::policy::plan::{Plan, Purpose, Reason, Trials};
 use crate::telemetry::metrics::{FarmMetrics, Metrics};
 use crate::tls::client::ClientTls;
@@ -269,81 +269,6 @@ impl Farm {
     pub fn overdue(self: &Arc<Self>, endpoint: &Endpoint) -> Overdue {
         self.state.lock().roster.overdue_begin(endpoint.id);
         Overdue { farm: Arc::clone(self), id: endpoint.id }
-    }
-
-    /// Takes over what discovery found; endpoints that stay keep their standing, connections and sessions.
-    pub fn update(&self, found: Vec<Found>) {
-        let state = &mut *self.state.lock();
-        let changes = state.roster.update(found);
-        for id in &changes.joined {
-            let Some(member) = state.roster.get(*id) else { continue };
-            let endpoint = Arc::new(self.endpoint(*id, member.endpoint()));
-            info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint found");
-            state.endpoints.insert(*id, endpoint);
-        }
-        let now = Instant::now();
-        for endpoint in changes.left.iter().filter_map(|id| state.endpoints.get(id)) {
-            info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint left; it gets no new sessions");
-            endpoint.departed.store(true, Ordering::Relaxed);
-            state.departed.left(endpoint.id, now);
-        }
-        for endpoint in changes.returned.iter().filter_map(|id| state.endpoints.get(id)) {
-            info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint is back");
-            endpoint.departed.store(false, Ordering::Relaxed);
-            state.departed.remove(endpoint.id);
-        }
-        self.metrics.endpoints.set(i64::try_from(state.roster.len()).unwrap_or(i64::MAX));
-        self.retag(state);
-    }
-
-    /// Forgets the endpoints that discovery no longer names and that nobody will miss, and their series with them. To be
-    /// called every second or so.
-    pub fn forget_departed(&self, now: Instant) {
-        let state = &mut *self.state.lock();
-        let departed: Vec<EndpointId> = state.departed.ids().collect();
-        let mut forgotten = 0;
-        for id in departed {
-            // Requests, streams and probes hold their endpoint; besides them only the farm itself does.
-            if state.endpoints.get(&id).is_some_and(|endpoint| Arc::strong_count(endpoint) > 1) {
-                state.departed.used(id, now);
-            } else if state.departed.is_done_with(id, &state.blocklist, now) {
-                state.roster.forget(id);
-                state.departed.remove(id);
-                state.blocklist.forget(id);
-                if let Some(endpoint) = state.endpoints.remove(&id) {
-                    info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint that left is forgotten");
-                }
-                forgotten += 1;
-            }
-        }
-        if forgotten > 0 {
-            self.retag(state);
-        }
-    }
-
-    fn retag(&self, state: &State) {
-        let tags = state.endpoints.values().flat_map(|endpoint| {
-            self.keyring.accepted_tags(&self.config.name, endpoint.address).map(|tag| (tag, endpoint.id))
-        });
-        self.tags.store(Arc::new(tags.collect()));
-    }
-
-    fn endpoint(&self, id: EndpointId, found: &Found) -> Endpoint {
-        static KEYS: AtomicU64 = AtomicU64::new(0);
-        let label: Arc<str> = found.address.to_string().into();
-        Endpoint {
-            id,
-            key: KEYS.fetch_add(1, Ordering::Relaxed),
-            address: found.address,
-            target: found.target.clone(),
-            tag: self.keyring.tag(&self.config.name, found.address),
-            tls: self.tls.for_endpoint(),
-            pool: self.config.pool.clone(),
-            metrics: self.all_metrics.endpoint(&self.config.name, &label),
-            label,
-            probing: AtomicBool::new(false),
-            departed: AtomicBool::new(false),
-        }
     }
 }
 

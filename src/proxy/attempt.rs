@@ -1,6 +1,8 @@
 //! One try of a request at one endpoint: dial or borrow a connection, send, wait for a response head. Its states are the
 //! control flow, polled inside the task of the client's connection, so that several can run beside each other.
 
+mod linger;
+
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -8,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use tokio::time::Instant;
 
 use super::failure::Failure;
@@ -285,51 +287,11 @@ impl Attempt {
         self.refused = None;
     }
 
-    /// Whom it asked, without waiting for an answer any longer.
-    pub(super) fn give_up(self) -> Picked {
-        self.picked
-    }
-
     /// The connection on which the answer's body follows.
     pub(super) fn into_connection(mut self) -> (Picked, Option<Box<Connection>>, u64) {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Talking(connection) => (self.picked, Some(connection), self.sent),
             State::Dialing(_) | State::Over => (self.picked, None, self.sent),
-        }
-    }
-
-    /// Waits for the end of an attempt whose request has been answered elsewhere, and hands it to `judge`: an XSP that
-    /// stays silent is blocked all the same (R-FAIL-3). `None`: there was nothing to learn.
-    pub(super) async fn linger(
-        mut self: Box<Self>,
-        limits: Limits,
-        judge: impl FnOnce(&Self, Option<Result<StatusCode, Failure>>) + Send,
-    ) {
-        let end = match std::mem::replace(&mut self.state, State::Over) {
-            State::Dialing(dialing) => dialing.await.err().map(|error| Err(error.into())),
-            // An XSP that did not take the whole request owes no answer.
-            State::Talking(connection) if !connection.is_flushed() => None,
-            State::Talking(connection) => {
-                let status = final_status(connection, &limits, &self.outbound.method);
-                let timeout = self.timeout;
-                let in_time = tokio::time::timeout_at(self.since + timeout, status).await;
-                Some(in_time.unwrap_or(Err(Failure::Timeout(timeout))))
-            }
-            State::Over => None,
-        };
-        judge(&self, end);
-    }
-}
-
-async fn final_status(
-    mut connection: Box<Connection>,
-    limits: &Limits,
-    method: &Method,
-) -> Result<StatusCode, Failure> {
-    loop {
-        let head = std::future::poll_fn(|cx| connection.poll_head(cx, limits, method)).await?;
-        if !head.status.is_informational() {
-            return Ok(head.status);
         }
     }
 }

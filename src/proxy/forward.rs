@@ -354,7 +354,7 @@ impl<'a> Forward<'a> {
             self.journal.ended(&attempt, "abandoned", None);
             attempt.picked.endpoint.metrics().attempted("abandoned");
             if attempt.is_overdue() {
-                probe::second_look(self.route, attempt.give_up(), self.authority);
+                probe::second_look(self.route, attempt.picked, self.authority);
             }
         }
     }

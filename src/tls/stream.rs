@@ -299,6 +299,5 @@ enum Turn {
     End,
 }
 
-#[cfg(test)]
-#[cfg(feature = "sim")]
+#[cfg(all(test, feature = "sim"))]
 mod tests;

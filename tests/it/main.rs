@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod affinity;
+mod blame;
 mod certificates;
 mod demonstration;
 mod discovery;
@@ -14,6 +15,7 @@ mod failover;
 mod forwarding;
 mod harness;
 mod hostile;
+mod load;
 mod observability;
 mod retries;
 mod routing;
