@@ -217,3 +217,22 @@ async fn promise_14_an_idle_stream_outlives_neither_of_its_ends() {
         eventually("the keep-alive timer", async || kept_alive(local, remote) == Some(true)).await;
     }
 }
+
+#[tokio::test]
+async fn promise_14_an_answer_may_wait_for_a_body_that_still_comes() {
+    let (stage, raw) = Stage::before_raw(|_, text| {
+        text.set("[limits]", "response_idle_timeout", "300ms");
+    })
+    .await;
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+    raw.next(vec![Step::send(head), Step::Request, Step::send("ok")]);
+    let mut client = stage.raw_client().await;
+    client.send(format!("POST {NEW_CALL} HTTP/1.1\r\nHost: {CLOUD}\r\nContent-Length: 15\r\n\r\n")).await;
+    client.until_tail("\r\n\r\n").await;
+    let mut pace = tokio::time::interval(Duration::from_millis(50));
+    for _ in 0..15 {
+        pace.tick().await;
+        client.send("x").await;
+    }
+    assert_eq!(client.until_tail("ok").await.text(), "ok");
+}
