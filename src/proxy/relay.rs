@@ -105,6 +105,8 @@ impl<'a> Relay<'a> {
             match exchange.poll_flush(cx) {
                 Poll::Ready(result) => result.map_err(ClientError::Broken)?,
                 Poll::Pending => {
+                    // A client may read nothing before it has sent everything.
+                    self.poll_up(cx, exchange, moved)?;
                     ready!(alarm.poll_at(cx, *moved + self.patience.write));
                     return Poll::Ready(Err(RelayError::ClientStalled));
                 }
