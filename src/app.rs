@@ -1,12 +1,13 @@
 //! The composition root: a configuration becomes bound sockets, farms, workers and the admin listener, and the real
 //! addresses are reported. Everything is bound before anything is served.
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
@@ -27,6 +28,9 @@ use crate::tls::client::ClientTls;
 use crate::tls::server::{ClientAuth, server_config};
 use crate::worker;
 
+/// How often endpoints that have left DNS are looked over.
+const SWEEP: Duration = Duration::from_secs(1);
+
 /// A gateway that runs. Dropping it ends it at once; [`Phase::Draining`] first, and [`Gateway::drained`], end it gracefully.
 #[derive(Debug)]
 pub struct Gateway {
@@ -46,8 +50,11 @@ impl Gateway {
     /// # Errors
     /// What could not be bound or set up, by name. Nothing is served then.
     pub fn start(config: &Config, material: &Material) -> Result<Self> {
-        refuse_unserved(config)?;
+        servable(config)?;
         let metrics = Arc::new(Metrics::default());
+        for (certificate, at) in &material.expiries {
+            metrics.certificate_expires(certificate, *at);
+        }
         let farms = farms(config, material, &metrics)?;
         let mut addresses: Vec<SocketAddr> = Vec::new();
         for address in config.https.iter().flat_map(|https| &https.listen) {
@@ -56,17 +63,14 @@ impl Gateway {
             }
         }
         let mut bound = Vec::new();
-        let mut sockets: Vec<Vec<std::net::TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
+        let mut sockets: Vec<Vec<TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
         for address in &addresses {
-            let (real, listeners) =
-                worker::bind(*address, config.workers).with_context(|| format!("can't listen on {address}"))?;
+            let (real, listeners) = bind(*address, config.workers)?;
             bound.push(real);
             sockets.iter_mut().zip(listeners).for_each(|(worker, listener)| worker.push(listener));
         }
         let admin_socket = match &config.admin {
-            Some(admin) => Some(
-                worker::bind(admin.listen, 1).with_context(|| format!("can't listen on {} ([admin])", admin.listen))?,
-            ),
+            Some(admin) => Some(bind(admin.listen, 1).context("[admin]")?),
             None => None,
         };
         let snapshot = snapshot(config, material, &farms, &metrics, &addresses, &bound)?;
@@ -152,8 +156,11 @@ impl Drop for Gateway {
     }
 }
 
-/// What is not served yet is refused by name rather than ignored.
-fn refuse_unserved(config: &Config) -> Result<()> {
+/// Whether this version serves all of `config`: what it does not is refused by name rather than ignored.
+///
+/// # Errors
+/// The section that is checked only.
+pub fn servable(config: &Config) -> Result<()> {
     if !config.cti.is_empty() {
         bail!("[[cti]] is checked, but not served by this version: remove the section to run");
     }
@@ -171,6 +178,18 @@ fn refuse_unserved(config: &Config) -> Result<()> {
         bail!("there is no [[https]] section, so there is nothing to serve");
     }
     Ok(())
+}
+
+fn bind(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<TcpListener>)> {
+    worker::bind(address, count).map_err(|error| {
+        let hints = [
+            (ErrorKind::AddrInUse, "; another gateway or server listens there"),
+            (ErrorKind::PermissionDenied, "; ports below 1024 take root or CAP_NET_BIND_SERVICE"),
+            (ErrorKind::AddrNotAvailable, "; it is no address of this machine"),
+        ];
+        let hint = hints.into_iter().find(|(kind, _)| *kind == error.kind()).map_or("", |(_, hint)| hint);
+        anyhow!("can't listen on {address}: {error}{hint}")
+    })
 }
 
 fn farms(config: &Config, material: &Material, metrics: &Arc<Metrics>) -> Result<Vec<Arc<Farm>>> {
@@ -223,7 +242,7 @@ fn snapshot(
 
 /// What runs beside the workers, on a thread of its own: discovery and the admin listener.
 struct Housekeeping {
-    admin: Option<std::net::TcpListener>,
+    admin: Option<TcpListener>,
     discovery: Discovery,
     resolver: DnsResolver,
     farms: Vec<Arc<Farm>>,
@@ -247,11 +266,19 @@ impl Housekeeping {
                 told.looked_up(&question.name, question.kind.name(), outcome.name())
             }
         });
+        let swept = farms.clone();
+        let sweeping = async {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                swept.iter().for_each(|farm| farm.forget_departed(std::time::Instant::now()));
+            }
+        };
         let admin = admin::serve(admin, Admin::new(metrics, farms, status, shared.phase.clone()));
         let forced = reached(shared.phase.clone(), Phase::Forced);
         tokio::select! {
             () = discovering => {}
             () = admin => {}
+            () = sweeping => {}
             () = forced => {}
         }
     }

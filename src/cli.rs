@@ -1,6 +1,7 @@
 //! What an operator types. One file per command, each thin: everything worth testing is elsewhere.
 
 pub mod check;
+#[cfg(feature = "sim")]
 pub mod demo;
 pub mod run;
 mod summary;
@@ -10,9 +11,12 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 it could not start or go on, 2 the command line or the configuration can't be used.";
+
 /// Edge failover gateway for Cisco BroadWorks.
 #[derive(Debug, Parser)]
-#[command(name = "xspgate", version, propagate_version = true)]
+#[command(name = "xspgate", version, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -20,11 +24,14 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the gateway
+    /// Run the gateway until SIGTERM or SIGINT
+    #[command(long_about = run::ABOUT)]
     Run(run::Run),
-    /// Check a configuration, certificates included, and print a summary of it
+    /// Check a configuration, certificates included, and print what it would serve
+    #[command(long_about = check::ABOUT)]
     Check(check::Check),
     /// Watch the gateway at work in front of a simulated farm of XSPs
+    #[cfg(feature = "sim")]
     Demo(demo::Demo),
 }
 
@@ -53,6 +60,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(options) => run::run(options),
         Command::Check(options) => check::check(&options),
+        #[cfg(feature = "sim")]
         Command::Demo(options) => demo::demo(options),
     }
 }

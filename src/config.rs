@@ -68,6 +68,12 @@ pub fn read(path: &Path) -> Result<Reading, Report> {
         Report::new(source, vec![problem])
     })?;
     match String::from_utf8(bytes) {
+        // Its lines would be shown otherwise, and a key's must not be.
+        Ok(text) if text.contains("-----BEGIN ") => {
+            let problem =
+                Problem::error(None, "this is a PEM file").help("name the configuration, such as xspgate.toml");
+            Err(Report::new(Source { path: path.to_owned(), text: String::new() }, vec![problem]))
+        }
         Ok(text) => Ok(parse(Source { path: path.to_owned(), text })),
         Err(error) => Err(not_text(path, &error)),
     }

@@ -1,6 +1,8 @@
 //! The shell of one farm: its endpoints, blocklist and affinity behind one small lock, with clock, randomness, metrics and
 //! log. It decides nothing itself: `policy` does, and the farm remembers and tells.
 
+mod describe;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,17 +14,19 @@ use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rustls::ClientConfig;
-use serde::Serialize;
 use tracing::{info, warn};
 
 use crate::config::model;
 use crate::policy::affinity::{Keyring, Tag};
 use crate::policy::blocklist::{self, Blocklist, Standing, Transition, jittered};
 use crate::policy::budget::Budget;
-use crate::policy::endpoint::{Endpoint as Found, EndpointId, Presence, Roster};
+use crate::policy::departed::Departed;
+use crate::policy::endpoint::{Endpoint as Found, EndpointId, Roster};
 use crate::policy::plan::{Plan, Purpose, Reason, Trials};
 use crate::telemetry::metrics::{EndpointMetrics, FarmMetrics, Metrics};
 use crate::tls::client::ClientTls;
+
+pub use describe::Described;
 
 /// A farm that runs.
 #[derive(Debug)]
@@ -40,6 +44,7 @@ pub struct Farm {
 #[derive(Debug)]
 struct State {
     roster: Roster,
+    departed: Departed,
     blocklist: Blocklist,
     budget: Budget,
     rng: StdRng,
@@ -70,7 +75,7 @@ pub struct Picked {
     /// Why there.
     pub reason: Reason,
     /// Given back when this is dropped.
-    _trial: Option<Trial>,
+    trial: Option<Trial>,
 }
 
 /// The one trial of an endpoint on probation; free again when dropped.
@@ -91,19 +96,6 @@ pub struct Overdue {
 #[derive(Debug)]
 pub struct Probing(Arc<Endpoint>);
 
-/// One endpoint as `/status` shows it.
-#[derive(Clone, Debug, Serialize)]
-pub struct Described {
-    /// `address:port`.
-    pub endpoint: SocketAddr,
-    /// Its site's name.
-    pub site: String,
-    /// `up`, `blocked`, `probation` or `departed`.
-    pub state: &'static str,
-    /// Seconds until its block ends.
-    pub blocked_for: Option<f64>,
-}
-
 /// What a request's cookies say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Session {
@@ -118,7 +110,12 @@ pub enum Session {
 impl Picked {
     /// An endpoint that nobody chose: the gateway looks at it for itself.
     pub const fn for_probe(endpoint: Arc<Endpoint>) -> Self {
-        Self { endpoint, reason: Reason::Trial, _trial: None }
+        Self { endpoint, reason: Reason::Trial, trial: None }
+    }
+
+    /// Whether this is the one trial of an endpoint on probation.
+    pub const fn is_trial(&self) -> bool {
+        self.trial.is_some()
     }
 }
 
@@ -180,6 +177,7 @@ impl Farm {
             keyring,
             state: Mutex::new(State {
                 roster: Roster::default(),
+                departed: Departed::default(),
                 blocklist: Blocklist::default(),
                 budget: Budget::new(Instant::now()),
                 rng: StdRng::from_rng(&mut rand::rng()),
@@ -240,11 +238,13 @@ impl Farm {
 
     /// The plan's next endpoint.
     pub fn pick(self: &Arc<Self>, plan: &mut Plan, purpose: Purpose) -> Option<Picked> {
-        let State { roster, blocklist, budget, rng, endpoints } = &mut *self.state.lock();
-        let pick = plan.next(purpose, roster, blocklist, budget, Instant::now(), rng)?;
+        let State { roster, departed, blocklist, budget, rng, endpoints } = &mut *self.state.lock();
+        let now = Instant::now();
+        let pick = plan.next(purpose, roster, blocklist, budget, now, rng)?;
+        departed.used(pick.id, now);
         let endpoint = Arc::clone(endpoints.get(&pick.id)?);
         let trial = pick.trial.map(|claim| self.begin_trial(&endpoint, claim));
-        Some(Picked { endpoint, reason: pick.reason, _trial: trial })
+        Some(Picked { endpoint, reason: pick.reason, trial: trial })
     }
 
     /// An endpoint whose block has run out and that nobody tries just now; the caller tries it.
@@ -254,7 +254,7 @@ impl Farm {
         let claim = roster.present().find_map(|member| blocklist.claim_trial(member.id(), now))?;
         let endpoint = Arc::clone(endpoints.get(&claim.id())?);
         let trial = self.begin_trial(&endpoint, claim);
-        Some(Picked { endpoint, reason: Reason::Trial, _trial: Some(trial) })
+        Some(Picked { endpoint, reason: Reason::Trial, trial: Some(trial) })
     }
 
     fn begin_trial(self: &Arc<Self>, endpoint: &Endpoint, claim: blocklist::Trial) -> Trial {
@@ -276,12 +276,17 @@ impl Farm {
         };
         let mut present = state.endpoints.values().filter(|endpoint| !endpoint.is_departed());
         let endpoint = present.find(|endpoint| by_address(endpoint) || by_target(endpoint))?;
-        Some(Picked { endpoint: Arc::clone(endpoint), reason: Reason::Redirected, _trial: None })
+        Some(Picked { endpoint: Arc::clone(endpoint), reason: Reason::Redirected, trial: None })
     }
 
-    /// The endpoints of this farm at `ip`.
-    pub fn at_address(&self, ip: IpAddr) -> Vec<Arc<Endpoint>> {
-        self.state.lock().endpoints.values().filter(|endpoint| endpoint.address.ip() == ip).map(Arc::clone).collect()
+    /// The endpoints of this farm at `ip` that nothing is held against.
+    pub fn up_at(&self, ip: IpAddr) -> Vec<Arc<Endpoint>> {
+        let State { blocklist, endpoints, .. } = &*self.state.lock();
+        let now = Instant::now();
+        let up = |endpoint: &&Arc<Endpoint>| {
+            endpoint.address.ip() == ip && blocklist.standing(endpoint.id, now) == Standing::Up
+        };
+        endpoints.values().filter(up).map(Arc::clone).collect()
     }
 
     /// An attempt at `endpoint` that began at `begun` had an answer that stands (R-FAIL-8).
@@ -326,32 +331,6 @@ impl Farm {
         endpoint.metrics.transition(transition.name());
     }
 
-    /// Every endpoint and how it stands, for whoever wants to see.
-    pub fn describe(&self) -> Vec<Described> {
-        let state = self.state.lock();
-        let now = Instant::now();
-        let members = state.roster.present().chain(state.roster.departed());
-        let described = members.map(|member| Described {
-            endpoint: member.endpoint().address,
-            site: self
-                .config
-                .sites
-                .get(usize::from(member.endpoint().tier.site))
-                .map_or_else(String::new, |site| site.name.clone()),
-            state: match (member.presence(), state.blocklist.standing(member.id(), now)) {
-                (_, Standing::Blocked { .. }) => "blocked",
-                (_, Standing::Probation | Standing::OnTrial) => "probation",
-                (Presence::Departed, Standing::Up) => "departed",
-                (Presence::Present, Standing::Up) => "up",
-            },
-            blocked_for: match state.blocklist.standing(member.id(), now) {
-                Standing::Blocked { until } => Some(until.saturating_duration_since(now).as_secs_f64()),
-                Standing::Up | Standing::Probation | Standing::OnTrial => None,
-            },
-        });
-        described.collect()
-    }
-
     /// Marks an attempt at `endpoint` overdue.
     pub fn overdue(self: &Arc<Self>, endpoint: &Endpoint) -> Overdue {
         self.state.lock().roster.overdue_begin(endpoint.id);
@@ -360,7 +339,7 @@ impl Farm {
 
     /// Takes over what discovery found; endpoints that stay keep their standing, connections and sessions.
     pub fn update(&self, found: Vec<Found>) {
-        let mut state = self.state.lock();
+        let state = &mut *self.state.lock();
         let changes = state.roster.update(found);
         for id in &changes.joined {
             let Some(member) = state.roster.get(*id) else { continue };
@@ -368,15 +347,47 @@ impl Farm {
             info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint found");
             state.endpoints.insert(*id, endpoint);
         }
+        let now = Instant::now();
         for endpoint in changes.left.iter().filter_map(|id| state.endpoints.get(id)) {
             info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint left; it gets no new sessions");
             endpoint.departed.store(true, Ordering::Relaxed);
+            state.departed.left(endpoint.id, now);
         }
         for endpoint in changes.returned.iter().filter_map(|id| state.endpoints.get(id)) {
             info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint is back");
             endpoint.departed.store(false, Ordering::Relaxed);
+            state.departed.remove(endpoint.id);
         }
         self.metrics.endpoints.set(i64::try_from(state.roster.len()).unwrap_or(i64::MAX));
+        self.retag(state);
+    }
+
+    /// Forgets the endpoints that discovery no longer names and that nobody will miss, and their series with them. To be
+    /// called every second or so.
+    pub fn forget_departed(&self, now: Instant) {
+        let state = &mut *self.state.lock();
+        let departed: Vec<EndpointId> = state.departed.ids().collect();
+        let mut forgotten = 0;
+        for id in departed {
+            // Requests, streams and probes hold their endpoint; besides them only the farm itself does.
+            if state.endpoints.get(&id).is_some_and(|endpoint| Arc::strong_count(endpoint) > 1) {
+                state.departed.used(id, now);
+            } else if state.departed.is_done_with(id, &state.blocklist, now) {
+                state.roster.forget(id);
+                state.departed.remove(id);
+                state.blocklist.forget(id);
+                if let Some(endpoint) = state.endpoints.remove(&id) {
+                    info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint that left is forgotten");
+                }
+                forgotten += 1;
+            }
+        }
+        if forgotten > 0 {
+            self.retag(state);
+        }
+    }
+
+    fn retag(&self, state: &State) {
         let tags = state.endpoints.values().flat_map(|endpoint| {
             self.keyring.accepted_tags(&self.config.name, endpoint.address).map(|tag| (tag, endpoint.id))
         });

@@ -5,6 +5,7 @@ pub mod affinity;
 pub mod blocklist;
 pub mod budget;
 pub mod classify;
+pub mod departed;
 pub mod endpoint;
 pub mod headers;
 pub mod plan;

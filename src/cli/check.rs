@@ -8,12 +8,20 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::summary;
+use crate::app;
 use crate::config::error::{Report, Severity};
 use crate::config::{self, Loaded};
 use crate::tls::certs::{self, Material};
 
 /// The exit code for a configuration that can't be used.
 pub const UNUSABLE: u8 = 2;
+
+/// What `check --help` says.
+pub(super) const ABOUT: &str = "\
+Check a configuration, certificates included, and print what it would serve.
+
+Reads the file, and the certificates, keys and CAs that it names, and nothing from the network. Prints a summary and ends \
+with 0, or prints every problem with its place and ends with 2. Warnings don't stop the gateway.";
 
 /// What `check` takes.
 #[derive(Args, Debug)]
@@ -55,7 +63,11 @@ pub fn check(options: &Check) -> ExitCode {
         Ok((loaded, _)) => {
             let report = Report::new(loaded.source, loaded.warnings);
             eprint!("{report}");
-            print(&summary::of(&loaded.config, report.count(Severity::Warning)))
+            let printed = print(&summary::of(&loaded.config, report.count(Severity::Warning)));
+            if let Err(unserved) = app::servable(&loaded.config) {
+                eprintln!("note: `xspgate run` refuses it: {unserved}");
+            }
+            printed
         }
         Err(report) => {
             let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));

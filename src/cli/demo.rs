@@ -1,15 +1,112 @@
-//! `xspgate demo`: a day at the edge, in front of a simulated farm.
+//! `xspgate demo`: the real gateway in front of a simulated site, with users who go on working while XSPs break. What each
+//! step expected and what the users saw is printed as it happens.
+
+mod crowd;
+mod story;
+mod tally;
+mod user;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
+
+use crate::app::Gateway;
+use crate::config;
+use crate::sim::site::{CLOUD, Layout, Network, Simulation, Text};
+use crate::tls;
 
 /// What `demo` takes.
 #[derive(Args, Debug)]
-pub struct Demo {}
+pub struct Demo {
+    /// Leave everything running afterwards, to try by hand with the curl lines that are printed
+    #[arg(long)]
+    keep: bool,
+}
 
-/// Runs the demonstration.
-pub fn demo(_options: Demo) -> ExitCode {
-    eprintln!("error: `demo` is not there yet");
-    ExitCode::FAILURE
+/// Runs the demonstration: exit code 0 if all that was expected came true.
+pub fn demo(options: Demo) -> ExitCode {
+    match play(&options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Plays the story; true if all expectations held.
+fn play(options: &Demo) -> Result<bool> {
+    let begun = Instant::now();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    // The simulation ends with the runtime, and the gateway before both.
+    let (simulation, gateway) = runtime.block_on(set_up())?;
+    introduce(&simulation, &gateway);
+    let steps = runtime.block_on(Box::pin(story::play(&simulation, &gateway)))?;
+    let held = story::conclude(&steps, begun.elapsed());
+    if options.keep {
+        invite(&simulation, &gateway);
+        runtime.block_on(tokio::signal::ctrl_c()).context("can't wait for Ctrl-C")?;
+    }
+    drop(gateway);
+    Ok(held)
+}
+
+async fn set_up() -> Result<(Simulation, Gateway)> {
+    let simulation = Simulation::start(Network::Plain).await.context("can't start the simulated site")?;
+    let path = simulation.write_config(&configuration(&simulation)).context("can't write the configuration")?;
+    let loaded = config::load(&path).map_err(|report| anyhow!("{report}"))?;
+    let (material, problems) = tls::certs::load(&loaded.config);
+    let material = material.ok_or_else(|| anyhow!("the simulation's own certificates are refused: {problems:?}"))?;
+    let gateway = Gateway::start(&loaded.config, &material)?;
+    Ok((simulation, gateway))
+}
+
+/// The documented rules, but for a shorter block.
+fn configuration(simulation: &Simulation) -> Text {
+    let mut text = simulation.config(Layout::TwoSites);
+    let failover = "[farm.xsp.failover]";
+    text.set(failover, "response_timeout", "2s").set(failover, "advance_after", "600ms");
+    text.set(failover, "block_for", "5s");
+    text
+}
+
+fn introduce(simulation: &Simulation, gateway: &Gateway) {
+    say("xspgate demo: a day at the edge, shortened");
+    say("");
+    for (site, names) in [("site-a", ["a1", "a2"]), ("site-b", ["b1", "b2"])] {
+        let xsps = names.map(|name| format!("{name} {}", simulation.xsp(name).address())).join(", ");
+        say(&format!("  {site}   {xsps}"));
+    }
+    say(&format!("  DNS      {}", simulation.dns.address()));
+    for address in gateway.https() {
+        say(&format!("  gateway  https://{CLOUD}, at {address}"));
+    }
+    say("");
+}
+
+/// Prints what can be tried by hand.
+fn invite(simulation: &Simulation, gateway: &Gateway) {
+    let Some(address) = gateway.https().first() else { return };
+    let (port, ca) = (address.port(), simulation.folder().join("public-ca.pem"));
+    let curl = format!("curl --resolve {CLOUD}:{port}:{} --cacert {}", address.ip(), ca.display());
+    let base = format!("https://{CLOUD}:{port}");
+    say("");
+    say("Still running; Ctrl-C ends it. To try by hand:");
+    say("");
+    say(&format!("  {curl} -i {base}/com.broadsoft.xsi-actions/v2.0/user/alice/profile"));
+    say(&format!("  {curl} -N -X POST {base}/com.broadsoft.async/com.broadsoft.xsi-events/v2.0/channel"));
+    say(&format!("  {curl} -o /dev/null '{base}/dms/big?size=1000000000'"));
+    if let Some(admin) = gateway.admin() {
+        say(&format!("  curl http://{admin}/metrics"));
+        say(&format!("  curl http://{admin}/status"));
+    }
+}
+
+/// Prints a line.
+#[expect(clippy::print_stdout, reason = "telling what happens is what the demonstration is for")]
+fn say(line: &str) {
+    println!("{line}");
 }

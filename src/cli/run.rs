@@ -18,6 +18,16 @@ use crate::telemetry;
 /// How long the gateway says that it is not ready, and still serves, before it stops accepting.
 const LAME_DUCK: Duration = Duration::from_secs(1);
 
+/// What `run --help` says.
+pub(super) const ABOUT: &str = "\
+Run the gateway until SIGTERM or SIGINT.
+
+The addresses that are served are printed to standard error, problems of the configuration too; logs and the access log \
+go to standard output, as [log] says. After the first signal /readyz says 503 for a second, then no new connection is \
+accepted, and what is in flight has drain_timeout to end; a second signal ends at once.
+
+Each client takes an open file, and so does each connection to an XSP: set `ulimit -n` to twice limits.connections.";
+
 /// What `run` takes.
 #[derive(Args, Debug)]
 pub struct Run {
@@ -42,6 +52,7 @@ pub fn run(options: Run) -> ExitCode {
         eprintln!("error: [log] level: {error}");
         return ExitCode::from(UNUSABLE);
     }
+    note_open_files(loaded.config.limits.connections);
     let served = Gateway::start(&loaded.config, &material).and_then(|gateway| serve(&path, gateway));
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -52,12 +63,33 @@ pub fn run(options: Run) -> ExitCode {
     }
 }
 
+/// Says so if the system lets this process open fewer files than its connections need: one for each client, and about as
+/// many towards XSPs.
+fn note_open_files(connections: usize) {
+    let Some(allowed) = std::fs::read_to_string("/proc/self/limits").ok().as_deref().and_then(open_files) else {
+        return;
+    };
+    let needed = connections.saturating_mul(2);
+    if allowed < needed {
+        eprintln!(
+            "note: {allowed} open files are allowed, and limits.connections = {connections} takes about {needed}: \
+             see `ulimit -n`"
+        );
+    }
+}
+
+/// The soft limit of open files; `None`: there is none.
+fn open_files(limits: &str) -> Option<usize> {
+    limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?.parse().ok()
+}
+
 fn serve(path: &Path, mut gateway: Gateway) -> Result<()> {
+    // Said whatever the log's level: with port 0 nobody could know them otherwise.
     for address in gateway.https() {
-        tracing::info!(%address, "serving HTTPS");
+        eprintln!("serving HTTPS on {address}");
     }
     if let Some(address) = gateway.admin() {
-        tracing::info!(%address, "serving /metrics, /status, /livez and /readyz");
+        eprintln!("serving /metrics, /status, /livez and /readyz on {address}");
     }
     tracing::info!(config = %path.display(), version = env!("CARGO_PKG_VERSION"), "started");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
@@ -93,4 +125,19 @@ async fn wind_down(gateway: &mut Gateway) {
     let patience = gateway.drain_timeout();
     // What is still in flight after that is cut.
     drop(tokio::time::timeout(patience, gateway.drained()).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_open_files_is_read() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units\n\
+                      Max processes             95                   95                   processes\n\
+                      Max open files            1024                 524288               files\n";
+        assert_eq!(open_files(limits), Some(1024));
+        assert_eq!(open_files(&limits.replace("1024", "unlimited")), None);
+        assert_eq!(open_files(""), None);
+    }
 }

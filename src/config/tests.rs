@@ -41,6 +41,15 @@ fn the_example_is_read_as_it_stands() {
 }
 
 #[test]
+fn a_key_in_place_of_a_configuration_is_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key.pem");
+    std::fs::write(&path, "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n").unwrap();
+    let said = load(&path).unwrap_err().to_string();
+    assert!(said.contains("this is a PEM file") && !said.contains("c2VjcmV0"), "{said}");
+}
+
+#[test]
 fn line_ends_do_not_matter() {
     assert_eq!(said(&EXAMPLE.replace('\n', "\r\n")), "");
     assert_eq!(model(&EXAMPLE.replace('\n', "\r\n")), model(EXAMPLE));

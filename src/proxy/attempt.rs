@@ -1,14 +1,14 @@
 //! One try of a request at one endpoint: dial or borrow a connection, send, wait for a response head. Its states are the
 //! control flow, polled inside the task of the client's connection, so that several can run beside each other.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::feed::{Feed, Outbound};
@@ -89,6 +89,10 @@ pub(super) struct Attempt {
     outbound: Outbound,
     state: State,
     begun: Instant,
+    /// Its place in the request's journal.
+    pub(super) entry: usize,
+    /// Since when nobody but the XSP is awaited.
+    awaited_since: Instant,
     /// Since when the XSP has had everything that the client has sent.
     since: Instant,
     timeout: Duration,
@@ -121,15 +125,13 @@ impl Attempt {
         timeout: Duration,
         patience: Duration,
     ) -> Self {
-        let mut attempt = Self::fresh(farm, picked, outbound, timeout, patience);
-        while let Some(connection) = pool.take(&attempt.picked.endpoint) {
+        while let Some(connection) = pool.take(&picked.endpoint) {
             if outbound.replayable || connection.is_silent() {
-                attempt.state = State::Talking(Box::new(connection));
-                attempt.reuse = Reuse::Pooled;
-                break;
+                let (state, reuse) = (State::Talking(connection), Reuse::Pooled);
+                return Self::new(farm, picked, outbound, timeout, patience, state, reuse);
             }
         }
-        attempt
+        Self::fresh(farm, picked, outbound, timeout, patience)
     }
 
     /// Begins an attempt on a connection of its own.
@@ -140,18 +142,32 @@ impl Attempt {
         timeout: Duration,
         patience: Duration,
     ) -> Self {
+        let state = State::Dialing(dial(farm, &picked, patience));
+        Self::new(farm, picked, outbound, timeout, patience, state, Reuse::Dialled)
+    }
+
+    fn new(
+        farm: &Arc<Farm>,
+        picked: Picked,
+        outbound: &Outbound,
+        timeout: Duration,
+        patience: Duration,
+        state: State,
+        reuse: Reuse,
+    ) -> Self {
         let now = Instant::now();
-        let dialing = dial(farm, &picked, patience);
         Self {
             picked,
             farm: Arc::clone(farm),
             outbound: outbound.clone(),
-            state: State::Dialing(dialing),
+            state,
             begun: now,
+            entry: 0,
+            awaited_since: now,
             since: now,
             timeout,
             patience,
-            reuse: Reuse::Dialled,
+            reuse,
             sent: 0,
             head_sent: false,
             body_waits: false,
@@ -164,6 +180,11 @@ impl Attempt {
     /// When it began.
     pub(super) const fn begun(&self) -> Instant {
         self.begun
+    }
+
+    /// Since when the XSP has been what is awaited: the attempt's beginning, or the last time that the client's body was.
+    pub(super) const fn awaited_since(&self) -> Instant {
+        self.awaited_since
     }
 
     /// Until when the XSP may stay silent; `None` while the client's body is what is awaited. A client that expects a
@@ -251,6 +272,7 @@ impl Attempt {
             self.since = Instant::now();
             self.asked = (self.outbound.expectation == Expectation::Continue).then_some(self.since);
         }
+        let waited = self.body_waits;
         if self.refused.is_some() {
             self.body_waits = false;
         } else if !feed.is_sent(self.sent) || !connection.is_flushed() {
@@ -258,9 +280,13 @@ impl Attempt {
                 Ok(body_waits) => self.body_waits = body_waits,
                 Err(error) => self.refused = Some(error),
             }
+            if waited || self.body_waits {
+                self.awaited_since = self.since;
+            }
         } else if self.body_waits {
             self.body_waits = false;
             self.since = Instant::now();
+            self.awaited_since = self.since;
         }
         if self.sent > 0 {
             self.asked = None;
@@ -308,6 +334,11 @@ impl Attempt {
         self.refused = None;
     }
 
+    /// Whom it asked, without waiting for an answer any longer.
+    pub(super) fn give_up(self) -> Picked {
+        self.picked
+    }
+
     /// The connection on which the answer's body follows.
     pub(super) fn into_connection(mut self) -> (Picked, Option<Box<Connection>>, u64) {
         match std::mem::replace(&mut self.state, State::Over) {
@@ -316,31 +347,39 @@ impl Attempt {
         }
     }
 
-    /// Waits for the verdict on an attempt whose request has been answered elsewhere: an XSP that stays silent is
-    /// blocked all the same (R-FAIL-3). `None`: there was nothing to learn.
-    pub(super) async fn linger(mut self, limits: Limits) -> (Picked, Instant, Option<Result<ResponseHead, Failure>>) {
-        let verdict = match std::mem::replace(&mut self.state, State::Over) {
+    /// Waits for the end of an attempt whose request has been answered elsewhere, and hands it to `judge`: an XSP that
+    /// stays silent is blocked all the same (R-FAIL-3). `None`: there was nothing to learn.
+    pub(super) async fn linger(
+        mut self: Box<Self>,
+        limits: Limits,
+        judge: impl FnOnce(&Self, Option<Result<StatusCode, Failure>>) + Send,
+    ) {
+        let end = match std::mem::replace(&mut self.state, State::Over) {
             State::Dialing(dialing) => dialing.await.err().map(|error| Err(error.into())),
             // An XSP that did not take the whole request owes no answer.
             State::Talking(connection) if !connection.is_flushed() => None,
-            State::Talking(mut connection) => {
-                let answer = poll_fn(|cx| {
-                    loop {
-                        match ready!(connection.poll_head(cx, &limits, &self.outbound.method)) {
-                            Ok(head) if head.status.is_informational() => {}
-                            result => return Poll::Ready(result),
-                        }
-                    }
-                });
-                match tokio::time::timeout_at(self.since + self.timeout, answer).await {
-                    Ok(Ok(head)) => Some(Ok(head)),
-                    Ok(Err(error)) => Some(Err(error.into())),
-                    Err(_) => Some(Err(Failure::Timeout(self.timeout))),
-                }
+            State::Talking(connection) => {
+                let status = final_status(connection, &limits, &self.outbound.method);
+                let timeout = self.timeout;
+                let in_time = tokio::time::timeout_at(self.since + timeout, status).await;
+                Some(in_time.unwrap_or(Err(Failure::Timeout(timeout))))
             }
             State::Over => None,
         };
-        (self.picked, self.begun, verdict)
+        judge(&self, end);
+    }
+}
+
+async fn final_status(
+    mut connection: Box<Connection>,
+    limits: &Limits,
+    method: &Method,
+) -> Result<StatusCode, Failure> {
+    loop {
+        let head = std::future::poll_fn(|cx| connection.poll_head(cx, limits, method)).await?;
+        if !head.status.is_informational() {
+            return Ok(head.status);
+        }
     }
 }
 

@@ -115,6 +115,17 @@ pub(super) struct Outbound {
     pub(super) expectation: Expectation,
 }
 
+impl Outbound {
+    /// The same request for another target.
+    pub(super) fn with_target(&self, target: &[u8]) -> Self {
+        let line_end = self.head.windows(2).position(|pair| pair == b"\r\n").map_or(0, |at| at + 2);
+        let mut head = Vec::with_capacity(self.head.len() + target.len());
+        encode::request_line(&mut head, &self.method, target);
+        head.extend_from_slice(&self.head[line_end..]);
+        Self { head: head.into(), ..self.clone() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,15 +15,15 @@ use super::error::Error;
 use super::exchange::{ClientError, Exchange};
 use super::feed::{Feed, Outbound};
 use super::journal::Journal;
+use super::location;
 use super::probe;
 use super::snapshot::{Block, Route, Snapshot};
+use super::verdict::{self, Asked};
 use crate::alarm::Alarm;
 use crate::farm::{Endpoint, Picked, Session};
-use crate::http1::encode;
 use crate::http1::head::ResponseHead;
 use crate::policy::classify::{Class, Outcome, Replay, classify};
 use crate::policy::plan::{Plan, Purpose, Trials};
-use crate::upstream::connect::Scope;
 use crate::upstream::connection::Connection;
 
 /// An XSP's answer that stands.
@@ -111,7 +111,8 @@ impl<'a> Forward<'a> {
         self.begin(first);
         let mut body_since = Instant::now();
         loop {
-            match poll_fn(|cx| self.poll_event(cx, exchange, feed, alarm, &mut body_since)).await? {
+            let event = poll_fn(|cx| self.poll_event(cx, exchange, feed, alarm, &mut body_since)).await;
+            match event.inspect_err(|_| self.abandon())? {
                 Event::Progress(_, Ok(Progress::Informed(head))) => exchange.inform(&head),
                 Event::Progress(index, Ok(Progress::Answered(head))) => {
                     let attempt = self.running.remove(index);
@@ -124,7 +125,10 @@ impl<'a> Forward<'a> {
                     self.failed(&attempt, failure, feed);
                 }
                 Event::Overdue => self.overdue(feed),
-                Event::BodyStalled => return Err(Error::Slow),
+                Event::BodyStalled => {
+                    self.abandon();
+                    return Err(Error::Slow);
+                }
             }
             if self.running.is_empty() {
                 return self.give_up();
@@ -178,7 +182,7 @@ impl<'a> Forward<'a> {
         let latest = self.running.last();
         let overdue_at = latest.filter(|attempt| !attempt.is_overdue()).and_then(|attempt| {
             let after = self.route.failover.advance_after?;
-            attempt.deadline().map(|_| attempt.begun() + after)
+            attempt.deadline().map(|_| attempt.awaited_since() + after)
         });
         let stalled_at = (!feed.is_complete()).then(|| body_since + self.snapshot.limits.request_body_idle_timeout);
         let silent =
@@ -197,7 +201,7 @@ impl<'a> Forward<'a> {
 
     fn begin(&mut self, picked: Picked) {
         let failover = &self.route.failover;
-        let attempt = Attempt::begin(
+        let mut attempt = Attempt::begin(
             &self.route.farm,
             picked,
             &self.worker.pool,
@@ -205,6 +209,7 @@ impl<'a> Forward<'a> {
             failover.response_timeout,
             failover.connect_timeout,
         );
+        attempt.entry = self.journal.began(&attempt);
         self.running.push(Box::new(attempt));
     }
 
@@ -242,8 +247,8 @@ impl<'a> Forward<'a> {
     }
 
     fn failed(&mut self, attempt: &Attempt, failure: Failure, feed: &Feed) {
-        self.journal.attempts.push(attempt.log(failure.reason(), None));
-        blame(self.snapshot, self.route, &attempt.picked.endpoint, &failure);
+        self.journal.ended(attempt, failure.reason(), None);
+        verdict::blame(self.snapshot, self.route, &attempt.picked.endpoint, &failure);
         tracing::debug!(
             endpoint = &**attempt.picked.endpoint.label(),
             error = &failure as &dyn std::error::Error,
@@ -263,8 +268,8 @@ impl<'a> Forward<'a> {
             Class::Success => "success",
             Class::Suspect | Class::Failure => "5xx",
         };
-        self.journal.attempts.push(attempt.log(outcome, Some(status)));
-        report(self.route, &attempt, &head, class, self.authority);
+        self.journal.ended(&attempt, outcome, Some(status));
+        verdict::report(self.route, Asked::of(&attempt), head.status, self.authority);
         let hop = (class == Class::Success).then(|| self.redirection(&head, feed)).flatten();
         if let Some(picked) = hop {
             self.begin(picked);
@@ -275,7 +280,7 @@ impl<'a> Forward<'a> {
         let standing = Standing { head, endpoint: Arc::clone(&picked.endpoint), connection: connection?, sent, class };
         match class {
             Class::Success => {
-                self.let_go();
+                self.let_go(feed);
                 Some(standing)
             }
             Class::Suspect | Class::Failure if may_move_on => {
@@ -290,7 +295,7 @@ impl<'a> Forward<'a> {
     /// Whether the XSP sends the request to another XSP of the farm, which the gateway then asks itself: the caller follows
     /// no redirect (R-TOP-6).
     fn redirection(&mut self, head: &ResponseHead, feed: &Feed) -> Option<Picked> {
-        if !head.status.is_redirection() {
+        if !matches!(head.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
             return None;
         }
         // The others do not ask for the same request again: after a 303 it has even been carried out.
@@ -300,7 +305,7 @@ impl<'a> Forward<'a> {
         let hop = Some(location)
             .filter(|_| same_request && !self.redirected && feed.is_whole() && feed.is_complete())
             .and_then(|location| {
-                let (name, port, target) = parse_location(location)?;
+                let (name, port, target) = location::parse(location)?;
                 let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
                 let same = self.block.route(path).is_ok_and(|route| Arc::ptr_eq(route, self.route));
                 let picked = self.route.farm.find(name, port).filter(|_| same)?;
@@ -322,19 +327,34 @@ impl<'a> Forward<'a> {
     }
 
     /// Lets the attempts that are still running end without the client.
-    fn let_go(&mut self) {
+    fn let_go(&mut self, feed: &Feed) {
         for attempt in self.running.drain(..) {
+            self.journal.ended(&attempt, "overtaken", None);
+            if !feed.is_sent(attempt.sent()) {
+                // Its XSP still waits for the body, and says nothing of itself by its silence.
+                attempt.picked.endpoint.metrics().attempted("overtaken");
+                continue;
+            }
             let (route, limits) = (Arc::clone(self.route), self.snapshot.head_limits);
             let authority = self.authority.to_owned();
             let snapshot = self.worker.shared.snapshot.load_full();
-            tokio::spawn(async move {
-                let (picked, begun, verdict) = attempt.linger(limits).await;
-                match verdict {
-                    Some(Ok(head)) => judge(&route, picked, begun, &head, &authority),
-                    Some(Err(failure)) => blame(&snapshot, &route, &picked.endpoint, &failure),
-                    None => {}
-                }
-            });
+            tokio::spawn(attempt.linger(limits, move |attempt, end| match end {
+                Some(Ok(status)) => verdict::report(&route, Asked::of(attempt), status, &authority),
+                Some(Err(failure)) => verdict::blame(&snapshot, &route, &attempt.picked.endpoint, &failure),
+                None => attempt.picked.endpoint.metrics().attempted("overtaken"),
+            }));
+        }
+    }
+
+    /// The client is not there for an answer any more. That is no XSP's fault; but one that it has waited long for is
+    /// looked at, since callers whose patience is shorter than `response_timeout` would never find it out.
+    fn abandon(&mut self) {
+        for attempt in self.running.drain(..) {
+            self.journal.ended(&attempt, "abandoned", None);
+            attempt.picked.endpoint.metrics().attempted("abandoned");
+            if attempt.is_overdue() {
+                probe::second_look(self.route, attempt.give_up(), self.authority);
+            }
         }
     }
 
@@ -348,78 +368,4 @@ impl<'a> Forward<'a> {
             None => Error::NoEndpoint,
         })
     }
-}
-
-fn report(route: &Arc<Route>, attempt: &Attempt, head: &ResponseHead, class: Class, authority: &str) {
-    let endpoint = &attempt.picked.endpoint;
-    endpoint.metrics().xsp_seconds.observe(attempt.begun().elapsed().as_secs_f64());
-    match class {
-        Class::Success => {
-            endpoint.metrics().attempted("success");
-            route.farm.succeeded(endpoint, attempt.begun().into_std());
-        }
-        Class::Suspect => {
-            endpoint.metrics().attempted("5xx");
-            tracing::debug!(
-                endpoint = &**endpoint.label(),
-                status = head.status.as_u16(),
-                "5xx; looking a second time"
-            );
-            probe::second_look(route, Picked::for_probe(Arc::clone(endpoint)), authority);
-        }
-        Class::Failure => {
-            endpoint.metrics().attempted("5xx");
-            route.farm.failed(endpoint, route.failover.block_for, "5xx");
-        }
-    }
-}
-
-/// The verdict on an answer that came too late to be used.
-fn judge(route: &Arc<Route>, picked: Picked, begun: Instant, head: &ResponseHead, authority: &str) {
-    match classify(Outcome::Answered(head.status), route.failover.on_5xx) {
-        Class::Success => route.farm.succeeded(&picked.endpoint, begun.into_std()),
-        Class::Suspect => probe::second_look(route, picked, authority),
-        Class::Failure => route.farm.failed(&picked.endpoint, route.failover.block_for, "5xx"),
-    }
-}
-
-/// Blocks an endpoint for its failure, unless it was the gateway's own.
-fn blame(snapshot: &Snapshot, route: &Arc<Route>, endpoint: &Arc<Endpoint>, failure: &Failure) {
-    endpoint.metrics().attempted(failure.reason());
-    match failure.scope() {
-        Scope::Gateway => {
-            tracing::warn!(error = failure as &dyn std::error::Error, "the gateway could not open a connection")
-        }
-        Scope::Port => route.farm.failed(endpoint, route.failover.block_for, failure.reason()),
-        Scope::Address => {
-            route.farm.failed(endpoint, route.failover.block_for, failure.reason());
-            probe::address_lost(snapshot, &route.farm, endpoint.address().ip());
-        }
-    }
-}
-
-impl Outbound {
-    /// The same request for another target.
-    fn with_target(&self, target: &[u8]) -> Self {
-        let line_end = self.head.windows(2).position(|pair| pair == b"\r\n").map_or(0, |at| at + 2);
-        let mut head = Vec::with_capacity(self.head.len() + target.len());
-        encode::request_line(&mut head, &self.method, target);
-        head.extend_from_slice(&self.head[line_end..]);
-        Self { head: head.into(), ..self.clone() }
-    }
-}
-
-/// Host, port and target of an absolute https URL.
-fn parse_location(location: &[u8]) -> Option<(&str, u16, &[u8])> {
-    let text = std::str::from_utf8(location).ok()?;
-    let rest = text.get(..8).filter(|scheme| scheme.eq_ignore_ascii_case("https://")).and(text.get(8..))?;
-    let (authority, target) = rest.split_at(rest.find('/')?);
-    if target.contains('#') || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return None;
-    }
-    let (name, port) = match authority.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()?),
-        Some(_) | None => (authority, 443),
-    };
-    Some((name, port, target.as_bytes()))
 }

@@ -19,6 +19,8 @@ use crate::tls::stream::Stream;
 
 /// From here on a body's bytes are sealed where they lie instead of being gathered first.
 const DIRECT: usize = 4 * 1024;
+/// Room for a response's head and a small body, so that it is gathered without growing.
+const ROOM: usize = 2 * 1024;
 /// What a client may send ahead while its request is being answered.
 const AHEAD: usize = 16 * 1024;
 
@@ -239,6 +241,7 @@ impl Exchange for Http1 {
     }
 
     fn respond(&mut self, answer: &Answer<'_>) {
+        self.output.reserve(ROOM);
         match answer {
             Answer::Relayed { head, cookie, tracking_id, last } => {
                 if *last == Last::Yes {

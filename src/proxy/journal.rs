@@ -3,9 +3,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::attempt::Attempt;
 use super::snapshot::Route;
 use crate::http1::head::RequestHead;
 use crate::telemetry::access::{Access, AccessLog, Attempts, timestamp};
@@ -25,7 +27,10 @@ pub(super) struct Journal {
     host: Option<String>,
     pub(super) tracking_id: String,
     pub(super) route: Option<Arc<Route>>,
-    pub(super) attempts: Attempts,
+    attempts: Attempts,
+    /// From the first attempt's beginning to the latest end of one: others' time, not the gateway's.
+    waited: Duration,
+    first_attempt: Option<Instant>,
     pub(super) session: Option<SessionEvent>,
     pub(super) status: Option<u16>,
     pub(super) origin: Origin,
@@ -56,6 +61,8 @@ impl Journal {
             tracking_id: String::new(),
             route: None,
             attempts: Attempts::new(),
+            waited: Duration::ZERO,
+            first_attempt: None,
             session: None,
             status: None,
             origin: Origin::Gateway,
@@ -88,12 +95,25 @@ impl Journal {
         }
     }
 
+    /// Takes note of an attempt that begins, and returns its place: attempts are told of in the order of their beginning.
+    pub(super) fn began(&mut self, attempt: &Attempt) -> usize {
+        self.first_attempt.get_or_insert(attempt.begun());
+        self.attempts.push(attempt.log("abandoned", None));
+        self.attempts.len() - 1
+    }
+
+    /// Takes note of what came of an attempt.
+    pub(super) fn ended(&mut self, attempt: &Attempt, outcome: &'static str, status: Option<u16>) {
+        if let Some(entry) = self.attempts.get_mut(attempt.entry) {
+            *entry = attempt.log(outcome, status);
+        }
+        self.waited = self.first_attempt.map_or(Duration::ZERO, |first| first.elapsed());
+    }
+
     /// The response's head is on its way: what is the gateway's own share of the time until now?
     pub(super) fn responding(&self) {
         if let Some(route) = &self.route {
-            let elapsed = self.begun.elapsed().as_secs_f64() * 1e3;
-            let waited: f64 = self.attempts.last().map_or(0.0, |attempt| attempt.ms);
-            route.metrics.own_time(std::time::Duration::from_secs_f64((elapsed - waited).max(0.0) / 1e3));
+            route.metrics.own_time(self.begun.elapsed().saturating_sub(self.waited));
         }
     }
 

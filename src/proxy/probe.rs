@@ -71,7 +71,7 @@ async fn answer(attempt: &mut Attempt) -> Result<u16, Failure> {
 /// at once, instead of letting a client find out.
 pub(super) fn address_lost(snapshot: &Snapshot, farm: &Arc<Farm>, ip: IpAddr) {
     for other in snapshot.farms.iter().filter(|other| !Arc::ptr_eq(other, farm)) {
-        for endpoint in other.at_address(ip) {
+        for endpoint in other.up_at(ip) {
             let Some(probing) = Probing::begin(&endpoint) else { continue };
             let other = Arc::clone(other);
             let failover = other.config().failover.clone();

@@ -147,7 +147,7 @@ async fn relay<E: Exchange>(
         Ok(()) => {
             // An XSP that answered before it had the whole request still waits for the rest of it.
             if feed.is_sent(standing.sent) && standing.connection.is_reusable() {
-                from.worker.pool.put(&standing.endpoint, *standing.connection);
+                from.worker.pool.put(&standing.endpoint, standing.connection);
             }
             Served::Whole
         }

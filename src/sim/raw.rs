@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -42,21 +42,33 @@ impl Step {
 
 /// Holds an answer back until the test opens it; each opening lets one step through. Clones are the same gate.
 #[derive(Clone, Debug)]
-pub struct Gate(Arc<Semaphore>);
+pub struct Gate(Arc<Passage>);
+
+#[derive(Debug)]
+struct Passage {
+    permits: Semaphore,
+    reached: AtomicU64,
+}
 
 impl Gate {
     /// A closed gate.
     pub fn new() -> Self {
-        Self(Arc::new(Semaphore::new(0)))
+        Self(Arc::new(Passage { permits: Semaphore::new(0), reached: AtomicU64::new(0) }))
     }
 
     /// Lets one step through, now or when it comes.
     pub fn open(&self) {
-        self.0.add_permits(1);
+        self.0.permits.add_permits(1);
+    }
+
+    /// How many steps have come to it, which shows that all before them is done.
+    pub fn reached(&self) -> u64 {
+        self.0.reached.load(Ordering::SeqCst)
     }
 
     async fn pass(&self) {
-        self.0.acquire().await.expect("the semaphore is never closed").forget();
+        self.0.reached.fetch_add(1, Ordering::SeqCst);
+        self.0.permits.acquire().await.expect("the semaphore is never closed").forget();
     }
 }
 

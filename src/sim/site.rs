@@ -137,7 +137,6 @@ impl Simulation {
         text.set("[certificate.public]", "chain", format!("{folder}/public-chain.pem"));
         text.set("[certificate.public]", "key", format!("{folder}/public-key.pem"));
         text.set("[trust.internal]", "ca", format!("{folder}/internal-ca.pem"));
-        text.set("[trust.webex]", "ca", format!("{folder}/CombinedCertChain.txt"));
         text.set("[farm.xsp]", "server_name", DOMAIN);
         text.set("[farm.xsp]", "trust", "internal");
         text.set("[farm.xsp]", "port", i64::from(self.port()));

@@ -8,9 +8,10 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
-use prometheus::IntCounter;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use smallvec::SmallVec;
+
+use super::metrics::Counter;
 
 /// What may wait to be written before events are dropped, in bytes.
 const BACKLOG: usize = 8 * 1024 * 1024;
@@ -51,6 +52,7 @@ pub struct Access<'a> {
     /// Bytes of the answer's body, as they were framed.
     pub sent: u64,
     /// From the request's head to the answer's end, in milliseconds.
+    #[serde(serialize_with = "to_the_microsecond")]
     pub ms: f64,
     /// Every attempt, in order.
     pub attempts: &'a [Attempted],
@@ -71,7 +73,12 @@ pub struct Attempted {
     /// Whether the connection came from the pool.
     pub reused: bool,
     /// From the attempt's start to its outcome, in milliseconds.
+    #[serde(serialize_with = "to_the_microsecond")]
     pub ms: f64,
+}
+
+fn to_the_microsecond<S: Serializer>(milliseconds: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((milliseconds * 1e3).round() / 1e3)
 }
 
 /// The attempts of one request; most requests have one.
@@ -85,7 +92,7 @@ pub struct AccessLog(Option<Arc<Shared>>);
 struct Shared {
     state: Mutex<State>,
     arrived: Condvar,
-    dropped: IntCounter,
+    dropped: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -104,7 +111,7 @@ impl AccessLog {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(dropped: IntCounter, mut sink: impl Write + Send + 'static) -> io::Result<Self> {
+    pub fn start(dropped: Counter, mut sink: impl Write + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared { state: Mutex::default(), arrived: Condvar::new(), dropped });
         let writer = Arc::clone(&shared);
         thread::Builder::new().name("access-log".into()).spawn(move || writer.write_to(&mut sink))?;

@@ -1,6 +1,9 @@
 //! Every metric, registered once, behind typed handles: nobody else names the `prometheus` crate, so that a label can't
 //! be misspelt, and no label ever holds a path, a user or a client's address.
 
+mod endpoint;
+mod table;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
@@ -12,73 +15,15 @@ use prometheus::{
     TextEncoder,
 };
 
+pub use endpoint::EndpointMetrics;
+pub use table::TABLE;
+
+/// A counter, for whoever counts without knowing what is measured.
+pub type Counter = IntCounter;
+
 /// Seconds, from a tenth of a millisecond to ten seconds.
 const BUCKETS: [f64; 14] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 0.6, 1.2, 2.0, 10.0];
-
-/// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
-pub const TABLE: [(&str, &str, &str, &str); 25] = [
-    ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
-    ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
-    ("xspgate_connections", "gauge", "listener", "open client connections"),
-    ("xspgate_connections_total", "counter", "listener", "client connections accepted"),
-    (
-        "xspgate_connections_refused_total",
-        "counter",
-        "listener",
-        "client connections closed at once, because limits.connections was reached",
-    ),
-    ("xspgate_tls_handshakes_total", "counter", "listener, version", "TLS handshakes with clients that succeeded"),
-    ("xspgate_tls_handshake_failures_total", "counter", "listener, reason", "TLS handshakes with clients that failed"),
-    (
-        "xspgate_requests_total",
-        "counter",
-        "listener, interface, class",
-        "requests answered, by class of status; class aborted: the client left first, or the answer broke off",
-    ),
-    (
-        "xspgate_refused_total",
-        "counter",
-        "listener, reason",
-        "requests that the gateway answered itself, without an XSP",
-    ),
-    (
-        "xspgate_gateway_seconds",
-        "histogram",
-        "listener, interface",
-        "the gateway's own share of a request's time to its response head",
-    ),
-    ("xspgate_attempts_total", "counter", "farm, endpoint, outcome", "attempts by what came of them"),
-    ("xspgate_xsp_seconds", "histogram", "farm, endpoint", "from an attempt's start to its response head"),
-    (
-        "xspgate_upstream_connections_total",
-        "counter",
-        "farm, endpoint, origin",
-        "connections used by attempts: new or reused",
-    ),
-    ("xspgate_pool_idle", "gauge", "farm, endpoint", "idle upstream connections"),
-    ("xspgate_endpoints", "gauge", "farm", "endpoints that discovery knows"),
-    ("xspgate_endpoint_blocked", "gauge", "farm, endpoint", "1 while the endpoint is on the blocklist or on probation"),
-    ("xspgate_blocklist_transitions_total", "counter", "farm, endpoint, to", "blocked, unblocked, trial"),
-    ("xspgate_probes_total", "counter", "farm, endpoint, outcome", "second looks at an endpoint: cleared or failed"),
-    (
-        "xspgate_sessions_total",
-        "counter",
-        "farm, event",
-        "session decisions: new, kept, moved, unknown (a cookie that names no endpoint)",
-    ),
-    (
-        "xspgate_redirects_total",
-        "counter",
-        "farm, outcome",
-        "Location headers from XSPs: followed within the farm, or passed on",
-    ),
-    ("xspgate_discovery_lookups_total", "counter", "name, type, outcome", "DNS look-ups by outcome"),
-    ("xspgate_discovery_age_seconds", "gauge", "name, type", "time since DNS last answered for the name"),
-    ("xspgate_discovery_records", "gauge", "name, type", "records in the last good answer"),
-    ("xspgate_access_log_dropped_total", "counter", "", "access events lost because standard output was stuck"),
-    ("xspgate_certificate_expiry_seconds", "gauge", "certificate", "time until the certificate expires"),
-];
 
 /// The process' metrics.
 #[derive(Debug)]
@@ -87,7 +32,7 @@ pub struct Metrics {
     /// 1 while ready.
     pub ready: IntGauge,
     /// Access events lost.
-    pub access_dropped: IntCounter,
+    pub access_dropped: Counter,
     connections: IntGaugeVec,
     connections_total: IntCounterVec,
     connections_refused: IntCounterVec,
@@ -416,86 +361,6 @@ impl FarmMetrics {
     }
 }
 
-/// One endpoint of one farm.
-#[derive(Debug)]
-pub struct EndpointMetrics {
-    /// Idle connections.
-    pub pool_idle: IntGauge,
-    /// 1 while blocked.
-    pub blocked: IntGauge,
-    /// Time to the response head.
-    pub xsp_seconds: Histogram,
-    /// Attempts on a new connection.
-    pub connections_new: IntCounter,
-    /// Attempts on a connection from the pool.
-    pub connections_reused: IntCounter,
-    success: IntCounter,
-    attempts: IntCounterVec,
-    transitions: IntCounterVec,
-    probes: IntCounterVec,
-    gauges: [IntGaugeVec; 2],
-    seconds: HistogramVec,
-    upstream_connections: IntCounterVec,
-    live: Live,
-    name: (String, String),
-}
-
-impl Drop for EndpointMetrics {
-    fn drop(&mut self) {
-        let mut live = self.live.lock();
-        if live.get(&self.name).is_some_and(|known| known.strong_count() > 0) {
-            return;
-        }
-        live.remove(&self.name);
-        let (farm, endpoint) = (self.name.0.as_str(), self.name.1.as_str());
-        for gauges in &self.gauges {
-            drop(gauges.remove_label_values(&[farm, endpoint]));
-        }
-        drop(self.seconds.remove_label_values(&[farm, endpoint]));
-        for counters in [&self.attempts, &self.upstream_connections, &self.transitions, &self.probes] {
-            for last in last_labels(counters, farm, endpoint) {
-                drop(counters.remove_label_values(&[farm, endpoint, last.as_str()]));
-            }
-        }
-    }
-}
-
-/// The third label's values of the series whose first two are `farm` and `endpoint`; the library lists labels by name.
-fn last_labels(counters: &IntCounterVec, farm: &str, endpoint: &str) -> Vec<String> {
-    let families = counters.collect();
-    let series = families.iter().flat_map(|family| family.get_metric());
-    let ours = series.filter(|one| {
-        let is = |name: &str, value: &str| {
-            one.get_label().iter().any(|label| label.name() == name && label.value() == value)
-        };
-        is("farm", farm) && is("endpoint", endpoint)
-    });
-    ours.filter_map(|one| one.get_label().iter().find(|label| !matches!(label.name(), "farm" | "endpoint")))
-        .map(|label| label.value().to_owned())
-        .collect()
-}
-
-impl EndpointMetrics {
-    /// Counts an attempt.
-    pub fn attempted(&self, outcome: &'static str) {
-        if outcome == "success" {
-            self.success.inc();
-        } else {
-            self.attempts.with_label_values(&[self.name.0.as_str(), self.name.1.as_str(), outcome]).inc();
-        }
-    }
-
-    /// Counts a change of standing.
-    pub fn transition(&self, to: &'static str) {
-        self.transitions.with_label_values(&[self.name.0.as_str(), self.name.1.as_str(), to]).inc();
-    }
-
-    /// Counts a second look.
-    pub fn probed(&self, outcome: &'static str) {
-        self.probes.with_label_values(&[self.name.0.as_str(), self.name.1.as_str(), outcome]).inc();
-    }
-}
-
 /// Counted up while it is held.
 #[derive(Debug)]
 pub struct Held(IntGauge);
@@ -513,3 +378,6 @@ impl Drop for Held {
         self.0.dec();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,9 @@ pub struct Material {
     pub identities: BTreeMap<String, Arc<CertifiedKey>>,
     /// `[trust.NAME]` by name.
     pub authorities: BTreeMap<String, Arc<RootCertStore>>,
+    /// When the first certificate of a file expires, in seconds since 1970: `NAME` for `[certificate.NAME]`, and
+    /// `trust NAME` for `[trust.NAME]`.
+    pub expiries: BTreeMap<String, i64>,
     /// `[affinity] key_file`: the first signs, all are accepted. Empty: no key file is named.
     pub affinity_keys: Vec<[u8; 32]>,
 }
@@ -52,16 +55,19 @@ pub fn load(config: &Config) -> (Option<Material>, Vec<Problem>) {
 fn load_at(config: &Config, now: i64) -> (Option<Material>, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut identities = BTreeMap::new();
+    let mut expiries = BTreeMap::new();
     for (name, certificate) in &config.certificates {
         if let Some(identity) = identity::load(config, certificate, now, &mut problems) {
-            identities.insert(name.clone(), identity);
+            identities.insert(name.clone(), identity.key);
+            expiries.insert(name.clone(), identity.expires);
         }
     }
     let mut authorities = BTreeMap::new();
     for (name, trust) in &config.trusts {
         let span = config.places.of(&Spot::TrustCa(name.clone()));
-        if let Some(store) = authority::load(&trust.ca, span, now, &mut problems) {
-            authorities.insert(name.clone(), Arc::new(store));
+        if let Some(bundle) = authority::load(&trust.ca, span, now, &mut problems) {
+            authorities.insert(name.clone(), Arc::new(bundle.store));
+            expiries.insert(format!("trust {name}"), bundle.expires);
         }
     }
     let key_file = config.affinity.key_file.as_deref();
@@ -69,7 +75,7 @@ fn load_at(config: &Config, now: i64) -> (Option<Material>, Vec<Problem>) {
         .and_then(|path| keyring::load(path, config.places.of(&Spot::AffinityKeyFile), &mut problems))
         .unwrap_or_default();
     let fatal = problems.iter().any(|problem| problem.severity == Severity::Error);
-    ((!fatal).then_some(Material { identities, authorities, affinity_keys }), problems)
+    ((!fatal).then_some(Material { identities, authorities, expiries, affinity_keys }), problems)
 }
 
 #[cfg(test)]

@@ -135,9 +135,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
         }
         let before = plaintext.len();
         if !self.is_flushed() {
-            // The session's own records may be what waits, and nobody else may be writing just now. A peer that takes no
-            // more may have said why.
-            let _ = self.poll_flush(cx);
+            // The session's own records may be what waits, and nobody else may be writing just now. A peer that takes
+            // nothing more may still have said something: whoever writes learns of the error, whoever reads of that.
+            drop(self.poll_flush(cx));
         }
         loop {
             if self.reading == Reading::Finished {
@@ -299,5 +299,6 @@ enum Turn {
     End,
 }
 
-#[cfg(all(test, feature = "sim"))]
+#[cfg(test)]
+#[cfg(feature = "sim")]
 mod tests;

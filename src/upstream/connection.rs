@@ -47,6 +47,7 @@ pub struct Connection {
     interim: u32,
     body: Body,
     persistence: Persistence,
+    closing: bool,
 }
 
 impl Connection {
@@ -60,6 +61,7 @@ impl Connection {
             interim: 0,
             body: Body::Done,
             persistence: Persistence::KeepAlive,
+            closing: false,
         }
     }
 
@@ -97,6 +99,11 @@ impl Connection {
     /// Whether any byte of an answer waits to be understood.
     pub const fn has_input(&self) -> bool {
         !self.input.is_empty()
+    }
+
+    /// No further request goes over this connection, whatever the XSP says.
+    pub const fn close_after(&mut self) {
+        self.closing = true;
     }
 
     /// The next response head, 1xx ones included.
@@ -175,7 +182,11 @@ impl Connection {
     /// Whether the next request may go over this connection: the last answer is through, nothing follows it, and
     /// neither side wants to close.
     pub fn is_reusable(&self) -> bool {
-        self.body.is_done() && self.input.is_empty() && self.persistence == Persistence::KeepAlive && self.is_flushed()
+        self.body.is_done()
+            && self.input.is_empty()
+            && self.persistence == Persistence::KeepAlive
+            && !self.closing
+            && self.is_flushed()
     }
 
     /// Whether an idle connection can still be used. An XSP that has closed it, or said something unasked, rules it out.

@@ -26,7 +26,7 @@ struct Shelf {
 
 #[derive(Debug)]
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     since: Instant,
     _counted: Held,
 }
@@ -42,7 +42,7 @@ impl Idle {
 
 impl Pool {
     /// The connection to `endpoint` that was used last, if it still can be used.
-    pub fn take(&self, endpoint: &Endpoint) -> Option<Connection> {
+    pub fn take(&self, endpoint: &Endpoint) -> Option<Box<Connection>> {
         let now = Instant::now();
         let mut idle = self.idle.lock();
         let shelf = idle.get_mut(&endpoint.key())?;
@@ -55,7 +55,7 @@ impl Pool {
     }
 
     /// Keeps `connection` for the next request to `endpoint`; the oldest gives way.
-    pub fn put(&self, endpoint: &Endpoint, connection: Connection) {
+    pub fn put(&self, endpoint: &Endpoint, connection: Box<Connection>) {
         let limits = endpoint.pool_limits();
         if limits.idle_per_endpoint == 0 {
             return;

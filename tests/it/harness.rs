@@ -3,6 +3,7 @@
 mod client;
 mod gateway;
 mod metrics;
+mod program;
 mod raw_client;
 
 use std::future::Future;
@@ -13,9 +14,10 @@ use xspgate::sim::raw::Raw;
 use xspgate::sim::site::{DOMAIN, Layout, Network, Simulation, Text};
 use xspgate::sim::xsp::Xsp;
 
-pub(crate) use client::{Answer, Body, Client, body, fed, request};
+pub(crate) use client::{Client, body, fed, request};
 pub(crate) use gateway::Gateway;
-pub(crate) use metrics::Metrics;
+pub(crate) use metrics::{Metrics, get as get_plain};
+pub(crate) use program::Program;
 pub(crate) use raw_client::{RawClient, Received, tls_config};
 
 /// No wait of a test is longer. It is long because the machine may be busy; no test gets near it when all is well.
@@ -100,7 +102,7 @@ impl Stage {
 
     /// Requests that all XSPs have seen together, the gateway's own probes left out.
     pub(crate) fn asked(&self) -> usize {
-        self.sim.xsps.iter().map(|xsp| client_requests(xsp)).sum()
+        self.sim.xsps.iter().map(client_requests).sum()
     }
 
     /// Waits until the gateway has an XSP on its blocklist, or has it there no longer.

@@ -1,14 +1,19 @@
 //! The gateway seen from outside: clients on one side, a simulated site on the other, real sockets, TLS and DNS between.
 //! Tests are named after the rule that they prove, and look only at what clients and XSPs saw and at scraped metrics.
 
+#![cfg(feature = "sim")]
 #![expect(clippy::large_futures, reason = "a test's future is polled once, from a stack of its own")]
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod affinity;
+mod certificates;
+mod demonstration;
 mod discovery;
 mod expectation;
 mod failover;
 mod forwarding;
 mod harness;
+mod hostile;
 mod observability;
 mod retries;
 mod routing;

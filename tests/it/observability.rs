@@ -1,1 +1,175 @@
-//! (to come)
+//! What the gateway tells: metrics, readiness, the access log; and how it ends.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::Value;
+use xspgate::sim::xsp::Behaviour;
+
+use crate::harness::{Client, DEADLINE, PROFILE, Program, RawClient, Stage, eventually};
+
+const CLOUD: &str = "webex-cloud-xsp.example.com";
+
+#[tokio::test]
+async fn metrics_count_requests_attempts_and_sessions() {
+    let stage = Stage::in_order(|_, _| ()).await;
+    let mut client = stage.client();
+    for _ in 0..5 {
+        client.get(PROFILE).await;
+    }
+    stage.xsp("a1").kill().await;
+    client.get(PROFILE).await;
+    client.get("/webservice/").await;
+    let counted = async || {
+        let metrics = stage.metrics().await;
+        metrics.count("xspgate_requests_total", &[("interface", "xsi-actions"), ("class", "2xx")]) == 6.0
+    };
+    eventually("the count", counted).await;
+    let metrics = stage.metrics().await;
+    let address = |name: &str| stage.xsp(name).address().to_string();
+    let attempts = |name: &str, outcome: &str| {
+        metrics.count("xspgate_attempts_total", &[("endpoint", &address(name)), ("outcome", outcome)])
+    };
+    assert_eq!((attempts("a1", "success"), attempts("a2", "success")), (5.0, 1.0));
+    assert!(metrics.count("xspgate_attempts_total", &[("endpoint", &address("a1"))]) > 5.0, "the failure is counted");
+    assert_eq!(metrics.value("xspgate_endpoint_blocked", &[("endpoint", &address("a1"))]), Some(1.0));
+    assert_eq!(metrics.count("xspgate_blocklist_transitions_total", &[("to", "blocked")]), 1.0);
+    assert_eq!(metrics.value("xspgate_endpoints", &[]), Some(4.0));
+    for (event, count) in [("new", 1.0), ("kept", 4.0), ("moved", 1.0)] {
+        assert_eq!(metrics.count("xspgate_sessions_total", &[("event", event)]), count, "{event}");
+    }
+    assert_eq!(metrics.count("xspgate_refused_total", &[("reason", "unknown-path")]), 1.0);
+    assert!(metrics.count("xspgate_tls_handshakes_total", &[]) >= 1.0);
+    assert!(metrics.count("xspgate_xsp_seconds_count", &[]) >= 6.0);
+    assert!(metrics.count("xspgate_gateway_seconds_count", &[]) >= 6.0);
+}
+
+#[tokio::test]
+async fn labels_hold_no_path_user_or_client() {
+    let stage = Stage::start().await;
+    for index in 0..20 {
+        let target = format!("/com.broadsoft.xsi-actions/v2.0/user/secret{index}/profile");
+        stage.client().from([127, 0, 0, 100]).get(&target).await;
+        stage.client().get(&format!("/nothing/secret{index}")).await;
+    }
+    let text = stage.gateway.admin("/metrics").await.1;
+    assert!(!text.contains("secret") && !text.contains("127.0.0.100"), "{text}");
+    let metrics = stage.metrics().await;
+    let mut interfaces = metrics.label_values("interface");
+    interfaces.sort_unstable();
+    interfaces.dedup();
+    assert!(interfaces.len() <= 6, "{interfaces:?}");
+}
+
+#[tokio::test]
+async fn readiness_and_liveness_tell_the_truth() {
+    let stage = Stage::start().await;
+    assert_eq!(stage.gateway.admin("/livez").await.0, 200);
+    assert_eq!(stage.gateway.admin("/readyz").await.0, 200);
+    assert_eq!(stage.gateway.admin("/nothing").await.0, 404);
+    stage.gateway.lame_duck();
+    eventually("not ready", async || stage.gateway.admin("/readyz").await.0 == 503).await;
+    assert_eq!(stage.client().get(PROFILE).await.status, StatusCode::OK, "it still serves");
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_is_in_flight() {
+    let stage = Stage::in_order(|_, text| {
+        text.set("", "drain_timeout", "10s").set("[farm.xsp.failover]", "response_timeout", "10s");
+        text.set("[farm.xsp.failover]", "advance_after", "off");
+    })
+    .await;
+    stage.xsp("a1").behave(Behaviour::Slow(Duration::from_millis(500))).await;
+    let mut idle = stage.client();
+    idle.get(PROFILE).await;
+    let mut busy = stage.client();
+    let in_flight = tokio::spawn(async move { busy.post("/dms/x", "content").await });
+    assert!(stage.xsp("a1").until(DEADLINE, |requests| requests.len() == 2).await);
+    stage.gateway.drain();
+    assert_eq!(in_flight.await.unwrap().status, StatusCode::OK);
+    let roots = stage.sim.pki.public_roots();
+    let address = stage.gateway.https();
+    eventually("no new connections", async || {
+        RawClient::try_connect(address, CLOUD, crate::harness::tls_config(&roots)).await.is_err()
+    })
+    .await;
+    let Stage { gateway, sim: _sim } = stage;
+    gateway.stop().await;
+}
+
+/// The real binary in front of a simulated site, with its access log on, and where it serves.
+async fn program(stage: &Stage) -> (Program, SocketAddr) {
+    let path = stage.sim.folder().join("logged.toml");
+    let text = std::fs::read_to_string(stage.sim.folder().join("xspgate.toml")).unwrap();
+    std::fs::write(&path, text.replace("access = false", "access = true")).unwrap();
+    let program = Program::start(&["run", path.to_str().unwrap()]);
+    let https = program.line("the bound address", |line| line.strip_prefix("serving HTTPS on ")?.parse().ok()).await;
+    let ready = program
+        .line("the admin address", |line| line.strip_prefix("serving /metrics")?.rsplit(' ').next()?.parse().ok());
+    let admin = ready.await;
+    eventually("readiness", async || crate::harness::get_plain(admin, "/readyz").await.0 == 200).await;
+    (program, https)
+}
+
+#[tokio::test]
+async fn the_access_log_tells_each_request_with_all_its_attempts() {
+    let stage = Stage::in_order(|_, _| ()).await;
+    let (program, https) = program(&stage).await;
+    let mut client = Client::new(https, stage.sim.pki.public_roots());
+    stage.xsp("a1").behave(Behaviour::Refuse).await;
+    let mut request =
+        crate::harness::request(http::Method::GET, &format!("{PROFILE}?token=secret"), crate::harness::body(""));
+    request.headers_mut().insert("trackingid", "TEST_1".parse().unwrap());
+    request.headers_mut().insert("authorization", "Bearer secret".parse().unwrap());
+    assert_eq!(client.send(request).await.xsp(), "a2");
+    let event: Value = program
+        .line("the access event", |line| {
+            let event: Value = serde_json::from_str(line).ok()?;
+            (event["tracking_id"] == "TEST_1" && event["event"] == "access").then_some(event)
+        })
+        .await;
+    let expected = [
+        ("method", "GET"),
+        ("path", PROFILE),
+        ("interface", "xsi-actions"),
+        ("farm", "xsp"),
+        ("host", CLOUD),
+        ("client", "127.0.0.1"),
+        ("origin", "xsp"),
+        ("session", "new"),
+    ];
+    for (key, value) in expected {
+        assert_eq!(event[key], value, "{event}");
+    }
+    assert_eq!(event["status"], 200, "{event}");
+    let attempts = event["attempts"].as_array().unwrap();
+    assert_eq!(attempts.len(), 2, "{event}");
+    assert_eq!(attempts[0]["endpoint"], stage.xsp("a1").address().to_string());
+    assert_eq!(attempts[1]["endpoint"], stage.xsp("a2").address().to_string());
+    assert_eq!(attempts[1]["outcome"], "success");
+    assert!(attempts.iter().all(|attempt| attempt["ms"].is_number() && attempt["chosen"].is_string()), "{event}");
+    assert!(!program.lines().iter().any(|line| line.contains("secret")), "a secret is in the log");
+}
+
+#[tokio::test]
+async fn a_log_line_can_not_be_forged() {
+    let stage = Stage::start().await;
+    let (program, https) = program(&stage).await;
+    let mut client = RawClient::connect(https, &stage.sim.pki.public_roots()).await;
+    let target = "/com.broadsoft.xsi-actions/v2.0/x\"}{\"event\":\"forged\"";
+    client
+        .send(format!("GET {target} HTTP/1.1\r\nHost: {CLOUD}\r\nTrackingID: a\"b{{}}\r\nConnection: close\r\n\r\n"))
+        .await;
+    client.until_closed().await;
+    program
+        .line("the access event", |line| {
+            let event: Value = serde_json::from_str(line).ok()?;
+            (event["event"] == "access").then_some(())
+        })
+        .await;
+    for line in program.output() {
+        let event: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not one JSON object: {line}"));
+        assert_ne!(event["event"], "forged");
+    }
+}

@@ -10,13 +10,15 @@ use super::pem;
 use crate::config::error::Problem;
 use crate::tls::peer::{self, Role};
 
+/// The CAs of one file, as far as they can be used.
+pub(super) struct Bundle {
+    pub(super) store: RootCertStore,
+    /// When the first of them expires, in seconds since 1970.
+    pub(super) expires: i64,
+}
+
 /// The CAs of one file; `None` after an error.
-pub(super) fn load(
-    path: &Path,
-    span: Option<Range<usize>>,
-    now: i64,
-    problems: &mut Vec<Problem>,
-) -> Option<RootCertStore> {
+pub(super) fn load(path: &Path, span: Option<Range<usize>>, now: i64, problems: &mut Vec<Problem>) -> Option<Bundle> {
     let read = pem::public(path, &span).and_then(|bytes| pem::parse(path, &bytes, &span));
     let pem = match read {
         Ok(pem) => pem,
@@ -32,6 +34,7 @@ pub(super) fn load(
         return None;
     }
     let mut store = RootCertStore::empty();
+    let mut expires = i64::MAX;
     for (index, certificate) in pem.certificates.into_iter().enumerate() {
         let which = format!("certificate {} in {shown}", index + 1);
         let facts = match peer::facts(&certificate) {
@@ -51,13 +54,16 @@ pub(super) fn load(
             let help = "name the CA that signed it; nothing else is verified by this entry";
             problems.push(Problem::warning(span.clone(), format!("{which} is not a CA")).help(help));
         }
-        if let Err(error) = store.add(certificate) {
-            problems.push(Problem::warning(span.clone(), format!("{which} is left out: {error}")));
+        match store.add(certificate) {
+            Ok(()) => expires = expires.min(facts.not_after.unix),
+            Err(error) => {
+                problems.push(Problem::warning(span.clone(), format!("{which} is left out: {error}")));
+            }
         }
     }
     if store.is_empty() {
         problems.push(Problem::error(span, format!("{shown} has no CA certificate that can be used")));
         return None;
     }
-    Some(store)
+    Some(Bundle { store, expires })
 }

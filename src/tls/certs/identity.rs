@@ -26,13 +26,21 @@ struct Link {
     facts: Facts,
 }
 
+/// A certificate that can be shown.
+pub(super) struct Identity {
+    /// The chain, leaf first, with its key.
+    pub(super) key: Arc<CertifiedKey>,
+    /// When the first certificate of the chain expires, in seconds since 1970.
+    pub(super) expires: i64,
+}
+
 /// Chain and key; `None` after an error that leaves nothing to use. Every problem is reported, of both files.
 pub(super) fn load(
     config: &Config,
     certificate: &Certificate,
     now: i64,
     problems: &mut Vec<Problem>,
-) -> Option<Arc<CertifiedKey>> {
+) -> Option<Identity> {
     let spot = config.places.of(&Spot::CertificateChain(certificate.name.clone()));
     let chain = chain(certificate, &spot).map_err(|problem| problems.push(problem));
     let key_spot = config.places.of(&Spot::CertificateKey(certificate.name.clone()));
@@ -57,7 +65,9 @@ pub(super) fn load(
         cti_client(&chain[0].facts, certificate, &spot, problems);
     }
     suites(config, certificate, &key, &spot, problems);
-    Some(Arc::new(CertifiedKey::new(chain.into_iter().map(|link| link.der).collect(), key)))
+    let expires = chain.iter().map(|link| link.facts.not_after.unix).min()?;
+    let key = Arc::new(CertifiedKey::new(chain.into_iter().map(|link| link.der).collect(), key));
+    Some(Identity { key, expires })
 }
 
 fn chain(certificate: &Certificate, span: &Option<Range<usize>>) -> Result<Vec<Link>, Problem> {

@@ -71,6 +71,24 @@ fn what_is_right_is_not_talked_about() {
 }
 
 #[test]
+fn the_first_to_expire_counts() {
+    let site = site();
+    let ends =
+        |day: u8| move |params: &mut rcgen::CertificateParams| params.not_after = rcgen::date_time_ymd(2031, 1, day);
+    let root = Authority::root("Public Root");
+    let leaf = root.leaf_with(HOSTS[0], &HOSTS, ends(3));
+    write(site.path(), "certs/public-chain.pem", &format!("{}{}", leaf.pem, root.pem));
+    write(site.path(), "certs/public-key.pem", &leaf.key);
+    let (late, soon) = (Authority::root_with("Late", ends(9)), Authority::root_with("Soon", ends(2)));
+    write(site.path(), "certs/internal-ca.pem", &format!("{}{}", late.pem, soon.pem));
+    let (material, _) = load_at(&config(site.path()), 1_800_000_000);
+    let expiries = material.unwrap().expiries;
+    assert_eq!(expiries.keys().collect::<Vec<_>>(), ["cti-client", "public", "trust internal", "trust webex"]);
+    let january = 1_924_992_000;
+    assert_eq!((expiries["public"], expiries["trust internal"]), (january + 2 * DAY, january + DAY));
+}
+
+#[test]
 fn r_cti_1_the_downloaded_chain_is_taken_as_it_is() {
     let site = site();
     let combined = read(site.path(), "certs/CombinedCertChain.txt");

@@ -1,0 +1,274 @@
+//! The story: what is done to the XSPs, what is expected of the gateway then, and whether it came true.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use http::StatusCode;
+
+use super::crowd::Crowd;
+use super::say;
+use super::tally::Tally;
+use super::user::Door;
+use crate::app::Gateway;
+use crate::sim::dns::Fault;
+use crate::sim::site::{SITE_A, Simulation};
+use crate::sim::xsp::Behaviour;
+
+const USERS: usize = 20;
+const CHANNELS: usize = 6;
+/// New sessions that show where sessions begin.
+const NEWCOMERS: usize = 12;
+/// The longest wait for the users to have come where they are expected.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// The cloud gives up after two seconds, and blocks the gateway itself.
+const CALLERS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// One step as it went.
+pub(super) struct Step {
+    title: &'static str,
+    seen: Tally,
+    /// What was expected, and whether it came true.
+    expected: Vec<(String, Held)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Yes,
+    No,
+}
+
+impl Step {
+    fn held(&self) -> bool {
+        self.expected.iter().all(|(_, held)| *held == Held::Yes)
+    }
+}
+
+struct Scene<'a> {
+    simulation: &'a Simulation,
+    crowd: Crowd,
+    steps: Vec<Step>,
+}
+
+/// Plays all steps.
+///
+/// # Errors
+/// When there is no gateway to play against.
+pub(super) async fn play(simulation: &Simulation, gateway: &Gateway) -> Result<Vec<Step>> {
+    let address = *gateway.https().first().context("the gateway serves no address")?;
+    let door = Door::new(address, simulation.pki.public_roots());
+    until_served(&door).await;
+    let mut scene = Scene { simulation, crowd: Crowd::start(door, USERS, CHANNELS), steps: Vec::new() };
+    scene.sign_in().await;
+    scene.kill().await;
+    scene.hang().await;
+    scene.overload().await;
+    scene.recover().await;
+    scene.change_dns().await;
+    scene.lose_dns().await;
+    Ok(scene.steps)
+}
+
+/// Waits for discovery's first answer.
+async fn until_served(door: &Door) {
+    let probe = Crowd::start(door.clone(), 0, 0);
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline && probe.newcomers(1).await.contains_key("") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+impl Scene<'_> {
+    async fn sign_in(&mut self) {
+        self.announce("Users sign in", "sessions spread over both XSPs of site-a, and each stays at its own");
+        let settled = self.until(|scene| scene.crowd.homes().len() == USERS && scene.channels_are_open()).await;
+        let before = self.crowd.homes();
+        wait(Duration::from_secs(2)).await;
+        let stayed = before == self.crowd.homes();
+        let only = self.only(&["a1", "a2"]);
+        self.conclude(
+            "Users sign in",
+            vec![
+                ("all users and event channels are served".into(), settled),
+                ("by site-a alone, the first by preference".into(), only),
+                ("each session stays where it began (R-AFF-1)".into(), stayed),
+            ],
+        );
+    }
+
+    async fn kill(&mut self) {
+        self.announce("a1 is killed", "its port is closed, its connections are reset: its users move to a2 unharmed");
+        self.simulation.xsp("a1").kill().await;
+        let moved = self.until(|scene| scene.only(&["a2"]) && scene.channels_are_at(&["a2"])).await;
+        wait(Duration::from_secs(1)).await;
+        self.conclude(
+            "a1 is killed",
+            vec![
+                ("all its users are at a2 (R-FAIL-1)".into(), moved),
+                ("its event channels were opened anew at a2".into(), moved),
+            ],
+        );
+    }
+
+    async fn hang(&mut self) {
+        self.announce(
+            "a2 hangs",
+            "it reads requests and answers none: site-b is asked 600 ms later, a2 is blocked after 2 s",
+        );
+        self.simulation.xsp("a2").behave(Behaviour::Hang).await;
+        let moved = self.until(|scene| scene.only(&["b1", "b2"]) && scene.channels_are_at(&["b1", "b2"])).await;
+        self.conclude(
+            "a2 hangs",
+            vec![
+                ("all users are at site-b (R-FAIL-3)".into(), moved),
+                ("its event channels were opened anew at site-b (R-APP-6)".into(), moved),
+            ],
+        );
+    }
+
+    async fn overload(&mut self) {
+        self.announce(
+            "b1 answers 503",
+            "each request is asked again elsewhere; a second look confirms, and b1 is blocked",
+        );
+        self.simulation.xsp("b1").behave(Behaviour::Status(StatusCode::SERVICE_UNAVAILABLE)).await;
+        self.simulation.xsp("b1").forget_requests();
+        let moved = self.until(|scene| scene.only(&["b2"])).await;
+        wait(Duration::from_secs(1)).await;
+        let probed =
+            self.simulation.xsp("b1").requests().iter().any(|one| one.header("user-agent").starts_with("xspgate/"));
+        self.conclude(
+            "b1 answers 503",
+            vec![
+                ("all users are at b2 (R-FAIL-2)".into(), moved),
+                ("the gateway took a second look for itself".into(), probed),
+            ],
+        );
+    }
+
+    async fn recover(&mut self) {
+        self.announce(
+            "Everything comes back",
+            "blocks run out, new sessions begin at site-a again, old ones stay at b2",
+        );
+        for name in ["a1", "a2", "b1"] {
+            self.simulation.xsp(name).revive().await;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let mut begun = BTreeMap::new();
+        while Instant::now() < deadline && !begun.keys().eq(["a1", "a2"]) {
+            wait(Duration::from_millis(200)).await;
+            begun = self.crowd.newcomers(NEWCOMERS).await;
+        }
+        let (back, stayed) = (begun.keys().eq(["a1", "a2"]), self.only(&["b2"]));
+        self.conclude(
+            "Everything comes back",
+            vec![
+                (format!("new sessions begin at site-a (R-FAIL-6): {}", show(&begun)), back),
+                ("old sessions stay at b2: there is no failback (R-APP-1)".into(), stayed),
+            ],
+        );
+    }
+
+    async fn change_dns(&mut self) {
+        self.announce("DNS changes", "a1 is taken out of DNS: new sessions begin at a2 within a second of the TTL");
+        let changed = Instant::now();
+        self.simulation.zones().set_a(SITE_A, 0, [self.simulation.xsp("a2").address().ip()]);
+        let mut begun = BTreeMap::new();
+        while changed.elapsed() < Duration::from_secs(3) && !begun.keys().eq(["a2"]) {
+            wait(Duration::from_millis(50)).await;
+            begun = self.crowd.newcomers(NEWCOMERS).await;
+        }
+        let followed = begun.keys().eq(["a2"]);
+        self.conclude(
+            "DNS changes",
+            vec![(format!("new sessions begin at a2 alone (R-DNS-1): {}", show(&begun)), followed)],
+        );
+    }
+
+    async fn lose_dns(&mut self) {
+        self.announce("DNS dies", "the last good answer holds");
+        self.simulation.zones().set_fault(Fault::ServFail);
+        wait(Duration::from_secs(2)).await;
+        let begun = self.crowd.newcomers(NEWCOMERS).await;
+        self.simulation.zones().set_fault(Fault::None);
+        self.simulation.publish_all();
+        let held = begun.keys().eq(["a2"]);
+        self.conclude("DNS dies", vec![(format!("new sessions still begin: {}", show(&begun)), held)]);
+    }
+
+    fn announce(&self, title: &str, plan: &str) {
+        // What was seen between two steps belongs to neither.
+        drop(self.crowd.tally());
+        say(&format!("{}  {title}", self.steps.len() + 1));
+        say(&format!("   expected  {plan}"));
+    }
+
+    fn conclude(&mut self, title: &'static str, expected: Vec<(String, bool)>) {
+        let seen = self.crowd.tally();
+        let mut expected: Vec<_> =
+            expected.into_iter().map(|(what, held)| (what, if held { Held::Yes } else { Held::No })).collect();
+        let spared = if seen.errors == 0 && seen.requests > 0 { Held::Yes } else { Held::No };
+        expected.push(("no request of a user failed".into(), spared));
+        let quick = if seen.slowest < CALLERS_PATIENCE { Held::Yes } else { Held::No };
+        expected.push((format!("none took {} s, when the cloud gives up", CALLERS_PATIENCE.as_secs()), quick));
+        say(&format!("   seen      {seen}"));
+        for complaint in &seen.complaints {
+            say(&format!("             {complaint}"));
+        }
+        for (what, held) in &expected {
+            say(&format!("   {}  {what}", if *held == Held::Yes { "ok      " } else { "FAILED  " }));
+        }
+        say("");
+        self.steps.push(Step { title, seen, expected });
+    }
+
+    /// Whether each user was last answered by one of `xsps`.
+    fn only(&self, xsps: &[&str]) -> bool {
+        self.crowd.homes().values().all(|home| xsps.contains(&home.as_str()))
+    }
+
+    fn channels_are_open(&self) -> bool {
+        self.crowd.channels().len() == CHANNELS
+    }
+
+    fn channels_are_at(&self, xsps: &[&str]) -> bool {
+        self.channels_are_open() && self.crowd.channels().values().all(|home| xsps.contains(&home.as_str()))
+    }
+
+    /// Waits until `condition` holds; false if that takes too long.
+    async fn until(&self, condition: impl Fn(&Self) -> bool) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if condition(self) {
+                return true;
+            }
+            wait(Duration::from_millis(20)).await;
+        }
+        false
+    }
+}
+
+async fn wait(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+fn show(begun: &BTreeMap<String, usize>) -> String {
+    let name = |xsp: &String| if xsp.is_empty() { "nowhere".to_owned() } else { xsp.clone() };
+    begun.iter().map(|(xsp, count)| format!("{} {count}", name(xsp))).collect::<Vec<_>>().join(", ")
+}
+
+/// Prints the table; true if all expectations held.
+pub(super) fn conclude(steps: &[Step], took: Duration) -> bool {
+    say(&format!("{:<24} {:>8} {:>7} {:>11}   {}", "step", "requests", "errors", "slowest", "expectations"));
+    for step in steps {
+        let verdict = if step.held() { "held" } else { "FAILED" };
+        let slowest = format!("{} ms", step.seen.slowest.as_millis());
+        say(&format!("{:<24} {:>8} {:>7} {slowest:>11}   {verdict}", step.title, step.seen.requests, step.seen.errors));
+    }
+    let held = steps.iter().all(Step::held);
+    let verdict = if held { "All expectations held." } else { "Not all expectations held." };
+    say("");
+    say(&format!("{verdict} {} s in all.", took.as_secs()));
+    held
+}

@@ -1,0 +1,51 @@
+//! A farm as `/status` shows it. Apart from the farm, because only people read it.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::Farm;
+use crate::policy::blocklist::Standing;
+use crate::policy::endpoint::Presence;
+
+/// One endpoint as `/status` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Described {
+    /// `address:port`.
+    pub endpoint: SocketAddr,
+    /// Its site's name.
+    pub site: String,
+    /// `up`, `blocked`, `probation` or `departed`.
+    pub state: &'static str,
+    /// Seconds until its block ends.
+    pub blocked_for: Option<f64>,
+}
+
+impl Farm {
+    /// Every endpoint and how it stands, for whoever wants to see.
+    pub fn describe(&self) -> Vec<Described> {
+        let state = self.state.lock();
+        let now = Instant::now();
+        let members = state.roster.present().chain(state.roster.departed());
+        let described = members.map(|member| Described {
+            endpoint: member.endpoint().address,
+            site: self
+                .config
+                .sites
+                .get(usize::from(member.endpoint().tier.site))
+                .map_or_else(String::new, |site| site.name.clone()),
+            state: match (member.presence(), state.blocklist.standing(member.id(), now)) {
+                (_, Standing::Blocked { .. }) => "blocked",
+                (_, Standing::Probation | Standing::OnTrial) => "probation",
+                (Presence::Departed, Standing::Up) => "departed",
+                (Presence::Present, Standing::Up) => "up",
+            },
+            blocked_for: match state.blocklist.standing(member.id(), now) {
+                Standing::Blocked { until } => Some(until.saturating_duration_since(now).as_secs_f64()),
+                Standing::Up | Standing::Probation | Standing::OnTrial => None,
+            },
+        });
+        described.collect()
+    }
+}

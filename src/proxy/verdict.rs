@@ -1,0 +1,65 @@
+//! What an attempt's end says of its endpoint. Apart from the failover loop, because attempts that nobody waits for any
+//! more are judged by the same measure.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::attempt::{Attempt, Failure};
+use super::probe;
+use super::snapshot::{Route, Snapshot};
+use crate::farm::{Endpoint, Picked};
+use crate::policy::classify::{Class, Outcome, classify};
+use crate::upstream::connect::Scope;
+
+/// Who was asked, and when.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    picked: &'a Picked,
+    begun: Instant,
+}
+
+impl<'a> Asked<'a> {
+    /// The endpoint of `attempt`.
+    pub(super) const fn of(attempt: &'a Attempt) -> Self {
+        Self { picked: &attempt.picked, begun: attempt.begun() }
+    }
+}
+
+/// An answer came.
+pub(super) fn report(route: &Arc<Route>, asked: Asked<'_>, status: StatusCode, authority: &str) {
+    let endpoint = &asked.picked.endpoint;
+    endpoint.metrics().xsp_seconds.observe(asked.begun.elapsed().as_secs_f64());
+    match classify(Outcome::Answered(status), route.failover.on_5xx) {
+        Class::Success => {
+            endpoint.metrics().attempted("success");
+            route.farm.succeeded(endpoint, asked.begun.into_std());
+        }
+        // What a second look protects is the sessions there; an endpoint on trial has none left, and is asked once only.
+        Class::Suspect if !asked.picked.is_trial() => {
+            endpoint.metrics().attempted("5xx");
+            tracing::debug!(endpoint = &**endpoint.label(), status = status.as_u16(), "5xx; looking a second time");
+            probe::second_look(route, Picked::for_probe(Arc::clone(endpoint)), authority);
+        }
+        Class::Suspect | Class::Failure => {
+            endpoint.metrics().attempted("5xx");
+            route.farm.failed(endpoint, route.failover.block_for, "5xx");
+        }
+    }
+}
+
+/// No answer came: blocks the endpoint, unless the failure was the gateway's own.
+pub(super) fn blame(snapshot: &Snapshot, route: &Arc<Route>, endpoint: &Arc<Endpoint>, failure: &Failure) {
+    endpoint.metrics().attempted(failure.reason());
+    match failure.scope() {
+        Scope::Gateway => {
+            tracing::warn!(error = failure as &dyn std::error::Error, "the gateway could not open a connection")
+        }
+        Scope::Port => route.farm.failed(endpoint, route.failover.block_for, failure.reason()),
+        Scope::Address => {
+            route.farm.failed(endpoint, route.failover.block_for, failure.reason());
+            probe::address_lost(snapshot, &route.farm, endpoint.address().ip());
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What there is to measure, in one table, so that the registry and the README can both be held against it.
+
+/// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
+pub const TABLE: [(&str, &str, &str, &str); 25] = [
+    ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
+    ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
+    ("xspgate_connections", "gauge", "listener", "open client connections"),
+    ("xspgate_connections_total", "counter", "listener", "client connections accepted"),
+    (
+        "xspgate_connections_refused_total",
+        "counter",
+        "listener",
+        "client connections closed at once, because limits.connections was reached",
+    ),
+    ("xspgate_tls_handshakes_total", "counter", "listener, version", "TLS handshakes with clients that succeeded"),
+    ("xspgate_tls_handshake_failures_total", "counter", "listener, reason", "TLS handshakes with clients that failed"),
+    (
+        "xspgate_requests_total",
+        "counter",
+        "listener, interface, class",
+        "requests answered, by class of status; class aborted: the client left first, or the answer broke off",
+    ),
+    (
+        "xspgate_refused_total",
+        "counter",
+        "listener, reason",
+        "requests that the gateway answered itself, without an XSP",
+    ),
+    (
+        "xspgate_gateway_seconds",
+        "histogram",
+        "listener, interface",
+        "the gateway's own share of a request's time to its response head",
+    ),
+    ("xspgate_attempts_total", "counter", "farm, endpoint, outcome", "attempts by what came of them"),
+    ("xspgate_xsp_seconds", "histogram", "farm, endpoint", "from an attempt's start to its response head"),
+    (
+        "xspgate_upstream_connections_total",
+        "counter",
+        "farm, endpoint, origin",
+        "connections used by attempts: new or reused",
+    ),
+    ("xspgate_pool_idle", "gauge", "farm, endpoint", "idle upstream connections"),
+    ("xspgate_endpoints", "gauge", "farm", "endpoints that discovery knows"),
+    ("xspgate_endpoint_blocked", "gauge", "farm, endpoint", "1 while the endpoint is on the blocklist or on probation"),
+    (
+        "xspgate_blocklist_transitions_total",
+        "counter",
+        "farm, endpoint, to",
+        "changes of standing: blocked, trial-begun, trial-failed, unblocked",
+    ),
+    ("xspgate_probes_total", "counter", "farm, endpoint, outcome", "second looks at an endpoint: cleared or failed"),
+    (
+        "xspgate_sessions_total",
+        "counter",
+        "farm, event",
+        "session decisions: new, kept, moved, unknown (a cookie that names no endpoint)",
+    ),
+    (
+        "xspgate_redirects_total",
+        "counter",
+        "farm, outcome",
+        "Location headers from XSPs: followed within the farm, or passed on",
+    ),
+    ("xspgate_discovery_lookups_total", "counter", "name, type, outcome", "DNS look-ups by outcome"),
+    ("xspgate_discovery_age_seconds", "gauge", "name, type", "time since DNS last answered for the name"),
+    ("xspgate_discovery_records", "gauge", "name, type", "records in the last good answer"),
+    ("xspgate_access_log_dropped_total", "counter", "", "access events lost because standard output was stuck"),
+    (
+        "xspgate_certificate_expiry_seconds",
+        "gauge",
+        "certificate",
+        "time until the first certificate of [certificate.NAME] (label NAME) or [trust.NAME] (label trust NAME) expires; negative once it has",
+    ),
+];

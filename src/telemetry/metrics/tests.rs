@@ -1,0 +1,66 @@
+//! The table against what a scraper really gets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+
+/// Everything measured once.
+fn touched() -> (Metrics, Arc<EndpointMetrics>) {
+    let metrics = Metrics::default();
+    let listener = metrics.listener("192.0.2.1:443");
+    listener.handshake_failed("timeout");
+    listener.refused("unknown-path");
+    metrics.route("192.0.2.1:443", "dms").answered(Class::Status(2));
+    metrics.farm("xsp").session(SessionEvent::New);
+    let endpoint = metrics.endpoint("xsp", "192.0.2.10:443");
+    endpoint.attempted("timeout");
+    endpoint.transition("blocked");
+    endpoint.probed("failed");
+    metrics.looked_up("xsp.example.com", "A", "answered");
+    metrics.discovered("xsp.example.com", "A", Some(Duration::from_secs(1)), 2);
+    metrics.certificate_expires("public", 0);
+    metrics.refresh_certificates();
+    (metrics, endpoint)
+}
+
+/// The labels of all series of a metric, in any order.
+fn labels(text: &str, name: &str) -> BTreeSet<String> {
+    let series = text.lines().filter(|line| !line.starts_with('#'));
+    let ours = series.filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let rest = ["_bucket", "_sum", "_count"].iter().find_map(|part| rest.strip_prefix(part)).unwrap_or(rest);
+        Some(rest.strip_prefix('{')?.split_once('}')?.0)
+    });
+    let pairs = ours.flat_map(|labels| labels.split("\",")).filter_map(|pair| pair.split_once('='));
+    pairs.map(|(label, _)| label.to_owned()).filter(|label| label != "le").collect()
+}
+
+#[test]
+fn the_table_says_what_a_scraper_gets() {
+    let (metrics, _endpoint) = touched();
+    let text = metrics.render();
+    let declared = |keyword: &'static str| {
+        let lines =
+            text.lines().filter_map(move |line| line.strip_prefix("# ")?.strip_prefix(keyword)?.split_once(' '));
+        lines.map(|(name, rest)| (name.to_owned(), rest.to_owned())).collect::<BTreeMap<_, _>>()
+    };
+    let (kinds, helps) = (declared("TYPE "), declared("HELP "));
+    let named: BTreeSet<&str> = TABLE.iter().map(|row| row.0).collect();
+    assert_eq!(kinds.keys().map(String::as_str).collect::<BTreeSet<_>>(), named);
+    for (name, kind, labelled, help) in TABLE {
+        assert_eq!((kinds[name].as_str(), helps[name].as_str()), (kind, help), "{name}");
+        let expected = labelled.split(", ").filter(|label| !label.is_empty()).map(str::to_owned);
+        assert_eq!(labels(&text, name), expected.collect(), "{name}");
+    }
+}
+
+#[test]
+fn an_endpoint_takes_its_series_along() {
+    let (metrics, endpoint) = touched();
+    assert!(metrics.render().contains("192.0.2.10"));
+    let again = metrics.endpoint("xsp", "192.0.2.10:443");
+    drop(endpoint);
+    assert!(metrics.render().contains("192.0.2.10"), "somebody still counts");
+    drop(again);
+    assert!(!metrics.render().contains("192.0.2.10"), "{}", metrics.render());
+}

@@ -1,0 +1,166 @@
+//! What keeps the sources in shape, held against the sources themselves: imports point one way, the pure modules stay
+//! pure, each foreign crate that could spread has one home, and no file grows without end. Tests are left out of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The library's modules. Each may import from those that stand before it, and from no other.
+const ORDER: [&str; 17] = [
+    "http1",
+    "broadworks",
+    "policy",
+    "config",
+    "alarm",
+    "drain",
+    "telemetry",
+    "tls",
+    "discover",
+    "farm",
+    "upstream",
+    "proxy",
+    "worker",
+    "admin",
+    "app",
+    "sim",
+    "cli",
+];
+
+/// They decide and parse, and do nothing else: no sockets, clocks, locks or logs.
+const PURE: [&str; 3] = ["http1", "broadworks", "policy"];
+const IMPURE: [&str; 10] = [
+    "tokio",
+    "hyper",
+    "rustls",
+    "tracing",
+    "parking_lot",
+    "std::sync::Mutex",
+    "std::net::TcpStream",
+    "Instant::now",
+    "SystemTime",
+    "rand::rng",
+];
+
+/// What only these modules may name.
+const HOMES: [(&str, &[&str]); 6] = [
+    ("hickory_resolver", &["discover/dns"]),
+    ("hickory_proto", &["sim/dns"]),
+    ("prometheus", &["telemetry/metrics"]),
+    ("x509_parser", &["tls/peer", "broadworks/cti"]),
+    ("rcgen", &["sim/pki"]),
+    ("toml", &["config", "sim/site"]),
+];
+
+/// Lines of a file, its tests aside.
+const LONGEST: usize = 400;
+
+struct Source {
+    /// `proxy/forward`, without the ending.
+    path: String,
+    /// Lines of code and comments, tests aside.
+    lines: usize,
+    /// The lines without those that are nothing but a comment.
+    code: String,
+}
+
+impl Source {
+    fn module(&self) -> &str {
+        self.path.split('/').next().unwrap_or_default()
+    }
+
+    fn is_in(&self, home: &str) -> bool {
+        self.path.strip_prefix(home).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// Whether a path in the code begins with `name`, or holds it as a whole word.
+    fn names(&self, name: &str) -> bool {
+        let word = |character: char| character.is_alphanumeric() || character == '_';
+        self.code.match_indices(name).any(|(at, _)| {
+            let (before, after) = (&self.code[..at], &self.code[at + name.len()..]);
+            let ends = name.contains("::") && after.starts_with(['(', ';', ' ']);
+            !before.ends_with(word) && (ends || after.starts_with("::"))
+        })
+    }
+}
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder of sources") {
+        let path = entry.expect("an entry of that folder").path();
+        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        // Test modules that have files of their own.
+        if matches!(name, "tests" | "fixture" | "fuzz") {
+            continue;
+        }
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    files(&root, &mut found);
+    let source = |path: &PathBuf| {
+        let text = fs::read_to_string(path).expect("a source is text");
+        // Tests stand at the end of a file.
+        let text = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let path = path.strip_prefix(&root).expect("below the root").with_extension("");
+        let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        Source { path: path.display().to_string(), lines: text.lines().count(), code: code.join("\n") }
+    };
+    found.iter().map(source).collect()
+}
+
+fn assert_none(faults: &[String]) {
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn imports_point_one_way() {
+    let mut faults = Vec::new();
+    for source in sources().iter().filter(|source| !matches!(source.module(), "lib" | "main")) {
+        let rank = |module: &str| ORDER.iter().position(|known| *known == module);
+        let Some(own) = rank(source.module()) else {
+            faults.push(format!("{}: the module has no place in ORDER", source.path));
+            continue;
+        };
+        for import in source.code.split("crate::").skip(1) {
+            let end = import.find(|character: char| !character.is_alphanumeric() && character != '_');
+            let imported = &import[..end.unwrap_or(import.len())];
+            let forbidden = rank(imported).is_none_or(|imported| imported > own);
+            if forbidden || imported == "sim" && !matches!(source.module(), "sim" | "cli") {
+                faults.push(format!("{} may not import {imported:?}", source.path));
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn pure_modules_are_pure() {
+    let sources = sources();
+    let pure = sources.iter().filter(|source| PURE.contains(&source.module()));
+    let named = pure.flat_map(|source| IMPURE.iter().filter(|name| source.names(name)).map(move |name| (source, name)));
+    assert_none(&named.map(|(source, name)| format!("{} names {name}", source.path)).collect::<Vec<_>>());
+}
+
+#[test]
+fn foreign_crates_stay_at_home() {
+    let mut faults = Vec::new();
+    for (name, homes) in HOMES {
+        let sources = sources();
+        let naming: Vec<&Source> = sources.iter().filter(|source| source.names(name)).collect();
+        assert!(!naming.is_empty(), "nobody names {name}: take it off the list");
+        let strays = naming.iter().filter(|source| !homes.iter().any(|home| source.is_in(home)));
+        faults.extend(strays.map(|source| format!("{} names {name}", source.path)));
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn files_stay_short() {
+    let long = sources().into_iter().filter(|source| source.lines > LONGEST);
+    assert_none(&long.map(|source| format!("{}: {} lines", source.path, source.lines)).collect::<Vec<_>>());
+}

@@ -1,0 +1,77 @@
+//! The gateway's binary as an operator runs it, with the lines that it writes.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use super::eventually;
+
+/// A running `xspgate`; killed when dropped.
+pub(crate) struct Program {
+    child: Child,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+type Lines = Arc<Mutex<Vec<String>>>;
+
+impl Program {
+    /// Starts it with these arguments. What it writes, to either stream, is kept by lines.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_xspgate"))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (stdout, stderr) = (keep(child.stdout.take().unwrap()), keep(child.stderr.take().unwrap()));
+        Self { child, stdout, stderr }
+    }
+
+    /// What it has written to standard output.
+    pub(crate) fn output(&self) -> Vec<String> {
+        self.stdout.lock().unwrap().clone()
+    }
+
+    /// All that it has written, to whatever stream.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mut lines = self.output();
+        lines.extend(self.stderr.lock().unwrap().iter().cloned());
+        lines
+    }
+
+    /// Waits for a line of which `wanted` makes something.
+    pub(crate) async fn line<T>(&self, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
+        let mut found = None;
+        eventually(what, async || {
+            found = self.lines().iter().find_map(|line| wanted(line));
+            found.is_some()
+        })
+        .await;
+        found.unwrap()
+    }
+
+    /// Its exit code, if it has ended.
+    pub(crate) fn code(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap().and_then(|status| status.code())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn keep(stream: impl Read + Send + 'static) -> Lines {
+    let lines = Lines::default();
+    let kept = Arc::clone(&lines);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            kept.lock().unwrap().push(line);
+        }
+    });
+    lines
+}
