@@ -244,7 +244,7 @@ impl Farm {
         departed.used(pick.id, now);
         let endpoint = Arc::clone(endpoints.get(&pick.id)?);
         let trial = pick.trial.map(|claim| self.begin_trial(&endpoint, claim));
-        Some(Picked { endpoint, reason: pick.reason, trial: trial })
+        Some(Picked { endpoint, reason: pick.reason, trial })
     }
 
     /// An endpoint whose block has run out and that nobody tries just now; the caller tries it.

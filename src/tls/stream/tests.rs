@@ -1,7 +1,5 @@
 //! Against a buffered rustls peer, which is another reading of the same protocol, over in-memory pipes.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use std::future::poll_fn;
 use std::sync::Arc;
 
