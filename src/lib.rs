@@ -5,6 +5,7 @@
 //! - [`config`] turns one TOML file into a model that can't be invalid.
 //! - [`discover`] learns the endpoints of each [`farm`] from DNS and keeps them fresh.
 //! - [`worker`] runs the threads; each has its listeners and its pool of upstream connections.
+//! - [`tcp`] sets up the connections of both sides.
 //! - [`tls`] is the security of both sides: [`tls::stream`] a connection that holds no buffer while idle.
 //! - [`http1`] is the strict codec, bytes in and events out.
 //! - [`proxy`] is a request's life: route, affinity, forward, answer.
@@ -31,6 +32,7 @@ pub mod policy;
 pub mod proxy;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod tcp;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;

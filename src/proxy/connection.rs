@@ -25,6 +25,7 @@ use super::snapshot::{Block, Snapshot};
 use crate::alarm::Alarm;
 use crate::drain::{self, Phase};
 use crate::http1::head::{RequestFraming, RequestHead};
+use crate::tcp;
 use crate::tls::server::{Hello, UNRECOGNIZED_NAME, peek};
 use crate::tls::stream::Stream;
 
@@ -67,8 +68,8 @@ struct Accepted {
 }
 
 async fn handshake(snapshot: &Snapshot, listener: usize, mut tcp: TcpStream) -> Result<Accepted, &'static str> {
-    // Without it small writes wait for acknowledgements; a socket that refuses it is broken and will say so.
-    drop(tcp.set_nodelay(true));
+    // A socket that can't be set up is broken and will say so.
+    drop(tcp::set_up(&tcp));
     let mut received = Vec::with_capacity(1024);
     let name = loop {
         if received.len() >= HELLO_SIZE {

@@ -105,6 +105,8 @@ impl<'a> Relay<'a> {
             match exchange.poll_flush(cx) {
                 Poll::Ready(result) => result.map_err(ClientError::Broken)?,
                 Poll::Pending => {
+                    // A client may read nothing before it has sent everything.
+                    self.poll_up(cx, exchange, moved)?;
                     ready!(alarm.poll_at(cx, *moved + self.patience.write));
                     return Poll::Ready(Err(RelayError::ClientStalled));
                 }
@@ -112,7 +114,7 @@ impl<'a> Relay<'a> {
             if self.connection.is_body_done() {
                 return Poll::Ready(Ok(()));
             }
-            let going_up = self.poll_up(cx, exchange)?;
+            let going_up = self.poll_up(cx, exchange, moved)?;
             match self.connection.poll_body(cx)? {
                 Poll::Ready(turn) => {
                     if turn == BodyTurn::Ended {
@@ -145,7 +147,12 @@ impl<'a> Relay<'a> {
     }
 
     /// The rest of the request's body, for which some clients keep their request open while they read.
-    fn poll_up<E: Exchange>(&mut self, cx: &mut Context<'_>, exchange: &mut E) -> Result<Up, RelayError> {
+    fn poll_up<E: Exchange>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut E,
+        moved: &mut Instant,
+    ) -> Result<Up, RelayError> {
         loop {
             if self.body == RequestBody::Abandoned || self.feed.is_sent(*self.sent) && self.connection.is_flushed() {
                 return Ok(Up::Through);
@@ -164,6 +171,7 @@ impl<'a> Relay<'a> {
                 Poll::Ready(result) => result?,
                 Poll::Pending => return Ok(Up::Waiting),
             }
+            *moved = Instant::now();
         }
     }
 }

@@ -12,6 +12,7 @@ use rustls::{CertificateError, ClientConfig};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::tcp;
 use crate::tls::stream::Stream;
 
 /// What a connection needs to know before it is dialled.
@@ -118,7 +119,7 @@ pub async fn connect(dial: Dial) -> Result<Stream, ConnectError> {
         Ok(Err(error)) => return Err(ConnectError::Connect(error)),
         Err(_) => return Err(ConnectError::ConnectTimeout(dial.patience)),
     };
-    tcp.set_nodelay(true).map_err(ConnectError::Connect)?;
+    tcp::set_up(&tcp).map_err(ConnectError::Connect)?;
     let stream = Stream::client(tcp, dial.tls, dial.name);
     let mut stream = stream.map_err(|error| ConnectError::Handshake(io::Error::other(error)))?;
     match timeout(dial.patience, poll_fn(|cx| stream.poll_handshake(cx))).await {

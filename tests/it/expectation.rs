@@ -110,7 +110,7 @@ async fn a_body_that_goes_up_while_the_answer_comes_down_is_whole() {
 #[tokio::test]
 async fn a_client_that_reads_only_once_it_has_sent_everything_is_served() {
     let (stage, raw) = Stage::before_raw(|_, _| ()).await;
-    let size = 4 * 1024 * 1024;
+    let size = 16 * 1024 * 1024;
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n");
     raw.next(vec![Step::send(head.into_bytes().into_iter().chain(vec![b'y'; size]).collect::<Vec<_>>())]);
     let mut client = stage.raw_client().await;

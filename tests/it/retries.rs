@@ -215,3 +215,22 @@ async fn an_xsp_that_was_overdue_is_blocked_though_another_has_answered() {
     assert_eq!(stage.client().get(PROFILE).await.xsp(), "a1");
     stage.until_blocked("a1", Blocked::No).await;
 }
+
+#[tokio::test]
+async fn r_fail_3_an_interim_answer_is_none_though_another_xsp_has_answered() {
+    let (stage, raw) = Stage::with(|sim, text| {
+        let raw = xspgate::sim::raw::Raw::start("xsp.example.com", sim.address(31), &sim.pki).unwrap();
+        crate::harness::tiers(text, &[raw.address(), sim.xsp("a1").address()]);
+        raw
+    })
+    .await;
+    let gate = Gate::new();
+    raw.always(vec![Step::Gate(gate.clone()), Step::send("HTTP/1.1 100 Continue\r\n\r\n"), Step::Gate(Gate::new())]);
+    assert_eq!(stage.client().get(PROFILE).await.xsp(), "a1");
+    gate.open();
+    let endpoint = raw.address().to_string();
+    eventually("the block", async || {
+        stage.metrics().await.value("xspgate_endpoint_blocked", &[("endpoint", &endpoint)]) == Some(1.0)
+    })
+    .await;
+}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use xspgate::sim::raw::{Gate, Step};
 use xspgate::sim::site::CLOUD;
 
-use crate::harness::{NEW_CALL, PROFILE, RawClient, Received, Stage, eventually};
+use crate::harness::{CHANNEL, NEW_CALL, PROFILE, RawClient, Received, Stage, eventually};
 
 /// Enough of anything to fill the buffers of two sockets.
 const MORE_THAN_BUFFERS: usize = 32 * 1024 * 1024;
@@ -187,4 +187,52 @@ async fn promise_8_a_client_that_leaves_is_missed_at_every_stage() {
         assert!(left.elapsed() < Duration::from_millis(250), "{what}: {:?}", left.elapsed());
     }
     assert_eq!(stage.metrics().await.count("xspgate_blocklist_transitions_total", &[("to", "blocked")]), 0.0);
+}
+
+/// Whether the kernel's keep-alive timer runs on every connection of which one end has this port; `None`: there is none.
+fn kept_alive(local: u16, remote: u16) -> Option<bool> {
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let port = |text: &str| u16::from_str_radix(text.rsplit_once(':')?.1, 16).ok();
+    let connections = table.lines().skip(1).filter_map(|line| {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        let established = columns[3] == "01";
+        let matches = [(local, columns[1]), (remote, columns[2])];
+        let ours = matches.iter().all(|(wanted, column)| *wanted == 0 || port(column) == Some(*wanted));
+        (established && ours).then(|| columns[5].starts_with("02:"))
+    });
+    connections.reduce(|all, one| all && one)
+}
+
+#[tokio::test]
+async fn promise_14_an_idle_stream_outlives_neither_of_its_ends() {
+    let (stage, raw) = Stage::before_raw(|_, _| ()).await;
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n";
+    raw.next(vec![Step::send(head), Step::Gate(Gate::new())]);
+    let mut client = stage.raw_client().await;
+    client.send(format!("POST {CHANNEL} HTTP/1.1\r\nHost: {CLOUD}\r\nContent-Length: 0\r\n\r\n")).await;
+    client.until_tail("hi\r\n").await;
+    // A host that vanished says nothing; only the kernel's probes can tell it from one that has nothing to say.
+    let ports = [(stage.gateway.https().port(), 0), (0, raw.address().port())];
+    for (local, remote) in ports {
+        eventually("the keep-alive timer", async || kept_alive(local, remote) == Some(true)).await;
+    }
+}
+
+#[tokio::test]
+async fn promise_14_an_answer_may_wait_for_a_body_that_still_comes() {
+    let (stage, raw) = Stage::before_raw(|_, text| {
+        text.set("[limits]", "response_idle_timeout", "300ms");
+    })
+    .await;
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+    raw.next(vec![Step::send(head), Step::Request, Step::send("ok")]);
+    let mut client = stage.raw_client().await;
+    client.send(format!("POST {NEW_CALL} HTTP/1.1\r\nHost: {CLOUD}\r\nContent-Length: 15\r\n\r\n")).await;
+    client.until_tail("\r\n\r\n").await;
+    let mut pace = tokio::time::interval(Duration::from_millis(50));
+    for _ in 0..15 {
+        pace.tick().await;
+        client.send("x").await;
+    }
+    assert_eq!(client.until_tail("ok").await.text(), "ok");
 }

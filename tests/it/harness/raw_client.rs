@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use xspgate::sim::site::CLOUD;
@@ -61,7 +61,11 @@ impl RawClient {
 
     pub(crate) async fn try_connect(to: SocketAddr, sni: &str, tls: Arc<ClientConfig>) -> std::io::Result<Self> {
         let connection = async {
-            let tcp = TcpStream::connect(to).await?;
+            let socket = TcpSocket::new_v4()?;
+            // Small, so that what is not read is soon felt by the gateway.
+            socket.set_recv_buffer_size(64 * 1024)?;
+            socket.set_send_buffer_size(64 * 1024)?;
+            let tcp = socket.connect(to).await?;
             tcp.set_nodelay(true)?;
             TlsConnector::from(tls).connect(ServerName::try_from(sni.to_owned()).unwrap(), tcp).await
         };
