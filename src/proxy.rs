@@ -3,6 +3,7 @@
 
 mod answer;
 mod attempt;
+mod challenge;
 pub mod connection;
 pub mod context;
 pub mod error;

@@ -15,12 +15,13 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::answer::Last;
+use super::challenge::Challenge;
 use super::context::Worker;
 use super::error::Error;
 use super::feed::Feed;
 use super::http1::{HeadError, Http1};
 use super::journal::Journal;
-use super::service::{Origins, Served, new_tracking_id, refuse, serve};
+use super::service::{Call, Origins, Served, new_tracking_id, refuse};
 use super::snapshot::{Block, Snapshot};
 use crate::alarm::Alarm;
 use crate::drain::{self, Phase};
@@ -57,6 +58,7 @@ pub(super) async fn serve_connection(worker: Worker, listener: usize, tcp: TcpSt
         peer,
         http: Http1::new(accepted.stream),
         alarm: Alarm::default(),
+        challenge: Challenge::default(),
         draining,
     };
     client.run().await;
@@ -132,6 +134,7 @@ struct Client {
     peer: SocketAddr,
     http: Http1,
     alarm: Alarm,
+    challenge: Challenge,
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -190,7 +193,8 @@ impl Client {
         let draining = *self.worker.shared.phase.borrow() >= Phase::Draining;
         let last = if draining { Last::Yes } else { Last::No };
         let from = Origins { worker: &self.worker, snapshot, block, client: self.peer.ip(), last };
-        serve(from, &mut self.http, head, &mut journal, &mut self.alarm).await
+        let Self { http, alarm, challenge, .. } = self;
+        Call { from, exchange: http, head, journal: &mut journal, alarm, challenge }.serve().await
     }
 
     /// The next request's head. The time for a head runs from its first byte, and for the first one from the handshake.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::answer::{Answer, Last};
+use super::challenge::Challenge;
 use super::context::Worker;
 use super::error::Error;
 use super::exchange::Exchange;
@@ -47,58 +48,110 @@ pub(super) enum Served {
     Broken,
 }
 
-/// Serves one request.
-pub(super) async fn serve<E: Exchange>(
-    from: Origins<'_>,
-    exchange: &mut E,
-    head: &RequestHead,
-    journal: &mut Journal,
-    alarm: &mut Alarm,
-) -> Served {
-    journal.tracking_id = tracking_id(head);
-    journal.request(head);
-    let mut feed = Feed::new(head.framing, 0);
-    match forward(from, exchange, head, journal, &mut feed, alarm).await {
-        Ok((route, standing, session)) => {
-            relay(from, exchange, head, journal, &mut feed, alarm, (&route, standing, session)).await
-        }
-        Err(error) => refuse(exchange, journal, error, &feed, from.last, from.snapshot.limits.write_timeout).await,
-    }
+/// One request of a client, and the connection that it came over.
+pub(super) struct Call<'a, E> {
+    pub(super) from: Origins<'a>,
+    pub(super) exchange: &'a mut E,
+    pub(super) head: &'a RequestHead,
+    pub(super) journal: &'a mut Journal,
+    pub(super) alarm: &'a mut Alarm,
+    pub(super) challenge: &'a mut Challenge,
 }
 
-async fn forward<E: Exchange>(
-    from: Origins<'_>,
-    exchange: &mut E,
-    head: &RequestHead,
-    journal: &mut Journal,
-    feed: &mut Feed,
-    alarm: &mut Alarm,
-) -> Result<(Arc<Route>, Standing, Session), Error> {
-    if !from.block.serves(head.host()) {
-        return Err(Error::Misdirected);
+impl<E: Exchange> Call<'_, E> {
+    /// Serves the request.
+    pub(super) async fn serve(mut self) -> Served {
+        self.journal.tracking_id = tracking_id(self.head);
+        self.journal.request(self.head);
+        let mut feed = Feed::new(self.head.framing, 0);
+        // In a box of its own, which is gone when the answer's body begins: a channel lives for hours.
+        match Box::pin(self.forward(&mut feed)).await {
+            Ok((route, standing, session)) => self.relay(feed, &route, standing, session).await,
+            Err(error) => {
+                let patience = self.from.snapshot.limits.write_timeout;
+                refuse(self.exchange, self.journal, error, &feed, self.from.last, patience).await
+            }
+        }
     }
-    journal.host(head.host());
-    let route = from.block.route(head.path()).map_err(|unroutable| match unroutable {
-        Unroutable::Ambiguous => Error::AmbiguousPath,
-        Unroutable::Unknown => Error::UnknownPath,
-    })?;
-    journal.route = Some(Arc::clone(route));
-    if !route.allows(from.client) {
-        return Err(Error::NotAllowed);
+
+    /// Finds out who is asked for what, in which session, and has an XSP answer it.
+    async fn forward(&mut self, feed: &mut Feed) -> Result<(Arc<Route>, Standing, Session), Error> {
+        let Self { from, head, .. } = *self;
+        let route = self.admit()?;
+        if route.farm.is_empty() {
+            return Err(Error::NoEndpoint);
+        }
+        let session = route.farm.session(cookie_values(&head.fields, &route.cookie));
+        let home = self.challenge.home(&route.farm, session, head);
+        *feed = Feed::new(head.framing, route.failover.replay_buffer_size);
+        let outbound = outbound(from, head, &route, &self.journal.tracking_id);
+        let request = Request {
+            worker: from.worker,
+            snapshot: from.snapshot,
+            block: from.block,
+            route: &route,
+            authority: head.authority(),
+        };
+        let standing = Forward::new(request, outbound, home, self.journal).run(self.exchange, feed, self.alarm).await?;
+        Ok((route, standing, session))
     }
-    if matches!(head.framing, RequestFraming::Length(length) if length > from.snapshot.limits.request_body_size) {
-        return Err(Error::BodyTooLong);
+
+    /// The route of a request that may take it.
+    fn admit(&mut self) -> Result<Arc<Route>, Error> {
+        let Self { from, head, .. } = *self;
+        if !from.block.serves(head.host()) {
+            return Err(Error::Misdirected);
+        }
+        self.journal.host(head.host());
+        let route = from.block.route(head.path()).map_err(|unroutable| match unroutable {
+            Unroutable::Ambiguous => Error::AmbiguousPath,
+            Unroutable::Unknown => Error::UnknownPath,
+        })?;
+        self.journal.route = Some(Arc::clone(route));
+        if !route.allows(from.client) {
+            return Err(Error::NotAllowed);
+        }
+        if matches!(head.framing, RequestFraming::Length(length) if length > from.snapshot.limits.request_body_size) {
+            return Err(Error::BodyTooLong);
+        }
+        Ok(Arc::clone(route))
     }
-    if route.farm.is_empty() {
-        return Err(Error::NoEndpoint);
+
+    /// Passes the answer on to its end.
+    async fn relay(self, mut feed: Feed, route: &Route, mut standing: Standing, session: Session) -> Served {
+        let Self { from, exchange, head, journal, alarm, challenge } = self;
+        challenge.note(&route.farm, &standing);
+        let cookie =
+            (standing.class == Class::Success).then(|| remember(journal, &standing, session, &route.cookie)).flatten();
+        journal.origin = Origin::Xsp;
+        journal.status = Some(standing.head.status.as_u16());
+        journal.responding();
+        let abandoned = head.expectation == Expectation::Continue && !feed.is_complete() && feed.content() == 0;
+        let last = if abandoned { Last::Yes } else { from.last };
+        exchange.respond(&Answer::Relayed { head: &standing.head, cookie, tracking_id: &journal.tracking_id, last });
+        let patience = Patience {
+            answer: (!is_channel(route, &standing)).then_some(from.snapshot.limits.response_idle_timeout),
+            write: from.snapshot.limits.write_timeout,
+        };
+        feed.settle(standing.sent);
+        let relay = Relay::new(&mut standing.connection, &mut feed, &mut standing.sent, patience);
+        let relayed = relay.run(exchange, alarm).await;
+        journal.received = feed.content();
+        journal.sent = exchange.sent();
+        match relayed {
+            Ok(()) => {
+                // An XSP that answered before it had the whole request still waits for the rest of it.
+                if feed.is_sent(standing.sent) && standing.connection.is_reusable() {
+                    from.worker.pool.put(&standing.endpoint, standing.connection);
+                }
+                Served::Whole
+            }
+            Err(error) => {
+                journal.reason = Some(error.reason());
+                Served::Broken
+            }
+        }
     }
-    let session = route.farm.session(cookie_values(&head.fields, &route.cookie));
-    *feed = Feed::new(head.framing, route.failover.replay_buffer_size);
-    let outbound = outbound(from, head, route, &journal.tracking_id);
-    let request =
-        Request { worker: from.worker, snapshot: from.snapshot, block: from.block, route, authority: head.authority() };
-    let standing = Forward::new(request, outbound, session, journal).run(exchange, feed, alarm).await?;
-    Ok((Arc::clone(route), standing, session))
 }
 
 fn outbound(from: Origins<'_>, head: &RequestHead, route: &Route, tracking_id: &str) -> Outbound {
@@ -115,46 +168,6 @@ fn outbound(from: Origins<'_>, head: &RequestHead, route: &Route, tracking_id: &
         method: head.method.clone(),
         replayable: route.failover.replay.allows(&head.method),
         expectation: head.expectation,
-    }
-}
-
-async fn relay<E: Exchange>(
-    from: Origins<'_>,
-    exchange: &mut E,
-    request: &RequestHead,
-    journal: &mut Journal,
-    feed: &mut Feed,
-    alarm: &mut Alarm,
-    (route, mut standing, session): (&Arc<Route>, Standing, Session),
-) -> Served {
-    let cookie =
-        (standing.class == Class::Success).then(|| remember(journal, &standing, session, &route.cookie)).flatten();
-    journal.origin = Origin::Xsp;
-    journal.status = Some(standing.head.status.as_u16());
-    journal.responding();
-    let abandoned = request.expectation == Expectation::Continue && !feed.is_complete() && feed.content() == 0;
-    let last = if abandoned { Last::Yes } else { from.last };
-    exchange.respond(&Answer::Relayed { head: &standing.head, cookie, tracking_id: &journal.tracking_id, last });
-    let patience = Patience {
-        answer: (!is_channel(route, &standing)).then_some(from.snapshot.limits.response_idle_timeout),
-        write: from.snapshot.limits.write_timeout,
-    };
-    let relay = Relay::new(&mut standing.connection, feed, &mut standing.sent, patience);
-    let relayed = relay.run(exchange, alarm).await;
-    journal.received = feed.content();
-    journal.sent = exchange.sent();
-    match relayed {
-        Ok(()) => {
-            // An XSP that answered before it had the whole request still waits for the rest of it.
-            if feed.is_sent(standing.sent) && standing.connection.is_reusable() {
-                from.worker.pool.put(&standing.endpoint, standing.connection);
-            }
-            Served::Whole
-        }
-        Err(error) => {
-            journal.reason = Some(error.reason());
-            Served::Broken
-        }
     }
 }
 
@@ -200,11 +213,10 @@ pub(super) async fn refuse<E: Exchange>(
     }
 }
 
-/// The request's TrackingID, or a new one; one that a log could be fooled with counts as none.
+/// The request's TrackingID as it came, or a new one.
 fn tracking_id(head: &RequestHead) -> String {
-    let sane = |value: &&[u8]| (1..=128).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic);
-    match head.fields.get("trackingid").filter(sane).and_then(|value| std::str::from_utf8(value).ok()) {
-        Some(given) => given.to_owned(),
+    match head.fields.get("trackingid").filter(|value| !value.is_empty()) {
+        Some(given) => String::from_utf8_lossy(given).into_owned(),
         None => new_tracking_id(),
     }
 }

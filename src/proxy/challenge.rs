@@ -1,0 +1,43 @@
+//! HTTP Digest across a farm: a nonce is known only to the XSP that gave it, so the request that answers a challenge goes
+//! where the challenge came from, also for the many clients that keep no cookies. Apart from the sessions, because it
+//! lasts for an exchange and not for a session.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+
+use super::forward::Standing;
+use crate::farm::{Farm, Session};
+use crate::http1::head::RequestHead;
+use crate::policy::endpoint::EndpointId;
+
+/// The last XSP that challenged this connection's client.
+#[derive(Debug, Default)]
+pub(super) struct Challenge(Option<(Arc<Farm>, EndpointId)>);
+
+impl Challenge {
+    /// Takes note of an answer that demands Digest authentication.
+    pub(super) fn note(&mut self, farm: &Arc<Farm>, standing: &Standing) {
+        let mut demands = standing.head.fields.get_all(WWW_AUTHENTICATE.as_str());
+        if standing.head.status == StatusCode::UNAUTHORIZED && demands.any(is_digest) {
+            self.0 = Some((Arc::clone(farm), standing.endpoint.id()));
+        }
+    }
+
+    /// Where a request belongs: its session's home, or where the challenge came from that it answers.
+    pub(super) fn home(&self, farm: &Arc<Farm>, session: Session, head: &RequestHead) -> Session {
+        match (session, &self.0) {
+            (Session::New | Session::Unknown, Some((challenger, endpoint)))
+                if Arc::ptr_eq(challenger, farm) && head.fields.get(AUTHORIZATION.as_str()).is_some_and(is_digest) =>
+            {
+                Session::At(*endpoint)
+            }
+            (Session::New | Session::Unknown | Session::At(_), _) => session,
+        }
+    }
+}
+
+fn is_digest(value: &[u8]) -> bool {
+    value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"Digest"))
+}
