@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The library's modules. Each may import from those that stand before it, and from no other.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "http1",
     "broadworks",
     "policy",
     "config",
     "alarm",
     "drain",
+    "tcp",
     "telemetry",
     "tls",
     "discover",

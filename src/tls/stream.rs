@@ -299,5 +299,6 @@ enum Turn {
     End,
 }
 
-#[cfg(all(test, feature = "sim"))]
+#[cfg(test)]
+#[cfg(feature = "sim")]
 mod tests;
