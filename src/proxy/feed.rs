@@ -82,6 +82,12 @@ impl Feed {
         !self.complete && self.after(sent).len() < WINDOW
     }
 
+    /// An answer stands: nothing will be sent again, so that nothing that has been sent is kept. A channel lives for hours.
+    pub(super) fn settle(&mut self, sent: u64) {
+        self.replay = 0;
+        self.release(sent);
+    }
+
     /// Lets go of what has been sent, if the body is too long to be sent again.
     pub(super) fn release(&mut self, sent: u64) {
         if self.bytes.len() <= self.replay && self.dropped == 0 {
@@ -135,6 +141,19 @@ mod tests {
         feed.release(7);
         assert_eq!(feed.after(7), b"789");
         assert_eq!(feed.content(), 10);
+    }
+
+    #[test]
+    fn a_settled_body_is_let_go() {
+        let mut feed = Feed::new(RequestFraming::Length(10), 16);
+        feed.push(Event::Data(b"0123456"));
+        feed.settle(5);
+        assert!(!feed.is_whole());
+        assert_eq!(feed.after(5), b"56");
+        feed.push(Event::Data(b"789"));
+        feed.push(Event::End(Fields::default()));
+        feed.release(10);
+        assert!(feed.is_sent(10) && feed.bytes.capacity() == 0);
     }
 
     #[test]

@@ -54,7 +54,8 @@ pub(super) async fn serve<E: Exchange>(
     journal.tracking_id = tracking_id(head);
     journal.request(head);
     let mut feed = Feed::new(head.framing, 0);
-    match forward(from, exchange, head, journal, &mut feed, alarm).await {
+    // In a box of its own, which is gone when the answer's body begins: a channel lives for hours.
+    match Box::pin(forward(from, exchange, head, journal, &mut feed, alarm)).await {
         Ok((route, standing, session)) => {
             relay(from, exchange, head, journal, &mut feed, alarm, (&route, standing, session)).await
         }
@@ -130,6 +131,7 @@ async fn relay<E: Exchange>(
         answer: (!is_channel(route, &standing)).then_some(from.snapshot.limits.response_idle_timeout),
         write: from.snapshot.limits.write_timeout,
     };
+    feed.settle(standing.sent);
     let relay = Relay { connection: &mut standing.connection, feed, sent: standing.sent, patience };
     let relayed = relay.run(exchange, alarm).await;
     journal.received = feed.content();
