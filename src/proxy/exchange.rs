@@ -52,6 +52,9 @@ pub(super) trait Exchange {
     /// The connection's.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Bytes that were queued and that the client's socket has not taken.
+    fn backlog(&self) -> usize;
+
     /// Bytes of the response's body so far.
     fn sent(&self) -> u64;
 }

@@ -178,19 +178,6 @@ mod tests {
     }
 
     #[test]
-    fn a_settled_body_is_let_go() {
-        let mut feed = Feed::new(RequestFraming::Length(10), 16);
-        feed.push(Event::Data(b"0123456"));
-        feed.settle(5);
-        assert!(!feed.is_whole());
-        assert_eq!(feed.after(5), b"56");
-        feed.push(Event::Data(b"789"));
-        feed.push(Event::End(Fields::default()));
-        feed.release(10);
-        assert!(feed.is_sent(10) && feed.bytes.capacity() == 0);
-    }
-
-    #[test]
     fn chunks_keep_their_boundaries() {
         let mut feed = Feed::new(RequestFraming::Chunked, 64);
         for event in

@@ -299,6 +299,10 @@ impl Exchange for Http1 {
         self.stream.poll_flush(cx)
     }
 
+    fn backlog(&self) -> usize {
+        self.output.len() + self.stream.backlog()
+    }
+
     fn sent(&self) -> u64 {
         self.sent
     }

@@ -61,6 +61,8 @@ pub(super) struct Relay<'a> {
     sent: &'a mut u64,
     patience: Patience,
     body: RequestBody,
+    /// What the client had not taken when it was last looked at.
+    backlog: usize,
 }
 
 /// What becomes of the rest of the request's body.
@@ -81,7 +83,7 @@ impl<'a> Relay<'a> {
     ) -> Self {
         // Other attempts may have gone on to where this one can't follow; a body with a gap would be another request.
         let body = if feed.reaches(*sent) { RequestBody::GoesUp } else { RequestBody::Abandoned };
-        Self { connection, feed, sent, patience, body }
+        Self { connection, feed, sent, patience, body, backlog: 0 }
     }
 
     /// Moves the body to its end.
@@ -107,6 +109,11 @@ impl<'a> Relay<'a> {
                 Poll::Pending => {
                     // A client may read nothing before it has sent everything.
                     self.poll_up(cx, exchange, moved)?;
+                    // One that reads slowly is still reading.
+                    let backlog = exchange.backlog();
+                    if backlog < std::mem::replace(&mut self.backlog, backlog) {
+                        *moved = Instant::now();
+                    }
                     ready!(alarm.poll_at(cx, *moved + self.patience.write));
                     return Poll::Ready(Err(RelayError::ClientStalled));
                 }

@@ -169,6 +169,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
         })
     }
 
+    /// Sealed bytes that the socket has not taken yet.
+    pub const fn backlog(&self) -> usize {
+        self.unsent.len() - self.sent
+    }
+
     /// Whether the socket has taken everything that was written.
     pub const fn is_flushed(&self) -> bool {
         self.unsent.is_empty()
