@@ -223,5 +223,11 @@ fn tracking_id(head: &RequestHead) -> String {
 
 /// For a request that brings none.
 pub(super) fn new_tracking_id() -> String {
-    format!("XSPGATE_{:032x}", rand::random::<u128>())
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let random: [u8; 16] = rand::random();
+    let digits = random.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    let mut id = String::with_capacity(40);
+    id.push_str("XSPGATE_");
+    id.extend(digits.map(char::from));
+    id
 }
