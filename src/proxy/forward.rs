@@ -251,6 +251,7 @@ impl<'a> Forward<'a> {
         self.journal.ended(attempt, failure.reason(), None);
         verdict::blame(self.snapshot, self.route, &attempt.picked.endpoint, &failure);
         tracing::debug!(
+            tracking_id = self.journal.tracking_id,
             endpoint = &**attempt.picked.endpoint.label(),
             error = &failure as &dyn std::error::Error,
             "attempt failed"
@@ -315,6 +316,7 @@ impl<'a> Forward<'a> {
         let Some((picked, target)) = hop else {
             metrics.redirects_passed.inc();
             tracing::info!(
+                tracking_id = self.journal.tracking_id,
                 farm = self.route.farm.name(),
                 status = head.status.as_u16(),
                 "an XSP redirects; Webex follows no redirect"
