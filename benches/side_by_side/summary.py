@@ -12,28 +12,22 @@ def m(kind, peer, key, f="{:.0f}", sc=1.0, **flt):
 for r in rows:
     if "cpu_us" in r: r["proxy_util"] = r["cpu_us"] / 1e6 / (r["elapsed"] + (0.6 if r["kind"] == "rate" else 0))
 peers = [p for p in order if any(r.get("peer") == p for r in rows)] + sorted({r.get("peer") for r in rows} - set(order) - {"-", None})
-def table(head, fn):
-    print("| peer | " + " | ".join(head) + " |"); print("|---" * (len(head) + 1) + "|")
+def table(title, head, fn):
+    if all(x == "–" for p in peers for x in fn(p)): return
+    print(f"### {title}\n"); print("| peer | " + " | ".join(head) + " |"); print("|---" * (len(head) + 1) + "|")
     for p in peers:
         c = fn(p)
         if any(x != "–" for x in c): print(f"| {p} | " + " | ".join(c) + " |")
     print()
 n = max([r["round"] for r in rows if r["kind"] == "sat"] or [0]) + 1
-print(f"### (a) keep-alive, 1 kB, 64 conns closed loop; {n} rounds\n")
-table(["req/s", "CPU us/req (saturated)", "proxy core busy", "p50 ms", "p99 ms", "user share"], lambda p: [m("sat", p, "rps"), m("sat", p, "cpu_us_per_req", "{:.1f}"), m("sat", p, "proxy_util", "{:.2f}"), m("sat", p, "p50_us", "{:.2f}", 1e-3), m("sat", p, "p99_us", "{:.2f}", 1e-3), m("sat", p, "user_share", "{:.2f}")])
-print("### (a2) fixed 2,000 req/s, 32 conns\n")
-table(["CPU us/req", "p50 us", "p99 us", "p99.9 us"], lambda p: [m("rate", p, "cpu_us_per_req", "{:.1f}"), m("rate", p, "p50_us"), m("rate", p, "p99_us"), m("rate", p, "p999_us")])
-print("### (b) one full TLS 1.3 handshake per request (16 conns in flight)\n")
-table(["handshakes/s", "CPU us/handshake+request", "p50 ms", "p99 ms"], lambda p: [m("hs", p, "rps"), m("hs", p, "cpu_us_per_req"), m("hs", p, "p50_us", "{:.1f}", 1e-3), m("hs", p, "p99_us", "{:.1f}", 1e-3)])
-print("### (c) event channels\n")
-table(["RSS at start MiB", "KiB/channel", "CPU us/heartbeat", "established", "dropped"], lambda p: [m("streams", p, "rss0_kib", "{:.0f}", 1 / 1024), m("streams", p, "kib_per_channel", "{:.1f}"), m("streams", p, "cpu_us_per_heartbeat", "{:.1f}"), m("streams", p, "established"), m("streams", p, "dropped")])
-print("### (c2) memory of a connection that says nothing\n")
-table(["KiB/idle keep-alive connection", "KiB/idle channel, both sides"], lambda p: [m("grown-idle", p, "kib_each", "{:.1f}"), m("grown-streams", p, "kib_each", "{:.1f}")])
-print("### (d) 1 MiB bodies, 8 conns\n")
-table(["MiB/s", "CPU us/MiB", "=> MiB/s per busy core"], lambda p: [m("mb", p, "rps"), m("mb", p, "cpu_us_per_req"), (lambda v: f"{1e6/st.median(v):.0f}" if v else "–")([r["cpu_us_per_req"] for r in rows if r["kind"] == "mb" and r["peer"] == p])])
+table(f"(a) keep-alive, 1 kB, 64 conns closed loop; {n} rounds", ["req/s", "CPU us/req (saturated)", "proxy core busy", "p50 ms", "p99 ms", "user share"], lambda p: [m("sat", p, "rps"), m("sat", p, "cpu_us_per_req", "{:.1f}"), m("sat", p, "proxy_util", "{:.2f}"), m("sat", p, "p50_us", "{:.2f}", 1e-3), m("sat", p, "p99_us", "{:.2f}", 1e-3), m("sat", p, "user_share", "{:.2f}")])
+table("(a2) fixed 2,000 req/s, 32 conns", ["CPU us/req", "p50 us", "p99 us", "p99.9 us"], lambda p: [m("rate", p, "cpu_us_per_req", "{:.1f}"), m("rate", p, "p50_us"), m("rate", p, "p99_us"), m("rate", p, "p999_us")])
+table("(b) one full TLS 1.3 handshake per request (16 conns in flight)", ["handshakes/s", "CPU us/handshake+request", "p50 ms", "p99 ms"], lambda p: [m("hs", p, "rps"), m("hs", p, "cpu_us_per_req"), m("hs", p, "p50_us", "{:.1f}", 1e-3), m("hs", p, "p99_us", "{:.1f}", 1e-3)])
+table("(c) event channels", ["RSS at start MiB", "KiB/channel", "CPU us/heartbeat", "established", "dropped"], lambda p: [m("streams", p, "rss0_kib", "{:.0f}", 1 / 1024), m("streams", p, "kib_per_channel", "{:.1f}"), m("streams", p, "cpu_us_per_heartbeat", "{:.1f}"), m("streams", p, "established"), m("streams", p, "dropped")])
+table("(c2) memory of a connection that says nothing", ["KiB/idle keep-alive connection", "KiB/idle channel, both sides"], lambda p: [m("grown-idle", p, "kib_each", "{:.1f}"), m("grown-streams", p, "kib_each", "{:.1f}")])
+table("(d) 1 MiB bodies, 8 conns", ["MiB/s", "CPU us/MiB", "=> MiB/s per busy core"], lambda p: [m("mb", p, "rps"), m("mb", p, "cpu_us_per_req"), (lambda v: f"{1e6/st.median(v):.0f}" if v else "–")([r["cpu_us_per_req"] for r in rows if r["kind"] == "mb" and r["peer"] == p])])
 for mode in sorted({r.get("mode") for r in rows if r["kind"] == "failover"}):
-    print(f"### (e) failover: {mode}\n")
-    table(["client-visible errors + non-200", "longest request ms", "requests > 1 s", "longest gap with no success ms", "p99 ms"], lambda p: [
+    table(f"(e) failover: {mode}", ["client-visible errors + non-200", "longest request ms", "requests > 1 s", "longest gap with no success ms", "p99 ms"], lambda p: [
         (lambda v: f"{st.median(v):.0f} [{min(v)}–{max(v)}]" if v else "–")([r["errors"] + r["non200"] for r in rows if r["kind"] == "failover" and r["peer"] == p and r["mode"] == mode]),
         m("failover", p, "max_us", "{:.0f}", 1e-3, mode=mode), m("failover", p, "over1s", mode=mode), m("failover", p, "gap_us", "{:.0f}", 1e-3, mode=mode), m("failover", p, "p99_us", "{:.1f}", 1e-3, mode=mode)])
 for r in rows:
