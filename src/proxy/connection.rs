@@ -190,9 +190,7 @@ impl Client {
         head: &RequestHead,
         mut journal: Journal,
     ) -> Served {
-        let draining = *self.worker.shared.phase.borrow() >= Phase::Draining;
-        let last = if draining { Last::Yes } else { Last::No };
-        let from = Origins { worker: &self.worker, snapshot, block, client: self.peer.ip(), last };
+        let from = Origins { worker: &self.worker, snapshot, block, client: self.peer.ip() };
         let Self { http, alarm, challenge, .. } = self;
         Call { from, exchange: http, head, journal: &mut journal, alarm, challenge }.serve().await
     }

@@ -20,6 +20,7 @@ use super::relay::{Patience, Relay};
 use super::snapshot::{Block, Route, Snapshot};
 use crate::alarm::Alarm;
 use crate::broadworks::interface::Interface;
+use crate::drain::Phase;
 use crate::farm::Session;
 use crate::http1::head::{Expectation, RequestFraming, RequestHead, ResponseFraming};
 use crate::policy::affinity::{cookie_values, set_cookie};
@@ -35,8 +36,13 @@ pub(super) struct Origins<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) block: &'a Block,
     pub(super) client: IpAddr,
-    /// Whether this connection should end after the answer.
-    pub(super) last: Last,
+}
+
+impl Origins<'_> {
+    /// Whether an answer that leaves now is its connection's last.
+    fn last(&self) -> Last {
+        if *self.worker.shared.phase.borrow() >= Phase::Draining { Last::Yes } else { Last::No }
+    }
 }
 
 /// Whether a client's connection is still in step.
@@ -69,7 +75,7 @@ impl<E: Exchange> Call<'_, E> {
             Ok((route, standing, session)) => self.relay(feed, &route, standing, session).await,
             Err(error) => {
                 let patience = self.from.snapshot.limits.write_timeout;
-                refuse(self.exchange, self.journal, error, &feed, self.from.last, patience).await
+                refuse(self.exchange, self.journal, error, &feed, self.from.last(), patience).await
             }
         }
     }
@@ -127,7 +133,7 @@ impl<E: Exchange> Call<'_, E> {
         journal.status = Some(standing.head.status.as_u16());
         journal.responding();
         let abandoned = head.expectation == Expectation::Continue && !feed.is_complete() && feed.content() == 0;
-        let last = if abandoned { Last::Yes } else { from.last };
+        let last = if abandoned { Last::Yes } else { from.last() };
         exchange.respond(&Answer::Relayed { head: &standing.head, cookie, tracking_id: &journal.tracking_id, last });
         let patience = Patience {
             answer: (!is_channel(route, &standing)).then_some(from.snapshot.limits.response_idle_timeout),

@@ -87,7 +87,8 @@ async fn a_drain_finishes_what_is_in_flight() {
     let in_flight = tokio::spawn(async move { busy.post("/dms/x", "content").await });
     assert!(stage.xsp("a1").until(DEADLINE, |requests| requests.len() == 2).await);
     stage.gateway.drain();
-    assert_eq!(in_flight.await.unwrap().status, StatusCode::OK);
+    let answer = in_flight.await.unwrap();
+    assert_eq!((answer.status, answer.header("connection")), (StatusCode::OK, "close"));
     let roots = stage.sim.pki.public_roots();
     let address = stage.gateway.https();
     eventually("no new connections", async || {
