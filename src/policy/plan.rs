@@ -105,6 +105,14 @@ impl Plan {
         self.tries_left
     }
 
+    /// Counts an attempt at `id` that the plan did not choose, because another XSP named it. False: the tries are used up.
+    pub fn spend(&mut self, id: EndpointId) -> bool {
+        let Some(left) = self.tries_left.checked_sub(1) else { return false };
+        self.tries_left = left;
+        self.tried.push(id);
+        true
+    }
+
     /// The endpoint for the request's next attempt; claims its trial if it is on probation. `None`: the request must do
     /// without (further) attempts, because the tries are used up, nothing is left, or the budget is spent.
     pub fn next(
@@ -124,8 +132,7 @@ impl Plan {
         if needs_token(purpose, reason, roster, id) && !budget.take(now) {
             return None;
         }
-        self.tries_left -= 1;
-        self.tried.push(id);
+        self.spend(id);
         Some(Pick { id, reason, trial: blocklist.claim_trial(id, now) })
     }
 }
@@ -344,6 +351,15 @@ mod tests {
         fn spend_the_budget(&mut self) {
             while self.budget.take(self.now) {}
         }
+    }
+
+    #[test]
+    fn r_fail_4_an_attempt_that_was_not_planned_is_a_try_too() {
+        let mut farm = Farm::of_sites(&[0, 1, 2]);
+        let mut plan = Plan::new(None, 2, Trials::Taken);
+        assert!(plan.spend(farm.ids[0]));
+        assert_eq!(farm.pick(&mut plan, Purpose::Retry), Some((1, Reason::Random)), "what was spent on is tried");
+        assert_eq!((plan.tries_left(), plan.spend(farm.ids[2])), (0, false));
     }
 
     #[test]

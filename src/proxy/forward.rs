@@ -311,7 +311,7 @@ impl<'a> Forward<'a> {
                 let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
                 let same = self.block.route(path).is_ok_and(|route| Arc::ptr_eq(route, self.route));
                 let picked = self.route.farm.find(name, port).filter(|_| same)?;
-                Some((picked, target.to_vec()))
+                self.plan.spend(picked.endpoint.id()).then(|| (picked, target.to_vec()))
             });
         let Some((picked, target)) = hop else {
             metrics.redirects_passed.inc();
