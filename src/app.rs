@@ -1,6 +1,8 @@
 //! The composition root: a configuration becomes bound sockets, farms, workers and the admin listener, and the real
 //! addresses are reported. Everything is bound before anything is served.
 
+mod assemble;
+
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -17,15 +19,10 @@ use crate::discover::dns::DnsResolver;
 use crate::discover::{Discovery, Event};
 use crate::drain::{Phase, reached};
 use crate::farm::Farm;
-use crate::http1::head;
-use crate::policy::affinity::{Key, Keyring};
 use crate::proxy::context::Shared;
-use crate::proxy::snapshot::{Block, Listener, Snapshot};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certs::Material;
-use crate::tls::client::ClientTls;
-use crate::tls::server::{ClientAuth, server_config};
 use crate::worker;
 
 /// How often endpoints that have left DNS are looked over.
@@ -55,7 +52,7 @@ impl Gateway {
         for (certificate, at) in &material.expiries {
             metrics.certificate_expires(certificate, *at);
         }
-        let farms = farms(config, material, &metrics)?;
+        let farms = assemble::farms(config, material, &metrics)?;
         let mut addresses: Vec<SocketAddr> = Vec::new();
         for address in config.https.iter().flat_map(|https| &https.listen) {
             if !addresses.contains(address) {
@@ -73,7 +70,7 @@ impl Gateway {
             Some(admin) => Some(bind(admin.listen, 1).context("[admin]")?),
             None => None,
         };
-        let snapshot = snapshot(config, material, &farms, &metrics, &addresses, &bound)?;
+        let snapshot = assemble::snapshot(config, material, &farms, &metrics, &addresses, &bound)?;
         let access = match config.log.access {
             model::AccessLog::On => AccessLog::start(metrics.access_dropped.clone(), std::io::stdout())
                 .context("can't start the access log")?,
@@ -170,7 +167,7 @@ pub fn servable(config: &Config) -> Result<()> {
     if config
         .https
         .iter()
-        .any(|https| https.client_trust.is_some() || https.interfaces.iter().any(|route| route.client_trust.is_some()))
+        .any(|https| https.clients.is_some() || https.interfaces.iter().any(|route| route.clients.is_some()))
     {
         bail!("client_trust under [[https]] is checked, but not enforced by this version: remove it to run");
     }
@@ -189,54 +186,6 @@ fn bind(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<TcpListene
         ];
         let hint = hints.into_iter().find(|(kind, _)| *kind == error.kind()).map_or("", |(_, hint)| hint);
         anyhow!("can't listen on {address}: {error}{hint}")
-    })
-}
-
-fn farms(config: &Config, material: &Material, metrics: &Arc<Metrics>) -> Result<Vec<Arc<Farm>>> {
-    let keyring = Arc::new(keyring(material));
-    let farm = |farm: &Arc<model::Farm>| -> Result<Arc<Farm>> {
-        let roots = material.authorities.get(&farm.trust.name).context("its trust is not loaded")?;
-        let identity = farm.certificate.as_ref().and_then(|certificate| material.identities.get(&certificate.name));
-        let tls = ClientTls::new(farm, Arc::clone(roots), identity.cloned())?;
-        Ok(Farm::new(Arc::clone(farm), tls, Arc::clone(&keyring), metrics))
-    };
-    config.farms.values().map(|model| farm(model).with_context(|| format!("[farm.{}]", model.name))).collect()
-}
-
-fn keyring(material: &Material) -> Keyring {
-    let mut keys = material.affinity_keys.iter().copied().map(Key::new);
-    let Some(signing) = keys.next() else {
-        tracing::warn!(
-            "no [affinity] key_file: sessions will not survive a restart, nor be shared with another gateway"
-        );
-        return Keyring::new(Key::new(rand::random()), []);
-    };
-    Keyring::new(signing, keys)
-}
-
-fn snapshot(
-    config: &Config,
-    material: &Material,
-    farms: &[Arc<Farm>],
-    metrics: &Metrics,
-    addresses: &[SocketAddr],
-    bound: &[SocketAddr],
-) -> Result<Snapshot> {
-    let mut listeners: Vec<Listener> = bound.iter().map(|address| Listener::new(*address, metrics)).collect();
-    for https in &config.https {
-        let identity = material.identities.get(&https.certificate.name).context("its certificate is not loaded")?;
-        let tls = server_config(&https.tls, Arc::clone(identity), ClientAuth::None)
-            .with_context(|| format!("[[https]] of {}", https.hosts.join(", ")))?;
-        for (listener, _) in listeners.iter_mut().zip(addresses).filter(|(_, address)| https.listen.contains(address)) {
-            let block = Block::new(https, Arc::clone(&tls), farms, &config.affinity.cookie, &listener.label, metrics);
-            listener.add(Arc::new(block));
-        }
-    }
-    Ok(Snapshot {
-        head_limits: head::Limits { head_size: config.limits.request_head_size, fields: config.limits.request_fields },
-        limits: config.limits.clone(),
-        listeners,
-        farms: farms.to_vec(),
     })
 }
 

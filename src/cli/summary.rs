@@ -15,11 +15,11 @@ pub(super) fn of(config: &Config, warnings: usize) -> String {
     }
     for block in &config.cti {
         section(&mut out, "cti", &block.listen, &format!("-> farm {}", block.farm.name));
-        let names = block.client_names.join(", ");
+        let names = block.clients.names.join(", ");
         line(
             &mut out,
             "clients",
-            &format!("{names}, signed by \"{}\"{}", block.client_trust.name, ranges(block.allow.len())),
+            &format!("{names}, signed by \"{}\"{}", block.clients.trust.name, ranges(block.allow.len())),
         );
     }
     for block in &config.passthrough {
@@ -67,8 +67,8 @@ fn ranges(allowed: usize) -> String {
 fn https(out: &mut String, block: &Https) {
     section(out, "https", &block.listen, "");
     line(out, "hosts", &block.hosts.join(", "));
-    let client = match &block.client_trust {
-        Some(trust) => format!(", client certificates of \"{}\" demanded", trust.name),
+    let client = match &block.clients {
+        Some(clients) => format!(", client certificates of \"{}\" demanded", clients.trust.name),
         None => String::new(),
     };
     line(out, "certificate", &format!("\"{}\"{client}", block.certificate.name));
@@ -79,8 +79,8 @@ fn https(out: &mut String, block: &Https) {
 
 fn route(route: &Route) -> String {
     let paths = route.paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    let client = match &route.client_trust {
-        Some(trust) => format!(", client certificates of \"{}\" demanded", trust.name),
+    let client = match &route.clients {
+        Some(clients) => format!(", client certificates of \"{}\" demanded", clients.trust.name),
         None => String::new(),
     };
     let own = if route.failover == route.farm.failover { "" } else { ", failover of its own" };
@@ -93,7 +93,10 @@ fn farm(out: &mut String, farm: &Farm) {
         None => String::new(),
     };
     let _ = writeln!(out, "farm {}", farm.name);
-    line(out, "verified", &format!("{} by \"{}\"{client}", farm.server_name, farm.trust.name));
+    match &farm.proof {
+        Some(proof) => line(out, "verified", &format!("{} by \"{}\"{client}", proof.server_name, proof.trust.name)),
+        None => line(out, "verified", "by the clients: the gateway does not read its TLS"),
+    }
     for site in &farm.sites {
         line(out, &site.name, &source(&site.source, farm.port));
     }

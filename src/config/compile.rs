@@ -6,6 +6,7 @@ mod listener;
 mod security;
 mod settings;
 mod socket;
+mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -33,8 +34,8 @@ pub(super) fn compile(file: &File, source: &Source, gaps: &Gaps) -> (Config, Vec
     let farms = farm::farms(&mut check, file, &certificates, &trusts);
     let known = Known { certificates: &certificates, trusts: &trusts, farms: &farms };
     let (https, https_spots) = listener::https(&mut check, file, &known);
-    let cti = listener::cti(&mut check, file, &known);
-    let passthrough = listener::passthrough(&mut check, file, &known);
+    let cti = stream::cti(&mut check, file, &known);
+    let passthrough = stream::passthrough(&mut check, file, &known);
     socket::check(&mut check, file, &farms);
     check.nothing_served(file);
     check.unused(file);
@@ -50,6 +51,7 @@ pub(super) fn compile(file: &File, source: &Source, gaps: &Gaps) -> (Config, Vec
         log: settings::log(file),
         dns: settings::dns(&mut check, file),
         limits: settings::limits(file),
+        tcp: settings::tcp(file),
         affinity: settings::affinity(&mut check, file, &mut places),
         certificates: present(certificates),
         trusts: present(trusts),

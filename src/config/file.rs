@@ -9,11 +9,12 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use super::model::{AddressFamily, LogFormat, TlsVersion};
+use super::model::{AddressFamily, ClientPurpose, LogFormat, ProxyProtocol, TlsVersion};
 use super::types::amount::{Count, OffOrTime, Size, Time};
-use super::types::choice::{Access, Choice};
+use super::types::choice::{Access, Choice, Strict};
 use super::types::name::{CookieName, HostName, LogFilter, SectionName, ServiceName};
 use super::types::network::{Allowed, DnsServer, Listen, Range, XspAddress};
+use super::types::oid::Oid;
 use super::types::path::{FilePath, Prefix, ProbePath};
 use super::types::suite::{Group, Suite};
 use crate::broadworks::interface::Interface;
@@ -83,6 +84,7 @@ tables! {
         log: Key<Log>,
         dns: Key<Dns>,
         limits: Key<Limits>,
+        tcp: Key<Tcp>,
         affinity: Key<Affinity>,
         #[serde(default)]
         certificate: Sections<Certificate>,
@@ -132,6 +134,13 @@ tables! {
         connections: Key<Count<1, 10_000_000>>,
     }
 
+    /// `[tcp]`.
+    Tcp {
+        keepalive_idle: Key<Time<SECOND, { 2 * HOUR }>>,
+        keepalive_interval: Key<Time<SECOND, { 10 * MINUTE }>>,
+        keepalive_probes: Key<Count<1, 20>>,
+    }
+
     /// `[affinity]`.
     Affinity {
         cookie: Key<CookieName>,
@@ -142,11 +151,13 @@ tables! {
     Certificate {
         chain: Key<FilePath>,
         key: Key<FilePath>,
+        strict: Key<Strict>,
     }
 
     /// `[trust.NAME]`.
     Trust {
         ca: Key<FilePath>,
+        crl: Key<FilePath>,
     }
 
     /// `[farm.NAME]`.
@@ -207,6 +218,8 @@ tables! {
         hosts: List<HostName>,
         certificate: Key<SectionName>,
         client_trust: Key<SectionName>,
+        client_names: List<HostName>,
+        client_purpose: Key<Choice<ClientPurpose>>,
         farm: Key<SectionName>,
         interfaces: List<Choice<Interface>>,
         allow: List<Allowed>,
@@ -232,8 +245,13 @@ tables! {
         certificate: Key<SectionName>,
         client_trust: Key<SectionName>,
         client_names: List<HostName>,
+        client_purpose: Key<Choice<ClientPurpose>>,
+        client_eku: List<Oid>,
         farm: Key<SectionName>,
         allow: List<Allowed>,
+        trusted_proxies: List<Range>,
+        idle_timeout: Key<OffOrTime<SECOND, DAY>>,
+        tls: Key<Tls>,
     }
 
     /// `[[passthrough]]`.
@@ -242,5 +260,8 @@ tables! {
         hosts: List<HostName>,
         farm: Key<SectionName>,
         allow: List<Allowed>,
+        trusted_proxies: List<Range>,
+        proxy_protocol: Key<Choice<ProxyProtocol>>,
+        idle_timeout: Key<OffOrTime<SECOND, DAY>>,
     }
 }

@@ -1,6 +1,8 @@
 //! The configuration as the rest of the program sees it: resolved names, no strings left to parse. Apart from the file's
 //! shape, so that the two can change on their own.
 
+mod settings;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,9 +12,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::place::Places;
+use super::types::oid::Oid;
 use crate::broadworks::interface::Interface;
 use crate::policy::classify::{On5xx, Replay};
 use crate::policy::route::PathPrefix;
+
+pub use settings::{AccessLog, Admin, Affinity, Dns, Limits, Log, LogFormat, Tcp};
 
 /// Everything that one configuration file says, checked and with defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +36,8 @@ pub struct Config {
     pub dns: Dns,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[tcp]`.
+    pub tcp: Tcp,
     /// `[affinity]`.
     pub affinity: Affinity,
     /// `[certificate.NAME]`, by name.
@@ -49,89 +56,6 @@ pub struct Config {
     pub places: Places,
 }
 
-/// `[admin]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Admin {
-    /// Where `/metrics`, `/livez`, `/readyz` and `/status` are served, in the clear (`listen`).
-    pub listen: SocketAddr,
-}
-
-/// `[log]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Log {
-    /// `level`: a filter such as `info` or `info,xspgate::discover=debug`.
-    pub level: String,
-    /// `format`.
-    pub format: LogFormat,
-    /// `access`: whether each request leaves one event.
-    pub access: AccessLog,
-}
-
-/// The shape of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// `"json"`: one JSON object a line.
-    Json,
-    /// `"human"`: for a terminal.
-    Human,
-}
-
-/// Whether requests are logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    /// One JSON event per request.
-    On,
-    /// None.
-    Off,
-}
-
-/// `[dns]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Dns {
-    /// `servers`; empty: the system's resolver configuration.
-    pub servers: Vec<SocketAddr>,
-    /// `timeout` of one query.
-    pub timeout: Duration,
-    /// `min_ttl`, the shortest time between two look-ups of a name.
-    pub min_ttl: Duration,
-    /// `max_ttl`, the longest.
-    pub max_ttl: Duration,
-}
-
-/// `[limits]`: what one client may take, and how long it may take it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Limits {
-    /// `tls_handshake_timeout`: from accept to the end of the TLS handshake.
-    pub tls_handshake_timeout: Duration,
-    /// `request_head_timeout`: from a request's first byte (or the handshake's end) to the end of its head.
-    pub request_head_timeout: Duration,
-    /// `request_body_idle_timeout`: silence within a request body.
-    pub request_body_idle_timeout: Duration,
-    /// `response_idle_timeout`: silence within a response body; event channels have none.
-    pub response_idle_timeout: Duration,
-    /// `keep_alive_timeout`: between two requests of a connection.
-    pub keep_alive_timeout: Duration,
-    /// `write_timeout`: a client that takes no byte for so long is cut off.
-    pub write_timeout: Duration,
-    /// `request_head_size`, in bytes.
-    pub request_head_size: usize,
-    /// `request_fields`: header fields in one head.
-    pub request_fields: usize,
-    /// `request_body_size`, in bytes.
-    pub request_body_size: u64,
-    /// `connections`: open client connections of the whole process.
-    pub connections: usize,
-}
-
-/// `[affinity]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Affinity {
-    /// `cookie`: the name of the gateway's cookie.
-    pub cookie: String,
-    /// `key_file`; `None`: a random key, so sessions do not outlive this process.
-    pub key_file: Option<PathBuf>,
-}
-
 /// `[certificate.NAME]`: an identity that the gateway shows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Certificate {
@@ -141,6 +65,17 @@ pub struct Certificate {
     pub chain: PathBuf,
     /// `key`: PEM.
     pub key: PathBuf,
+    /// `strict`: what breaking R-CTI-3 amounts to.
+    pub strict: Strictness,
+}
+
+/// What it amounts to when a rule is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// `true`: errors.
+    Errors,
+    /// `false`: warnings.
+    Warnings,
 }
 
 /// `[trust.NAME]`: certification authorities that the gateway believes.
@@ -150,6 +85,8 @@ pub struct Trust {
     pub name: String,
     /// `ca`: PEM, one or more.
     pub ca: PathBuf,
+    /// `crl`: PEM, one or more certificate revocation lists of these CAs; `None`: nothing is revoked.
+    pub crl: Option<PathBuf>,
 }
 
 /// `[farm.NAME]`: a set of interchangeable XSPs.
@@ -157,10 +94,8 @@ pub struct Trust {
 pub struct Farm {
     /// NAME.
     pub name: String,
-    /// `server_name`: what an XSP's certificate must name (R-TLS-4).
-    pub server_name: String,
-    /// `trust`: who signs the XSPs' certificates.
-    pub trust: Arc<Trust>,
+    /// What an XSP's certificate must prove; `None`: only [[passthrough]] uses the farm, and its TLS is not the gateway's.
+    pub proof: Option<Proof>,
     /// `certificate`: the gateway's client certificate towards these XSPs.
     pub certificate: Option<Arc<Certificate>>,
     /// `port`, where neither SRV nor an address says another.
@@ -173,8 +108,19 @@ pub struct Farm {
     pub pool: Pool,
     /// `[farm.NAME.tls]`: protocol versions, suites and groups towards the XSPs.
     pub tls: TlsPolicy,
+    /// `[tcp]`, for the connections to these XSPs.
+    pub tcp: Tcp,
     /// `[[farm.NAME.site]]` in order of preference; at least one.
     pub sites: Vec<Site>,
+}
+
+/// What an XSP's certificate must prove (R-TLS-4).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proof {
+    /// `server_name`: the name that it holds.
+    pub server_name: String,
+    /// `trust`: who signed it.
+    pub trust: Arc<Trust>,
 }
 
 /// Which address records are looked up (R-TOP-7).
@@ -277,11 +223,11 @@ pub struct Https {
     pub hosts: Vec<String>,
     /// `certificate`.
     pub certificate: Arc<Certificate>,
-    /// `client_trust`: a client certificate of these CAs is demanded in the handshake.
-    pub client_trust: Option<Arc<Trust>>,
+    /// `client_trust`: such a client certificate is demanded in the handshake.
+    pub clients: Option<Clients>,
     /// `[https.tls]`.
     pub tls: TlsPolicy,
-    /// `trusted_proxies`: peers whose X-Forwarded-* is believed and appended to.
+    /// `trusted_proxies`: peers whose PROXY protocol is understood, and whose X-Forwarded-* is believed and appended to.
     pub trusted_proxies: Vec<IpNet>,
     /// `interfaces`, each with what differs from its defaults.
     pub interfaces: Vec<Route>,
@@ -300,30 +246,57 @@ pub struct Route {
     pub probe_path: String,
     /// `allow`: the block's, or the interface's own; empty: anyone.
     pub allow: Vec<IpNet>,
-    /// `client_trust`: a client certificate of these CAs is demanded by this interface (R-AUTH-2).
-    pub client_trust: Option<Arc<Trust>>,
+    /// `client_trust`: such a client certificate is demanded by this interface (R-AUTH-2). All interfaces of a block that
+    /// demand one demand the same.
+    pub clients: Option<Clients>,
     /// The farm's `failover` with the interface's `[https.interface.NAME.failover]` over it.
     pub failover: Failover,
 }
 
-/// `[[cti]]`: parsed and checked; not served yet.
+/// What a client's certificate must be like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clients {
+    /// `client_trust`: who signed it, directly or through at most two intermediates (R-CTI-1).
+    pub trust: Arc<Trust>,
+    /// `client_names`, lower case: its CN or one of its DNS names is one of these (R-CTI-2); empty: any name.
+    pub names: Vec<String>,
+    /// `client_purpose`.
+    pub purpose: ClientPurpose,
+    /// `client_eku`: further extended key usages that it holds, all of them.
+    pub eku: Vec<Oid>,
+}
+
+/// Whether a client's certificate must be meant for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientPurpose {
+    /// `"client-auth"`: TLS client authentication is among its extended key usages, or it names none.
+    ClientAuth,
+    /// `"any"`: whatever they say.
+    Any,
+}
+
+/// `[[cti]]`: mutual TLS on both sides, and an opaque byte stream between.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cti {
     /// `listen`; at least one.
     pub listen: Vec<SocketAddr>,
     /// `certificate`.
     pub certificate: Arc<Certificate>,
-    /// `client_trust` (R-CTI-1).
-    pub client_trust: Arc<Trust>,
-    /// `client_names` (R-CTI-2); at least one.
-    pub client_names: Vec<String>,
+    /// `client_trust` and what else a client's certificate must be like (R-CTI-1, R-CTI-2).
+    pub clients: Clients,
     /// `farm`.
     pub farm: Arc<Farm>,
     /// `allow`; empty: anyone.
     pub allow: Vec<IpNet>,
+    /// `trusted_proxies`: peers whose PROXY protocol is understood.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `idle_timeout`: silence in both directions; `None` (`"off"`): none.
+    pub idle_timeout: Option<Duration>,
+    /// `[cti.tls]`.
+    pub tls: TlsPolicy,
 }
 
-/// `[[passthrough]]`: parsed and checked; not served yet.
+/// `[[passthrough]]`: TLS bytes unread, routed by SNI (R-TOP-3).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Passthrough {
     /// `listen`; at least one.
@@ -334,4 +307,19 @@ pub struct Passthrough {
     pub farm: Arc<Farm>,
     /// `allow`; empty: anyone.
     pub allow: Vec<IpNet>,
+    /// `trusted_proxies`: peers whose PROXY protocol is understood.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `proxy_protocol`: what tells XSPs of the client.
+    pub proxy_protocol: ProxyProtocol,
+    /// `idle_timeout`: silence in both directions; `None` (`"off"`): none.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// Whether connections to XSPs begin with the client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// `"off"`: they don't.
+    Off,
+    /// `"v2"`: as version 2 of HAProxy's PROXY protocol has it.
+    V2,
 }

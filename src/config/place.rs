@@ -13,6 +13,8 @@ pub enum Spot {
     CertificateKey(String),
     /// `ca` of `[trust.NAME]`.
     TrustCa(String),
+    /// `crl` of `[trust.NAME]`.
+    TrustCrl(String),
     /// `key_file` of `[affinity]`.
     AffinityKeyFile,
     /// A host of an `[[https]]` block.

@@ -5,6 +5,7 @@ pub mod amount;
 pub mod choice;
 pub mod name;
 pub mod network;
+pub mod oid;
 pub mod path;
 pub mod suite;
 

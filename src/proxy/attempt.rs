@@ -312,6 +312,7 @@ fn dial(
         address: picked.endpoint.address(),
         name: farm.tls().name().clone(),
         tls: Arc::clone(picked.endpoint.tls()),
+        tcp: farm.config().tcp,
         patience,
     };
     Box::pin(connect(dial))

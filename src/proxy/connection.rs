@@ -71,7 +71,7 @@ struct Accepted {
 
 async fn handshake(snapshot: &Snapshot, listener: usize, mut tcp: TcpStream) -> Result<Accepted, &'static str> {
     // A socket that can't be set up is broken and will say so.
-    drop(tcp::set_up(&tcp));
+    drop(tcp::set_up(&tcp, &snapshot.tcp));
     let mut received = Vec::with_capacity(1024);
     let name = loop {
         if received.len() >= HELLO_SIZE {

@@ -80,6 +80,7 @@ pub(super) fn address_lost(snapshot: &Snapshot, farm: &Arc<Farm>, ip: IpAddr) {
                 address: endpoint.address(),
                 name: other.tls().name().clone(),
                 tls: Arc::clone(endpoint.tls()),
+                tcp: other.config().tcp,
                 patience: failover.connect_timeout,
             };
             tokio::spawn(async move {

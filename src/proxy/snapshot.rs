@@ -19,7 +19,9 @@ use crate::telemetry::metrics::{ListenerMetrics, Metrics, RouteMetrics};
 pub struct Snapshot {
     /// What clients may take.
     pub limits: model::Limits,
-    /// The same, as the codec wants it.
+    /// How their connections are set up.
+    pub tcp: model::Tcp,
+    /// The same as `limits`, as the codec wants it.
     pub head_limits: head::Limits,
     /// The listening addresses, in file order.
     pub listeners: Vec<Listener>,

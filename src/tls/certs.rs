@@ -27,12 +27,19 @@ pub struct Material {
     /// `[certificate.NAME]` by name: the chain leaf first, and its key.
     pub identities: BTreeMap<String, Arc<CertifiedKey>>,
     /// `[trust.NAME]` by name.
-    pub authorities: BTreeMap<String, Arc<RootCertStore>>,
+    pub authorities: BTreeMap<String, Arc<Authorities>>,
     /// When the first certificate of a file expires, in seconds since 1970: `NAME` for `[certificate.NAME]`, and
     /// `trust NAME` for `[trust.NAME]`.
     pub expiries: BTreeMap<String, i64>,
     /// `[affinity] key_file`: the first signs, all are accepted. Empty: no key file is named.
     pub affinity_keys: Vec<[u8; 32]>,
+}
+
+/// The CAs of one `[trust.NAME]`.
+#[derive(Debug)]
+pub struct Authorities {
+    /// Each of them, whether it signed itself or another did.
+    pub roots: Arc<RootCertStore>,
 }
 
 impl fmt::Debug for Material {
@@ -66,7 +73,7 @@ fn load_at(config: &Config, now: i64) -> (Option<Material>, Vec<Problem>) {
     for (name, trust) in &config.trusts {
         let span = config.places.of(&Spot::TrustCa(name.clone()));
         if let Some(bundle) = authority::load(&trust.ca, span, now, &mut problems) {
-            authorities.insert(name.clone(), Arc::new(bundle.store));
+            authorities.insert(name.clone(), Arc::new(Authorities { roots: Arc::new(bundle.store) }));
             expiries.insert(format!("trust {name}"), bundle.expires);
         }
     }

@@ -12,6 +12,7 @@ use rustls::{CertificateError, ClientConfig};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::config::model::Tcp;
 use crate::tcp;
 use crate::tls::stream::Stream;
 
@@ -24,6 +25,8 @@ pub struct Dial {
     pub name: ServerName<'static>,
     /// Trust, identity and sessions of this endpoint.
     pub tls: Arc<ClientConfig>,
+    /// `[tcp]`.
+    pub tcp: Tcp,
     /// The longest that TCP connect may take, and then the longest that the handshake may take.
     pub patience: Duration,
 }
@@ -119,7 +122,7 @@ pub async fn connect(dial: Dial) -> Result<Stream, ConnectError> {
         Ok(Err(error)) => return Err(ConnectError::Connect(error)),
         Err(_) => return Err(ConnectError::ConnectTimeout(dial.patience)),
     };
-    tcp::set_up(&tcp).map_err(ConnectError::Connect)?;
+    tcp::set_up(&tcp, &dial.tcp).map_err(ConnectError::Connect)?;
     let stream = Stream::client(tcp, dial.tls, dial.name);
     let mut stream = stream.map_err(|error| ConnectError::Handshake(io::Error::other(error)))?;
     match timeout(dial.patience, poll_fn(|cx| stream.poll_handshake(cx))).await {

@@ -17,7 +17,7 @@ fn the_example_checks_clean_as_it_stands() {
     let report = Report::new(loaded.source, loaded.warnings);
     assert_eq!(report.to_string(), "");
     assert_eq!(material.identities.keys().collect::<Vec<_>>(), ["cti-client", "public"]);
-    assert_eq!(material.authorities["webex"].len(), 2);
+    assert_eq!(material.authorities["webex"].roots.len(), 2);
     assert_eq!(material.affinity_keys, [*b"0123456789abcdef0123456789abcdef"]);
     assert_eq!(
         summary::of(&loaded.config, 0),
@@ -61,7 +61,7 @@ fn the_example_with_its_commented_lines_checks_clean_too() {
     assert_eq!(loaded.warnings, []);
     assert_eq!(loaded.config.passthrough.len(), 1);
     assert_eq!(loaded.config.dns.servers.len(), 1);
-    assert!(loaded.config.https[0].interfaces[2].client_trust.is_some());
+    assert!(loaded.config.https[0].interfaces[2].clients.is_some());
 }
 
 #[test]

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::settings::small;
+use super::settings::{small, tcp};
 use super::{Check, Kind, Named, Whereabouts, fields, or, security};
 use crate::config::error::Problem;
 use crate::config::file::{self, File, Key};
-use crate::config::model::{AddressFamily, Certificate, Failover, Farm, Pool, Site, Source, Trust};
+use crate::config::model::{AddressFamily, Certificate, Failover, Farm, Pool, Proof, Site, Source, Tcp, Trust};
 use crate::config::types::amount::shown_time;
 use crate::policy::classify::{On5xx, Replay};
 
@@ -25,7 +25,8 @@ const SOURCES: &str = "one of a = \"name\", srv = \"_service._tcp.name\", addres
 #[derive(Clone, Copy, Default)]
 struct Use {
     cti: bool,
-    other: bool,
+    https: bool,
+    passthrough: bool,
 }
 
 pub(super) fn farms(
@@ -39,7 +40,7 @@ pub(super) fn farms(
     for (name, section) in &file.farm {
         let name = &name.get_ref().0;
         let uses = uses.get(name.as_str()).copied().unwrap_or_default();
-        let farm = farm(check, name, section, uses, certificates, trusts);
+        let farm = farm(check, name, section, uses, tcp(file), certificates, trusts);
         farms.insert(name.clone(), farm.map(Arc::new));
     }
     farms
@@ -54,9 +55,11 @@ fn uses(file: &File) -> BTreeMap<&str, Use> {
         let own = block.get_ref().interface.values().filter_map(|overrides| overrides.get_ref().farm.as_ref());
         own.chain(block.get_ref().farm.as_ref())
     });
-    let passthrough = file.passthrough.iter().filter_map(|block| block.get_ref().farm.as_ref());
-    for name in https.chain(passthrough) {
-        uses.entry(&name.get_ref().0).or_default().other = true;
+    for name in https {
+        uses.entry(&name.get_ref().0).or_default().https = true;
+    }
+    for name in file.passthrough.iter().filter_map(|block| block.get_ref().farm.as_ref()) {
+        uses.entry(&name.get_ref().0).or_default().passthrough = true;
     }
     uses
 }
@@ -66,15 +69,12 @@ fn farm(
     name: &str,
     section: &Spanned<file::Farm>,
     uses: Use,
+    tcp: Tcp,
     certificates: &Named<Certificate>,
     trusts: &Named<Trust>,
 ) -> Option<Farm> {
     let (table, fields) = (section.span(), section.get_ref());
-    let help = "the name that the XSPs' certificates hold, such as \"xsp.example.com\"";
-    let server_name = check.required(&table, "server_name", &fields.server_name, help);
-    let help = "the [trust.NAME] whose CAs sign the XSPs' certificates";
-    let trust = check.required(&table, "trust", &fields.trust, help);
-    let trust = trust.and_then(|trust| check.find(Kind::Trust, trust, trusts));
+    let proof = proof(check, section, uses, trusts);
     let certificate = fields.certificate.as_ref().map(|name| check.find(Kind::Certificate, name, certificates));
     let port = port(check, section, uses);
     let sites = sites(check, &table, fields, port);
@@ -83,8 +83,7 @@ fn farm(
     let tls = security::policy(check, &fields.tls);
     Some(Farm {
         name: name.to_owned(),
-        server_name: server_name?.get_ref().0.clone(),
-        trust: trust?,
+        proof: proof?,
         certificate: match certificate {
             Some(found) => Some(found?),
             None => None,
@@ -94,14 +93,47 @@ fn farm(
         failover,
         pool,
         tls,
+        tcp,
         sites: sites?,
     })
 }
 
+/// The XSPs of a farm that only [[passthrough]] uses prove themselves to clients, not to the gateway. The outer `None`:
+/// something is missing.
+#[expect(clippy::option_option, reason = "the outer one says whether the farm can be used at all")]
+fn proof(
+    check: &mut Check<'_>,
+    section: &Spanned<file::Farm>,
+    uses: Use,
+    trusts: &Named<Trust>,
+) -> Option<Option<Proof>> {
+    let (table, fields) = (section.span(), section.get_ref());
+    if uses.passthrough && !uses.https && !uses.cti {
+        let keys = [
+            ("server_name", fields.server_name.as_ref().map(Spanned::span)),
+            ("trust", fields.trust.as_ref().map(Spanned::span)),
+            ("certificate", fields.certificate.as_ref().map(Spanned::span)),
+        ];
+        for (key, span) in keys.into_iter().filter(|(_, span)| span.is_some()) {
+            let message = format!("`{key}` has no effect: only [[passthrough]] uses this farm");
+            check.report(Problem::warning(span, message).help("the XSPs' TLS is then between them and the clients"));
+        }
+        let trust = fields.trust.as_ref().map(|trust| check.find(Kind::Trust, trust, trusts));
+        return trust.is_none_or(|found| found.is_some()).then_some(None);
+    }
+    let help = "the name that the XSPs' certificates hold, such as \"xsp.example.com\"";
+    let server_name = check.required(&table, "server_name", &fields.server_name, help);
+    let help = "the [trust.NAME] whose CAs sign the XSPs' certificates";
+    let trust = check.required(&table, "trust", &fields.trust, help);
+    let trust = trust.and_then(|trust| check.find(Kind::Trust, trust, trusts));
+    Some(Some(Proof { server_name: server_name?.get_ref().0.clone(), trust: trust? }))
+}
+
 fn port(check: &mut Check<'_>, section: &Spanned<file::Farm>, uses: Use) -> u16 {
     let named = section.get_ref().port.as_ref();
-    let default = if uses.cti && !uses.other { CTI_PORT } else { HTTPS_PORT };
-    if uses.cti && uses.other && section.get_ref().srv.is_none() {
+    let other = uses.https || uses.passthrough;
+    let default = if uses.cti && !other { CTI_PORT } else { HTTPS_PORT };
+    if uses.cti && other && section.get_ref().srv.is_none() {
         let span = named.map_or(section.span(), Spanned::span);
         let message = "the farm serves CTI and HTTPS, which XSPs have on different ports";
         check.report(Problem::warning(span, message).help("make two farms of it, one with port = 8012"));

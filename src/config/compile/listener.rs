@@ -1,4 +1,5 @@
-//! What is served: `[[https]]`, `[[cti]]` and `[[passthrough]]`. Apart from the sockets, which they may share.
+//! `[[https]]`: hosts, interfaces and what differs between them. Apart from the sockets, which blocks may share, and from
+//! the blocks of byte streams, which know nothing of interfaces.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -8,23 +9,21 @@ use ipnet::IpNet;
 use toml::Spanned;
 
 use super::farm::failover;
-use super::{Check, Kind, Known, security};
+use super::{Check, Kind, Known, or, security};
 use crate::broadworks::interface::Interface;
 use crate::config::error::Problem;
 use crate::config::file::{self, File, Key, List};
-use crate::config::model::{Cti, Farm, Https, Passthrough, Route, Trust};
+use crate::config::model::{ClientPurpose, Clients, Farm, Https, Route};
 use crate::config::place::Spot;
 use crate::config::types::choice::Choice;
 use crate::config::types::name::HostName;
-use crate::config::types::network::{Allowed, Listen};
+use crate::config::types::network::{self, Allowed, Listen};
 use crate::policy::route::PathPrefix;
 
-/// R-CTI-2.
-const CTI_CLIENT: &str = "bwcticlient.webex.com";
 const LISTEN: &str = "addresses and ports, such as listen = [\"0.0.0.0:443\"]";
 const HOSTS: &str = "the names that clients use, such as hosts = [\"webex-app-xsp.example.com\"]";
 const FARM: &str = "the [farm.NAME] that requests go to";
-const SHOWN: &str = "the [certificate.NAME] that is shown to clients";
+pub(super) const SHOWN: &str = "the [certificate.NAME] that is shown to clients";
 
 /// The blocks, and where their hosts stand.
 pub(super) fn https(check: &mut Check<'_>, file: &File, known: &Known<'_>) -> (Vec<Https>, Vec<(Spot, Range<usize>)>) {
@@ -46,44 +45,74 @@ fn https_block(check: &mut Check<'_>, section: &Spanned<file::Https>, known: &Kn
     let hosts = hosts(check, &table, &fields.hosts);
     let certificate = check.required(&table, "certificate", &fields.certificate, SHOWN);
     let certificate = certificate.and_then(|name| check.find(Kind::Certificate, name, known.certificates));
-    let client_trust = client_trust(check, &fields.client_trust, known);
-    let trusted_proxies = fields.trusted_proxies.iter().flat_map(Spanned::get_ref);
+    let clients = clients(check, fields, &fields.client_trust, known);
     let interfaces = routes(check, section, known);
+    client_keys(check, fields);
     let tls = security::policy(check, &fields.tls);
     Some(Https {
         listen: listen?,
         hosts: hosts?,
         certificate: certificate?,
-        client_trust: client_trust?,
+        clients: clients?,
         tls,
-        trusted_proxies: trusted_proxies.map(|range| range.get_ref().0).collect(),
+        trusted_proxies: ranges(&fields.trusted_proxies),
         interfaces: interfaces?,
     })
 }
 
-/// `None`: one is named, but it is missing or broken.
+/// What the trust that `key` names demands of clients, with the block's other keys. `None`: one is named, but it is
+/// missing or broken.
 #[expect(clippy::option_option, reason = "the outer one says whether the block can be used at all")]
-fn client_trust(check: &mut Check<'_>, key: &Key<super::SectionName>, known: &Known<'_>) -> Option<Option<Arc<Trust>>> {
-    match key {
-        Some(name) => check.find(Kind::Trust, name, known.trusts).map(Some),
-        None => Some(None),
+fn clients(
+    check: &mut Check<'_>,
+    block: &file::Https,
+    key: &Key<super::SectionName>,
+    known: &Known<'_>,
+) -> Option<Option<Clients>> {
+    let Some(name) = key else { return Some(None) };
+    let trust = check.find(Kind::Trust, name, known.trusts)?;
+    let names = block.client_names.iter().flat_map(Spanned::get_ref).map(|name| name.get_ref().0.clone()).collect();
+    let purpose = or(&block.client_purpose, |purpose| purpose.0, ClientPurpose::ClientAuth);
+    Some(Some(Clients { trust, names, purpose, eku: Vec::new() }))
+}
+
+/// Names of client certificates where none is demanded, and trusts that differ within a block.
+fn client_keys(check: &mut Check<'_>, block: &file::Https) {
+    let own = block.interface.values().filter_map(|overrides| overrides.get_ref().client_trust.as_ref());
+    let mut trusts = block.client_trust.iter().chain(own);
+    let Some(first) = trusts.next() else {
+        if let Some(names) = &block.client_names {
+            let message = "client_names is about client certificates, and no client_trust demands one";
+            let help = "name a [trust.NAME] as client_trust, here or for an interface";
+            check.report(Problem::warning(names.span(), message).help(help));
+        }
+        return;
+    };
+    for other in trusts.filter(|other| other.get_ref() != first.get_ref()) {
+        let message = format!("another client_trust of this block is \"{}\"", first.get_ref().0);
+        let help = "a client shows one certificate only: name the same CAs, or make two blocks of it";
+        check.report(Problem::error(other.span(), message).help(help));
     }
 }
 
-fn listen(check: &mut Check<'_>, table: &Range<usize>, list: &List<Listen>) -> Option<Vec<SocketAddr>> {
+pub(super) fn listen(check: &mut Check<'_>, table: &Range<usize>, list: &List<Listen>) -> Option<Vec<SocketAddr>> {
     let list = check.filled(table, "listen", list, LISTEN)?;
     check.distinct(list, |listen| listen.0, "the address");
     Some(list.iter().map(|listen| listen.get_ref().0).collect())
 }
 
-fn hosts(check: &mut Check<'_>, table: &Range<usize>, list: &List<HostName>) -> Option<Vec<String>> {
+pub(super) fn hosts(check: &mut Check<'_>, table: &Range<usize>, list: &List<HostName>) -> Option<Vec<String>> {
     let list = check.filled(table, "hosts", list, HOSTS)?;
     check.distinct(list, |host| host.0.clone(), "the host");
     Some(list.iter().map(|host| host.get_ref().0.clone()).collect())
 }
 
-fn allow(list: &List<Allowed>) -> Vec<IpNet> {
+pub(super) fn allow(list: &List<Allowed>) -> Vec<IpNet> {
     list.iter().flat_map(Spanned::get_ref).flat_map(|allowed| allowed.get_ref().0.iter().copied()).collect()
+}
+
+pub(super) fn ranges(list: &List<network::Range>) -> Vec<IpNet> {
+    list.iter().flat_map(Spanned::get_ref).map(|range| range.get_ref().0).collect()
 }
 
 fn routes(check: &mut Check<'_>, section: &Spanned<file::Https>, known: &Known<'_>) -> Option<Vec<Route>> {
@@ -130,14 +159,7 @@ fn route(
         Some(name) => check.find(Kind::Farm, name, known.farms),
         None => block_farm,
     };
-    let client_trust = client_trust(check, &own.client_trust, known);
-    if let (Some(block), Some(mine)) = (&section.get_ref().client_trust, &own.client_trust)
-        && block.get_ref() != mine.get_ref()
-    {
-        let message = format!("the block already demands a client certificate of \"{}\"", block.get_ref().0);
-        let help = "a client shows one certificate only: name the same CAs, or leave one of the two out";
-        check.report(Problem::error(mine.span(), message).help(help));
-    }
+    let clients = clients(check, section.get_ref(), &own.client_trust, known);
     let span = overrides.map(Spanned::span).unwrap_or_default();
     let paths = match &own.paths {
         Some(_) => {
@@ -154,7 +176,7 @@ fn route(
     let farm = farm?;
     let failover = failover(check, &own.failover, &farm.failover);
     let allow = allow(if own.allow.is_some() { &own.allow } else { &section.get_ref().allow });
-    Some(Route { interface, farm, paths, probe_path, allow, client_trust: client_trust?, failover })
+    Some(Route { interface, farm, paths, probe_path, allow, clients: clients?, failover })
 }
 
 fn default_paths(interface: Interface) -> Vec<PathPrefix> {
@@ -228,59 +250,4 @@ fn same_host_names(check: &mut Check<'_>, file: &File) {
             }
         }
     }
-}
-
-pub(super) fn cti(check: &mut Check<'_>, file: &File, known: &Known<'_>) -> Vec<Cti> {
-    file.cti.iter().filter_map(|section| cti_block(check, section, known)).collect()
-}
-
-fn cti_block(check: &mut Check<'_>, section: &Spanned<file::Cti>, known: &Known<'_>) -> Option<Cti> {
-    let (table, fields) = (section.span(), section.get_ref());
-    let listen = listen(check, &table, &fields.listen);
-    let certificate = check.required(&table, "certificate", &fields.certificate, SHOWN);
-    let certificate = certificate.and_then(|name| check.find(Kind::Certificate, name, known.certificates));
-    let help = "the [trust.NAME] with the chain from Partner Hub: CTI is always mutual TLS";
-    let client_trust = check.required(&table, "client_trust", &fields.client_trust, help);
-    let client_trust = client_trust.and_then(|name| check.find(Kind::Trust, name, known.trusts));
-    let client_names = match &fields.client_names {
-        Some(_) => {
-            let help = "leave it out for \"bwcticlient.webex.com\"";
-            let names = check.filled(&table, "client_names", &fields.client_names, help);
-            names.map(|names| names.iter().map(|name| name.get_ref().0.clone()).collect())
-        }
-        None => Some(vec![CTI_CLIENT.to_owned()]),
-    };
-    let name = check.required(&table, "farm", &fields.farm, "the [farm.NAME] that connections go to");
-    let farm = name.and_then(|name| check.find(Kind::Farm, name, known.farms));
-    if let (Some(name), Some(farm)) = (name, &farm)
-        && farm.certificate.is_none()
-    {
-        let message = format!("[farm.{}] has no `certificate`, and XSPs demand one on their CTI port", farm.name);
-        check.report(Problem::warning(name.span(), message).help("name the gateway's client certificate in the farm"));
-    }
-    Some(Cti {
-        listen: listen?,
-        certificate: certificate?,
-        client_trust: client_trust?,
-        client_names: client_names?,
-        farm: farm?,
-        allow: allow(&fields.allow),
-    })
-}
-
-pub(super) fn passthrough(check: &mut Check<'_>, file: &File, known: &Known<'_>) -> Vec<Passthrough> {
-    file.passthrough.iter().filter_map(|section| passthrough_block(check, section, known)).collect()
-}
-
-fn passthrough_block(
-    check: &mut Check<'_>,
-    section: &Spanned<file::Passthrough>,
-    known: &Known<'_>,
-) -> Option<Passthrough> {
-    let (table, fields) = (section.span(), section.get_ref());
-    let listen = listen(check, &table, &fields.listen);
-    let hosts = hosts(check, &table, &fields.hosts);
-    let farm = check.required(&table, "farm", &fields.farm, "the [farm.NAME] that connections go to");
-    let farm = farm.and_then(|name| check.find(Kind::Farm, name, known.farms));
-    Some(Passthrough { listen: listen?, hosts: hosts?, farm: farm?, allow: allow(&fields.allow) })
 }

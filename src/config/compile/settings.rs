@@ -8,7 +8,9 @@ use toml::Spanned;
 use super::{Check, Named, fields, or};
 use crate::config::error::Problem;
 use crate::config::file::{self, File};
-use crate::config::model::{AccessLog, Admin, Affinity, Certificate, Dns, Limits, Log, LogFormat, Trust};
+use crate::config::model::{
+    AccessLog, Admin, Affinity, Certificate, Dns, Limits, Log, LogFormat, Strictness, Tcp, Trust,
+};
 use crate::config::place::{Places, Spot};
 use crate::config::types::amount::shown_time;
 
@@ -90,6 +92,15 @@ pub(super) fn limits(file: &File) -> Limits {
     }
 }
 
+pub(super) fn tcp(file: &File) -> Tcp {
+    let tcp = fields(&file.tcp);
+    Tcp {
+        keepalive_idle: or(&tcp.keepalive_idle, |time| time.0, seconds(60)),
+        keepalive_interval: or(&tcp.keepalive_interval, |time| time.0, seconds(15)),
+        keepalive_probes: or(&tcp.keepalive_probes, |count| u32::try_from(count.0).unwrap_or(u32::MAX), 4),
+    }
+}
+
 pub(super) fn affinity(check: &mut Check<'_>, file: &File, places: &mut Places) -> Affinity {
     let affinity = fields(&file.affinity);
     let span = file.affinity.as_ref().map(Spanned::span);
@@ -128,7 +139,8 @@ fn certificate(check: &mut Check<'_>, name: &str, section: &Spanned<file::Certif
     check.places.note(Spot::CertificateChain(name.to_owned()), chain.span());
     check.places.note(Spot::CertificateKey(name.to_owned()), key.span());
     let (chain, key) = (check.resolve(chain), check.resolve(key));
-    Some(Arc::new(Certificate { name: name.to_owned(), chain, key }))
+    let strict = or(&fields.strict, |strict| strict.0, Strictness::Errors);
+    Some(Arc::new(Certificate { name: name.to_owned(), chain, key, strict }))
 }
 
 pub(super) fn trusts(check: &mut Check<'_>, file: &File) -> Named<Trust> {
@@ -142,5 +154,9 @@ fn trust(check: &mut Check<'_>, name: &str, section: &Spanned<file::Trust>) -> O
     let ca =
         check.required(&section.span(), "ca", &section.get_ref().ca, "a PEM file with one or more CA certificates")?;
     check.places.note(Spot::TrustCa(name.to_owned()), ca.span());
-    Some(Arc::new(Trust { name: name.to_owned(), ca: check.resolve(ca) }))
+    let crl = section.get_ref().crl.as_ref();
+    if let Some(crl) = crl {
+        check.places.note(Spot::TrustCrl(name.to_owned()), crl.span());
+    }
+    Some(Arc::new(Trust { name: name.to_owned(), ca: check.resolve(ca), crl: crl.map(|crl| check.resolve(crl)) }))
 }

@@ -693,11 +693,11 @@ ca = "webex.pem"
 [https.interface.dms]
 client_trust = "webex"
 "##,
-        r##"error: the block already demands a client certificate of "internal"
+        r##"error: another client_trust of this block is "internal"
  --> x.toml:26:16
   | client_trust = "webex"
   |                ^^^^^^^
-help: a client shows one certificate only: name the same CAs, or leave one of the two out
+help: a client shows one certificate only: name the same CAs, or make two blocks of it
 "##,
     ),
     (

@@ -2,7 +2,7 @@
 //! nearest right one.
 
 use crate::broadworks::interface::Interface;
-use crate::config::model::{AccessLog, AddressFamily, LogFormat, TlsVersion};
+use crate::config::model::{AccessLog, AddressFamily, ClientPurpose, LogFormat, ProxyProtocol, Strictness, TlsVersion};
 use crate::policy::classify::{On5xx, Replay};
 
 use super::{Leaf, Refusal, leaves, quoted};
@@ -139,7 +139,36 @@ impl Words for Replay {
     }
 }
 
-leaves!(Choice<Interface>, Choice<LogFormat>, Choice<AddressFamily>, Choice<TlsVersion>, Choice<On5xx>, Choice<Replay>);
+impl Words for ClientPurpose {
+    const KIND: &'static str = "a purpose of client certificates";
+
+    fn words() -> Vec<(&'static str, Self)> {
+        vec![("client-auth", Self::ClientAuth), ("any", Self::Any)]
+    }
+}
+
+impl Words for ProxyProtocol {
+    const KIND: &'static str = "a version of the PROXY protocol";
+
+    fn words() -> Vec<(&'static str, Self)> {
+        vec![("off", Self::Off), ("v2", Self::V2)]
+    }
+
+    fn advice(text: &str) -> Option<&'static str> {
+        matches!(text, "v1" | "1").then_some("version 1 is accepted from trusted_proxies, but not sent: use \"v2\"")
+    }
+}
+
+leaves!(
+    Choice<Interface>,
+    Choice<LogFormat>,
+    Choice<AddressFamily>,
+    Choice<TlsVersion>,
+    Choice<On5xx>,
+    Choice<Replay>,
+    Choice<ClientPurpose>,
+    Choice<ProxyProtocol>
+);
 
 /// `true` or `false` for the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +184,21 @@ impl Leaf for Access {
     }
 }
 
-leaves!(Access);
+/// `true` or `false` for the rules of a client certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Strict(pub Strictness);
+
+impl Leaf for Strict {
+    fn expected() -> String {
+        "true or false".into()
+    }
+
+    fn boolean(value: bool) -> Result<Self, Refusal> {
+        Ok(Self(if value { Strictness::Errors } else { Strictness::Warnings }))
+    }
+}
+
+leaves!(Access, Strict);
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use tracing::subscriber::DefaultGuard;
 
 use super::super::*;
-use crate::config::model::{AddressFamily, Failover, Pool, Site, Source, TlsPolicy, TlsVersion, Trust};
+use crate::config::model::{AddressFamily, Failover, Pool, Site, Source, Tcp, TlsPolicy, TlsVersion};
 use crate::policy::classify::{On5xx, Replay};
 use crate::policy::srv::Target;
 
@@ -256,8 +256,7 @@ pub(in crate::discover) fn farm<const N: usize>(name: &str, sources: [Source; N]
     let site = |(index, source)| Site { name: format!("site-{index}"), source };
     Farm {
         name: name.to_owned(),
-        server_name: "xsp.example.com".to_owned(),
-        trust: Arc::new(Trust { name: "internal".to_owned(), ca: PathBuf::new() }),
+        proof: None,
         certificate: None,
         port: 443,
         family: AddressFamily::Ipv4,
@@ -278,6 +277,7 @@ pub(in crate::discover) fn farm<const N: usize>(name: &str, sources: [Source; N]
             cipher_suites: Vec::new(),
             groups: Vec::new(),
         },
+        tcp: Tcp { keepalive_idle: Duration::ZERO, keepalive_interval: Duration::ZERO, keepalive_probes: 1 },
         sites: sources.into_iter().enumerate().map(site).collect(),
     }
 }

@@ -66,7 +66,7 @@ fn what_is_right_is_not_talked_about() {
     let (material, _) = load_at(&config(site.path()), 1_800_000_000);
     let material = material.unwrap();
     assert_eq!(material.identities["public"].cert.len(), 2);
-    assert_eq!(material.authorities["internal"].len(), 1);
+    assert_eq!(material.authorities["internal"].roots.len(), 1);
     assert!(!format!("{material:?}").contains("0123"));
 }
 
@@ -102,7 +102,7 @@ fn r_cti_1_the_downloaded_chain_is_taken_as_it_is() {
         write(site.path(), "certs/CombinedCertChain.txt", &text);
         assert_eq!(said(site.path()), "");
         let (material, _) = load_at(&config(site.path()), 1_800_000_000);
-        assert_eq!(material.unwrap().authorities["webex"].len(), 2, "{text}");
+        assert_eq!(material.unwrap().authorities["webex"].roots.len(), 2, "{text}");
     }
 }
 

@@ -1,0 +1,75 @@
+//! What a configuration and its files become: farms, and the snapshot that requests are served by. Apart from the
+//! composition root, because files that change make them anew while everything else stays.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use rustls::RootCertStore;
+
+use crate::config::model::{self, Config};
+use crate::farm::Farm;
+use crate::http1::head;
+use crate::policy::affinity::{Key, Keyring};
+use crate::proxy::snapshot::{Block, Listener, Snapshot};
+use crate::telemetry::metrics::Metrics;
+use crate::tls::certs::Material;
+use crate::tls::client::ClientTls;
+use crate::tls::server::{ClientAuth, server_config};
+
+/// The farms, without endpoints yet.
+pub(super) fn farms(config: &Config, material: &Material, metrics: &Arc<Metrics>) -> Result<Vec<Arc<Farm>>> {
+    let keyring = Arc::new(keyring(material));
+    let farm = |farm: &Arc<model::Farm>| -> Result<Arc<Farm>> {
+        let roots = match &farm.proof {
+            Some(proof) => {
+                let authorities = material.authorities.get(&proof.trust.name).context("its trust is not loaded")?;
+                Arc::clone(&authorities.roots)
+            }
+            None => Arc::new(RootCertStore::empty()),
+        };
+        let identity = farm.certificate.as_ref().and_then(|certificate| material.identities.get(&certificate.name));
+        let tls = ClientTls::new(farm, roots, identity.cloned())?;
+        Ok(Farm::new(Arc::clone(farm), tls, Arc::clone(&keyring), metrics))
+    };
+    config.farms.values().map(|model| farm(model).with_context(|| format!("[farm.{}]", model.name))).collect()
+}
+
+fn keyring(material: &Material) -> Keyring {
+    let mut keys = material.affinity_keys.iter().copied().map(Key::new);
+    let Some(signing) = keys.next() else {
+        tracing::warn!(
+            "no [affinity] key_file: sessions will not survive a restart, nor be shared with another gateway"
+        );
+        return Keyring::new(Key::new(rand::random()), []);
+    };
+    Keyring::new(signing, keys)
+}
+
+/// What requests are served by, on the addresses that are bound.
+pub(super) fn snapshot(
+    config: &Config,
+    material: &Material,
+    farms: &[Arc<Farm>],
+    metrics: &Metrics,
+    addresses: &[SocketAddr],
+    bound: &[SocketAddr],
+) -> Result<Snapshot> {
+    let mut listeners: Vec<Listener> = bound.iter().map(|address| Listener::new(*address, metrics)).collect();
+    for https in &config.https {
+        let identity = material.identities.get(&https.certificate.name).context("its certificate is not loaded")?;
+        let tls = server_config(&https.tls, Arc::clone(identity), ClientAuth::None)
+            .with_context(|| format!("[[https]] of {}", https.hosts.join(", ")))?;
+        for (listener, _) in listeners.iter_mut().zip(addresses).filter(|(_, address)| https.listen.contains(address)) {
+            let block = Block::new(https, Arc::clone(&tls), farms, &config.affinity.cookie, &listener.label, metrics);
+            listener.add(Arc::new(block));
+        }
+    }
+    Ok(Snapshot {
+        head_limits: head::Limits { head_size: config.limits.request_head_size, fields: config.limits.request_fields },
+        limits: config.limits.clone(),
+        tcp: config.tcp,
+        listeners,
+        farms: farms.to_vec(),
+    })
+}

@@ -1,0 +1,99 @@
+//! The sections that stand by themselves. Apart from farms and blocks, which refer to one another.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `[admin]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// Where `/metrics`, `/livez`, `/readyz` and `/status` are served, in the clear (`listen`).
+    pub listen: SocketAddr,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    /// `level`: a filter such as `info` or `info,xspgate::discover=debug`.
+    pub level: String,
+    /// `format`.
+    pub format: LogFormat,
+    /// `access`: whether each request leaves one event.
+    pub access: AccessLog,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `"json"`: one JSON object a line.
+    Json,
+    /// `"human"`: for a terminal.
+    Human,
+}
+
+/// Whether requests are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// One JSON event per request.
+    On,
+    /// None.
+    Off,
+}
+
+/// `[dns]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dns {
+    /// `servers`; empty: the system's resolver configuration.
+    pub servers: Vec<SocketAddr>,
+    /// `timeout` of one query.
+    pub timeout: Duration,
+    /// `min_ttl`, the shortest time between two look-ups of a name.
+    pub min_ttl: Duration,
+    /// `max_ttl`, the longest.
+    pub max_ttl: Duration,
+}
+
+/// `[limits]`: what one client may take, and how long it may take it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// `tls_handshake_timeout`: from accept to the end of the TLS handshake.
+    pub tls_handshake_timeout: Duration,
+    /// `request_head_timeout`: from a request's first byte (or the handshake's end) to the end of its head.
+    pub request_head_timeout: Duration,
+    /// `request_body_idle_timeout`: silence within a request body.
+    pub request_body_idle_timeout: Duration,
+    /// `response_idle_timeout`: silence within a response body; event channels have none.
+    pub response_idle_timeout: Duration,
+    /// `keep_alive_timeout`: between two requests of a connection.
+    pub keep_alive_timeout: Duration,
+    /// `write_timeout`: a client that takes no byte for so long is cut off.
+    pub write_timeout: Duration,
+    /// `request_head_size`, in bytes.
+    pub request_head_size: usize,
+    /// `request_fields`: header fields in one head.
+    pub request_fields: usize,
+    /// `request_body_size`, in bytes.
+    pub request_body_size: u64,
+    /// `connections`: open client connections of the whole process.
+    pub connections: usize,
+}
+
+/// `[tcp]`: how the kernel finds out that the other end of a connection is gone, on both sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tcp {
+    /// `keepalive_idle`: silence after which it asks.
+    pub keepalive_idle: Duration,
+    /// `keepalive_interval`: how often it asks again.
+    pub keepalive_interval: Duration,
+    /// `keepalive_probes`: unanswered questions that end the connection.
+    pub keepalive_probes: u32,
+}
+
+/// `[affinity]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Affinity {
+    /// `cookie`: the name of the gateway's cookie.
+    pub cookie: String,
+    /// `key_file`; `None`: a random key, so sessions do not outlive this process.
+    pub key_file: Option<PathBuf>,
+}
