@@ -7,6 +7,7 @@
 //! - [`worker`] runs the threads; each has its listeners and its pool of upstream connections.
 //! - [`tcp`] sets up the connections of both sides.
 //! - [`tls`] is the security of both sides: [`tls::stream`] a connection that holds no buffer while idle.
+//! - [`proxy_protocol`] reads who a proxy before the gateway says that a connection is from.
 //! - [`http1`] is the strict codec, bytes in and events out.
 //! - [`proxy`] is a request's life: route, affinity, forward, answer.
 //! - [`policy`] decides, and [`broadworks`] knows the applications; both are pure.
@@ -16,7 +17,7 @@
 //! - [`app`] puts it all together; [`cli`] is what an operator types.
 //! - [`sim`] is a simulated site for the demo, the tests and the benches.
 //!
-//! Imports point one way: `policy`, `http1`, `broadworks` <- `config` <- `tls` <- `farm`, `discover` <- `upstream` <-
+//! Imports point one way: `policy`, `http1`, `broadworks`, `proxy_protocol` <- `config` <- `tls` <- `farm`, `discover` <- `upstream` <-
 //! `proxy` <- `worker`, `admin` <- `app` <- `cli`.
 
 pub mod admin;
@@ -31,6 +32,7 @@ pub mod farm;
 pub mod http1;
 pub mod policy;
 pub mod proxy;
+pub mod proxy_protocol;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod tcp;

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The library's modules. Each may import from those that stand before it, and from no other.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "http1",
+    "proxy_protocol",
     "broadworks",
     "policy",
     "config",
@@ -27,7 +28,7 @@ const ORDER: [&str; 18] = [
 ];
 
 /// They decide and parse, and do nothing else: no sockets, clocks, locks or logs.
-const PURE: [&str; 3] = ["http1", "broadworks", "policy"];
+const PURE: [&str; 4] = ["http1", "proxy_protocol", "broadworks", "policy"];
 const IMPURE: [&str; 10] = [
     "tokio",
     "hyper",
