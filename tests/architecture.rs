@@ -47,7 +47,7 @@ const HOMES: [(&str, &[&str]); 6] = [
     ("hickory_resolver", &["discover/dns"]),
     ("hickory_proto", &["sim/dns"]),
     ("prometheus", &["telemetry/metrics"]),
-    ("x509_parser", &["tls/peer", "broadworks/cti"]),
+    ("x509_parser", &["tls/peer", "broadworks/cti", "sim/cti"]),
     ("rcgen", &["sim/pki"]),
     ("toml", &["config", "sim/site"]),
 ];
