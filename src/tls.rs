@@ -2,6 +2,7 @@
 
 pub mod certs;
 pub mod client;
+pub(crate) mod der;
 pub mod peer;
 pub mod server;
 pub mod stream;
