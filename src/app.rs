@@ -32,6 +32,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Gateway {
     https: Vec<SocketAddr>,
+    cti: Vec<SocketAddr>,
+    passthrough: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
     phase: watch::Sender<Phase>,
     access: AccessLog,
@@ -39,6 +41,23 @@ pub struct Gateway {
     workers: usize,
     ended: worker::Ended,
     drain_timeout: Duration,
+}
+
+/// A listening address: as it is configured, and as it is, which differs where the port is 0.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    configured: SocketAddr,
+    tenant: Tenant,
+    real: SocketAddr,
+}
+
+/// Whose a listening address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tenant {
+    /// `[[https]]` and `[[passthrough]]` blocks, which SNI tells apart.
+    Hosts,
+    /// The `[[cti]]` block in this place of the file.
+    Cti(usize),
 }
 
 impl Gateway {
@@ -53,24 +72,21 @@ impl Gateway {
             metrics.certificate_expires(certificate, *at);
         }
         let farms = assemble::farms(config, material, &metrics)?;
-        let mut addresses: Vec<SocketAddr> = Vec::new();
-        for address in config.https.iter().flat_map(|https| &https.listen) {
-            if !addresses.contains(address) {
-                addresses.push(*address);
-            }
-        }
-        let mut bound = Vec::new();
+        let mut bound: Vec<Bound> = Vec::new();
         let mut sockets: Vec<Vec<TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
-        for address in &addresses {
-            let (real, listeners) = bind(*address, config.workers)?;
-            bound.push(real);
+        for (configured, tenant) in listen(config) {
+            if bound.iter().any(|bound| bound.configured == configured && bound.tenant == tenant) {
+                continue;
+            }
+            let (real, listeners) = bind(configured, config.workers)?;
+            bound.push(Bound { configured, tenant, real });
             sockets.iter_mut().zip(listeners).for_each(|(worker, listener)| worker.push(listener));
         }
         let admin_socket = match &config.admin {
             Some(admin) => Some(bind(admin.listen, 1).context("[admin]")?),
             None => None,
         };
-        let snapshot = assemble::snapshot(config, material, &farms, &metrics, &addresses, &bound)?;
+        let snapshot = assemble::snapshot(config, material, &farms, &metrics, &bound)?;
         let access = match config.log.access {
             model::AccessLog::On => AccessLog::start(metrics.access_dropped.clone(), std::io::stdout())
                 .context("can't start the access log")?,
@@ -97,8 +113,15 @@ impl Gateway {
         let main = worker::on_thread("main".into(), alive, move || housekeeping.run())
             .context("can't start the main runtime")?;
         threads.push(main);
+        let real = |wanted: &dyn Fn(&Bound) -> bool| -> Vec<SocketAddr> {
+            bound.iter().filter(|bound| wanted(bound)).map(|bound| bound.real).collect()
+        };
+        let hosts =
+            |listen: &[SocketAddr], bound: &Bound| bound.tenant == Tenant::Hosts && listen.contains(&bound.configured);
         Ok(Self {
-            https: bound,
+            https: real(&|bound| config.https.iter().any(|block| hosts(&block.listen, bound))),
+            cti: real(&|bound| bound.tenant != Tenant::Hosts),
+            passthrough: real(&|bound| config.passthrough.iter().any(|block| hosts(&block.listen, bound))),
             admin,
             phase,
             access,
@@ -112,6 +135,16 @@ impl Gateway {
     /// The addresses that `[[https]]` blocks are really served on, in file order.
     pub fn https(&self) -> &[SocketAddr] {
         &self.https
+    }
+
+    /// The addresses that `[[cti]]` blocks are really served on, in file order.
+    pub fn cti(&self) -> &[SocketAddr] {
+        &self.cti
+    }
+
+    /// The addresses that `[[passthrough]]` blocks are really served on, in file order.
+    pub fn passthrough(&self) -> &[SocketAddr] {
+        &self.passthrough
     }
 
     /// The address that `[admin]` is really served on.
@@ -158,12 +191,6 @@ impl Drop for Gateway {
 /// # Errors
 /// The section that is checked only.
 pub fn servable(config: &Config) -> Result<()> {
-    if !config.cti.is_empty() {
-        bail!("[[cti]] is checked, but not served by this version: remove the section to run");
-    }
-    if !config.passthrough.is_empty() {
-        bail!("[[passthrough]] is checked, but not served by this version: remove the section to run");
-    }
     if config
         .https
         .iter()
@@ -171,10 +198,19 @@ pub fn servable(config: &Config) -> Result<()> {
     {
         bail!("client_trust under [[https]] is checked, but not enforced by this version: remove it to run");
     }
-    if config.https.is_empty() {
-        bail!("there is no [[https]] section, so there is nothing to serve");
-    }
     Ok(())
+}
+
+/// Every address that clients reach, in file order, kind by kind.
+fn listen(config: &Config) -> Vec<(SocketAddr, Tenant)> {
+    let https = config.https.iter().flat_map(|block| &block.listen);
+    let hosts = https.chain(config.passthrough.iter().flat_map(|block| &block.listen));
+    let cti = config
+        .cti
+        .iter()
+        .enumerate()
+        .flat_map(|(index, block)| block.listen.iter().map(move |address| (*address, Tenant::Cti(index))));
+    hosts.map(|address| (*address, Tenant::Hosts)).chain(cti).collect()
 }
 
 fn bind(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<TcpListener>)> {

@@ -9,7 +9,8 @@
 //! - [`tls`] is the security of both sides: [`tls::stream`] a connection that holds no buffer while idle.
 //! - [`proxy_protocol`] reads who a proxy before the gateway says that a connection is from.
 //! - [`http1`] is the strict codec, bytes in and events out.
-//! - [`proxy`] is a request's life: route, affinity, forward, answer.
+//! - [`proxy`] is a request's life: route, affinity, forward, answer; and where every connection arrives.
+//! - [`stream`] is the life of a connection without requests: CTI and pass-through.
 //! - [`policy`] decides, and [`broadworks`] knows the applications; both are pure.
 //! - [`upstream`] dials XSPs, keeps idle connections, and runs one exchange on one connection.
 //! - [`telemetry`] and [`admin`] tell what is going on.
@@ -18,7 +19,7 @@
 //! - [`sim`] is a simulated site for the demo, the tests and the benches.
 //!
 //! Imports point one way: `policy`, `http1`, `broadworks`, `proxy_protocol` <- `config` <- `tls` <- `farm`, `discover` <- `upstream` <-
-//! `proxy` <- `worker`, `admin` <- `app` <- `cli`.
+//! `stream` <- `proxy` <- `worker`, `admin` <- `app` <- `cli`.
 
 pub mod admin;
 pub mod alarm;
@@ -35,6 +36,7 @@ pub mod proxy;
 pub mod proxy_protocol;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod stream;
 pub mod tcp;
 pub mod telemetry;
 pub mod tls;

@@ -11,6 +11,7 @@ mod exchange;
 mod failure;
 mod feed;
 mod forward;
+mod front;
 mod http1;
 mod journal;
 pub mod listener;

@@ -2,6 +2,8 @@
 
 pub mod certs;
 pub mod client;
+pub mod hello;
+pub(crate) mod der;
 pub mod peer;
 pub mod server;
 pub mod stream;

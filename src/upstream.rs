@@ -3,3 +3,4 @@
 pub mod connect;
 pub mod connection;
 pub mod pool;
+pub mod verdict;

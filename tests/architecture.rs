@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The library's modules. Each may import from those that stand before it, and from no other.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "http1",
     "proxy_protocol",
     "broadworks",
@@ -19,6 +19,7 @@ const ORDER: [&str; 19] = [
     "discover",
     "farm",
     "upstream",
+    "stream",
     "proxy",
     "worker",
     "admin",

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Drives the bench: drive.py {smoke|base|memory|failover} --peers a,b --rounds N --out FILE. `run` is the way to start it.
+"""Drives the bench: drive.py {smoke|base|memory|failover|cti|cti-memory} --peers a,b --rounds N --out FILE. `run` is the way to start it.
 The proxy has core 0; XSPs, load generator and this driver have core 1. See README.md."""
 import argparse, atexit, json, os, signal, socket, subprocess, sys, tempfile, time, urllib.request
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -8,6 +8,9 @@ SMALL = "/com.broadsoft.xsi-actions/v2.0/user/alice%40example.test/profile"
 BIG = "/com.broadsoft.xsi-actions/v2.0/user/alice%40example.test/directories/enterprise"
 LISTEN = os.environ.get("LISTEN", "127.0.0.1:8443")
 B = ["127.0.0.11:9443", "127.0.0.12:9443"]
+CTI = os.environ.get("CTI", "127.0.0.1:8012")
+C = ["127.0.0.11:9012", "127.0.0.12:9012"]
+BRIDGES = ["gateway", "gateway-log", "haproxy26"]   # the peers that bridge CTI
 PCORE, LCORE = os.environ.get("PCORE", "0"), os.environ.get("LCORE", "1")
 
 def tree(pid):
@@ -54,21 +57,24 @@ def keep_awake():
     return subprocess.Popen(["taskset", "-c", LCORE, "nice", "-n", "19", "chrt", "-i", "0", "timeout", "3600", "sh", "-c", "while :; do :; done"])
 def child_s():
     import resource; u = resource.getrusage(resource.RUSAGE_CHILDREN); v = resource.getrusage(resource.RUSAGE_SELF); return u.ru_utime + u.ru_stime + v.ru_utime + v.ru_stime
-OG = None
-def ours_s(px): return child_s() + cpu_ns((px.pids if px else []) + ([q.pid for q in OG.p if q] if OG else [])) / 1e9
+OG = []   # every Origins that is up
+def ours_s(px): return child_s() + cpu_ns((px.pids if px else []) + [q.pid for og in OG for q in og.p if q]) / 1e9
 class Origins:
-    def __init__(self):
-        global OG
-        self.p = [None, None]; OG = self; atexit.register(self.close); self.up(0); self.up(1)
+    def __init__(self, what="origin", at=B, *more):
+        self.p, self.what, self.at, self.more = [None, None], what, at, more
+        OG.append(self); atexit.register(self.close); self.up(0); self.up(1)
     def up(self, i):
         self.down(i)
-        if not free(B[i]): raise SystemExit(f"{B[i]} is in use")
-        self.p[i] = subprocess.Popen(["taskset", "-c", LCORE, PB, "origin", "--listen", B[i], "--name", f"b{i+1}", "--cert", CERTS + "/origin.chain.pem", "--key", CERTS + "/origin.key"])
-        wait_port(B[i])
+        if not free(self.at[i]): raise SystemExit(f"{self.at[i]} is in use")
+        self.p[i] = subprocess.Popen(["taskset", "-c", LCORE, PB, self.what, "--listen", self.at[i], "--name", f"b{i+1}", "--cert", CERTS + "/origin.chain.pem", "--key", CERTS + "/origin.key", *self.more])
+        wait_port(self.at[i])
     def down(self, i):
         if self.p[i]:
             self.p[i].send_signal(signal.SIGCONT); self.p[i].kill(); self.p[i].wait(); self.p[i] = None
-    def close(self): self.down(0); self.down(1)
+    def close(self):
+        self.down(0); self.down(1)
+        if self in OG: OG.remove(self)
+def cti_origins(): return Origins("cti-origin", C, "--client-ca", CERTS + "/ca.pem")
 def wait_port(a, t=15):
     h, p = a.split(":"); end = time.time() + t
     while time.time() < end:
@@ -82,7 +88,7 @@ def free(a):
 class Proxy:
     def __init__(self, name, env=None):
         self.name = name; self.work = tempfile.mkdtemp(prefix=f"{name}-", dir=os.path.dirname(CERTS))
-        e = dict(os.environ, BENCH=HERE, WORK=self.work, LISTEN=LISTEN, B1=B[0], B2=B[1], **(env or {}))
+        e = dict(os.environ, BENCH=HERE, WORK=self.work, LISTEN=LISTEN, B1=B[0], B2=B[1], CTI=CTI, C1=C[0], C2=C[1], **(env or {}))
         self.log = open(self.work + "/out.log", "w")
         if not free(LISTEN): raise SystemExit(f"{LISTEN} is in use")
         self.p = subprocess.Popen(["taskset", "-c", PCORE, HERE + "/peers/" + name], env=e, stdout=self.log, stderr=self.log, start_new_session=True); atexit.register(self.stop)
@@ -101,15 +107,17 @@ class Proxy:
 def pb(*a, **k):
     r = subprocess.run(["taskset", "-c", LCORE, PB, *map(str, a)], capture_output=True, text=True, timeout=k.get("timeout", 120))
     return json.loads(r.stdout.strip().splitlines()[-1])
-def load(px, dur, *a, target=None):
+def undisturbed(px, take):
     """one measurement; taken again (twice at most) if other programs on this machine used over 0.10 core meanwhile"""
-    for k in range(3):
-        r = load1(px, dur, *a, target=target); r["attempt"] = k
+    for k in range(a.attempts):
+        f0, g0, w0, s0 = busy_s(), ours_s(px), time.time(), steal()
+        r = take(); r["attempt"] = k; r["steal_ticks"] = steal() - s0
+        r["foreign"] = max(0.0, ((busy_s() - f0) - (ours_s(px) - g0)) / (time.time() - w0))
         if r["foreign"] <= 0.10: break
     return r
+def load(px, dur, *a, target=None): return undisturbed(px, lambda: load1(px, dur, *a, target=target))
 def load1(px, dur, *a, target=None):
-    f0, g0, w0 = busy_s(), ours_s(px), time.time()
-    c0, u0, s0, t0 = cpu_ns(px.pids) if px else 0, ustime(px.pids) if px else (0, 0), steal(), time.time()
+    c0, u0 = cpu_ns(px.pids) if px else 0, ustime(px.pids) if px else (0, 0)
     r = pb("load", "--connect", target or LISTEN, "--duration", dur, *a)
     if px:
         px.pids = tree(px.p.pid)
@@ -117,8 +125,37 @@ def load1(px, dur, *a, target=None):
         r["cpu_us"] = (c1 - c0) / 1e3; w = float(a[a.index("--warmup") + 1]) if "--warmup" in a else 0.0
         r["cpu_us_per_req"] = r["cpu_us"] / max(1, r["ok"] * (dur + w) / dur); r["proxy_util"] = (c1 - c0) / 1e9 / r["elapsed"]
         du, ds = u1[0] - u0[0], u1[1] - u0[1]; r["user_share"] = du / max(1, du + ds)
-    r["steal_ticks"] = steal() - s0
-    r["foreign"] = max(0.0, ((busy_s() - f0) - (ours_s(px) - g0)) / (time.time() - w0))
+    return r
+class Bridges:
+    """`pb cti-load`: its bridges are up once this is made, and it goes on when told to"""
+    def __init__(self, what, *more):
+        self.p = subprocess.Popen(["taskset", "-c", LCORE, PB, "cti-load", "--connect", CTI, "--what", what, "--cert", CERTS + "/webex-client.chain.pem", "--key", CERTS + "/webex-client.key", *map(str, more)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        atexit.register(self.p.kill); self.said = self.p.stdout.readline().split()
+    def go_on(self):
+        r = json.loads(self.p.communicate("\n", timeout=120)[0].strip().splitlines()[-1]); atexit.unregister(self.p.kill)
+        return r
+class Instructions:
+    """what `perf` counts for the processes meanwhile; nothing if it is not there or not allowed to"""
+    def __init__(self, pids):
+        self.p = None
+        if not a.perf: return
+        self.p = subprocess.Popen(["taskset", "-c", LCORE, "perf", "stat", "-x", ",", "-e", "instructions:u,instructions:k", "-p", ",".join(map(str, pids))], stderr=subprocess.PIPE, text=True)
+        time.sleep(0.3)
+    def end(self):
+        if not self.p: return {}
+        self.p.send_signal(signal.SIGINT); n = [l.split(",") for l in self.p.communicate(timeout=10)[1].splitlines()]
+        return {"instructions_" + x[2].split(":")[1]: int(x[0]) for x in n if len(x) > 2 and x[0].isdigit()}
+def bridged(px, what, *more): return undisturbed(px, lambda: bridged1(px, what, *more))
+def bridged1(px, what, *more):
+    """what the proxy takes for bytes, documents or bridges; handshakes of bridges that were up before are not in it"""
+    p = Bridges(what, *more); n = Instructions(px.pids)
+    c0, u0 = cpu_ns(px.pids), ustime(px.pids)
+    r = p.go_on(); px.pids = tree(px.p.pid)
+    c1, u1 = cpu_ns(px.pids), ustime(px.pids); n = n.end()
+    each = max(1, r["mib"] or r["ok"]); du, ds = u1[0] - u0[0], u1[1] - u0[1]
+    r["cpu_us"] = (c1 - c0) / 1e3; r["cpu_us_each"] = r["cpu_us"] / each
+    r["user_share"] = du / max(1, du + ds); r["proxy_util"] = (c1 - c0) / 1e9 / r["elapsed"]
+    r.update({k + "_each": v / each for k, v in n.items()})
     return r
 def emit(o, **k):
     o.write(json.dumps(k) + "\n"); o.flush()
@@ -159,8 +196,8 @@ def memory(a, o):
         og.close()
     streams(a, o)
 def smoke(a, o):
-    """every peer answers GETs, POSTs, 1 MiB and channels without an error; nothing is measured that is worth quoting"""
-    bad, og = [], Origins()
+    """every peer answers GETs, POSTs, 1 MiB and channels, and bridges, without an error; nothing is measured that is worth quoting"""
+    bad, og, at_cti = [], Origins(), cti_origins()
     for name in a.peers:
         px = Proxy(name)
         try:
@@ -169,10 +206,40 @@ def smoke(a, o):
                 if not r["ok"] or r["errors"] or r["non200"]: bad.append((name, more, r["notes"]))
             r = pb("streams", "--connect", LISTEN, "--n", 50, "--rate", 500, "--hold", 1.5, "--ms", 200, timeout=30)
             if r["established"] != 50 or r["dropped"] or not r["chunks_in_hold"]: bad.append((name, "streams", r))
+            for what, *more in [("both", "--mib", 8), ("docs", "--duration", 0.5), ("hold", "--conns", 50)] if name in a.bridges else []:
+                r = Bridges(what, *more).go_on(); emit(o, kind="smoke", peer=name, args=what, **r)
+                if not r["established"] or r["errors"]: bad.append((name, what, r))
         except Exception as e: bad.append((name, repr(e)))
         px.stop(); print(time.strftime("%H:%M:%S"), "smoke", name, flush=True)
-    og.close()
+    og.close(); at_cti.close()
     if bad: raise SystemExit(f"smoke failed: {bad}")
+def cti(a, o):
+    for rd in range(a.rounds):
+        og, http = cti_origins(), Origins()
+        for name in a.bridges[rd % len(a.bridges):] + a.bridges[:rd % len(a.bridges)]:
+            px = Proxy(name); wait_port(CTI)
+            try:
+                bridged1(px, "both", "--conns", 4, "--mib", 64)               # warm heap and sockets
+                for what in ("up", "down", "both"): emit(o, kind="cti-" + what, peer=name, round=rd, **bridged(px, what, "--conns", 4, "--mib", a.mib))
+                emit(o, kind="cti-docs", peer=name, round=rd, **bridged(px, "docs", "--conns", 32, "--duration", a.sec))
+                emit(o, kind="cti-rate", peer=name, round=rd, **bridged(px, "docs", "--conns", 32, "--duration", a.sec, "--rate", a.rate))
+                emit(o, kind="cti-new", peer=name, round=rd, **bridged(px, "fresh", "--conns", 8, "--duration", a.sec))
+            except Exception as e: emit(o, kind="fail", peer=name, round=rd, error=repr(e))
+            px.stop(); print(time.strftime("%H:%M:%S"), "cti", rd, name, flush=True)
+        og.close(); http.close()
+def cti_memory(a, o):
+    """memory of a.bridged idle bridges, each of which has carried a document there and back, KiB each"""
+    for rd in range(a.rounds):
+        og, http = cti_origins(), Origins()
+        for name in a.bridges[rd % len(a.bridges):] + a.bridges[:rd % len(a.bridges)]:
+            px = Proxy(name); wait_port(CTI)
+            try:
+                bridged1(px, "docs", "--conns", 8, "--duration", 1); time.sleep(0.5); m0 = mem(px.pids)
+                p = Bridges("hold", "--conns", a.bridged); time.sleep(1.5); m1 = mem(px.pids); r = p.go_on()
+                emit(o, kind="cti-memory", peer=name, round=rd, rss0_kib=m0[0], rss_kib=m1[0], kib_each=(m1[1] - m0[1]) / max(1, r["established"]), **r)
+            except Exception as e: emit(o, kind="fail", peer=name, round=rd, error=repr(e))
+            px.stop(); print(time.strftime("%H:%M:%S"), "cti-memory", rd, name, flush=True)
+        og.close(); http.close()
 def streams(a, o):
     for rd in range(a.rounds):
         og = Origins()
@@ -218,11 +285,12 @@ def failover(a, o):
 ap = argparse.ArgumentParser(); ap.add_argument("what"); ap.add_argument("--peers", default="gateway,gateway-log,haproxy26,nginx122")
 ap.add_argument("--rounds", type=int, default=5); ap.add_argument("--sec", type=float, default=3); ap.add_argument("--rate", type=float, default=2000)
 ap.add_argument("--n", type=int, default=3000); ap.add_argument("--hold", type=float, default=8); ap.add_argument("--modes", default="kill,hang,503,killpost"); ap.add_argument("--out", required=True)
-a = ap.parse_args(); a.peers = a.peers.split(","); a.modes = a.modes.split(",")
+ap.add_argument("--mib", type=float, default=512); ap.add_argument("--bridged", type=int, default=5000); ap.add_argument("--attempts", type=int, default=3); ap.add_argument("--perf", action="store_true")
+a = ap.parse_args(); a.peers = a.peers.split(","); a.bridges = [p for p in a.peers if p in BRIDGES]; a.modes = a.modes.split(",")
 signal.signal(signal.SIGTERM, lambda *_: sys.exit("out of time"))
 os.sched_setaffinity(0, {int(LCORE)})
 import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
 awake = keep_awake()
 try:
-    with open(a.out, "a") as o: {"smoke": smoke, "base": base, "memory": memory, "failover": failover}[a.what](a, o)
+    with open(a.out, "a") as o: {"smoke": smoke, "base": base, "memory": memory, "failover": failover, "cti": cti, "cti-memory": cti_memory}[a.what](a, o)
 finally: awake.terminate()

@@ -30,6 +30,23 @@ for mode in sorted({r.get("mode") for r in rows if r["kind"] == "failover"}):
     table(f"(e) failover: {mode}", ["client-visible errors + non-200", "longest request ms", "requests > 1 s", "longest gap with no success ms", "p99 ms"], lambda p: [
         (lambda v: f"{st.median(v):.0f} [{min(v)}–{max(v)}]" if v else "–")([r["errors"] + r["non200"] for r in rows if r["kind"] == "failover" and r["peer"] == p and r["mode"] == mode]),
         m("failover", p, "max_us", "{:.0f}", 1e-3, mode=mode), m("failover", p, "over1s", mode=mode), m("failover", p, "gap_us", "{:.0f}", 1e-3, mode=mode), m("failover", p, "p99_us", "{:.1f}", 1e-3, mode=mode)])
+for kind, title, moved in [("up", "from Webex to the XSP", True), ("down", "from the XSP to Webex", True), ("both", "both ways at once", True), ("docs", "documents of 400 bytes there and back, 32 bridges, closed loop", False), ("rate", "the same at 2,000 documents/s", False), ("new", "a new bridge, both handshakes whole, and a document", False)]:
+    k = "cti-" + kind
+    unit = "MiB" if moved else "each"
+    table(f"(f) CTI: {title}", ["MiB/s" if moved else "1/s", f"CPU us/{unit}", "of it user", "proxy core busy", "p50 us", "p99 us", "1000 instructions, user", "kernel", "errors"], lambda p: [m(k, p, "mib_per_s" if moved else "per_s"), m(k, p, "cpu_us_each", "{:.0f}" if moved else "{:.1f}"), m(k, p, "user_share", "{:.2f}"), m(k, p, "proxy_util", "{:.2f}"), m(k, p, "p50_us") if not moved else "–", m(k, p, "p99_us") if not moved else "–", m(k, p, "instructions_u_each", "{:.0f}", 1e-3), m(k, p, "instructions_k_each", "{:.0f}", 1e-3), m(k, p, "errors")])
+table("(f2) CTI: memory of an idle bridge, both TLS sides", ["bridges", "KiB each", "RSS at start MiB", "errors", "dropped"], lambda p: [m("cti-memory", p, "established"), m("cti-memory", p, "kib_each", "{:.1f}"), m("cti-memory", p, "rss0_kib", "{:.0f}", 1 / 1024), m("cti-memory", p, "errors"), m("cti-memory", p, "dropped")])
+def against(kind, key):
+    """the gateway by HAProxy, round by round"""
+    by = {(r["peer"], r["round"]): r[key] for r in rows if r["kind"] == kind and key in r}
+    v = [by["gateway", rd] / by["haproxy26", rd] for p, rd in by if p == "gateway" and ("haproxy26", rd) in by and by["haproxy26", rd]]
+    return f"{st.median(v):.2f} [{min(v):.2f}–{max(v):.2f}]" if v else "–"
+kinds = [("cti-up", "up"), ("cti-down", "down"), ("cti-both", "both"), ("cti-docs", "document"), ("cti-rate", "document at 2,000/s"), ("cti-new", "new bridge")]
+if any(against(k, "cpu_us_each") != "–" for k, _ in kinds):
+    print("### (f3) CTI: gateway by HAProxy, median of the rounds\n"); print("| of | " + " | ".join(t for _, t in kinds) + " |"); print("|---" * (len(kinds) + 1) + "|")
+    for key, title in [("cpu_us_each", "CPU"), ("instructions_u_each", "instructions, user"), ("instructions_k_each", "instructions, kernel")]:
+        v = [against(k, key) for k, _ in kinds]
+        if any(x != "–" for x in v): print(f"| {title} | " + " | ".join(v) + " |")
+    print()
 for r in rows:
     if r["kind"] == "control_direct": print(f"control (no proxy, both ends on core 1) round {r['round']}: {r['rps']:.0f} req/s, p50 {r['p50_us']} us")
 cpu = {p: [r["cpu_us_per_req"] for r in rows if r["kind"] == "sat" and r["peer"] == p] for p in peers}

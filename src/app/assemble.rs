@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use rustls::RootCertStore;
+use rustls::sign::CertifiedKey;
 
+use super::{Bound, Tenant};
 use crate::config::model::{self, Config};
 use crate::farm::Farm;
 use crate::http1::head;
 use crate::policy::affinity::{Key, Keyring};
 use crate::proxy::snapshot::{Block, Listener, Snapshot};
+use crate::stream;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certs::Material;
 use crate::tls::client::ClientTls;
@@ -46,23 +49,41 @@ fn keyring(material: &Material) -> Keyring {
     Keyring::new(signing, keys)
 }
 
-/// What requests are served by, on the addresses that are bound.
+/// What is served on the addresses of `bound`, which has the configured address and the real one of each socket.
 pub(super) fn snapshot(
     config: &Config,
     material: &Material,
     farms: &[Arc<Farm>],
     metrics: &Metrics,
-    addresses: &[SocketAddr],
-    bound: &[SocketAddr],
+    bound: &[Bound],
 ) -> Result<Snapshot> {
-    let mut listeners: Vec<Listener> = bound.iter().map(|address| Listener::new(*address, metrics)).collect();
+    let mut listeners: Vec<Listener> = bound.iter().map(|bound| Listener::new(bound.real, metrics)).collect();
     for https in &config.https {
-        let identity = material.identities.get(&https.certificate.name).context("its certificate is not loaded")?;
-        let tls = server_config(&https.tls, Arc::clone(identity), ClientAuth::None)
+        let identity = identity(material, &https.certificate)?;
+        let tls = server_config(&https.tls, identity, ClientAuth::None)
             .with_context(|| format!("[[https]] of {}", https.hosts.join(", ")))?;
-        for (listener, _) in listeners.iter_mut().zip(addresses).filter(|(_, address)| https.listen.contains(address)) {
+        for listener in at(&mut listeners, bound, Tenant::Hosts, &https.listen) {
             let block = Block::new(https, Arc::clone(&tls), farms, &config.affinity.cookie, &listener.label, metrics);
             listener.add(Arc::new(block));
+        }
+    }
+    for (index, cti) in config.cti.iter().enumerate() {
+        let authorities =
+            material.authorities.get(&cti.clients.trust.name).context("its client_trust is not loaded")?;
+        let identity = identity(material, &cti.certificate)?;
+        let tls = server_config(&cti.tls, identity, ClientAuth::Demanded(Arc::clone(&authorities.roots)))
+            .context("[[cti]]")?;
+        for listener in at(&mut listeners, bound, Tenant::Cti(index), &cti.listen) {
+            let farm = running(farms, &cti.farm)?;
+            let block = stream::block::Cti::new(cti, Arc::clone(&tls), farm, &listener.label, metrics);
+            listener.serve_cti(block, cti);
+        }
+    }
+    for passthrough in &config.passthrough {
+        for listener in at(&mut listeners, bound, Tenant::Hosts, &passthrough.listen) {
+            let farm = running(farms, &passthrough.farm)?;
+            let block = stream::block::Passthrough::new(passthrough, farm, &listener.label, metrics);
+            listener.pass_through(block, passthrough);
         }
     }
     Ok(Snapshot {
@@ -70,6 +91,26 @@ pub(super) fn snapshot(
         limits: config.limits.clone(),
         tcp: config.tcp,
         listeners,
-        farms: farms.to_vec(),
+        farms: farms.into(),
     })
+}
+
+/// The listeners of `tenant` whose configured address is in `listen`.
+fn at<'l>(
+    listeners: &'l mut [Listener],
+    bound: &'l [Bound],
+    tenant: Tenant,
+    listen: &'l [SocketAddr],
+) -> impl Iterator<Item = &'l mut Listener> {
+    let both = listeners.iter_mut().zip(bound);
+    both.filter(move |(_, bound)| bound.tenant == tenant && listen.contains(&bound.configured))
+        .map(|(listener, _)| listener)
+}
+
+fn identity(material: &Material, certificate: &model::Certificate) -> Result<Arc<CertifiedKey>> {
+    material.identities.get(&certificate.name).map(Arc::clone).context("its certificate is not loaded")
+}
+
+fn running(farms: &[Arc<Farm>], farm: &model::Farm) -> Result<Arc<Farm>> {
+    farms.iter().find(|running| running.name() == farm.name).map(Arc::clone).context("its farm does not run")
 }

@@ -88,6 +88,12 @@ fn serve(path: &Path, mut gateway: Gateway) -> Result<()> {
     for address in gateway.https() {
         eprintln!("serving HTTPS on {address}");
     }
+    for address in gateway.cti() {
+        eprintln!("serving CTI on {address}");
+    }
+    for address in gateway.passthrough() {
+        eprintln!("serving pass-through on {address}");
+    }
     if let Some(address) = gateway.admin() {
         eprintln!("serving /metrics, /status, /livez and /readyz on {address}");
     }

@@ -121,6 +121,17 @@ pub struct Proof {
     pub server_name: String,
     /// `trust`: who signed it.
     pub trust: Arc<Trust>,
+    /// What is said on a connection then.
+    pub speaks: Speaks,
+}
+
+/// What a farm's XSPs are spoken to in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP/1.1, which ALPN says in the handshake.
+    Http,
+    /// CTI, which has no name there.
+    Cti,
 }
 
 /// Which address records are looked up (R-TOP-7).

@@ -308,14 +308,7 @@ fn dial(
     picked: &Picked,
     patience: Duration,
 ) -> Pin<Box<dyn Future<Output = Result<Stream, ConnectError>> + Send>> {
-    let dial = Dial {
-        address: picked.endpoint.address(),
-        name: farm.tls().name().clone(),
-        tls: Arc::clone(picked.endpoint.tls()),
-        tcp: farm.config().tcp,
-        patience,
-    };
-    Box::pin(connect(dial))
+    Box::pin(connect(Dial::to(farm, &picked.endpoint, patience)))
 }
 
 /// Sends what can be sent of the body; true: the client's bytes are what is awaited.

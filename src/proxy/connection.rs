@@ -1,17 +1,11 @@
-//! One client connection: ClientHello, block, handshake, then request after request until one side has had enough. Every
-//! wait in it has an end.
+//! One client's HTTPS connection: request after request until one side has had enough. Every wait in it has an end.
 
 use std::future::{Future, poll_fn};
-use std::io;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustls::ProtocolVersion;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::answer::Last;
@@ -26,36 +20,28 @@ use super::snapshot::{Block, Snapshot};
 use crate::alarm::Alarm;
 use crate::drain::{self, Phase};
 use crate::http1::head::{RequestFraming, RequestHead};
-use crate::tcp;
-use crate::tls::server::{Hello, UNRECOGNIZED_NAME, peek};
 use crate::tls::stream::Stream;
 
-/// The longest ClientHello.
-const HELLO_SIZE: usize = 16 * 1024 + 5;
 /// How long a client may take to read a last answer, while what it still sends is thrown away.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// A client whose handshake is through.
+pub(super) struct Accepted {
+    pub(super) stream: Stream,
+    /// The name that it asked for.
+    pub(super) host: String,
+    /// Its address.
+    pub(super) client: IpAddr,
+}
+
 /// Serves the connection to its end; `listener` is its index in the snapshot.
-pub(super) async fn serve_connection(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAddr) {
-    let snapshot = worker.shared.snapshot.load_full();
-    let here = &snapshot.listeners[listener];
-    let handshake = Box::pin(timeout(snapshot.limits.tls_handshake_timeout, handshake(&snapshot, listener, tcp)));
-    let accepted = match handshake.await {
-        Ok(Ok(accepted)) => accepted,
-        Ok(Err(reason)) => return here.metrics.handshake_failed(reason),
-        Err(_) => return here.metrics.handshake_failed("timeout"),
-    };
-    match accepted.stream.common().protocol_version() {
-        Some(ProtocolVersion::TLSv1_2) => here.metrics.tls12.inc(),
-        Some(_) | None => here.metrics.tls13.inc(),
-    }
-    drop(snapshot);
+pub(super) async fn serve_https(worker: Worker, listener: usize, accepted: Accepted) {
     let draining = Box::pin(drain::reached(worker.shared.phase.clone(), Phase::Draining));
     let client = Client {
         worker,
         listener,
         host: accepted.host,
-        peer,
+        address: accepted.client,
         http: Http1::new(accepted.stream),
         alarm: Alarm::default(),
         challenge: Challenge::default(),
@@ -64,74 +50,12 @@ pub(super) async fn serve_connection(worker: Worker, listener: usize, tcp: TcpSt
     client.run().await;
 }
 
-struct Accepted {
-    stream: Stream,
-    host: String,
-}
-
-async fn handshake(snapshot: &Snapshot, listener: usize, mut tcp: TcpStream) -> Result<Accepted, &'static str> {
-    // A socket that can't be set up is broken and will say so.
-    drop(tcp::set_up(&tcp, &snapshot.tcp));
-    let mut received = Vec::with_capacity(1024);
-    let name = loop {
-        if received.len() >= HELLO_SIZE {
-            return Err("hello-too-long");
-        }
-        match tcp.read_buf(&mut received).await {
-            Ok(0) => return Err(if received.is_empty() { "closed" } else { "closed-in-hello" }),
-            Ok(_) => {}
-            Err(_) => return Err("broken"),
-        }
-        match peek(&received) {
-            Hello::Incomplete => {}
-            Hello::Name(name) => break name,
-            Hello::Garbage(alert) => {
-                farewell(&mut tcp, &alert).await;
-                return Err("not-tls");
-            }
-        }
-    };
-    let block = name.as_deref().and_then(|name| snapshot.listeners[listener].block(name));
-    let (Some(host), Some(block)) = (name.as_deref(), block) else {
-        farewell(&mut tcp, &UNRECOGNIZED_NAME).await;
-        return Err(if name.is_some() { "unknown-name" } else { "no-name" });
-    };
-    let mut stream = Stream::server(tcp, Arc::clone(&block.tls), received).map_err(|_| "setup")?;
-    poll_fn(|cx| stream.poll_handshake(cx)).await.map_err(|error| failure(&error))?;
-    Ok(Accepted { stream, host: host.to_owned() })
-}
-
-/// Says why, and waits a moment for the client to read it: closing a socket with unread bytes would take it back.
-async fn farewell(tcp: &mut TcpStream, alert: &[u8]) {
-    let said = async {
-        tcp.write_all(alert).await?;
-        tcp.shutdown().await?;
-        let mut sink = [0; 1024];
-        while tcp.read(&mut sink).await? > 0 {}
-        io::Result::Ok(())
-    };
-    // Whether the client has read it or not, this was the last word.
-    drop(timeout(FAREWELL, said).await);
-}
-
-fn failure(error: &io::Error) -> &'static str {
-    match error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::PeerIncompatible(_)) => "incompatible",
-        Some(rustls::Error::AlertReceived(_)) => "alert",
-        Some(rustls::Error::NoApplicationProtocol) => "no-common-protocol",
-        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => "client-certificate",
-        Some(rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. }) => "malformed",
-        Some(_) => "tls",
-        None => "closed",
-    }
-}
-
 struct Client {
     worker: Worker,
     listener: usize,
     /// The name that the client asked for in the handshake.
     host: String,
-    peer: SocketAddr,
+    address: IpAddr,
     http: Http1,
     alarm: Alarm,
     challenge: Challenge,
@@ -156,7 +80,7 @@ impl Client {
             let Some(block) = here.block(&self.host).cloned() else { break };
             match self.head(&snapshot, first).await {
                 Ok(head) => {
-                    let journal = Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.peer.ip());
+                    let journal = Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.address);
                     if Box::pin(self.request(&snapshot, &block, &head, journal)).await == Served::Broken {
                         return;
                     }
@@ -164,7 +88,7 @@ impl Client {
                 Err(End::Quiet) => break,
                 Err(End::Refused(error)) => {
                     let mut journal =
-                        Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.peer.ip());
+                        Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.address);
                     journal.tracking_id = new_tracking_id();
                     self.http.close_after();
                     let feed = Feed::new(RequestFraming::None, 0);
@@ -190,7 +114,7 @@ impl Client {
         head: &RequestHead,
         mut journal: Journal,
     ) -> Served {
-        let from = Origins { worker: &self.worker, snapshot, block, client: self.peer.ip() };
+        let from = Origins { worker: &self.worker, snapshot, block, client: self.address };
         let Self { http, alarm, challenge, .. } = self;
         Call { from, exchange: http, head, journal: &mut journal, alarm, challenge }.serve().await
     }

@@ -48,9 +48,7 @@ impl Failure {
     /// Whether it was silence rather than an error, which the caller is told as 504 rather than 502.
     pub(super) const fn is_timeout(&self) -> bool {
         match self {
-            Self::Connect(error) => {
-                matches!(error, ConnectError::ConnectTimeout(_) | ConnectError::HandshakeTimeout(_))
-            }
+            Self::Connect(error) => error.is_timeout(),
             Self::Timeout(_) => true,
             Self::Send(_) | Self::Answer(_) => false,
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::connection::serve_connection;
 use super::context::Worker;
+use super::front::serve;
 use crate::drain::{Phase, reached};
 use crate::telemetry::metrics::Held;
 
@@ -56,7 +56,7 @@ pub async fn accept(worker: Worker, listener: usize, socket: TcpListener, alive:
             let open = Held::new(&metrics.open);
             let (worker, alive) = (worker.clone(), alive.clone());
             tokio::spawn(async move {
-                serve_connection(worker, listener, tcp, peer).await;
+                serve(worker, listener, tcp, peer).await;
                 drop((seat, open, alive));
             });
         }

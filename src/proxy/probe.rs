@@ -2,7 +2,6 @@
 //! attempts for clients, because nobody waits for it.
 
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Method;
@@ -10,11 +9,11 @@ use http::Method;
 use super::attempt::{Attempt, Progress};
 use super::failure::Failure;
 use super::feed::{Feed, Outbound};
-use super::snapshot::{Route, Snapshot};
-use crate::farm::{Farm, Picked, Probing};
+use super::snapshot::Route;
+use crate::farm::{Picked, Probing};
 use crate::http1::encode;
 use crate::http1::head::{Expectation, Limits, RequestFraming};
-use crate::upstream::connect::{Dial, Scope, connect};
+use crate::upstream::connect::Scope;
 
 /// Asks `picked` for the interface's probe path: any answer below 500 clears it, everything else blocks it. At most one
 /// probe at a time runs per endpoint.
@@ -66,34 +65,4 @@ async fn answer(attempt: &mut Attempt) -> Result<u16, Failure> {
         }
     });
     answered.await.unwrap_or(Err(Failure::Timeout(deadline.saturating_duration_since(attempt.begun()))))
-}
-
-/// One port's failure showed that a whole XSP is gone: the endpoints that other farms have at the same address are dialled
-/// at once, instead of letting a client find out.
-pub(super) fn address_lost(snapshot: &Snapshot, farm: &Arc<Farm>, ip: IpAddr) {
-    for other in snapshot.farms.iter().filter(|other| !Arc::ptr_eq(other, farm)) {
-        for endpoint in other.up_at(ip) {
-            let Some(probing) = Probing::begin(&endpoint) else { continue };
-            let other = Arc::clone(other);
-            let failover = other.config().failover.clone();
-            let dial = Dial {
-                address: endpoint.address(),
-                name: other.tls().name().clone(),
-                tls: Arc::clone(endpoint.tls()),
-                tcp: other.config().tcp,
-                patience: failover.connect_timeout,
-            };
-            tokio::spawn(async move {
-                let _probing = probing;
-                match connect(dial).await {
-                    Ok(_) => endpoint.metrics().probed("cleared"),
-                    Err(error) if error.scope() == Scope::Gateway => {}
-                    Err(error) => {
-                        endpoint.metrics().probed("failed");
-                        other.failed(&endpoint, failover.block_for, error.reason());
-                    }
-                }
-            });
-        }
-    }
 }

@@ -12,6 +12,7 @@ use crate::config::model;
 use crate::farm::Farm;
 use crate::http1::head;
 use crate::policy::route::{Paths, Unroutable};
+use crate::stream::block::{Cti, Passthrough};
 use crate::telemetry::metrics::{ListenerMetrics, Metrics, RouteMetrics};
 
 /// Everything that requests are served by.
@@ -26,7 +27,7 @@ pub struct Snapshot {
     /// The listening addresses, in file order.
     pub listeners: Vec<Listener>,
     /// Every farm.
-    pub farms: Vec<Arc<Farm>>,
+    pub farms: Arc<[Arc<Farm>]>,
 }
 
 /// One listening address.
@@ -38,8 +39,18 @@ pub struct Listener {
     pub label: Arc<str>,
     /// Its counters.
     pub metrics: Arc<ListenerMetrics>,
-    blocks: Vec<Arc<Block>>,
-    by_host: HashMap<String, usize>,
+    cti: Option<Arc<Cti>>,
+    by_host: HashMap<String, Served>,
+    trusted_proxies: Vec<IpNet>,
+}
+
+/// What a listening address has under one name.
+#[derive(Clone, Debug)]
+pub enum Served {
+    /// An `[[https]]` block.
+    Https(Arc<Block>),
+    /// A `[[passthrough]]` block.
+    Passthrough(Arc<Passthrough>),
 }
 
 /// One `[[https]]` block on one listening address.
@@ -79,22 +90,56 @@ impl Listener {
             address,
             metrics: Arc::new(metrics.listener(&label)),
             label: label.into(),
-            blocks: Vec::new(),
+            cti: None,
             by_host: HashMap::new(),
+            trusted_proxies: Vec::new(),
         }
     }
 
     /// Serves `block` here too. Configuration has made sure that no host is served twice.
     pub fn add(&mut self, block: Arc<Block>) {
+        self.trusted_proxies.extend(&block.trusted_proxies);
         for host in &block.hosts {
-            self.by_host.insert(host.clone(), self.blocks.len());
+            self.by_host.insert(host.clone(), Served::Https(Arc::clone(&block)));
         }
-        self.blocks.push(block);
     }
 
-    /// The block that serves `host`, which is in lower case.
+    /// Passes the connections for `hosts` through `block`.
+    pub fn pass_through(&mut self, block: Passthrough, passthrough: &model::Passthrough) {
+        self.trusted_proxies.extend(&passthrough.trusted_proxies);
+        let block = Arc::new(block);
+        for host in &passthrough.hosts {
+            self.by_host.insert(host.clone(), Served::Passthrough(Arc::clone(&block)));
+        }
+    }
+
+    /// Serves CTI here, and nothing else.
+    pub fn serve_cti(&mut self, block: Cti, cti: &model::Cti) {
+        self.trusted_proxies.extend(&cti.trusted_proxies);
+        self.cti = Some(Arc::new(block));
+    }
+
+    /// The CTI block, where CTI is served.
+    pub const fn cti(&self) -> Option<&Arc<Cti>> {
+        self.cti.as_ref()
+    }
+
+    /// What is served under `host`, which is in lower case.
+    pub fn served(&self, host: &str) -> Option<&Served> {
+        self.by_host.get(host)
+    }
+
+    /// The `[[https]]` block that serves `host`, which is in lower case.
     pub fn block(&self, host: &str) -> Option<&Arc<Block>> {
-        self.by_host.get(host).map(|index| &self.blocks[*index])
+        match self.by_host.get(host)? {
+            Served::Https(block) => Some(block),
+            Served::Passthrough(_) => None,
+        }
+    }
+
+    /// Whether some block here believes what `peer` says of other peers.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
     }
 }
 

@@ -12,7 +12,7 @@ use super::probe;
 use super::snapshot::{Route, Snapshot};
 use crate::farm::{Endpoint, Picked};
 use crate::policy::classify::{Class, Outcome, classify};
-use crate::upstream::connect::Scope;
+use crate::upstream::{self, connect::Scope};
 
 /// Who was asked, and when.
 #[derive(Clone, Copy)]
@@ -53,14 +53,10 @@ pub(super) fn report(route: &Arc<Route>, asked: Asked<'_>, status: StatusCode, a
 /// No answer came: blocks the endpoint, unless the failure was the gateway's own.
 pub(super) fn blame(snapshot: &Snapshot, route: &Arc<Route>, endpoint: &Arc<Endpoint>, failure: &Failure) {
     endpoint.metrics().attempted(failure.reason());
-    match failure.scope() {
-        Scope::Gateway => {
-            tracing::warn!(error = failure as &dyn std::error::Error, "the gateway could not open a connection")
-        }
-        Scope::Port => route.farm.failed(endpoint, route.failover.block_for, failure.reason()),
-        Scope::Address => {
-            route.farm.failed(endpoint, route.failover.block_for, failure.reason());
-            probe::address_lost(snapshot, &route.farm, endpoint.address().ip());
-        }
+    let scope = failure.scope();
+    if scope == Scope::Gateway {
+        tracing::warn!(error = failure as &dyn std::error::Error, "the gateway could not open a connection");
     }
+    let block_for = route.failover.block_for;
+    upstream::verdict::failed(&snapshot.farms, &route.farm, endpoint, block_for, scope, failure.reason());
 }

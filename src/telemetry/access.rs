@@ -58,7 +58,39 @@ pub struct Access<'a> {
     pub attempts: &'a [Attempted],
 }
 
-/// One attempt of a request.
+/// One connection's event, for CTI and pass-through, when it ends.
+#[derive(Debug, Serialize)]
+pub struct Connection<'a> {
+    /// When it was accepted: seconds since 1970.
+    pub time: f64,
+    /// Always `connection`, which tells these lines from the others.
+    pub event: &'static str,
+    /// `cti` or `passthrough`.
+    pub kind: &'static str,
+    /// The client.
+    pub client: IpAddr,
+    /// The listening address.
+    pub listener: &'a str,
+    /// The name that the client asked for, if it asked for one.
+    pub host: Option<&'a str>,
+    /// The subject of the client's certificate, if it was verified.
+    pub peer: Option<&'a str>,
+    /// The farm.
+    pub farm: &'a str,
+    /// How it ended.
+    pub reason: &'static str,
+    /// Bytes from the client.
+    pub received: u64,
+    /// Bytes to the client.
+    pub sent: u64,
+    /// From the handshake's end (the ClientHello, for pass-through) to the connection's, in milliseconds.
+    #[serde(serialize_with = "to_the_microsecond")]
+    pub ms: f64,
+    /// Every attempt to reach an XSP, in order.
+    pub attempts: &'a [Attempted],
+}
+
+/// One attempt of a request or a connection.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Attempted {
     /// Where to: `address:port`.
@@ -124,7 +156,7 @@ impl AccessLog {
     }
 
     /// Queues one event.
-    pub fn log(&self, access: &Access<'_>) {
+    pub fn log(&self, access: &impl Serialize) {
         let Some(shared) = &self.0 else { return };
         let mut state = shared.state.lock();
         if state.lines.len() > BACKLOG {

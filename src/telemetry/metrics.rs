@@ -2,6 +2,8 @@
 //! be misspelt, and no label ever holds a path, a user or a client's address.
 
 mod endpoint;
+mod route;
+mod stream;
 mod table;
 
 use std::collections::HashMap;
@@ -11,11 +13,13 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
 pub use endpoint::EndpointMetrics;
+pub use route::{Class, RouteMetrics};
+pub use stream::StreamMetrics;
 pub use table::TABLE;
 
 /// A counter, for whoever counts without knowing what is measured.
@@ -51,6 +55,9 @@ pub struct Metrics {
     probes: IntCounterVec,
     sessions: IntCounterVec,
     redirects: IntCounterVec,
+    streams: IntGaugeVec,
+    streams_total: IntCounterVec,
+    stream_bytes: IntCounterVec,
     lookups: IntCounterVec,
     discovery_age: GaugeVec,
     discovery_records: IntGaugeVec,
@@ -124,6 +131,9 @@ impl Default for Metrics {
             probes: registrar.counters("xspgate_probes_total"),
             sessions: registrar.counters("xspgate_sessions_total"),
             redirects: registrar.counters("xspgate_redirects_total"),
+            streams: registrar.gauges("xspgate_streams"),
+            streams_total: registrar.counters("xspgate_streams_total"),
+            stream_bytes: registrar.counters("xspgate_stream_bytes_total"),
             lookups: registrar.counters("xspgate_discovery_lookups_total"),
             discovery_age: registrar.seconds("xspgate_discovery_age_seconds"),
             discovery_records: registrar.gauges("xspgate_discovery_records"),
@@ -164,6 +174,17 @@ impl Metrics {
         RouteMetrics {
             classes: Class::ALL.map(|class| self.requests.with_label_values(&[listener, interface, class.name()])),
             gateway_seconds: self.gateway_seconds.with_label_values(&[listener, interface]),
+        }
+    }
+
+    /// The handles of one block of byte streams on one listening address.
+    pub fn stream(&self, listener: &str, farm: &str) -> StreamMetrics {
+        StreamMetrics {
+            open: self.streams.with_label_values(&[listener, farm]),
+            received: self.stream_bytes.with_label_values(&[listener, farm, "received"]),
+            sent: self.stream_bytes.with_label_values(&[listener, farm, "sent"]),
+            outcomes: self.streams_total.clone(),
+            labels: [listener.to_owned(), farm.to_owned()],
         }
     }
 
@@ -232,39 +253,6 @@ impl Metrics {
     }
 }
 
-/// What became of a request, as far as its status tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// 1xx to 5xx.
-    Status(u8),
-    /// No whole answer reached the client.
-    Aborted,
-}
-
-impl Class {
-    const ALL: [Self; 6] =
-        [Self::Status(1), Self::Status(2), Self::Status(3), Self::Status(4), Self::Status(5), Self::Aborted];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Status(1) => "1xx",
-            Self::Status(2) => "2xx",
-            Self::Status(3) => "3xx",
-            Self::Status(4) => "4xx",
-            Self::Status(_) => "5xx",
-            Self::Aborted => "aborted",
-        }
-    }
-
-    const fn index(self) -> usize {
-        match self {
-            Self::Status(class @ 1..=5) => class as usize - 1,
-            Self::Status(_) => 4,
-            Self::Aborted => 5,
-        }
-    }
-}
-
 /// What affinity decided for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionEvent {
@@ -319,25 +307,6 @@ impl ListenerMetrics {
     /// Counts a request that the gateway answered itself.
     pub fn refused(&self, reason: &'static str) {
         self.refused.with_label_values(&[self.listener.as_str(), reason]).inc();
-    }
-}
-
-/// One interface on one listening address.
-#[derive(Debug)]
-pub struct RouteMetrics {
-    classes: [IntCounter; 6],
-    gateway_seconds: Histogram,
-}
-
-impl RouteMetrics {
-    /// Counts a request.
-    pub fn answered(&self, class: Class) {
-        self.classes[class.index()].inc();
-    }
-
-    /// The gateway's own share of a request's time to its response head.
-    pub fn own_time(&self, time: Duration) {
-        self.gateway_seconds.observe(time.as_secs_f64());
     }
 }
 

@@ -2,6 +2,8 @@
 //! configuration, because files change while it stays as it is.
 
 mod authority;
+pub(in crate::tls) mod chain;
+mod cti;
 #[cfg(test)]
 #[cfg(feature = "sim")]
 pub(crate) mod fixture;
@@ -61,20 +63,20 @@ pub fn load(config: &Config) -> (Option<Material>, Vec<Problem>) {
 /// `now`: seconds since 1970, UTC.
 fn load_at(config: &Config, now: i64) -> (Option<Material>, Vec<Problem>) {
     let mut problems = Vec::new();
-    let mut identities = BTreeMap::new();
     let mut expiries = BTreeMap::new();
-    for (name, certificate) in &config.certificates {
-        if let Some(identity) = identity::load(config, certificate, now, &mut problems) {
-            identities.insert(name.clone(), identity.key);
-            expiries.insert(name.clone(), identity.expires);
-        }
-    }
     let mut authorities = BTreeMap::new();
     for (name, trust) in &config.trusts {
         let span = config.places.of(&Spot::TrustCa(name.clone()));
         if let Some(bundle) = authority::load(&trust.ca, span, now, &mut problems) {
             authorities.insert(name.clone(), Arc::new(Authorities { roots: Arc::new(bundle.store) }));
             expiries.insert(format!("trust {name}"), bundle.expires);
+        }
+    }
+    let mut identities = BTreeMap::new();
+    for (name, certificate) in &config.certificates {
+        if let Some(identity) = identity::load(config, certificate, &authorities, now, &mut problems) {
+            identities.insert(name.clone(), identity.key);
+            expiries.insert(name.clone(), identity.expires);
         }
     }
     let key_file = config.affinity.key_file.as_deref();

@@ -8,7 +8,7 @@ use rustls::pki_types::{IpAddr, ServerName};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 
-use crate::config::model::{Farm, TlsPolicy, TlsVersion};
+use crate::config::model::{Farm, Speaks, TlsPolicy, TlsVersion};
 
 /// Sessions that are remembered for one endpoint.
 const SESSIONS: usize = 16;
@@ -63,7 +63,9 @@ impl ClientTls {
             Some(identity) => config.with_client_cert_resolver(Arc::new(Shown(identity))),
             None => config.with_no_client_auth(),
         };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        if farm.proof.as_ref().is_some_and(|proof| proof.speaks == Speaks::Http) {
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        }
         Ok(Self { config, name })
     }
 

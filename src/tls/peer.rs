@@ -5,9 +5,6 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
 
-/// BroadWorks' own extended key usage for CTI clients (R-CTI-3).
-const CTI_USAGE: &str = "1.3.6.1.4.1.6431.1.1.8.2.1.3";
-
 /// What a certificate says, as far as the gateway cares.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -17,12 +14,12 @@ pub struct Facts {
     pub issuer: Vec<u8>,
     /// The subject as text, for messages.
     pub subject_text: String,
+    /// The issuer as text, for messages.
+    pub issuer_text: String,
     /// The subject's first common name.
     pub common_name: Option<String>,
     /// DNS names among the subject alternative names, lower case.
     pub dns_names: Vec<String>,
-    /// Whether there are subject alternative names of any kind.
-    pub alternatives: Presence,
     /// Whether the basic constraints say that it is a CA.
     pub role: Role,
     /// The first instant at which it is valid.
@@ -31,8 +28,6 @@ pub struct Facts {
     pub not_after: Instant,
     /// Whether TLS client authentication is among the extended key usages (or there are none).
     pub client_authentication: Presence,
-    /// Whether BroadWorks' CTI client is among the extended key usages (R-CTI-3).
-    pub cti_client: Presence,
 }
 
 /// Whether something is in a certificate.
@@ -110,9 +105,9 @@ pub fn facts(der: &[u8]) -> Result<Facts, Unreadable> {
         subject: certificate.subject().as_raw().to_vec(),
         issuer: certificate.issuer().as_raw().to_vec(),
         subject_text: certificate.subject().to_string(),
+        issuer_text: certificate.issuer().to_string(),
         common_name: common_name.map(str::to_owned),
         dns_names: names.filter_map(dns_name).collect(),
-        alternatives: alternatives.is_some().into(),
         role: match constraints {
             Some(constraints) if constraints.value.ca => Role::Authority,
             Some(_) | None => Role::EndEntity,
@@ -120,7 +115,6 @@ pub fn facts(der: &[u8]) -> Result<Facts, Unreadable> {
         not_before: certificate.validity().not_before.into(),
         not_after: certificate.validity().not_after.into(),
         client_authentication: usage.is_none_or(|usage| usage.client_auth || usage.any).into(),
-        cti_client: usage.is_some_and(|usage| usage.other.iter().any(|oid| oid.to_id_string() == CTI_USAGE)).into(),
     })
 }
 
@@ -160,14 +154,13 @@ mod tests {
             subject: vec![],
             issuer: vec![],
             subject_text: String::new(),
+            issuer_text: String::new(),
             common_name: Some(common_name.into()),
             dns_names: dns_names.iter().map(|name| (*name).to_owned()).collect(),
-            alternatives: Presence::Present,
             role: Role::EndEntity,
             not_before: Instant { unix: 0, day: String::new() },
             not_after: Instant { unix: 0, day: String::new() },
             client_authentication: Presence::Present,
-            cti_client: Presence::Absent,
         }
     }
 

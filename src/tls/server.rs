@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use rustls::server::{Acceptor, NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig};
 
@@ -57,41 +57,3 @@ pub fn server_config(
     }
     Ok(Arc::new(config))
 }
-
-/// What a client's first bytes ask for.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Hello {
-    /// More bytes are needed.
-    Incomplete,
-    /// A whole ClientHello; the name is lower case.
-    Name(Option<String>),
-    /// No ClientHello; these bytes say so to the client.
-    Garbage(Vec<u8>),
-}
-
-/// Reads the ClientHello at the beginning of `received`, across records, without answering it.
-pub fn peek(received: &[u8]) -> Hello {
-    let mut acceptor = Acceptor::default();
-    let mut rest = received;
-    while !rest.is_empty() {
-        if acceptor.read_tls(&mut rest).is_err() {
-            return Hello::Garbage(Vec::new());
-        }
-        match acceptor.accept() {
-            Ok(None) => {}
-            Ok(Some(accepted)) => {
-                return Hello::Name(accepted.client_hello().server_name().map(str::to_ascii_lowercase));
-            }
-            Err((_, mut alert)) => {
-                let mut bytes = Vec::new();
-                // A Vec takes every byte.
-                drop(alert.write_all(&mut bytes));
-                return Hello::Garbage(bytes);
-            }
-        }
-    }
-    Hello::Incomplete
-}
-
-/// The alert unrecognized_name (RFC 6066 section 3), fatal, as a whole record.
-pub const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];

@@ -99,6 +99,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
         &self.io
     }
 
+    /// The transport below, for last words outside of TLS.
+    pub fn into_io(self) -> Io {
+        self.io
+    }
+
     /// Runs the handshake to its end.
     ///
     /// # Errors
@@ -214,6 +219,16 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
             self.seal(Seal::CloseNotify, &mut sealed)?;
             self.unsent.extend_from_slice(&sealed);
         }
+        ready!(self.poll_flush(cx))?;
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    /// Flushes and ends the sending direction without close_notify: the peer learns that the stream was cut short.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writing = Writing::Finished;
         ready!(self.poll_flush(cx))?;
         Pin::new(&mut self.io).poll_shutdown(cx)
     }

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::config::model::Tcp;
+use crate::farm::{Endpoint, Farm};
 use crate::tcp;
 use crate::tls::stream::Stream;
 
@@ -29,6 +30,19 @@ pub struct Dial {
     pub tcp: Tcp,
     /// The longest that TCP connect may take, and then the longest that the handshake may take.
     pub patience: Duration,
+}
+
+impl Dial {
+    /// What it takes to dial `endpoint` of `farm`.
+    pub fn to(farm: &Farm, endpoint: &Endpoint, patience: Duration) -> Self {
+        Self {
+            address: endpoint.address(),
+            name: farm.tls().name().clone(),
+            tls: Arc::clone(endpoint.tls()),
+            tcp: farm.config().tcp,
+            patience,
+        }
+    }
 }
 
 /// Why there is no connection.
@@ -74,6 +88,11 @@ impl ConnectError {
         }
     }
 
+    /// Whether it was silence rather than an error.
+    pub const fn is_timeout(&self) -> bool {
+        matches!(self, Self::ConnectTimeout(_) | Self::HandshakeTimeout(_))
+    }
+
     /// A word for logs and metrics.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -88,8 +107,9 @@ impl ConnectError {
     }
 }
 
+/// What was wrong with a handshake, or what the peer's alert says of ours: a word for logs and metrics.
 #[expect(clippy::wildcard_enum_match_arm, reason = "rustls::Error is not ours and may grow")]
-fn handshake_reason(error: &io::Error) -> &'static str {
+pub fn handshake_reason(error: &io::Error) -> &'static str {
     let Some(tls) = error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()) else {
         return "handshake-closed";
     };
@@ -111,11 +131,11 @@ fn handshake_reason(error: &io::Error) -> &'static str {
     }
 }
 
-/// Dials, shakes hands and verifies the certificate. Not a byte of a request goes out before that.
+/// Dials.
 ///
 /// # Errors
-/// See [`ConnectError`].
-pub async fn connect(dial: Dial) -> Result<Stream, ConnectError> {
+/// The kinds of [`ConnectError`] that are not about TLS.
+pub async fn open(dial: &Dial) -> Result<TcpStream, ConnectError> {
     let tcp = match timeout(dial.patience, TcpStream::connect(dial.address)).await {
         Ok(Ok(tcp)) => tcp,
         Ok(Err(error)) if is_local(&error) => return Err(ConnectError::Local(error)),
@@ -123,6 +143,15 @@ pub async fn connect(dial: Dial) -> Result<Stream, ConnectError> {
         Err(_) => return Err(ConnectError::ConnectTimeout(dial.patience)),
     };
     tcp::set_up(&tcp, &dial.tcp).map_err(ConnectError::Connect)?;
+    Ok(tcp)
+}
+
+/// Dials, shakes hands and verifies the certificate. Not a byte of a request goes out before that.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn connect(dial: Dial) -> Result<Stream, ConnectError> {
+    let tcp = open(&dial).await?;
     let stream = Stream::client(tcp, dial.tls, dial.name);
     let mut stream = stream.map_err(|error| ConnectError::Handshake(io::Error::other(error)))?;
     match timeout(dial.patience, poll_fn(|cx| stream.poll_handshake(cx))).await {

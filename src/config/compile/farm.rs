@@ -12,7 +12,7 @@ use super::settings::{small, tcp};
 use super::{Check, Kind, Named, Whereabouts, fields, or, security};
 use crate::config::error::Problem;
 use crate::config::file::{self, File, Key};
-use crate::config::model::{AddressFamily, Certificate, Failover, Farm, Pool, Proof, Site, Source, Tcp, Trust};
+use crate::config::model::{AddressFamily, Certificate, Failover, Farm, Pool, Proof, Site, Source, Speaks, Tcp, Trust};
 use crate::config::types::amount::shown_time;
 use crate::policy::classify::{On5xx, Replay};
 
@@ -126,7 +126,8 @@ fn proof(
     let help = "the [trust.NAME] whose CAs sign the XSPs' certificates";
     let trust = check.required(&table, "trust", &fields.trust, help);
     let trust = trust.and_then(|trust| check.find(Kind::Trust, trust, trusts));
-    Some(Some(Proof { server_name: server_name?.get_ref().0.clone(), trust: trust? }))
+    let speaks = if uses.cti && !uses.https { Speaks::Cti } else { Speaks::Http };
+    Some(Some(Proof { server_name: server_name?.get_ref().0.clone(), trust: trust?, speaks }))
 }
 
 fn port(check: &mut Check<'_>, section: &Spanned<file::Farm>, uses: Use) -> u16 {

@@ -5,12 +5,11 @@ use toml::Spanned;
 
 use super::listener::{SHOWN, allow, hosts, listen, ranges};
 use super::{Check, Kind, Known, or, security};
+use crate::broadworks::cti::CLIENT_NAME;
 use crate::config::error::Problem;
 use crate::config::file::{self, File};
 use crate::config::model::{ClientPurpose, Clients, Cti, Passthrough, ProxyProtocol};
 
-/// R-CTI-2.
-const CTI_CLIENT: &str = "bwcticlient.webex.com";
 const FARM: &str = "the [farm.NAME] that connections go to";
 
 pub(super) fn cti(check: &mut Check<'_>, file: &File, known: &Known<'_>) -> Vec<Cti> {
@@ -54,7 +53,7 @@ fn clients(check: &mut Check<'_>, section: &Spanned<file::Cti>, known: &Known<'_
             let names = check.filled(&table, "client_names", &fields.client_names, help);
             names.map(|names| names.iter().map(|name| name.get_ref().0.clone()).collect())
         }
-        None => Some(vec![CTI_CLIENT.to_owned()]),
+        None => Some(vec![CLIENT_NAME.to_owned()]),
     };
     let eku = fields.client_eku.iter().flat_map(Spanned::get_ref).map(|oid| oid.get_ref().clone()).collect();
     let purpose = or(&fields.client_purpose, |purpose| purpose.0, ClientPurpose::ClientAuth);

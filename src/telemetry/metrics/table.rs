@@ -1,7 +1,7 @@
 //! What there is to measure, in one table, so that the registry and the README can both be held against it.
 
 /// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
-pub const TABLE: [(&str, &str, &str, &str); 25] = [
+pub const TABLE: [(&str, &str, &str, &str); 28] = [
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
     ("xspgate_connections", "gauge", "listener", "open client connections"),
@@ -61,6 +61,19 @@ pub const TABLE: [(&str, &str, &str, &str); 25] = [
         "counter",
         "farm, outcome",
         "Location headers from XSPs: followed within the farm, or passed on",
+    ),
+    ("xspgate_streams", "gauge", "listener, farm", "CTI and pass-through connections that have reached an XSP"),
+    (
+        "xspgate_streams_total",
+        "counter",
+        "listener, farm, outcome",
+        "CTI and pass-through connections that have ended: ended, client-broke, xsp-broke, no-xsp, idle, cut (by the gateway's own end)",
+    ),
+    (
+        "xspgate_stream_bytes_total",
+        "counter",
+        "listener, farm, direction",
+        "bytes of CTI and pass-through connections: received from clients, sent to them",
     ),
     ("xspgate_discovery_lookups_total", "counter", "name, type, outcome", "DNS look-ups by outcome"),
     ("xspgate_discovery_age_seconds", "gauge", "name, type", "time since DNS last answered for the name"),

@@ -12,6 +12,7 @@ fn touched() -> (Metrics, Arc<EndpointMetrics>) {
     listener.refused("unknown-path");
     metrics.route("192.0.2.1:443", "dms").answered(Class::Status(2));
     metrics.farm("xsp").session(SessionEvent::New);
+    metrics.stream("192.0.2.1:8012", "cti").ended("ended");
     let endpoint = metrics.endpoint("xsp", "192.0.2.10:443");
     endpoint.attempted("timeout");
     endpoint.transition("blocked");

@@ -8,6 +8,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 
+use crate::broadworks::cti::{CLIENT_NAME, CLIENT_USAGE_ARCS};
+
 /// A CA that signs.
 pub(crate) struct Authority {
     pub(crate) pem: String,
@@ -47,7 +49,17 @@ impl Authority {
     }
 
     pub(crate) fn intermediate(&self, common_name: &str) -> Self {
-        let (params, key) = (authority_params(common_name), KeyPair::generate().unwrap());
+        self.intermediate_with(common_name, |_| {})
+    }
+
+    /// One that signs, and may not.
+    pub(crate) fn no_ca(&self, common_name: &str) -> Self {
+        self.intermediate_with(common_name, |params| params.is_ca = IsCa::NoCa)
+    }
+
+    pub(crate) fn intermediate_with(&self, common_name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let (mut params, key) = (authority_params(common_name), KeyPair::generate().unwrap());
+        change(&mut params);
         let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
         Self { pem, issuer: Issuer::new(params, key) }
     }
@@ -69,17 +81,31 @@ impl Authority {
 
     /// What R-CTI-3 asks for.
     pub(crate) fn cti_client(&self) -> Leaf {
-        self.leaf_with("bwcticlient.webex.com", &[], |params| {
-            let broadworks = vec![1, 3, 6, 1, 4, 1, 6431, 1, 1, 8, 2, 1, 3];
-            params.extended_key_usages =
-                vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::Other(broadworks)];
+        self.cti_client_with(|_| {})
+    }
+
+    pub(crate) fn cti_client_with(&self, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+        self.leaf_with(CLIENT_NAME, &[], |params| {
+            for_cti(params);
+            change(params);
         })
     }
 }
 
+/// The extended key usages that R-CTI-3 asks for.
+pub(crate) fn for_cti(params: &mut CertificateParams) {
+    let broadworks = ExtendedKeyUsagePurpose::Other(CLIENT_USAGE_ARCS.to_vec());
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, broadworks];
+}
+
 /// A certificate that signed itself.
 pub(crate) fn self_signed(common_name: &str, names: &[&str]) -> Leaf {
-    let (params, key) = (params(common_name, names), KeyPair::generate().unwrap());
+    self_signed_with(common_name, names, |_| {})
+}
+
+pub(crate) fn self_signed_with(common_name: &str, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+    let (mut params, key) = (params(common_name, names), KeyPair::generate().unwrap());
+    change(&mut params);
     Leaf { pem: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
 }
 

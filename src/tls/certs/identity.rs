@@ -1,6 +1,7 @@
 //! Certificates that the gateway shows, with their keys: do they fit each other, the calendar, and the hosts that they
 //! serve? Apart from CAs, because here one mistake is enough to be turned away by every client.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,22 +10,17 @@ use rustls::pki_types::CertificateDer;
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{Error, InconsistentKeys, SignatureAlgorithm};
 
-use super::pem;
-use crate::config::error::Problem;
+use super::chain::{Chain, Link, Order};
+use super::cti::Client;
+use super::{Authorities, pem};
+use crate::config::error::{Problem, Severity};
 use crate::config::model::{Certificate, Config, TlsVersion};
 use crate::config::place::Spot;
 use crate::config::types::suite::is_tls13;
-use crate::tls::peer::{self, Facts, Naming, Presence};
+use crate::tls::peer::{self, Facts, Naming};
 
 /// A certificate that ends sooner than this is worth a warning, in seconds.
 const SOON: i64 = 14 * 24 * 3600;
-/// R-CTI-3.
-const CTI_CLIENT: &str = "bwcticlient.webex.com";
-
-struct Link {
-    der: CertificateDer<'static>,
-    facts: Facts,
-}
 
 /// A certificate that can be shown.
 pub(super) struct Identity {
@@ -38,36 +34,50 @@ pub(super) struct Identity {
 pub(super) fn load(
     config: &Config,
     certificate: &Certificate,
+    authorities: &BTreeMap<String, Arc<Authorities>>,
     now: i64,
     problems: &mut Vec<Problem>,
 ) -> Option<Identity> {
+    let client = Client::of(config, certificate);
     let spot = config.places.of(&Spot::CertificateChain(certificate.name.clone()));
-    let chain = chain(certificate, &spot).map_err(|problem| problems.push(problem));
+    let links = chain(certificate, &spot).map_err(|problem| problems.push(problem));
     let key_spot = config.places.of(&Spot::CertificateKey(certificate.name.clone()));
-    let key = key(certificate, &key_spot).map_err(|problem| problems.push(problem));
-    let (chain, key) = (chain.ok()?, key.ok()?);
-    let Some(leaf) = chain.iter().position(|link| fits(link, &key)) else {
-        let message = format!(
-            "the key in {} does not belong to the certificate in {}",
-            certificate.key.display(),
-            certificate.chain.display()
-        );
-        problems.push(Problem::error(key_spot, message).help("a renewed certificate often comes with a new key"));
-        return None;
+    let key = key(certificate, &key_spot).map_err(|problem| problems.push(problem)).ok();
+    let links = links.ok()?;
+    let fitting = key.as_ref().map(|key| links.iter().position(|link| fits(link, key)));
+    let leaf = match (fitting, &client) {
+        (Some(Some(leaf)), _) => leaf,
+        (None, Some(_)) => Client::presumed(&links),
+        (Some(None), Some(client)) => {
+            client.other_key(problems);
+            Client::presumed(&links)
+        }
+        (None, None) => return None,
+        (Some(None), None) => {
+            problems.push(other_key(certificate, key_spot));
+            return None;
+        }
     };
-    let chain = in_order(chain, leaf, certificate, &spot, problems);
-    dates(&chain, certificate, now, &spot, problems);
+    let chain = in_order(links, leaf, certificate, &spot, problems);
+    dates(&chain.links, client.as_ref(), certificate, now, &spot, problems);
     if is_public(config, certificate) {
-        public(&chain, certificate, &spot, problems);
+        public(&chain.links, certificate, &spot, problems);
     }
-    hosts(config, certificate, &chain[0].facts, problems);
-    if config.cti.iter().any(|cti| cti.farm.certificate.as_deref() == Some(certificate)) {
-        cti_client(&chain[0].facts, certificate, &spot, problems);
+    hosts(config, certificate, &chain.links[0].facts, problems);
+    if let Some(client) = &client {
+        client.check(&chain, authorities, now, problems);
     }
+    let key = key?;
     suites(config, certificate, &key, &spot, problems);
-    let expires = chain.iter().map(|link| link.facts.not_after.unix).min()?;
-    let key = Arc::new(CertifiedKey::new(chain.into_iter().map(|link| link.der).collect(), key));
+    let expires = chain.links.iter().map(|link| link.facts.not_after.unix).min()?;
+    let key = Arc::new(CertifiedKey::new(chain.links.into_iter().map(|link| link.der).collect(), key));
     Some(Identity { key, expires })
+}
+
+fn other_key(certificate: &Certificate, span: Option<Range<usize>>) -> Problem {
+    let (key, chain) = (certificate.key.display(), certificate.chain.display());
+    let message = format!("the key in {key} does not belong to the certificate in {chain}");
+    Problem::error(span, message).help("a renewed certificate often comes with a new key")
 }
 
 fn chain(certificate: &Certificate, span: &Option<Range<usize>>) -> Result<Vec<Link>, Problem> {
@@ -118,28 +128,20 @@ fn fits(link: &Link, key: &Arc<dyn SigningKey>) -> bool {
 
 /// The chain as it is sent: the leaf, then each one's issuer.
 fn in_order(
-    mut links: Vec<Link>,
+    links: Vec<Link>,
     leaf: usize,
     certificate: &Certificate,
     span: &Option<Range<usize>>,
     problems: &mut Vec<Problem>,
-) -> Vec<Link> {
-    let mut in_order = leaf == 0;
-    let mut chain = vec![links.remove(leaf)];
-    while let Some(last) = chain.last()
-        && !last.facts.is_self_issued()
-        && let Some(next) = links.iter().position(|link| link.facts.subject == last.facts.issuer)
-    {
-        in_order &= next == 0;
-        chain.push(links.remove(next));
-    }
+) -> Chain {
+    let chain = Chain::of(links, leaf);
     let shown = certificate.chain.display();
-    if !in_order {
+    if chain.order == Order::Changed {
         let message = format!("{shown} is out of order");
         let help = "the certificate comes first, then each one's issuer; the gateway sends it so";
         problems.push(Problem::warning(span.clone(), message).help(help));
     }
-    for stray in &links {
+    for stray in &chain.strays {
         let message =
             format!("{shown} holds a certificate that is not part of the chain: {}", stray.facts.subject_text);
         problems.push(Problem::warning(span.clone(), message).help("the gateway does not send it"));
@@ -147,22 +149,27 @@ fn in_order(
     chain
 }
 
+/// The dates of a CTI client certificate are among its rules; those of its issuers are here.
 fn dates(
     chain: &[Link],
+    client: Option<&Client<'_>>,
     certificate: &Certificate,
     now: i64,
     span: &Option<Range<usize>>,
     problems: &mut Vec<Problem>,
 ) {
     let shown = certificate.chain.display();
-    for link in chain {
+    let severity = client.map_or(Severity::Error, Client::severity);
+    for (index, link) in chain.iter().enumerate() {
         let facts = &link.facts;
         let which = format!("the certificate of {} in {shown}", facts.subject_text);
+        let outside = |what: String| Problem { severity, ..Problem::error(span.clone(), format!("{which} {what}")) };
+        let told = index == 0 && client.is_some();
         if facts.not_before.unix > now {
-            let message = format!("{which} is not valid before {}", facts.not_before.day);
-            problems.push(Problem::error(span.clone(), message).help("is this machine's clock right?"));
+            let problem = outside(format!("is not valid before {}", facts.not_before.day));
+            problems.extend((!told).then(|| problem.help("is this machine's clock right?")));
         } else if facts.not_after.unix < now {
-            problems.push(Problem::error(span.clone(), format!("{which} expired on {}", facts.not_after.day)));
+            problems.extend((!told).then(|| outside(format!("expired on {}", facts.not_after.day))));
         } else if facts.not_after.unix - now < SOON {
             problems.push(Problem::warning(span.clone(), format!("{which} ends on {}", facts.not_after.day)));
         }
@@ -254,27 +261,5 @@ fn named(facts: &Facts) -> String {
         ([], Some(name)) => format!("its CN is {name}, and it has no DNS name"),
         ([], None) => "it names no host at all".to_owned(),
         (names, _) => format!("it names {}", names.join(", ")),
-    }
-}
-
-/// R-CTI-3: what XSPs expect of the gateway's client certificate.
-fn cti_client(facts: &Facts, certificate: &Certificate, span: &Option<Range<usize>>, problems: &mut Vec<Problem>) {
-    let mut warn = |what: &str| {
-        let message = format!("XSPs will turn [certificate.{}] away on their CTI port: {what}", certificate.name);
-        let help = "its EKU holds 1.3.6.1.4.1.6431.1.1.8.2.1.3 and client authentication, its CN is \
-                    bwcticlient.webex.com, and it has no SAN";
-        problems.push(Problem::warning(span.clone(), message).help(help));
-    };
-    if facts.cti_client == Presence::Absent {
-        warn("its EKU lacks the BroadWorks OID");
-    }
-    if facts.client_authentication == Presence::Absent {
-        warn("its EKU lacks client authentication");
-    }
-    if facts.common_name.as_deref() != Some(CTI_CLIENT) {
-        warn("its CN is not bwcticlient.webex.com");
-    }
-    if facts.alternatives == Presence::Present {
-        warn("it has a SAN");
     }
 }

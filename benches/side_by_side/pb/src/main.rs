@@ -1,5 +1,8 @@
 //! pb: XSP, load generator, channel holder and crypto reference for the bench side by side.
-//! Everything is HTTP/1.1 over TLS on one tokio current_thread runtime; only paths are BroadWorks', bodies are filler.
+//! HTTP/1.1 over TLS here, CTI in its own file, all on one tokio current_thread runtime; only paths are BroadWorks', bodies
+//! are filler.
+mod cti;
+
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls_pki_types::pem::PemObject;
@@ -79,6 +82,12 @@ fn client_cfg(a: &Args) -> Arc<rustls::ClientConfig> {
     if !a.has("resume") { c.resumption = rustls::client::Resumption::disabled(); }
     c.alpn_protocols = vec![b"http/1.1".to_vec()];
     Arc::new(c)
+}
+
+/// A client's certificates and key.
+fn client_identity(a: &Args) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), BoxErr> {
+    let chain = CertificateDer::pem_file_iter(a.s("cert", "client.pem"))?.collect::<Result<_, _>>()?;
+    Ok((chain, PrivateKeyDer::from_pem_file(a.s("key", "client.key"))?))
 }
 
 // ---------------------------------------------------------------- origin
@@ -475,7 +484,9 @@ fn main() -> Result<(), BoxErr> {
             "load" => load(a).await,
             "streams" => streams(a).await,
             "idle" => idle(a).await,
-            _ => { eprintln!("pb origin|load|streams|idle|speed [--k v]..."); Ok(()) }
+            "cti-origin" => cti::origin(a).await,
+            "cti-load" => cti::load(a).await,
+            _ => { eprintln!("pb origin|load|streams|idle|speed|cti-origin|cti-load [--k v]..."); Ok(()) }
         }
     })
 }

@@ -1,0 +1,225 @@
+//! From an accepted socket to whoever serves it: PROXY protocol, ClientHello, block, handshake. Apart from all that follows,
+//! because until here nobody knows who asks for what; every wait in it has an end, and the same one.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::{ProtocolVersion, ServerConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::connection::{Accepted, serve_https};
+use super::context::Worker;
+use super::snapshot::{Listener, Served};
+use crate::proxy_protocol::{self, Header, Read};
+use crate::stream::block::{Cti, Line, Passthrough};
+use crate::stream::{Arrival, cti, passthrough};
+use crate::tcp;
+use crate::tls::hello::{Hello, UNRECOGNIZED_NAME, peek};
+use crate::tls::stream::Stream;
+
+/// How long a client may take to read a last answer, while what it still sends is thrown away.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Serves the connection to its end; `listener` is its index in the snapshot.
+pub(super) async fn serve(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAddr) {
+    let snapshot = worker.shared.snapshot.load_full();
+    let here = &snapshot.listeners[listener];
+    // A socket that can't be set up is broken and will say so.
+    drop(tcp::set_up(&tcp, &snapshot.tcp));
+    let guest = Guest { tcp, peer: peer.ip(), header: None, received: Vec::with_capacity(1024) };
+    let arriving = Box::pin(timeout(snapshot.limits.tls_handshake_timeout, arrive(here, guest)));
+    let arrived = match arriving.await {
+        Ok(Ok(arrived)) => arrived,
+        Ok(Err(reason)) => return here.metrics.handshake_failed(reason),
+        Err(_) => return here.metrics.handshake_failed("timeout"),
+    };
+    let arrival = |client, host| Arrival {
+        client,
+        listener: Arc::clone(&here.label),
+        host,
+        peer: None,
+        access: worker.shared.access.clone(),
+        farms: Arc::clone(&snapshot.farms),
+    };
+    match arrived {
+        Arrived::Https(accepted) => {
+            count_version(here, &accepted.stream);
+            drop(snapshot);
+            Box::pin(serve_https(worker, listener, accepted)).await;
+        }
+        Arrived::Cti(block, client, stream) => {
+            count_version(here, &stream);
+            let arrival = arrival(client, None);
+            drop((snapshot, worker));
+            Box::pin(cti::serve(&block, arrival, stream)).await;
+        }
+        Arrived::Passthrough(block, client, host, through) => {
+            let arrival = arrival(client, Some(host));
+            drop((snapshot, worker));
+            Box::pin(passthrough::serve(&block, arrival, through)).await;
+        }
+    }
+}
+
+fn count_version(here: &Listener, stream: &Stream) {
+    match stream.common().protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => here.metrics.tls12.inc(),
+        Some(_) | None => here.metrics.tls13.inc(),
+    }
+}
+
+/// Who came, and to whom.
+enum Arrived {
+    Https(Accepted),
+    Cti(Arc<Cti>, IpAddr, Stream),
+    Passthrough(Arc<Passthrough>, IpAddr, String, passthrough::Client),
+}
+
+/// A connection of which nothing is known yet but where it comes from.
+struct Guest {
+    tcp: TcpStream,
+    /// Who has connected.
+    peer: IpAddr,
+    /// What that proxy says of the client.
+    header: Option<Header>,
+    /// What came so far.
+    received: Vec<u8>,
+}
+
+async fn arrive(here: &Listener, mut guest: Guest) -> Result<Arrived, &'static str> {
+    if here.trusts(guest.peer) {
+        guest.read_header().await?;
+    }
+    if let Some(block) = here.cti() {
+        let client = guest.client();
+        guest.admit(&block.line)?;
+        let stream = guest.shake_hands(Arc::clone(&block.tls)).await?;
+        return Ok(Arrived::Cti(Arc::clone(block), client, stream));
+    }
+    let Some(host) = guest.read_hello().await? else {
+        guest.turn_away(&UNRECOGNIZED_NAME).await;
+        return Err("no-name");
+    };
+    match here.served(&host) {
+        None => {
+            guest.turn_away(&UNRECOGNIZED_NAME).await;
+            Err("unknown-name")
+        }
+        Some(Served::Https(block)) => {
+            guest.believe(|peer| block.trusts(peer))?;
+            let client = guest.client();
+            let stream = guest.shake_hands(Arc::clone(&block.tls)).await?;
+            Ok(Arrived::Https(Accepted { stream, host, client }))
+        }
+        Some(Served::Passthrough(block)) => {
+            guest.admit(&block.line)?;
+            let client = guest.client();
+            let through = passthrough::Client::new(guest.tcp, guest.header, guest.received).map_err(|_| "closed")?;
+            Ok(Arrived::Passthrough(Arc::clone(block), client, host, through))
+        }
+    }
+}
+
+impl Guest {
+    /// Whom the connection is from, as far as is known.
+    fn client(&self) -> IpAddr {
+        match self.header {
+            Some(Header::Proxied { source, .. }) => source.ip(),
+            Some(Header::Local) | None => self.peer,
+        }
+    }
+
+    /// Refuses what a proxy says that the block does not trust, though another block of the address does.
+    fn believe(&self, trusts: impl Fn(IpAddr) -> bool) -> Result<(), &'static str> {
+        if self.header.is_some() && !trusts(self.peer) { Err("untrusted-proxy") } else { Ok(()) }
+    }
+
+    fn admit(&self, line: &Line) -> Result<(), &'static str> {
+        self.believe(|peer| line.trusts(peer))?;
+        if line.allows(self.client()) { Ok(()) } else { Err("not-allowed") }
+    }
+
+    async fn read(&mut self) -> Result<(), &'static str> {
+        match self.tcp.read_buf(&mut self.received).await {
+            Ok(0) => Err(if self.received.is_empty() { "closed" } else { "closed-in-hello" }),
+            Ok(_) => Ok(()),
+            Err(_) => Err("broken"),
+        }
+    }
+
+    /// Takes the PROXY protocol's header off the front, if there is one.
+    async fn read_header(&mut self) -> Result<(), &'static str> {
+        loop {
+            match proxy_protocol::read(&self.received) {
+                Read::Incomplete => self.read().await?,
+                Read::None => return Ok(()),
+                Read::Malformed => return Err("malformed-proxy-header"),
+                Read::Header(header, length) => {
+                    self.header = Some(header);
+                    self.received.drain(..length);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The name that the client asks for.
+    async fn read_hello(&mut self) -> Result<Option<String>, &'static str> {
+        loop {
+            match peek(&self.received) {
+                Hello::Incomplete => self.read().await?,
+                Hello::Name(name) => return Ok(name),
+                Hello::TooLong => return Err("hello-too-long"),
+                Hello::Garbage(alert) => {
+                    self.turn_away(&alert).await;
+                    return Err("not-tls");
+                }
+            }
+        }
+    }
+
+    async fn shake_hands(self, tls: Arc<ServerConfig>) -> Result<Stream, &'static str> {
+        let mut stream = Stream::server(self.tcp, tls, self.received).map_err(|_| "setup")?;
+        match poll_fn(|cx| stream.poll_handshake(cx)).await {
+            Ok(()) => Ok(stream),
+            Err(error) => {
+                say_goodbye(&mut stream.into_io(), &[]).await;
+                Err(failure(&error))
+            }
+        }
+    }
+
+    async fn turn_away(&mut self, alert: &[u8]) {
+        say_goodbye(&mut self.tcp, alert).await;
+    }
+}
+
+/// Says why, and waits a moment for the client to read it: closing a socket with unread bytes would take it back.
+async fn say_goodbye(tcp: &mut TcpStream, alert: &[u8]) {
+    let said = async {
+        tcp.write_all(alert).await?;
+        tcp.shutdown().await?;
+        let mut sink = [0; 1024];
+        while tcp.read(&mut sink).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whether the client has read it or not, this was the last word.
+    drop(timeout(FAREWELL, said).await);
+}
+
+fn failure(error: &io::Error) -> &'static str {
+    match error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::PeerIncompatible(_)) => "incompatible",
+        Some(rustls::Error::AlertReceived(_)) => "alert",
+        Some(rustls::Error::NoApplicationProtocol) => "no-common-protocol",
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => "client-certificate",
+        Some(rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. }) => "malformed",
+        Some(_) => "tls",
+        None => "closed",
+    }
+}

@@ -1,0 +1,86 @@
+//! `[[cti]]` and `[[passthrough]]` blocks, compiled. Apart from the connections, because they outlive a block.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use rustls::ServerConfig;
+
+use crate::config::model::{self, ProxyProtocol};
+use crate::farm::Farm;
+use crate::telemetry::metrics::{Metrics, StreamMetrics};
+
+/// One `[[cti]]` block on one listening address.
+#[derive(Debug)]
+pub struct Cti {
+    /// What clients see of it in the handshake, and what is demanded of them.
+    pub tls: Arc<ServerConfig>,
+    /// Where connections go.
+    pub line: Line,
+}
+
+/// One `[[passthrough]]` block on one listening address.
+#[derive(Debug)]
+pub struct Passthrough {
+    /// Where connections go.
+    pub line: Line,
+    /// What tells XSPs of the client.
+    pub proxy_protocol: ProxyProtocol,
+}
+
+/// Where the connections of a block go, and who may use it.
+#[derive(Debug)]
+pub struct Line {
+    /// Where its XSPs are.
+    pub farm: Arc<Farm>,
+    /// Its counters.
+    pub metrics: StreamMetrics,
+    /// `cti` or `passthrough`.
+    pub kind: &'static str,
+    pub(super) idle_timeout: Option<Duration>,
+    allow: Vec<IpNet>,
+    trusted_proxies: Vec<IpNet>,
+}
+
+impl Cti {
+    /// A block whose farm runs as `farm`, as seen on the listening address `listener`.
+    pub fn new(cti: &model::Cti, tls: Arc<ServerConfig>, farm: Arc<Farm>, listener: &str, metrics: &Metrics) -> Self {
+        let line = Line {
+            metrics: metrics.stream(listener, farm.name()),
+            farm,
+            kind: "cti",
+            idle_timeout: cti.idle_timeout,
+            allow: cti.allow.clone(),
+            trusted_proxies: cti.trusted_proxies.clone(),
+        };
+        Self { tls, line }
+    }
+}
+
+impl Passthrough {
+    /// A block whose farm runs as `farm`, as seen on the listening address `listener`.
+    pub fn new(passthrough: &model::Passthrough, farm: Arc<Farm>, listener: &str, metrics: &Metrics) -> Self {
+        let line = Line {
+            metrics: metrics.stream(listener, farm.name()),
+            farm,
+            kind: "passthrough",
+            idle_timeout: passthrough.idle_timeout,
+            allow: passthrough.allow.clone(),
+            trusted_proxies: passthrough.trusted_proxies.clone(),
+        };
+        Self { line, proxy_protocol: passthrough.proxy_protocol }
+    }
+}
+
+impl Line {
+    /// Whether `client` may use this block.
+    pub fn allows(&self, client: IpAddr) -> bool {
+        self.allow.is_empty() || self.allow.iter().any(|net| net.contains(&client))
+    }
+
+    /// Whether what `peer` says of other peers is believed.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
+}

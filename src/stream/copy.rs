@@ -1,0 +1,224 @@
+//! Bytes from each leg to the other, until both directions have ended or one leg has broken. A direction ends by itself, and
+//! is read from only when the other leg has taken what came before: a slow reader slows its writer, and nothing piles up.
+
+use std::cell::RefCell;
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::leg::{End, Leg, Received};
+use crate::alarm::Alarm;
+
+/// How often a leg that is not read from is asked whether its peer has reset it.
+const GLANCE: Duration = Duration::from_millis(250);
+
+thread_local! {
+    /// What is on its way just now; only one connection of a thread moves at a time.
+    static PASSING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Two legs and what goes between them.
+#[derive(Debug)]
+pub(super) struct Copying<C, X> {
+    pub(super) client: C,
+    pub(super) xsp: X,
+    /// From the client to the XSP.
+    up: Flow,
+    /// From the XSP to the client.
+    down: Flow,
+    idle_timeout: Option<Duration>,
+    moved: Instant,
+    glance_at: Instant,
+    alarm: Alarm,
+}
+
+/// One direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    Open,
+    /// The sink has not taken what it has been given.
+    HeldUp,
+    Ending(End),
+    Ended,
+}
+
+/// Why copying is over.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Both directions have ended.
+    Ended,
+    /// The client's leg broke.
+    ClientBroke(io::Error),
+    /// The XSP's leg broke.
+    XspBroke(io::Error),
+    /// Nothing moved for `idle_timeout`.
+    Idle,
+}
+
+/// What passes from one leg to the other.
+enum Passed<'a> {
+    Bytes(&'a [u8]),
+    End,
+}
+
+/// Which leg of a direction broke.
+enum Broke {
+    Source(io::Error),
+    Sink(io::Error),
+}
+
+/// Is told of what goes by.
+pub(super) trait Watch {
+    /// The client has sent `bytes`.
+    fn up(&mut self, bytes: &[u8]);
+    /// The XSP has sent `bytes`.
+    fn down(&mut self, bytes: &[u8]);
+    /// The XSP sends no more. An error takes it for a failure of the XSP.
+    fn down_ends(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<C: Leg, X: Leg> Copying<C, X> {
+    pub(super) fn new(client: C, xsp: X, idle_timeout: Option<Duration>) -> Self {
+        let now = Instant::now();
+        Self {
+            client,
+            xsp,
+            up: Flow::Open,
+            down: Flow::Open,
+            idle_timeout,
+            moved: now,
+            glance_at: now,
+            alarm: Alarm::default(),
+        }
+    }
+
+    /// Moves what can be moved; ready when it is over.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, watch: &mut impl Watch) -> Poll<Outcome> {
+        let mut moved = false;
+        let mut seen = |passed: Passed<'_>| match passed {
+            Passed::Bytes(bytes) => {
+                moved = true;
+                watch.down(bytes);
+                Ok(())
+            }
+            Passed::End => watch.down_ends(),
+        };
+        let down = self.down.poll(cx, &mut self.xsp, &mut self.client, &mut seen).map_err(|broke| match broke {
+            Broke::Source(error) => Outcome::XspBroke(error),
+            Broke::Sink(error) => Outcome::ClientBroke(error),
+        });
+        if let Poll::Ready(Err(outcome)) = down {
+            return Poll::Ready(outcome);
+        }
+        let mut seen = |passed: Passed<'_>| {
+            if let Passed::Bytes(bytes) = passed {
+                moved = true;
+                watch.up(bytes);
+            }
+            Ok(())
+        };
+        let up = self.up.poll(cx, &mut self.client, &mut self.xsp, &mut seen).map_err(|broke| match broke {
+            Broke::Source(error) => Outcome::ClientBroke(error),
+            Broke::Sink(error) => Outcome::XspBroke(error),
+        });
+        if let Poll::Ready(Err(outcome)) = up {
+            return Poll::Ready(outcome);
+        }
+        if up.is_ready() && down.is_ready() {
+            return Poll::Ready(Outcome::Ended);
+        }
+        if moved && self.idle_timeout.is_some() {
+            self.moved = Instant::now();
+        }
+        self.poll_clock(cx)
+    }
+
+    /// A leg whose direction has ended or is held up is not read from, so it is asked now and then whether it is still there.
+    fn poll_clock(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let unread = self.up.is_unread() || self.down.is_unread();
+        loop {
+            let now = Instant::now();
+            if unread && now >= self.glance_at {
+                self.glance_at = now + GLANCE;
+                if let Some(error) = error_of(&self.client) {
+                    return Poll::Ready(Outcome::ClientBroke(error));
+                }
+                if let Some(error) = error_of(&self.xsp) {
+                    return Poll::Ready(Outcome::XspBroke(error));
+                }
+            }
+            let idle_at = self.idle_timeout.map(|timeout| self.moved + timeout);
+            if idle_at.is_some_and(|at| at <= now) {
+                return Poll::Ready(Outcome::Idle);
+            }
+            let glance_at = unread.then_some(self.glance_at);
+            let Some(at) = idle_at.into_iter().chain(glance_at).min() else { return Poll::Pending };
+            ready!(self.alarm.poll_at(cx, at));
+        }
+    }
+}
+
+/// What the peer's reset has left on the socket.
+fn error_of(leg: &impl Leg) -> Option<io::Error> {
+    leg.socket().take_error().ok().flatten()
+}
+
+impl Flow {
+    fn is_unread(self) -> bool {
+        self != Self::Open
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut impl Leg,
+        sink: &mut impl Leg,
+        seen: &mut impl FnMut(Passed<'_>) -> io::Result<()>,
+    ) -> Poll<Result<(), Broke>> {
+        loop {
+            match *self {
+                Self::Ended => return Poll::Ready(Ok(())),
+                Self::Ending(end) => {
+                    ready!(sink.poll_end(cx, end)).map_err(Broke::Sink)?;
+                    *self = Self::Ended;
+                }
+                Self::Open | Self::HeldUp => {
+                    *self = Self::HeldUp;
+                    ready!(sink.poll_flush(cx)).map_err(Broke::Sink)?;
+                    *self = Self::Open;
+                    if let Received::End(end) = ready!(pass(cx, source, sink, seen))? {
+                        *self = Self::Ending(end);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One read, and one write of all that it brought.
+fn pass(
+    cx: &mut Context<'_>,
+    source: &mut impl Leg,
+    sink: &mut impl Leg,
+    seen: &mut impl FnMut(Passed<'_>) -> io::Result<()>,
+) -> Poll<Result<Received, Broke>> {
+    let mut passing = PASSING.take();
+    passing.clear();
+    let passed = source.poll_receive(cx, &mut passing).map(|received| {
+        let received = received.map_err(Broke::Source)?;
+        match received {
+            Received::Bytes => {
+                seen(Passed::Bytes(&passing)).map_err(Broke::Source)?;
+                sink.send(cx, &passing).map_err(Broke::Sink)?;
+            }
+            Received::End(_) => seen(Passed::End).map_err(Broke::Source)?,
+        }
+        Ok(received)
+    });
+    PASSING.set(passing);
+    passed
+}

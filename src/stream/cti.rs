@@ -1,0 +1,239 @@
+//! CTI: a client whose certificate has been verified is bridged to an XSP over mutual TLS of the gateway's own (R-CTI-3).
+//! Once an XSP has kept the connection it stays there for life.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::Arrival;
+use super::block::Cti;
+use super::copy::{Copying, Outcome, Watch};
+use super::journal::Journal;
+use super::leg::Leg;
+use super::search::Search;
+use crate::alarm::Alarm;
+use crate::farm::Picked;
+use crate::tls::stream::Stream;
+use crate::upstream::connect::{ConnectError, Dial, Scope, connect, handshake_reason};
+
+/// How much of what a client says first is kept, so that another XSP can be told.
+const REPLAY: usize = 16 * 1024;
+/// How long the last words to a client may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Serves `client`, whose handshake is through, to its end.
+pub async fn serve(block: &Cti, arrival: Arrival, client: Stream) {
+    let line = &block.line;
+    let search = Search::new(line, &arrival);
+    let mut journal = Journal::new(line, arrival);
+    let kept = Box::pin(bridge(block, search, &mut journal, client)).await;
+    let Some(mut copying) = kept else { return };
+    let outcome = poll_fn(|cx| copying.poll(cx, &mut journal)).await;
+    journal.ended(&outcome);
+    finish(copying, outcome).await;
+}
+
+type Bridge = Copying<Stream, Stream>;
+
+/// Bridges the client to the first XSP that keeps it; `None`: it is over already.
+async fn bridge(block: &Cti, mut search: Search, journal: &mut Journal<'_>, mut client: Stream) -> Option<Bridge> {
+    let mut said = Said::default();
+    loop {
+        let Some((picked, xsp)) = reach(&mut search, journal).await else {
+            journal.unreached();
+            farewell(client).await;
+            return None;
+        };
+        journal.attempted(&picked, search.begun(), "success");
+        journal.bridged();
+        let mut copying = Copying::new(client, xsp, block.line.idle_timeout);
+        match settle(&mut copying, &mut said, &search, journal).await {
+            Settled::Kept => {
+                search.succeeded(&picked);
+                return Some(copying);
+            }
+            Settled::TurnedAway(reason) => {
+                tracing::debug!(endpoint = &**picked.endpoint.label(), reason, "an XSP turned a CTI connection away");
+                picked.endpoint.metrics().attempted(reason);
+                journal.turned_away(reason);
+                search.blame(&picked, Scope::Port, reason);
+                client = copying.client;
+            }
+            Settled::Over(outcome) => {
+                search.succeeded(&picked);
+                journal.ended(&outcome);
+                finish(copying, outcome).await;
+                return None;
+            }
+        }
+    }
+}
+
+/// An XSP that has shaken hands.
+async fn reach(search: &mut Search, journal: &mut Journal<'_>) -> Option<(Picked, Stream)> {
+    loop {
+        let picked = search.next()?;
+        let patience = search.patience();
+        let dialling = connect(Dial::to(search.farm(), &picked.endpoint, patience));
+        let reached = timeout_at(search.deadline(), dialling).await;
+        match reached.unwrap_or(Err(ConnectError::HandshakeTimeout(patience))) {
+            Ok(stream) => {
+                picked.endpoint.metrics().connections_new.inc();
+                return Some((picked, stream));
+            }
+            Err(error) => search.failed(&picked, &error, journal),
+        }
+    }
+}
+
+/// What an XSP makes of a connection at first.
+enum Settled {
+    /// It keeps it.
+    Kept,
+    /// It does not want it. Nothing of what the client has said has been read there.
+    TurnedAway(&'static str),
+    /// The connection has ended within that time.
+    Over(Outcome),
+}
+
+/// What the client has said before an XSP has kept its connection.
+#[derive(Debug, Default)]
+struct Said {
+    bytes: Vec<u8>,
+    /// There was more than is kept.
+    overflown: bool,
+}
+
+/// Copies until it is clear whether the XSP keeps the connection. In TLS 1.3 the gateway's side of the handshake is through
+/// before the XSP has looked at its certificate: a refusal comes as an alert later, and may cross the client's first words.
+async fn settle(copying: &mut Bridge, said: &mut Said, search: &Search, journal: &mut Journal<'_>) -> Settled {
+    let until = Instant::now() + search.connect_timeout();
+    let mut alarm = Alarm::default();
+    let mut replay = std::mem::take(&mut said.bytes);
+    poll_fn(|cx| {
+        if !replay.is_empty() {
+            let told = copying.xsp.send(cx, &replay);
+            said.bytes = std::mem::take(&mut replay);
+            if let Err(error) = told {
+                return Poll::Ready(Settled::Over(Outcome::XspBroke(error)));
+            }
+        }
+        poll_settle(cx, copying, said, journal, &mut alarm, until)
+    })
+    .await
+}
+
+fn poll_settle(
+    cx: &mut Context<'_>,
+    copying: &mut Bridge,
+    said: &mut Said,
+    journal: &mut Journal<'_>,
+    alarm: &mut Alarm,
+    until: Instant,
+) -> Poll<Settled> {
+    let mut watch = Settling { journal, said, heard: false };
+    match copying.poll(cx, &mut watch) {
+        Poll::Ready(Outcome::XspBroke(error)) if !watch.heard => {
+            // A write may fail before the alert that says why has been read.
+            let error = last_words(cx, &mut copying.xsp).unwrap_or(error);
+            Poll::Ready(match refusal(&error, said) {
+                Some(reason) => Settled::TurnedAway(reason),
+                None => Settled::Over(Outcome::XspBroke(error)),
+            })
+        }
+        Poll::Ready(outcome) => Poll::Ready(Settled::Over(outcome)),
+        Poll::Pending if watch.heard => Poll::Ready(Settled::Kept),
+        Poll::Pending => alarm.poll_at(cx, until).map(|()| Settled::Kept),
+    }
+}
+
+fn last_words(cx: &mut Context<'_>, xsp: &mut Stream) -> Option<io::Error> {
+    match xsp.poll_receive(cx, &mut Vec::new()) {
+        Poll::Ready(Err(error)) if is_alert(&error) => Some(error),
+        Poll::Ready(_) | Poll::Pending => None,
+    }
+}
+
+fn is_alert(error: &io::Error) -> bool {
+    let tls = error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::AlertReceived(_)))
+}
+
+/// Why the XSP did not want the connection, if another one can be asked: an alert is said in a handshake, before anything
+/// else is read; whatever else ends a connection can't be told from what the client's words did.
+fn refusal(error: &io::Error, said: &Said) -> Option<&'static str> {
+    let unread = is_alert(error) || said.is_empty();
+    let reason = if is_alert(error) { handshake_reason(error) } else { "turned-away" };
+    (unread && !said.overflown).then_some(reason)
+}
+
+impl Said {
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && !self.overflown
+    }
+
+    fn note(&mut self, bytes: &[u8]) {
+        if self.bytes.len() + bytes.len() > REPLAY {
+            self.bytes = Vec::new();
+            self.overflown = true;
+        } else if !self.overflown {
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+}
+
+/// Watches a connection that the XSP may yet turn away.
+struct Settling<'a, 'j> {
+    journal: &'a mut Journal<'j>,
+    said: &'a mut Said,
+    /// The XSP has said something.
+    heard: bool,
+}
+
+impl Watch for Settling<'_, '_> {
+    fn up(&mut self, bytes: &[u8]) {
+        self.journal.up(bytes);
+        self.said.note(bytes);
+    }
+
+    fn down(&mut self, bytes: &[u8]) {
+        self.journal.down(bytes);
+        self.heard = true;
+    }
+
+    fn down_ends(&mut self) -> io::Result<()> {
+        match self.heard || !self.said.is_empty() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::ConnectionAborted.into()),
+        }
+    }
+}
+
+/// Ends what is left: a leg that broke breaks the other one.
+async fn finish(copying: Bridge, outcome: Outcome) {
+    match outcome {
+        Outcome::Ended => {}
+        Outcome::ClientBroke(_) => copying.xsp.reset(),
+        Outcome::XspBroke(_) => copying.client.reset(),
+        Outcome::Idle => {
+            tokio::join!(farewell(copying.client), farewell(copying.xsp));
+        }
+    }
+}
+
+/// A proper end; what the peer still sends is thrown away for a moment, so that the end is not lost to a reset.
+async fn farewell(mut leg: Stream) {
+    let ending = async {
+        poll_fn(|cx| leg.poll_shutdown(cx)).await?;
+        let mut unheard = Vec::new();
+        while poll_fn(|cx| leg.poll_read(cx, &mut unheard)).await? > 0 {
+            unheard.clear();
+        }
+        io::Result::Ok(())
+    };
+    // Whether the peer has seen it or not, this is the end.
+    drop(timeout(FAREWELL, ending).await);
+}

@@ -1,0 +1,113 @@
+//! TLS that passes through unread (R-TOP-3): the ClientHello chose the farm, and an XSP gets it as it came. An XSP that says
+//! nothing to it has done nothing either, so that until its first byte the next one can be asked.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::Arrival;
+use super::block::Passthrough;
+use super::copy::{Copying, Outcome, Watch};
+use super::journal::Journal;
+use super::leg::{Leg, Plain};
+use super::search::Search;
+use crate::config::model::ProxyProtocol;
+use crate::farm::Picked;
+use crate::proxy_protocol::{self, Header};
+use crate::upstream::connect::{ConnectError, Dial, open};
+
+/// A client that is to be passed through.
+#[derive(Debug)]
+pub struct Client {
+    /// Its connection.
+    pub tcp: TcpStream,
+    /// Where it comes from, and where it went.
+    pub header: Header,
+    /// What it has sent: its whole ClientHello, and perhaps more.
+    pub hello: Vec<u8>,
+}
+
+/// Serves `client` to its end.
+pub async fn serve(block: &Passthrough, arrival: Arrival, client: Client) {
+    let line = &block.line;
+    let mut search = Search::new(line, &arrival);
+    let mut journal = Journal::new(line, arrival);
+    let mut preamble = match block.proxy_protocol {
+        ProxyProtocol::Off => Vec::new(),
+        ProxyProtocol::V2 => proxy_protocol::v2(&client.header),
+    };
+    preamble.extend_from_slice(&client.hello);
+    let reached = Box::pin(reach(&mut search, &mut journal, &preamble)).await;
+    let Some((picked, xsp)) = reached else { return journal.unreached() };
+    drop(preamble);
+    search.succeeded(&picked);
+    drop((picked, search));
+    journal.bridged();
+    journal.up(&client.hello);
+    let mut copying = Copying::new(Plain::new(client.tcp), Plain::new(xsp), line.idle_timeout);
+    let outcome = poll_fn(|cx| copying.poll(cx, &mut journal)).await;
+    journal.ended(&outcome);
+    match outcome {
+        Outcome::Ended | Outcome::Idle => {}
+        Outcome::ClientBroke(_) => copying.xsp.reset(),
+        Outcome::XspBroke(_) => copying.client.reset(),
+    }
+}
+
+/// An XSP that has begun to answer.
+async fn reach(search: &mut Search, journal: &mut Journal<'_>, preamble: &[u8]) -> Option<(Picked, TcpStream)> {
+    loop {
+        let picked = search.next()?;
+        let dial = Dial::to(search.farm(), &picked.endpoint, search.patience());
+        let reached = match open(&dial).await {
+            Ok(tcp) => ask(tcp, preamble, search).await,
+            Err(error) => Err(error),
+        };
+        match reached {
+            Ok(tcp) => {
+                picked.endpoint.metrics().connections_new.inc();
+                journal.attempted(&picked, search.begun(), "success");
+                return Some((picked, tcp));
+            }
+            Err(error) => search.failed(&picked, &error, journal),
+        }
+    }
+}
+
+/// Sends the ClientHello and waits for the XSP's first byte, without taking it.
+async fn ask(mut tcp: TcpStream, preamble: &[u8], search: &Search) -> Result<TcpStream, ConnectError> {
+    let patience = search.patience();
+    let asked = timeout(patience, async {
+        tcp.write_all(preamble).await?;
+        match tcp.peek(&mut [0]).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    });
+    match asked.await {
+        Ok(Ok(())) => Ok(tcp),
+        Ok(Err(error)) => Err(ConnectError::Handshake(error)),
+        Err(_) => Err(ConnectError::HandshakeTimeout(patience)),
+    }
+}
+
+impl Client {
+    /// A client at `tcp` whose ClientHello is in `hello`; `header` is what a proxy before the gateway said of it, if one did.
+    ///
+    /// # Errors
+    /// When the connection is broken already.
+    pub fn new(tcp: TcpStream, header: Option<Header>, hello: Vec<u8>) -> io::Result<Self> {
+        let header = match header {
+            Some(header) => header,
+            None => {
+                let (source, destination): (SocketAddr, SocketAddr) = (tcp.peer_addr()?, tcp.local_addr()?);
+                Header::Proxied { source, destination }
+            }
+        };
+        Ok(Self { tcp, header, hello })
+    }
+}

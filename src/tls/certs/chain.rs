@@ -1,0 +1,161 @@
+//! A certificate and its issuers: who signed whom, and where a chain breaks off. Apart from the identities that use it,
+//! because a name alone proves nothing: a CA made anew has the old one's name and another key.
+
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, alg_id};
+
+use crate::broadworks::cti::Fault;
+use crate::tls::der::{self, BIT_STRING, Parts, SEQUENCE};
+use crate::tls::peer::{Facts, Role};
+
+/// Shorter RSA keys, in bytes of DER, are beyond the verifiers.
+const SHORTEST_RSA: usize = 256;
+
+/// A certificate and what it says.
+#[derive(Clone, Debug)]
+pub(in crate::tls) struct Link {
+    pub(in crate::tls) der: CertificateDer<'static>,
+    pub(in crate::tls) facts: Facts,
+}
+
+/// What a key says of a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::tls) enum Verdict {
+    /// It has made it.
+    Fits,
+    /// It has not.
+    Differs,
+    /// Nobody here can tell: SHA-1, say.
+    Unknown,
+}
+
+/// A file's certificates by who signed whom.
+pub(in crate::tls) struct Chain {
+    /// The leaf, then each one's issuer.
+    pub(in crate::tls) links: Vec<Link>,
+    /// What belongs to none of them.
+    pub(in crate::tls) strays: Vec<Link>,
+    /// Whether they stood in this order.
+    pub(in crate::tls) order: Order,
+}
+
+/// How certificates stood in their file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::tls) enum Order {
+    /// As they are sent.
+    Kept,
+    /// Otherwise.
+    Changed,
+}
+
+impl Link {
+    fn is_named_by(&self, subject: &Self) -> bool {
+        self.facts.subject == subject.facts.issuer
+    }
+
+    /// Whether the name and the key of this one fit what `subject` says of its issuer.
+    fn signed(&self, subject: &Self) -> bool {
+        self.is_named_by(subject) && verdict(&subject.der, &public_key(&self.der)) != Verdict::Differs
+    }
+
+    /// Whether it has signed itself; one that only bears its issuer's name has not.
+    pub(in crate::tls) fn is_self_signed(&self) -> bool {
+        self.signed(self)
+    }
+
+    /// What the CAs of `roots` have to do with it.
+    fn anchored(&self, roots: &RootCertStore) -> Anchored {
+        let issuer = der::next(&self.facts.issuer).map(|(name, _)| name.content);
+        let named = roots.roots.iter().filter(|root| Some(root.subject.as_ref()) == issuer);
+        let verdicts: Vec<Verdict> = named.map(|root| verdict(&self.der, &root.subject_public_key_info)).collect();
+        match verdicts.as_slice() {
+            [] => Anchored::Unnamed,
+            verdicts if verdicts.iter().all(|verdict| *verdict == Verdict::Differs) => Anchored::Otherwise,
+            _ => Anchored::Signed,
+        }
+    }
+}
+
+enum Anchored {
+    /// One of them has signed it.
+    Signed,
+    /// One of them has its issuer's name, and another key.
+    Otherwise,
+    /// None of them has its issuer's name.
+    Unnamed,
+}
+
+impl Chain {
+    /// Follows the issuers from the certificate at `leaf`, which is one of `links`.
+    pub(in crate::tls) fn of(mut links: Vec<Link>, leaf: usize) -> Self {
+        let mut order = if leaf == 0 { Order::Kept } else { Order::Changed };
+        let mut chain = vec![links.remove(leaf)];
+        while let Some(last) = chain.last()
+            && !last.is_self_signed()
+            // One that only has the name will have to do if there is no better one.
+            && let Some(next) = links
+                .iter()
+                .position(|link| link.signed(last))
+                .or_else(|| links.iter().position(|link| link.is_named_by(last)))
+        {
+            if next > 0 {
+                order = Order::Changed;
+            }
+            chain.push(links.remove(next));
+        }
+        Self { links: chain, strays: links, order }
+    }
+
+    /// Where it breaks off before it comes to a CA that has signed itself, or that is one of `roots`. The leaf may not be
+    /// that CA.
+    pub(in crate::tls) fn fault(&self, roots: &RootCertStore) -> Option<Fault> {
+        let subject = |link: &Link| link.facts.subject_text.clone();
+        for (index, link) in self.links.iter().enumerate() {
+            if index > 0 && link.facts.role == Role::EndEntity {
+                return Some(Fault::IssuerIsNoCa { issuer: subject(link) });
+            }
+            if link.is_self_signed() {
+                return (index == 0).then_some(Fault::SelfSigned);
+            }
+            let issuer = link.facts.issuer_text.clone();
+            match (link.anchored(roots), self.links.get(index + 1)) {
+                (Anchored::Signed, _) => return None,
+                (_, Some(next)) if next.signed(link) => {}
+                (Anchored::Otherwise, _) | (_, Some(_)) => {
+                    return Some(Fault::IssuerDiffers { subject: subject(link), issuer });
+                }
+                (Anchored::Unnamed, None) => return Some(Fault::IssuerMissing { subject: subject(link), issuer }),
+            }
+        }
+        None
+    }
+}
+
+/// The contents of a certificate's SubjectPublicKeyInfo; empty if it has none.
+pub(in crate::tls) fn public_key(certificate: &[u8]) -> Vec<u8> {
+    Parts::of(certificate).map_or_else(Vec::new, |parts| parts.public_key().to_vec())
+}
+
+/// Whether the key in `signer`, the contents of a SubjectPublicKeyInfo, has signed `certificate`.
+pub(in crate::tls) fn verdict(certificate: &[u8], signer: &[u8]) -> Verdict {
+    let Some(parts) = Parts::of(certificate) else { return Verdict::Unknown };
+    let Some([kind, key]) = der::values(signer).and_then(|values| <[der::Value<'_>; 2]>::try_from(values).ok()) else {
+        return Verdict::Unknown;
+    };
+    let (SEQUENCE, BIT_STRING, Some((0, key))) = (kind.tag, key.tag, key.content.split_first()) else {
+        return Verdict::Unknown;
+    };
+    if kind.content == alg_id::RSA_ENCRYPTION.as_ref() && key.len() < SHORTEST_RSA {
+        return Verdict::Unknown;
+    }
+    let known = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
+    let mut made_so = known.iter().filter(|known| known.signature_alg_id().as_ref() == parts.algorithm).peekable();
+    if made_so.peek().is_none() {
+        return Verdict::Unknown;
+    }
+    let mut fitting = made_so.filter(|known| known.public_key_alg_id().as_ref() == kind.content);
+    match fitting.any(|known| known.verify_signature(key, parts.signed, parts.signature).is_ok()) {
+        true => Verdict::Fits,
+        false => Verdict::Differs,
+    }
+}

@@ -1,0 +1,212 @@
+//! The ClientHello, read before anybody answers it: which name does the client ask for? Apart from the server's
+//! configurations, because it decides which of them answers, or that none does.
+
+use rustls::server::Acceptor;
+
+/// The longest ClientHello, as a handshake message.
+const LONGEST: usize = 16 * 1024;
+/// The longest that one may be on the wire, with the headers of the records that it is cut into.
+const LONGEST_ON_WIRE: usize = 2 * LONGEST;
+/// A record's type, version and length.
+const RECORD_HEADER: usize = 5;
+/// A handshake message's type and length.
+const MESSAGE_HEADER: usize = 4;
+/// The record type of handshakes.
+const HANDSHAKE: u8 = 22;
+
+/// The alert unrecognized_name (RFC 6066 section 3), fatal, as a whole record.
+pub const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// What a client's first bytes ask for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Hello {
+    /// More bytes are needed.
+    Incomplete,
+    /// A whole ClientHello; the name is lower case.
+    Name(Option<String>),
+    /// A ClientHello of more than 16 KiB.
+    TooLong,
+    /// No ClientHello; these bytes say so to the client.
+    Garbage(Vec<u8>),
+}
+
+/// Reads the ClientHello at the beginning of `received`, across records, without answering it. May be asked again after
+/// every byte: it looks at the message itself only once all of it is there.
+pub fn peek(received: &[u8]) -> Hello {
+    match extent(received) {
+        Extent::Short if received.len() > LONGEST_ON_WIRE => Hello::TooLong,
+        Extent::Short => Hello::Incomplete,
+        Extent::TooLong => Hello::TooLong,
+        Extent::Whole => parse(received),
+    }
+}
+
+enum Extent {
+    Short,
+    TooLong,
+    /// Whole, or nothing that more bytes could make whole.
+    Whole,
+}
+
+/// How much of the first handshake message is there.
+fn extent(received: &[u8]) -> Extent {
+    let mut header = [0; MESSAGE_HEADER];
+    let mut have = 0;
+    let mut rest = received;
+    while let [kind, _, _, high, low, payload @ ..] = rest {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        if *kind != HANDSHAKE || length == 0 {
+            return Extent::Whole;
+        }
+        let here = &payload[..payload.len().min(length)];
+        for (byte, place) in here.iter().zip(header.iter_mut().skip(have)) {
+            *place = *byte;
+        }
+        have += here.len();
+        rest = &payload[here.len()..];
+        let [_, high, middle, low] = header;
+        let message = MESSAGE_HEADER + u32::from_be_bytes([0, high, middle, low]) as usize;
+        match have {
+            0..MESSAGE_HEADER => {}
+            _ if message > LONGEST + MESSAGE_HEADER => return Extent::TooLong,
+            _ if have >= message => return Extent::Whole,
+            _ => {}
+        }
+    }
+    // A first byte that begins no handshake will not begin one with more bytes behind it.
+    if received.len() < RECORD_HEADER && received.first().is_some_and(|kind| *kind != HANDSHAKE) {
+        return Extent::Whole;
+    }
+    Extent::Short
+}
+
+fn parse(received: &[u8]) -> Hello {
+    let mut acceptor = Acceptor::default();
+    let mut rest = received;
+    while !rest.is_empty() {
+        if acceptor.read_tls(&mut rest).is_err() {
+            return Hello::Garbage(Vec::new());
+        }
+        match acceptor.accept() {
+            Ok(None) => {}
+            Ok(Some(accepted)) => {
+                return Hello::Name(accepted.client_hello().server_name().map(str::to_ascii_lowercase));
+            }
+            Err((_, mut alert)) => {
+                let mut bytes = Vec::new();
+                // A Vec takes every byte.
+                drop(alert.write_all(&mut bytes));
+                return Hello::Garbage(bytes);
+            }
+        }
+    }
+    Hello::Incomplete
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+    use super::*;
+
+    /// The handshake message of a ClientHello for `name`.
+    fn message(name: &'static str) -> Vec<u8> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        let name = ServerName::try_from(name).unwrap();
+        let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut record = Vec::new();
+        client.write_tls(&mut record).unwrap();
+        record.split_off(RECORD_HEADER)
+    }
+
+    /// The message in records of at most `size` bytes.
+    fn records(message: &[u8], size: usize) -> Vec<u8> {
+        let record = |piece: &[u8]| {
+            let mut record = vec![HANDSHAKE, 3, 1];
+            record.extend_from_slice(&u16::try_from(piece.len()).unwrap().to_be_bytes());
+            record.extend_from_slice(piece);
+            record
+        };
+        message.chunks(size).flat_map(record).collect()
+    }
+
+    /// The message with a padding extension that makes it `length` bytes long.
+    fn padded(message: &[u8], length: usize) -> Vec<u8> {
+        let mut padded = message.to_vec();
+        // Version, random, session id, suites, compression: behind them are the extensions and their length.
+        let session = MESSAGE_HEADER + 2 + 32;
+        let suites = session + 1 + usize::from(message[session]);
+        let compression = suites + 2 + usize::from(u16::from_be_bytes([message[suites], message[suites + 1]]));
+        let extensions = compression + 1 + usize::from(message[compression]);
+        let padding = length - message.len() - 4;
+        padded.extend_from_slice(&[0, 21]);
+        padded.extend_from_slice(&u16::try_from(padding).unwrap().to_be_bytes());
+        padded.resize(length, 0);
+        let inner = u16::try_from(length - extensions - 2).unwrap().to_be_bytes();
+        padded[extensions..extensions + 2].copy_from_slice(&inner);
+        let whole = u32::try_from(length - MESSAGE_HEADER).unwrap().to_be_bytes();
+        padded[1..4].copy_from_slice(&whole[1..]);
+        padded
+    }
+
+    #[test]
+    fn a_hello_is_read_however_it_is_cut() {
+        let message = message("XSP.Example.COM");
+        for size in [1, 2, 3, 5, 100, 16_384] {
+            let bytes = records(&message, size);
+            for end in 0..bytes.len() {
+                assert_eq!(peek(&bytes[..end]), Hello::Incomplete, "records of {size}, {end} bytes");
+            }
+            assert_eq!(peek(&bytes), Hello::Name(Some("xsp.example.com".to_owned())), "records of {size}");
+        }
+    }
+
+    #[test]
+    fn sixteen_kib_are_read_and_no_more() {
+        let message = message("xsp.example.com");
+        let longest = padded(&message, LONGEST + MESSAGE_HEADER);
+        let named = Hello::Name(Some("xsp.example.com".to_owned()));
+        assert_eq!(peek(&records(&longest, 16_384)), named);
+        assert_eq!(peek(&records(&longest, 100)), named);
+        let longer = padded(&message, LONGEST + MESSAGE_HEADER + 1);
+        assert_eq!(peek(&records(&longer, 16_384)), Hello::TooLong);
+        assert_eq!(peek(&records(&longer, 16_384)[..20]), Hello::TooLong, "its header says so");
+    }
+
+    #[test]
+    fn records_of_one_byte_do_not_go_on_for_ever() {
+        let longest = padded(&message("xsp.example.com"), LONGEST);
+        let bytes = records(&longest, 1);
+        assert_eq!(peek(&bytes[..LONGEST_ON_WIRE]), Hello::Incomplete);
+        assert_eq!(peek(&bytes[..LONGEST_ON_WIRE + 1]), Hello::TooLong);
+    }
+
+    #[test]
+    fn what_is_no_hello_is_told_at_once() {
+        for bytes in [
+            &b"G"[..],
+            b"GET / HTTP/1.1\r\n",
+            b"PROXY TCP4",
+            &[0x80, 0x2e, 1],
+            &[21, 3, 3, 0, 2, 1, 0],
+            &[22, 3, 1, 0, 0],
+        ] {
+            assert!(matches!(peek(bytes), Hello::Garbage(_)), "{bytes:?}");
+        }
+        assert_eq!(peek(b""), Hello::Incomplete);
+    }
+
+    #[test]
+    fn a_hello_may_name_nobody() {
+        let bytes = records(&message("192.0.2.1"), 16_384);
+        assert_eq!(peek(&bytes), Hello::Name(None));
+    }
+}

@@ -1,0 +1,58 @@
+//! What a failure means for the XSP: its endpoint is blocked, and when the whole address seems to be gone, the others there
+//! are looked at. Apart from those who meet the failure, since requests and byte streams meet the same.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connect::{Dial, Scope, connect, open};
+use crate::farm::{Endpoint, Farm, Probing};
+
+/// Blocks `endpoint` of `farm` for `block_for`, give or take a tenth (R-FAIL-1), unless the failure was the gateway's own.
+/// `farms` are all that there are.
+pub fn failed(
+    farms: &[Arc<Farm>],
+    farm: &Arc<Farm>,
+    endpoint: &Arc<Endpoint>,
+    block_for: Duration,
+    scope: Scope,
+    reason: &'static str,
+) {
+    match scope {
+        Scope::Gateway => {}
+        Scope::Port => farm.failed(endpoint, block_for, reason),
+        Scope::Address => {
+            farm.failed(endpoint, block_for, reason);
+            address_lost(farms, farm, endpoint.address().ip());
+        }
+    }
+}
+
+/// One port's failure showed that a whole XSP is gone: the endpoints that other farms have at the same address are dialled
+/// at once, instead of letting a client find out.
+fn address_lost(farms: &[Arc<Farm>], farm: &Arc<Farm>, ip: IpAddr) {
+    for other in farms.iter().filter(|other| !Arc::ptr_eq(other, farm)) {
+        for endpoint in other.up_at(ip) {
+            let Some(probing) = Probing::begin(&endpoint) else { continue };
+            let other = Arc::clone(other);
+            tokio::spawn(async move {
+                let _probing = probing;
+                let failover = &other.config().failover;
+                let dial = Dial::to(&other, &endpoint, failover.connect_timeout);
+                let reached = match other.config().proof {
+                    Some(_) => connect(dial).await.map(drop),
+                    // Its TLS is between it and the clients.
+                    None => open(&dial).await.map(drop),
+                };
+                match reached {
+                    Ok(()) => endpoint.metrics().probed("cleared"),
+                    Err(error) if error.scope() == Scope::Gateway => {}
+                    Err(error) => {
+                        endpoint.metrics().probed("failed");
+                        other.failed(&endpoint, failover.block_for, error.reason());
+                    }
+                }
+            });
+        }
+    }
+}
