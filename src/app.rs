@@ -164,13 +164,6 @@ pub fn servable(config: &Config) -> Result<()> {
     if !config.passthrough.is_empty() {
         bail!("[[passthrough]] is checked, but not served by this version: remove the section to run");
     }
-    if config
-        .https
-        .iter()
-        .any(|https| https.clients.is_some() || https.interfaces.iter().any(|route| route.clients.is_some()))
-    {
-        bail!("client_trust under [[https]] is checked, but not enforced by this version: remove it to run");
-    }
     if config.https.is_empty() {
         bail!("there is no [[https]] section, so there is nothing to serve");
     }

@@ -2,6 +2,7 @@
 
 pub mod certs;
 pub mod client;
+pub mod clients;
 pub mod peer;
 pub mod server;
 pub mod stream;

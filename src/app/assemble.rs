@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use rustls::RootCertStore;
 
 use crate::config::model::{self, Config};
 use crate::farm::Farm;
@@ -15,21 +14,19 @@ use crate::proxy::snapshot::{Block, Listener, Snapshot};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certs::Material;
 use crate::tls::client::ClientTls;
+use crate::tls::clients::ClientVerifier;
 use crate::tls::server::{ClientAuth, server_config};
 
 /// The farms, without endpoints yet.
 pub(super) fn farms(config: &Config, material: &Material, metrics: &Arc<Metrics>) -> Result<Vec<Arc<Farm>>> {
     let keyring = Arc::new(keyring(material));
     let farm = |farm: &Arc<model::Farm>| -> Result<Arc<Farm>> {
-        let roots = match &farm.proof {
-            Some(proof) => {
-                let authorities = material.authorities.get(&proof.trust.name).context("its trust is not loaded")?;
-                Arc::clone(&authorities.roots)
-            }
-            None => Arc::new(RootCertStore::empty()),
+        let authorities = match &farm.proof {
+            Some(proof) => Some(material.authorities.get(&proof.trust.name).context("its trust is not loaded")?),
+            None => None,
         };
         let identity = farm.certificate.as_ref().and_then(|certificate| material.identities.get(&certificate.name));
-        let tls = ClientTls::new(farm, roots, identity.cloned())?;
+        let tls = ClientTls::new(farm, authorities.map(Arc::as_ref), identity.cloned())?;
         Ok(Farm::new(Arc::clone(farm), tls, Arc::clone(&keyring), metrics))
     };
     config.farms.values().map(|model| farm(model).with_context(|| format!("[farm.{}]", model.name))).collect()
@@ -46,6 +43,22 @@ fn keyring(material: &Material) -> Keyring {
     Keyring::new(signing, keys)
 }
 
+/// What a block asks of clients in the handshake (R-AUTH-2): a certificate if the block demands it, and whether they have
+/// one if only an interface does.
+fn client_auth(https: &model::Https, material: &Material) -> Result<ClientAuth> {
+    let verifier = |clients: &model::Clients| -> Result<Arc<ClientVerifier>> {
+        let authorities = material.authorities.get(&clients.trust.name).context("its client_trust is not loaded")?;
+        Ok(ClientVerifier::new(authorities, clients, &https.tls)?)
+    };
+    let mut interfaces = https.interfaces.iter().filter_map(|route| route.clients.as_ref());
+    Ok(match (&https.clients, interfaces.next()) {
+        (Some(clients), _) => ClientAuth::Demanded(verifier(clients)?),
+        // All interfaces of a block that demand a certificate demand the same one.
+        (None, Some(clients)) => ClientAuth::Asked(verifier(clients)?),
+        (None, None) => ClientAuth::None,
+    })
+}
+
 /// What requests are served by, on the addresses that are bound.
 pub(super) fn snapshot(
     config: &Config,
@@ -58,7 +71,8 @@ pub(super) fn snapshot(
     let mut listeners: Vec<Listener> = bound.iter().map(|address| Listener::new(*address, metrics)).collect();
     for https in &config.https {
         let identity = material.identities.get(&https.certificate.name).context("its certificate is not loaded")?;
-        let tls = server_config(&https.tls, Arc::clone(identity), ClientAuth::None)
+        let tls = client_auth(https, material)
+            .and_then(|clients| Ok(server_config(&https.tls, Arc::clone(identity), clients)?))
             .with_context(|| format!("[[https]] of {}", https.hosts.join(", ")))?;
         for (listener, _) in listeners.iter_mut().zip(addresses).filter(|(_, address)| https.listen.contains(address)) {
             let block = Block::new(https, Arc::clone(&tls), farms, &config.affinity.cookie, &listener.label, metrics);

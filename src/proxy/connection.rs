@@ -3,7 +3,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,12 +22,13 @@ use super::feed::Feed;
 use super::http1::{HeadError, Http1};
 use super::journal::Journal;
 use super::service::{Call, Origins, Served, new_tracking_id, refuse};
-use super::snapshot::{Block, Snapshot};
+use super::snapshot::{Block, Listener, Snapshot};
 use crate::alarm::Alarm;
 use crate::drain::{self, Phase};
 use crate::http1::head::{RequestFraming, RequestHead};
 use crate::tcp;
-use crate::tls::server::{Hello, UNRECOGNIZED_NAME, peek};
+use crate::tls::peer::subject;
+use crate::tls::server::{Hello, UNRECOGNIZED_NAME, peek, refusal};
 use crate::tls::stream::Stream;
 
 /// The longest ClientHello.
@@ -55,7 +56,8 @@ pub(super) async fn serve_connection(worker: Worker, listener: usize, tcp: TcpSt
         worker,
         listener,
         host: accepted.host,
-        peer,
+        client: peer.ip(),
+        peer: accepted.peer,
         http: Http1::new(accepted.stream),
         alarm: Alarm::default(),
         challenge: Challenge::default(),
@@ -67,6 +69,7 @@ pub(super) async fn serve_connection(worker: Worker, listener: usize, tcp: TcpSt
 struct Accepted {
     stream: Stream,
     host: String,
+    peer: Option<Arc<str>>,
 }
 
 async fn handshake(snapshot: &Snapshot, listener: usize, mut tcp: TcpStream) -> Result<Accepted, &'static str> {
@@ -97,8 +100,9 @@ async fn handshake(snapshot: &Snapshot, listener: usize, mut tcp: TcpStream) -> 
         return Err(if name.is_some() { "unknown-name" } else { "no-name" });
     };
     let mut stream = Stream::server(tcp, Arc::clone(&block.tls), received).map_err(|_| "setup")?;
-    poll_fn(|cx| stream.poll_handshake(cx)).await.map_err(|error| failure(&error))?;
-    Ok(Accepted { stream, host: host.to_owned() })
+    poll_fn(|cx| stream.poll_handshake(cx)).await.map_err(|error| refusal(&error))?;
+    let peer = subject(stream.common()).map(Arc::from);
+    Ok(Accepted { stream, host: host.to_owned(), peer })
 }
 
 /// Says why, and waits a moment for the client to read it: closing a socket with unread bytes would take it back.
@@ -114,24 +118,14 @@ async fn farewell(tcp: &mut TcpStream, alert: &[u8]) {
     drop(timeout(FAREWELL, said).await);
 }
 
-fn failure(error: &io::Error) -> &'static str {
-    match error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::PeerIncompatible(_)) => "incompatible",
-        Some(rustls::Error::AlertReceived(_)) => "alert",
-        Some(rustls::Error::NoApplicationProtocol) => "no-common-protocol",
-        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => "client-certificate",
-        Some(rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. }) => "malformed",
-        Some(_) => "tls",
-        None => "closed",
-    }
-}
-
 struct Client {
     worker: Worker,
     listener: usize,
     /// The name that the client asked for in the handshake.
     host: String,
-    peer: SocketAddr,
+    client: IpAddr,
+    /// The subject of the certificate that the client has proved to own.
+    peer: Option<Arc<str>>,
     http: Http1,
     alarm: Alarm,
     challenge: Challenge,
@@ -156,15 +150,14 @@ impl Client {
             let Some(block) = here.block(&self.host).cloned() else { break };
             match self.head(&snapshot, first).await {
                 Ok(head) => {
-                    let journal = Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.peer.ip());
+                    let journal = self.journal(here);
                     if Box::pin(self.request(&snapshot, &block, &head, journal)).await == Served::Broken {
                         return;
                     }
                 }
                 Err(End::Quiet) => break,
                 Err(End::Refused(error)) => {
-                    let mut journal =
-                        Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.peer.ip());
+                    let mut journal = self.journal(here);
                     journal.tracking_id = new_tracking_id();
                     self.http.close_after();
                     let feed = Feed::new(RequestFraming::None, 0);
@@ -183,6 +176,10 @@ impl Client {
         self.close().await;
     }
 
+    fn journal(&self, here: &Listener) -> Journal {
+        Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.client, self.peer.clone())
+    }
+
     async fn request(
         &mut self,
         snapshot: &Snapshot,
@@ -190,7 +187,8 @@ impl Client {
         head: &RequestHead,
         mut journal: Journal,
     ) -> Served {
-        let from = Origins { worker: &self.worker, snapshot, block, client: self.peer.ip() };
+        let peer = self.peer.as_deref();
+        let from = Origins { worker: &self.worker, snapshot, block, client: self.client, peer };
         let Self { http, alarm, challenge, .. } = self;
         Call { from, exchange: http, head, journal: &mut journal, alarm, challenge }.serve().await
     }
