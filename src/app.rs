@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
@@ -66,7 +66,6 @@ impl Gateway {
     /// # Errors
     /// What could not be bound or set up, by name. Nothing is served then.
     pub fn start(config: &Config, material: &Material) -> Result<Self> {
-        servable(config)?;
         let metrics = Arc::new(Metrics::default());
         for (certificate, at) in &material.expiries {
             metrics.certificate_expires(certificate, *at);
@@ -184,21 +183,6 @@ impl Drop for Gateway {
         }
         self.access.close();
     }
-}
-
-/// Whether this version serves all of `config`: what it does not is refused by name rather than ignored.
-///
-/// # Errors
-/// The section that is checked only.
-pub fn servable(config: &Config) -> Result<()> {
-    if config
-        .https
-        .iter()
-        .any(|https| https.clients.is_some() || https.interfaces.iter().any(|route| route.clients.is_some()))
-    {
-        bail!("client_trust under [[https]] is checked, but not enforced by this version: remove it to run");
-    }
-    Ok(())
 }
 
 /// Every address that clients reach, in file order, kind by kind.

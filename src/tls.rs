@@ -2,8 +2,9 @@
 
 pub mod certs;
 pub mod client;
-pub mod hello;
+pub mod clients;
 pub(crate) mod der;
+pub mod hello;
 pub mod peer;
 pub mod server;
 pub mod stream;

@@ -44,10 +44,11 @@ const IMPURE: [&str; 10] = [
 ];
 
 /// What only these modules may name.
-const HOMES: [(&str, &[&str]); 6] = [
+const HOMES: [(&str, &[&str]); 7] = [
     ("hickory_resolver", &["discover/dns"]),
     ("hickory_proto", &["sim/dns"]),
     ("prometheus", &["telemetry/metrics"]),
+    ("webpki", &["tls/peer", "tls/clients", "tls/client", "tls/certs"]),
     ("x509_parser", &["tls/peer", "broadworks/cti"]),
     ("rcgen", &["sim/pki"]),
     ("toml", &["config", "sim/site"]),

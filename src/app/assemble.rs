@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 
 use super::{Bound, Tenant};
@@ -18,21 +17,19 @@ use crate::stream;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certs::Material;
 use crate::tls::client::ClientTls;
-use crate::tls::server::{ClientAuth, server_config};
+use crate::tls::clients::ClientVerifier;
+use crate::tls::server::{ClientAuth, cti_server_config, server_config};
 
 /// The farms, without endpoints yet.
 pub(super) fn farms(config: &Config, material: &Material, metrics: &Arc<Metrics>) -> Result<Vec<Arc<Farm>>> {
     let keyring = Arc::new(keyring(material));
     let farm = |farm: &Arc<model::Farm>| -> Result<Arc<Farm>> {
-        let roots = match &farm.proof {
-            Some(proof) => {
-                let authorities = material.authorities.get(&proof.trust.name).context("its trust is not loaded")?;
-                Arc::clone(&authorities.roots)
-            }
-            None => Arc::new(RootCertStore::empty()),
+        let authorities = match &farm.proof {
+            Some(proof) => Some(material.authorities.get(&proof.trust.name).context("its trust is not loaded")?),
+            None => None,
         };
         let identity = farm.certificate.as_ref().and_then(|certificate| material.identities.get(&certificate.name));
-        let tls = ClientTls::new(farm, roots, identity.cloned())?;
+        let tls = ClientTls::new(farm, authorities.map(Arc::as_ref), identity.cloned())?;
         Ok(Farm::new(Arc::clone(farm), tls, Arc::clone(&keyring), metrics))
     };
     config.farms.values().map(|model| farm(model).with_context(|| format!("[farm.{}]", model.name))).collect()
@@ -49,6 +46,24 @@ fn keyring(material: &Material) -> Keyring {
     Keyring::new(signing, keys)
 }
 
+/// What a block asks of clients in the handshake (R-AUTH-2): a certificate if the block demands it, and whether they have
+/// one if only an interface does.
+fn client_auth(https: &model::Https, material: &Material) -> Result<ClientAuth> {
+    let verifier = |clients| verifier(clients, &https.tls, material);
+    let mut interfaces = https.interfaces.iter().filter_map(|route| route.clients.as_ref());
+    Ok(match (&https.clients, interfaces.next()) {
+        (Some(clients), _) => ClientAuth::Demanded(verifier(clients)?),
+        // All interfaces of a block that demand a certificate demand the same one.
+        (None, Some(clients)) => ClientAuth::Asked(verifier(clients)?),
+        (None, None) => ClientAuth::None,
+    })
+}
+
+fn verifier(clients: &model::Clients, policy: &model::TlsPolicy, material: &Material) -> Result<Arc<ClientVerifier>> {
+    let authorities = material.authorities.get(&clients.trust.name).context("its client_trust is not loaded")?;
+    Ok(ClientVerifier::new(authorities, clients, policy)?)
+}
+
 /// What is served on the addresses of `bound`, which has the configured address and the real one of each socket.
 pub(super) fn snapshot(
     config: &Config,
@@ -60,7 +75,8 @@ pub(super) fn snapshot(
     let mut listeners: Vec<Listener> = bound.iter().map(|bound| Listener::new(bound.real, metrics)).collect();
     for https in &config.https {
         let identity = identity(material, &https.certificate)?;
-        let tls = server_config(&https.tls, identity, ClientAuth::None)
+        let tls = client_auth(https, material)
+            .and_then(|clients| Ok(server_config(&https.tls, identity, clients)?))
             .with_context(|| format!("[[https]] of {}", https.hosts.join(", ")))?;
         for listener in at(&mut listeners, bound, Tenant::Hosts, &https.listen) {
             let block = Block::new(https, Arc::clone(&tls), farms, &config.affinity.cookie, &listener.label, metrics);
@@ -68,11 +84,10 @@ pub(super) fn snapshot(
         }
     }
     for (index, cti) in config.cti.iter().enumerate() {
-        let authorities =
-            material.authorities.get(&cti.clients.trust.name).context("its client_trust is not loaded")?;
         let identity = identity(material, &cti.certificate)?;
-        let tls = server_config(&cti.tls, identity, ClientAuth::Demanded(Arc::clone(&authorities.roots)))
-            .context("[[cti]]")?;
+        let tls = verifier(&cti.clients, &cti.tls, material)
+            .and_then(|clients| Ok(cti_server_config(&cti.tls, identity, clients)?))
+            .with_context(|| format!("[[cti]] with farm \"{}\"", cti.farm.name))?;
         for listener in at(&mut listeners, bound, Tenant::Cti(index), &cti.listen) {
             let farm = running(farms, &cti.farm)?;
             let block = stream::block::Cti::new(cti, Arc::clone(&tls), farm, &listener.label, metrics);

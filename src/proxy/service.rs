@@ -36,6 +36,8 @@ pub(super) struct Origins<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) block: &'a Block,
     pub(super) client: IpAddr,
+    /// The subject of the certificate that the client has proved to own.
+    pub(super) peer: Option<&'a str>,
 }
 
 impl Origins<'_> {
@@ -116,6 +118,9 @@ impl<E: Exchange> Call<'_, E> {
         self.journal.route = Some(Arc::clone(route));
         if !route.allows(from.client) {
             return Err(Error::NotAllowed);
+        }
+        if !route.admits(from.peer) {
+            return Err(Error::NoClientCertificate);
         }
         if matches!(head.framing, RequestFraming::Length(length) if length > from.snapshot.limits.request_body_size) {
             return Err(Error::BodyTooLong);

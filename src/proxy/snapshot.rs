@@ -80,6 +80,14 @@ pub struct Route {
     /// Its counters.
     pub metrics: RouteMetrics,
     allow: Vec<IpNet>,
+    clients: ClientCertificate,
+}
+
+/// Whether an interface is for clients with a certificate only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ClientCertificate {
+    Demanded,
+    NotDemanded,
 }
 
 impl Listener {
@@ -170,6 +178,10 @@ impl Block {
                 cookie: cookie_name(cookie, first_farm, https, route),
                 metrics: metrics.route(listener, route.interface.name()),
                 allow: route.allow.clone(),
+                clients: match https.clients.as_ref().or(route.clients.as_ref()) {
+                    Some(_) => ClientCertificate::Demanded,
+                    None => ClientCertificate::NotDemanded,
+                },
             }));
         }
         Self {
@@ -204,6 +216,14 @@ impl Route {
     /// Whether `client` may use this interface.
     pub fn allows(&self, client: IpAddr) -> bool {
         self.allow.is_empty() || self.allow.iter().any(|net| net.contains(&client))
+    }
+
+    /// Whether a client may use this interface that has proved to be `peer`, if anybody (R-AUTH-2).
+    pub fn admits(&self, peer: Option<&str>) -> bool {
+        match self.clients {
+            ClientCertificate::Demanded => peer.is_some(),
+            ClientCertificate::NotDemanded => true,
+        }
     }
 }
 

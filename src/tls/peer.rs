@@ -1,9 +1,15 @@
 //! What a certificate says. Apart from the rest of `tls`, because this is the only place there that reads X.509.
 
+mod credentials;
+mod issuance;
+
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
+
+pub use credentials::{Credentials, credentials, subject};
+pub(super) use issuance::{ListFacts, is_signed_by, list_facts};
 
 /// What a certificate says, as far as the gateway cares.
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rustls::RootCertStore;
 
+use super::bundle::{self, Authority, Sorted};
 use super::pem;
 use crate::config::error::Problem;
 use crate::tls::peer::{self, Role};
@@ -13,6 +14,8 @@ use crate::tls::peer::{self, Role};
 /// The CAs of one file, as far as they can be used.
 pub(super) struct Bundle {
     pub(super) store: RootCertStore,
+    /// Those that can sign, expired or not, in their order.
+    pub(super) sorted: Sorted,
     /// When the first of them expires, in seconds since 1970.
     pub(super) expires: i64,
 }
@@ -35,6 +38,7 @@ pub(super) fn load(path: &Path, span: Option<Range<usize>>, now: i64, problems: 
     }
     let mut store = RootCertStore::empty();
     let mut expires = i64::MAX;
+    let mut authorities = Vec::new();
     for (index, certificate) in pem.certificates.into_iter().enumerate() {
         let which = format!("certificate {} in {shown}", index + 1);
         let facts = match peer::facts(&certificate) {
@@ -45,6 +49,9 @@ pub(super) fn load(path: &Path, span: Option<Range<usize>>, now: i64, problems: 
             }
         };
         let which = format!("{which} ({})", facts.subject_text);
+        if facts.role == Role::Authority {
+            authorities.push(Authority { der: certificate.clone(), facts: facts.clone() });
+        }
         if facts.not_after.unix < now {
             let message = format!("{which} is left out: it expired on {}", facts.not_after.day);
             problems.push(Problem::warning(span.clone(), message));
@@ -65,5 +72,5 @@ pub(super) fn load(path: &Path, span: Option<Range<usize>>, now: i64, problems: 
         problems.push(Problem::error(span, format!("{shown} has no CA certificate that can be used")));
         return None;
     }
-    Some(Bundle { store, expires })
+    Some(Bundle { store, sorted: bundle::sort(authorities), expires })
 }
