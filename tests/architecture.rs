@@ -49,7 +49,7 @@ const HOMES: [(&str, &[&str]); 7] = [
     ("hickory_proto", &["sim/dns"]),
     ("prometheus", &["telemetry/metrics"]),
     ("webpki", &["tls/peer", "tls/clients", "tls/client", "tls/certs"]),
-    ("x509_parser", &["tls/peer", "broadworks/cti"]),
+    ("x509_parser", &["tls/peer", "broadworks/cti", "sim/cti"]),
     ("rcgen", &["sim/pki"]),
     ("toml", &["config", "sim/site"]),
 ];

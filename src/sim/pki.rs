@@ -17,6 +17,10 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::OffsetDateTime;
 
+mod webex;
+
+pub use webex::{CTI_CLIENT, Caller, Flaw};
+
 const REASON: &str = "parameters of this file's own making are valid";
 /// Marks the client of BroadWorks' CTI interface (R-CTI-3).
 const CTI_CLIENT_OID: [u64; 13] = [1, 3, 6, 1, 4, 1, 6431, 1, 1, 8, 2, 1, 3];
@@ -113,11 +117,7 @@ impl Pki {
             }
             Show::Expired => signed(&valid(good, -10, -1), &self.internal),
             Show::NotYetValid => signed(&valid(good, 1, 10), &self.internal),
-            Show::SelfSigned => {
-                let key = KeyPair::generate().expect(REASON);
-                let certificate = good.self_signed(&key).expect(REASON);
-                Identity { chain_pem: certificate.pem(), key_pem: key.serialize_pem() }
-            }
+            Show::SelfSigned => webex::self_signed(&good),
         }
     }
 
@@ -133,9 +133,7 @@ impl Pki {
 
     /// The gateway's own client certificate towards XSPs (R-CTI-3).
     pub fn cti_client(&self) -> Identity {
-        let mut params = leaf("bwcticlient.webex.com", &[], ExtendedKeyUsagePurpose::ClientAuth);
-        params.extended_key_usages.push(ExtendedKeyUsagePurpose::Other(CTI_CLIENT_OID.to_vec()));
-        signed(&params, &self.internal)
+        signed(&webex::own(CTI_CLIENT, &[]), &self.internal)
     }
 
     /// What clients trust: the public root, as PEM.

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use crate::sim::cti;
 use crate::sim::dns::{Nameserver, Zones};
 use crate::sim::pki::Pki;
 use crate::sim::xsp::Xsp;
@@ -26,6 +27,13 @@ pub const SITE_A: &str = "xsp-a.internal.example.com";
 pub const SITE_B: &str = "xsp-b.internal.example.com";
 /// The DNS name of all XSPs.
 pub const ALL: &str = "xsp-all.internal.example.com";
+
+/// The SRV name of the XSPs that speak CTI.
+pub const CTI_SRV: &str = "_cti._tcp.cti.internal.example.com";
+/// The DNS name of all of them.
+pub const CTI: &str = "cti.internal.example.com";
+/// The name by which clients reach XSPs through a pass-through listener; the XSPs' own certificates don't have it.
+pub const DIRECT: &str = "direct-xsp.example.com";
 
 /// How often another port is tried when one is not free at all addresses.
 const PORT_TRIES: usize = 20;
@@ -56,6 +64,8 @@ pub struct Simulation {
     pub pki: Pki,
     /// The XSPs a1, a2, b1 and b2.
     pub xsps: Vec<Xsp>,
+    /// The same machines as XSPs that speak CTI, at a port of their own.
+    pub ctis: Vec<cti::Xsp>,
     /// The DNS server, with the zones as they are at first in it.
     pub dns: Nameserver,
     network: [u8; 3],
@@ -76,11 +86,20 @@ impl Simulation {
             Network::Own => own_network(),
         };
         let pki = Pki::new();
-        let xsps = start_xsps(network, &pki)?;
+        let xsps = start_at_one_port(network, |name, address| {
+            let xsp = Xsp::start(name, DOMAIN, address, &pki)?;
+            let address = xsp.address();
+            Ok((xsp, address))
+        })?;
+        let ctis = start_at_one_port(network, |name, address| {
+            let xsp = cti::Xsp::start(name, DOMAIN, address, &pki)?;
+            let address = xsp.address();
+            Ok((xsp, address))
+        })?;
         let dns = Nameserver::start().await?;
         let folder = new_folder()?;
         pki.write(&folder, &[CLOUD, APP])?;
-        let simulation = Self { pki, xsps, dns, network, folder };
+        let simulation = Self { pki, xsps, ctis, dns, network, folder };
         simulation.publish_all();
         Ok(simulation)
     }
@@ -93,6 +112,14 @@ impl Simulation {
         self.xsps.iter().find(|xsp| xsp.name() == name).expect("a1, a2, b1 or b2")
     }
 
+    /// The XSP of that name as one that speaks CTI.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn cti(&self, name: &str) -> &cti::Xsp {
+        self.ctis.iter().find(|xsp| xsp.name() == name).expect("a1, a2, b1 or b2")
+    }
+
     /// The names, addresses and faults of DNS.
     pub fn zones(&self) -> &Zones {
         self.dns.zones()
@@ -101,6 +128,11 @@ impl Simulation {
     /// The port that all XSPs share.
     pub fn port(&self) -> u16 {
         self.xsps[0].address().port()
+    }
+
+    /// The port that all XSPs share for CTI.
+    pub fn cti_port(&self) -> u16 {
+        self.ctis[0].address().port()
     }
 
     /// An address of this simulation's network with the port that all XSPs share.
@@ -120,6 +152,13 @@ impl Simulation {
         self.zones().set_a(SITE_A, 0, addresses(&["a1", "a2"]));
         self.zones().set_a(SITE_B, 0, addresses(&["b1", "b2"]));
         self.zones().set_a(ALL, 0, addresses(&["a1", "a2", "b1", "b2"]));
+        self.zones().set_a(CTI, 0, addresses(&["a1", "a2", "b1", "b2"]));
+        let host = |xsp: &cti::Xsp| format!("{}.{CTI}", xsp.name());
+        let hosts: Vec<String> = self.ctis.iter().map(host).collect();
+        for (host, xsp) in hosts.iter().zip(&self.ctis) {
+            self.zones().set_a(host, 0, [xsp.address().ip()]);
+        }
+        self.zones().set_srv(CTI_SRV, 0, hosts.iter().map(|host| (0, 0, self.cti_port(), host.as_str())));
     }
 
     /// A configuration for a gateway in front of these XSPs, at any free port, to be changed as needed. The timings are
@@ -168,6 +207,31 @@ impl Simulation {
         text.set("[[https]]", "interfaces", interfaces.map(str::to_owned).to_vec());
     }
 
+    /// Adds a `[[cti]]` block at any free port, with Webex's chain and a farm of the XSPs that speak CTI, to the end of
+    /// `text`.
+    pub fn serve_cti(&self, text: &mut Text) {
+        let folder = self.folder.display();
+        text.set("[trust.webex]", "ca", format!("{folder}/CombinedCertChain.txt"));
+        text.set("[certificate.cti-client]", "chain", format!("{folder}/cti-client-chain.pem"));
+        text.set("[certificate.cti-client]", "key", format!("{folder}/cti-client-key.pem"));
+        text.set("[farm.cti]", "server_name", DOMAIN).set("[farm.cti]", "trust", "internal");
+        text.set("[farm.cti]", "certificate", "cti-client").set("[farm.cti]", "srv", CTI_SRV);
+        text.set("[farm.cti.failover]", "connect_timeout", "500ms").set("[farm.cti.failover]", "block_for", "60s");
+        text.push("[[cti]]").set("[[cti]]", "listen", vec!["127.0.0.1:0".to_owned()]);
+        text.set("[[cti]]", "certificate", "public").set("[[cti]]", "client_trust", "webex");
+        text.set("[[cti]]", "farm", "cti");
+    }
+
+    /// Adds a `[[passthrough]]` block at any free port, with a farm of the XSPs that speak CTI, to the end of `text`.
+    pub fn serve_passthrough(&self, text: &mut Text) {
+        text.set("[farm.direct]", "a", CTI).set("[farm.direct]", "port", i64::from(self.cti_port()));
+        text.set("[farm.direct.failover]", "connect_timeout", "500ms");
+        text.set("[farm.direct.failover]", "block_for", "60s");
+        text.push("[[passthrough]]").set("[[passthrough]]", "listen", vec!["127.0.0.1:0".to_owned()]);
+        text.set("[[passthrough]]", "hosts", vec![DIRECT.to_owned(), DOMAIN.to_owned()]);
+        text.set("[[passthrough]]", "farm", "direct");
+    }
+
     /// Writes a configuration into the folder.
     ///
     /// # Errors
@@ -186,17 +250,20 @@ impl Drop for Simulation {
     }
 }
 
-/// Starts the XSPs at one port that is free at all their addresses.
-fn start_xsps(network: [u8; 3], pki: &Pki) -> io::Result<Vec<Xsp>> {
+/// Starts the XSPs at one port that is free at all their addresses; each comes with the address that it has got.
+fn start_at_one_port<T>(
+    network: [u8; 3],
+    start: impl Fn(&str, SocketAddr) -> io::Result<(T, SocketAddr)>,
+) -> io::Result<Vec<T>> {
     let [a, b, c] = network;
     let mut tries = PORT_TRIES;
     loop {
         let mut port = 0;
-        let started: io::Result<Vec<Xsp>> = XSPS
+        let started: io::Result<Vec<T>> = XSPS
             .into_iter()
             .map(|(name, last)| {
-                let xsp = Xsp::start(name, DOMAIN, (Ipv4Addr::new(a, b, c, last), port).into(), pki)?;
-                port = xsp.address().port();
+                let (xsp, address) = start(name, (Ipv4Addr::new(a, b, c, last), port).into())?;
+                port = address.port();
                 Ok(xsp)
             })
             .collect();
