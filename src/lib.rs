@@ -12,6 +12,7 @@
 //! - [`policy`] decides, and [`broadworks`] knows the applications; both are pure.
 //! - [`upstream`] dials XSPs, keeps idle connections, and runs one exchange on one connection.
 //! - [`telemetry`] and [`admin`] tell what is going on.
+//! - [`renewal`] notices certificates and keys that change on disk.
 //! - [`alarm`] is one timer for a whole connection, and [`drain`] the phases in which a process ends.
 //! - [`app`] puts it all together; [`cli`] is what an operator types.
 //! - [`sim`] is a simulated site for the demo, the tests and the benches.
@@ -31,6 +32,7 @@ pub mod farm;
 pub mod http1;
 pub mod policy;
 pub mod proxy;
+pub mod renewal;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod tcp;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The library's modules. Each may import from those that stand before it, and from no other.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "http1",
     "broadworks",
     "policy",
@@ -15,6 +15,7 @@ const ORDER: [&str; 18] = [
     "tcp",
     "telemetry",
     "tls",
+    "renewal",
     "discover",
     "farm",
     "upstream",

@@ -79,7 +79,7 @@ pub(super) fn address_lost(snapshot: &Snapshot, farm: &Arc<Farm>, ip: IpAddr) {
             let dial = Dial {
                 address: endpoint.address(),
                 name: other.tls().name().clone(),
-                tls: Arc::clone(endpoint.tls()),
+                tls: endpoint.tls(),
                 tcp: other.config().tcp,
                 patience: failover.connect_timeout,
             };

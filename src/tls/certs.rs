@@ -2,6 +2,7 @@
 //! configuration, because files change while it stays as it is.
 
 mod authority;
+pub mod files;
 #[cfg(test)]
 #[cfg(feature = "sim")]
 pub(crate) mod fixture;
@@ -20,6 +21,10 @@ use rustls::sign::CertifiedKey;
 use crate::config::error::{Problem, Severity};
 use crate::config::model::Config;
 use crate::config::place::Spot;
+use crate::telemetry::metrics::Expiry;
+use crate::tls::peer::Facts;
+
+use files::Reading;
 
 /// What the files hold, ready for use.
 #[derive(Clone)]
@@ -28,11 +33,12 @@ pub struct Material {
     pub identities: BTreeMap<String, Arc<CertifiedKey>>,
     /// `[trust.NAME]` by name.
     pub authorities: BTreeMap<String, Arc<Authorities>>,
-    /// When the first certificate of a file expires, in seconds since 1970: `NAME` for `[certificate.NAME]`, and
-    /// `trust NAME` for `[trust.NAME]`.
-    pub expiries: BTreeMap<String, i64>,
+    /// When each certificate expires, CAs included.
+    pub expiries: Vec<Expiry>,
     /// `[affinity] key_file`: the first signs, all are accepted. Empty: no key file is named.
     pub affinity_keys: Vec<[u8; 32]>,
+    /// What the files were like.
+    pub read: Reading,
 }
 
 /// The CAs of one `[trust.NAME]`.
@@ -51,6 +57,24 @@ impl fmt::Debug for Material {
     }
 }
 
+impl Material {
+    /// This, with what `old` holds wherever the files are the same as they were then: what has not changed is not made
+    /// anew, and stays comparable by its address.
+    #[must_use]
+    pub fn keeping(mut self, old: &Self) -> Self {
+        let kept = |section: &str| old.read.agrees(&self.read, section);
+        for (name, identity) in self.identities.iter_mut().filter(|(name, _)| kept(&format!("certificate.{name}"))) {
+            old.identities.get(name).into_iter().for_each(|old| identity.clone_from(old));
+        }
+        for (name, authorities) in self.authorities.iter_mut().filter(|(name, _)| kept(&format!("trust.{name}"))) {
+            old.authorities.get(name).into_iter().for_each(|old| authorities.clone_from(old));
+        }
+        self.expiries.retain(|expiry| !kept(&expiry.section));
+        self.expiries.extend(old.expiries.iter().filter(|expiry| kept(&expiry.section)).cloned());
+        self
+    }
+}
+
 /// Reads all files that `config` names, and says what is wrong with them; the problems have the places of the keys that
 /// name the files. No material if one of the problems is an error.
 pub fn load(config: &Config) -> (Option<Material>, Vec<Problem>) {
@@ -62,19 +86,20 @@ pub fn load(config: &Config) -> (Option<Material>, Vec<Problem>) {
 fn load_at(config: &Config, now: i64) -> (Option<Material>, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut identities = BTreeMap::new();
-    let mut expiries = BTreeMap::new();
+    let mut expiries = Vec::new();
+    let read = Reading::now(config);
     for (name, certificate) in &config.certificates {
         if let Some(identity) = identity::load(config, certificate, now, &mut problems) {
             identities.insert(name.clone(), identity.key);
-            expiries.insert(name.clone(), identity.expires);
+            expiries.extend(identity.expiries);
         }
     }
     let mut authorities = BTreeMap::new();
     for (name, trust) in &config.trusts {
         let span = config.places.of(&Spot::TrustCa(name.clone()));
-        if let Some(bundle) = authority::load(&trust.ca, span, now, &mut problems) {
+        if let Some(bundle) = authority::load(&format!("trust.{name}"), &trust.ca, span, now, &mut problems) {
             authorities.insert(name.clone(), Arc::new(Authorities { roots: Arc::new(bundle.store) }));
-            expiries.insert(format!("trust {name}"), bundle.expires);
+            expiries.extend(bundle.expiries);
         }
     }
     let key_file = config.affinity.key_file.as_deref();
@@ -82,7 +107,12 @@ fn load_at(config: &Config, now: i64) -> (Option<Material>, Vec<Problem>) {
         .and_then(|path| keyring::load(path, config.places.of(&Spot::AffinityKeyFile), &mut problems))
         .unwrap_or_default();
     let fatal = problems.iter().any(|problem| problem.severity == Severity::Error);
-    ((!fatal).then_some(Material { identities, authorities, expiries, affinity_keys }), problems)
+    ((!fatal).then_some(Material { identities, authorities, expiries, affinity_keys, read }), problems)
+}
+
+fn expiry(section: &str, facts: &Facts) -> Expiry {
+    let (subject, serial) = (facts.subject_text.clone(), facts.serial.clone());
+    Expiry { section: section.to_owned(), subject, serial, at: facts.not_after.unix }
 }
 
 #[cfg(test)]

@@ -9,11 +9,12 @@ use rustls::pki_types::CertificateDer;
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{Error, InconsistentKeys, SignatureAlgorithm};
 
-use super::pem;
+use super::{expiry, pem};
 use crate::config::error::Problem;
 use crate::config::model::{Certificate, Config, TlsVersion};
 use crate::config::place::Spot;
 use crate::config::types::suite::is_tls13;
+use crate::telemetry::metrics::Expiry;
 use crate::tls::peer::{self, Facts, Naming, Presence};
 
 /// A certificate that ends sooner than this is worth a warning, in seconds.
@@ -30,8 +31,8 @@ struct Link {
 pub(super) struct Identity {
     /// The chain, leaf first, with its key.
     pub(super) key: Arc<CertifiedKey>,
-    /// When the first certificate of the chain expires, in seconds since 1970.
-    pub(super) expires: i64,
+    /// When each certificate of the chain expires.
+    pub(super) expiries: Vec<Expiry>,
 }
 
 /// Chain and key; `None` after an error that leaves nothing to use. Every problem is reported, of both files.
@@ -65,9 +66,10 @@ pub(super) fn load(
         cti_client(&chain[0].facts, certificate, &spot, problems);
     }
     suites(config, certificate, &key, &spot, problems);
-    let expires = chain.iter().map(|link| link.facts.not_after.unix).min()?;
+    let section = format!("certificate.{}", certificate.name);
+    let expiries = chain.iter().map(|link| expiry(&section, &link.facts)).collect();
     let key = Arc::new(CertifiedKey::new(chain.into_iter().map(|link| link.der).collect(), key));
-    Some(Identity { key, expires })
+    Some(Identity { key, expiries })
 }
 
 fn chain(certificate: &Certificate, span: &Option<Range<usize>>) -> Result<Vec<Link>, Problem> {

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::config::error::{Problem, reason};
 
 /// No file is larger, in bytes; all the CAs of a browser are a quarter of it.
-const LARGEST: u64 = 1 << 20;
+pub(super) const LARGEST: u64 = 1 << 20;
 
 /// What one file holds.
 #[derive(Debug, Default)]
