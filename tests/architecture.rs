@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The library's modules. Each may import from those that stand before it, and from no other.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "http1",
     "proxy_protocol",
     "broadworks",
@@ -16,6 +16,7 @@ const ORDER: [&str; 20] = [
     "tcp",
     "telemetry",
     "tls",
+    "renewal",
     "discover",
     "farm",
     "upstream",

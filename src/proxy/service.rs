@@ -197,7 +197,7 @@ fn remember(journal: &mut Journal, standing: &Standing, session: Session, cookie
         Session::Unknown => SessionEvent::Unknown,
     };
     journal.session(event);
-    (event != SessionEvent::Kept).then(|| set_cookie(cookie, standing.endpoint.tag()))
+    (event != SessionEvent::Kept).then(|| set_cookie(cookie, &standing.endpoint.tag()))
 }
 
 /// The gateway's own answer. A client that sends requests and reads no answers has `patience` for this one, too.

@@ -5,6 +5,7 @@ mod authority;
 mod bundle;
 pub(in crate::tls) mod chain;
 mod cti;
+pub mod files;
 #[cfg(test)]
 #[cfg(feature = "sim")]
 pub(crate) mod fixture;
@@ -25,6 +26,10 @@ use rustls::{DistinguishedName, RootCertStore};
 use crate::config::error::{Problem, Severity};
 use crate::config::model::{Config, Trust};
 use crate::config::place::Spot;
+use crate::telemetry::metrics::Expiry;
+use crate::tls::peer::Facts;
+
+use files::Reading;
 
 /// What the files hold, ready for use.
 #[derive(Clone)]
@@ -33,11 +38,12 @@ pub struct Material {
     pub identities: BTreeMap<String, Arc<CertifiedKey>>,
     /// `[trust.NAME]` by name.
     pub authorities: BTreeMap<String, Arc<Authorities>>,
-    /// When the first certificate of a file expires, in seconds since 1970: `NAME` for `[certificate.NAME]`, and
-    /// `trust NAME` for `[trust.NAME]`.
-    pub expiries: BTreeMap<String, i64>,
+    /// When each certificate expires, CAs included.
+    pub expiries: Vec<Expiry>,
     /// `[affinity] key_file`: the first signs, all are accepted. Empty: no key file is named.
     pub affinity_keys: Vec<[u8; 32]>,
+    /// What the files were like.
+    pub read: Reading,
 }
 
 /// The CAs of one `[trust.NAME]`.
@@ -76,6 +82,24 @@ impl fmt::Debug for Material {
     }
 }
 
+impl Material {
+    /// This, with what `old` holds wherever the files are the same as they were then: what has not changed is not made
+    /// anew, and stays comparable by its address.
+    #[must_use]
+    pub fn keeping(mut self, old: &Self) -> Self {
+        let kept = |section: &str| old.read.agrees(&self.read, section);
+        for (name, identity) in self.identities.iter_mut().filter(|(name, _)| kept(&format!("certificate.{name}"))) {
+            old.identities.get(name).into_iter().for_each(|old| identity.clone_from(old));
+        }
+        for (name, authorities) in self.authorities.iter_mut().filter(|(name, _)| kept(&format!("trust.{name}"))) {
+            old.authorities.get(name).into_iter().for_each(|old| authorities.clone_from(old));
+        }
+        self.expiries.retain(|expiry| !kept(&expiry.section));
+        self.expiries.extend(old.expiries.iter().filter(|expiry| kept(&expiry.section)).cloned());
+        self
+    }
+}
+
 /// Reads all files that `config` names, and says what is wrong with them; the problems have the places of the keys that
 /// name the files. No material if one of the problems is an error.
 pub fn load(config: &Config) -> (Option<Material>, Vec<Problem>) {
@@ -86,19 +110,20 @@ pub fn load(config: &Config) -> (Option<Material>, Vec<Problem>) {
 /// `now`: seconds since 1970, UTC.
 fn load_at(config: &Config, now: i64) -> (Option<Material>, Vec<Problem>) {
     let mut problems = Vec::new();
-    let mut expiries = BTreeMap::new();
+    let read = Reading::now(config);
+    let mut expiries = Vec::new();
     let mut authorities = BTreeMap::new();
     for (name, trust) in &config.trusts {
-        if let Some((loaded, expires)) = trusted(config, trust, now, &mut problems) {
+        if let Some((loaded, dates)) = trusted(config, trust, now, &mut problems) {
             authorities.insert(name.clone(), Arc::new(loaded));
-            expiries.insert(format!("trust {name}"), expires);
+            expiries.extend(dates);
         }
     }
     let mut identities = BTreeMap::new();
     for (name, certificate) in &config.certificates {
         if let Some(identity) = identity::load(config, certificate, &authorities, now, &mut problems) {
             identities.insert(name.clone(), identity.key);
-            expiries.insert(name.clone(), identity.expires);
+            expiries.extend(identity.expiries);
         }
     }
     let key_file = config.affinity.key_file.as_deref();
@@ -106,13 +131,23 @@ fn load_at(config: &Config, now: i64) -> (Option<Material>, Vec<Problem>) {
         .and_then(|path| keyring::load(path, config.places.of(&Spot::AffinityKeyFile), &mut problems))
         .unwrap_or_default();
     let fatal = problems.iter().any(|problem| problem.severity == Severity::Error);
-    ((!fatal).then_some(Material { identities, authorities, expiries, affinity_keys }), problems)
+    ((!fatal).then_some(Material { identities, authorities, expiries, affinity_keys, read }), problems)
 }
 
-/// The CAs of one trust with what they have revoked, and when the first of them expires.
-fn trusted(config: &Config, trust: &Trust, now: i64, problems: &mut Vec<Problem>) -> Option<(Authorities, i64)> {
+fn expiry(section: &str, facts: &Facts) -> Expiry {
+    let (subject, serial) = (facts.subject_text.clone(), facts.serial.clone());
+    Expiry { section: section.to_owned(), subject, serial, at: facts.not_after.unix }
+}
+
+/// The CAs of one trust with what they have revoked, and when each of them expires.
+fn trusted(
+    config: &Config,
+    trust: &Trust,
+    now: i64,
+    problems: &mut Vec<Problem>,
+) -> Option<(Authorities, Vec<Expiry>)> {
     let span = config.places.of(&Spot::TrustCa(trust.name.clone()));
-    let bundle = authority::load(&trust.ca, span.clone(), now, problems)?;
+    let bundle = authority::load(&format!("trust.{}", trust.name), &trust.ca, span.clone(), now, problems)?;
     let believed = |anchor: &bundle::Authority| anchor.facts.not_after.unix >= now;
     if verifies_clients(config, &trust.name) && !bundle.sorted.anchors.iter().any(believed) {
         let message = format!("{} has no valid CA that a client's certificate can lead to", trust.ca.display());
@@ -138,7 +173,7 @@ fn trusted(config: &Config, trust: &Trust, now: i64, problems: &mut Vec<Problem>
         subjects: subjects.into_iter().map(DistinguishedName::from).collect(),
         revoked,
     };
-    Some((authorities, bundle.expires))
+    Some((authorities, bundle.expiries))
 }
 
 fn verifies_clients(config: &Config, trust: &str) -> bool {

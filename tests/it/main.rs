@@ -17,6 +17,7 @@ mod harness;
 mod hostile;
 mod load;
 mod observability;
+mod renewal;
 mod retries;
 mod routing;
 mod streams;

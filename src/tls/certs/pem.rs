@@ -14,7 +14,7 @@ use crate::config::error::{Problem, reason};
 /// No file is larger, in bytes; all the CAs of a browser are a quarter of it.
 const LARGEST: u64 = 1 << 20;
 /// Except lists of revoked certificates, which grow with every one that a large CA takes back.
-const LARGEST_LIST: u64 = 64 << 20;
+pub(super) const LARGEST_LIST: u64 = 64 << 20;
 
 /// What one file holds.
 #[derive(Debug, Default)]
