@@ -2,6 +2,7 @@
 //! addresses are reported. Everything is bound before anything is served.
 
 mod assemble;
+mod renewing;
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -9,9 +10,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::admin::{self, Admin};
 use crate::config::model::{self, Config};
@@ -20,10 +21,12 @@ use crate::discover::{Discovery, Event};
 use crate::drain::{Phase, reached};
 use crate::farm::Farm;
 use crate::proxy::context::Shared;
+use crate::renewal;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certs::Material;
 use crate::worker;
+use renewing::Renewing;
 
 /// How often endpoints that have left DNS are looked over.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -36,6 +39,7 @@ pub struct Gateway {
     passthrough: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
     phase: watch::Sender<Phase>,
+    renewal: Arc<Notify>,
     access: AccessLog,
     threads: Vec<JoinHandle<()>>,
     workers: usize,
@@ -66,11 +70,8 @@ impl Gateway {
     /// # Errors
     /// What could not be bound or set up, by name. Nothing is served then.
     pub fn start(config: &Config, material: &Material) -> Result<Self> {
-        servable(config)?;
         let metrics = Arc::new(Metrics::default());
-        for (certificate, at) in &material.expiries {
-            metrics.certificate_expires(certificate, *at);
-        }
+        metrics.certificates_expire(material.expiries.iter().cloned());
         let farms = assemble::farms(config, material, &metrics)?;
         let mut bound: Vec<Bound> = Vec::new();
         let mut sockets: Vec<Vec<TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
@@ -86,7 +87,7 @@ impl Gateway {
             Some(admin) => Some(bind(admin.listen, 1).context("[admin]")?),
             None => None,
         };
-        let snapshot = assemble::snapshot(config, material, &farms, &metrics, &bound)?;
+        let snapshot = assemble::snapshot(config, material, &farms, &metrics, &bound, &[])?;
         let access = match config.log.access {
             model::AccessLog::On => AccessLog::start(metrics.access_dropped.clone(), std::io::stdout())
                 .context("can't start the access log")?,
@@ -102,7 +103,18 @@ impl Gateway {
             let thread = worker::start(index, Arc::clone(&shared), sockets, alive.clone());
             threads.push(thread.context("can't start a worker")?);
         }
+        let renewal = Arc::new(Notify::new());
+        let renewing = Renewing {
+            config: config.clone(),
+            farms: farms.clone(),
+            metrics: Arc::clone(&metrics),
+            shared: Arc::clone(&shared),
+            bound: bound.clone(),
+            material: ArcSwap::from_pointee(material.clone()),
+        };
         let housekeeping = Housekeeping {
+            renewing,
+            renewal: Arc::clone(&renewal),
             admin: admin_socket.and_then(|(_, mut listeners)| listeners.pop()),
             discovery: Discovery::new(&config.dns, config.farms.values().cloned(), config.state_dir.as_deref()),
             resolver: DnsResolver::new(&config.dns),
@@ -124,6 +136,7 @@ impl Gateway {
             passthrough: real(&|bound| config.passthrough.iter().any(|block| hosts(&block.listen, bound))),
             admin,
             phase,
+            renewal,
             access,
             threads,
             workers: config.workers,
@@ -157,6 +170,11 @@ impl Gateway {
         self.phase.send_replace(phase);
     }
 
+    /// Has the files that the configuration names read again at once, whether they look changed or not.
+    pub fn renew(&self) {
+        self.renewal.notify_one();
+    }
+
     /// Returns when a thread has ended: while the gateway should be running, that is a fault.
     pub async fn ended(&mut self) {
         self.ended.first().await;
@@ -186,21 +204,6 @@ impl Drop for Gateway {
     }
 }
 
-/// Whether this version serves all of `config`: what it does not is refused by name rather than ignored.
-///
-/// # Errors
-/// The section that is checked only.
-pub fn servable(config: &Config) -> Result<()> {
-    if config
-        .https
-        .iter()
-        .any(|https| https.clients.is_some() || https.interfaces.iter().any(|route| route.clients.is_some()))
-    {
-        bail!("client_trust under [[https]] is checked, but not enforced by this version: remove it to run");
-    }
-    Ok(())
-}
-
 /// Every address that clients reach, in file order, kind by kind.
 fn listen(config: &Config) -> Vec<(SocketAddr, Tenant)> {
     let https = config.https.iter().flat_map(|block| &block.listen);
@@ -225,8 +228,10 @@ fn bind(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<TcpListene
     })
 }
 
-/// What runs beside the workers, on a thread of its own: discovery and the admin listener.
+/// What runs beside the workers, on a thread of its own: discovery, renewal and the admin listener.
 struct Housekeeping {
+    renewing: Renewing,
+    renewal: Arc<Notify>,
     admin: Option<TcpListener>,
     discovery: Discovery,
     resolver: DnsResolver,
@@ -237,7 +242,7 @@ struct Housekeeping {
 
 impl Housekeeping {
     async fn run(self) {
-        let Self { admin, discovery, resolver, farms, metrics, shared } = self;
+        let Self { renewing, renewal, admin, discovery, resolver, farms, metrics, shared } = self;
         let status = discovery.status();
         let told = Arc::clone(&metrics);
         let updated = farms.clone();
@@ -258,12 +263,16 @@ impl Housekeeping {
                 swept.iter().for_each(|farm| farm.forget_departed(std::time::Instant::now()));
             }
         };
+        let read = renewing.material.load().read.clone();
+        let renew = Arc::new(move || renewing.renew());
+        let renewing = renewal::watch(read.files().clone(), read.stamps().clone(), renewal, renew);
         let admin = admin::serve(admin, Admin::new(metrics, farms, status, shared.phase.clone()));
         let forced = reached(shared.phase.clone(), Phase::Forced);
         tokio::select! {
             () = discovering => {}
             () = admin => {}
             () = sweeping => {}
+            () = renewing => {}
             () = forced => {}
         }
     }

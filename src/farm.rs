@@ -3,6 +3,7 @@
 
 mod describe;
 mod endpoint;
+mod renewal;
 mod turnover;
 
 use std::collections::HashMap;
@@ -33,8 +34,8 @@ pub use endpoint::{Endpoint, Probing};
 #[derive(Debug)]
 pub struct Farm {
     config: Arc<model::Farm>,
-    tls: ClientTls,
-    keyring: Arc<Keyring>,
+    tls: ArcSwap<ClientTls>,
+    keyring: ArcSwap<Keyring>,
     metrics: FarmMetrics,
     all_metrics: Arc<Metrics>,
     state: Mutex<State>,
@@ -107,8 +108,8 @@ impl Farm {
             metrics: metrics.farm(&config.name),
             all_metrics: Arc::clone(metrics),
             config,
-            tls,
-            keyring,
+            tls: ArcSwap::from_pointee(tls),
+            keyring: ArcSwap::new(keyring),
             state: Mutex::new(State {
                 roster: Roster::default(),
                 departed: Departed::default(),
@@ -132,8 +133,8 @@ impl Farm {
     }
 
     /// How its XSPs are dialled.
-    pub const fn tls(&self) -> &ClientTls {
-        &self.tls
+    pub fn tls(&self) -> Arc<ClientTls> {
+        self.tls.load_full()
     }
 
     /// Its counters.

@@ -14,6 +14,7 @@
 //! - [`policy`] decides, and [`broadworks`] knows the applications; both are pure.
 //! - [`upstream`] dials XSPs, keeps idle connections, and runs one exchange on one connection.
 //! - [`telemetry`] and [`admin`] tell what is going on.
+//! - [`renewal`] notices certificates and keys that change on disk.
 //! - [`alarm`] is one timer for a whole connection, and [`drain`] the phases in which a process ends.
 //! - [`app`] puts it all together; [`cli`] is what an operator types.
 //! - [`sim`] is a simulated site for the demo, the tests and the benches.
@@ -34,6 +35,7 @@ pub mod http1;
 pub mod policy;
 pub mod proxy;
 pub mod proxy_protocol;
+pub mod renewal;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod stream;

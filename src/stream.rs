@@ -25,7 +25,7 @@ pub struct Arrival {
     /// The name that the client asked for, if it asked for one.
     pub host: Option<String>,
     /// The subject of the client's certificate, if it was verified.
-    pub peer: Option<String>,
+    pub peer: Option<Arc<str>>,
     /// Where connections are told about.
     pub access: AccessLog,
     /// Every farm.

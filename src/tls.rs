@@ -2,6 +2,7 @@
 
 pub mod certs;
 pub mod client;
+pub mod clients;
 pub(crate) mod der;
 pub mod hello;
 pub mod peer;

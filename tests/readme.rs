@@ -55,6 +55,7 @@ fn every_field_of_the_access_log_is_listed() {
         time: 0.0,
         event: "access",
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        peer: None,
         listener: "",
         host: None,
         interface: None,

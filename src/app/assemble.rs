@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 
 use super::{Bound, Tenant};
@@ -13,66 +12,104 @@ use crate::config::model::{self, Config};
 use crate::farm::Farm;
 use crate::http1::head;
 use crate::policy::affinity::{Key, Keyring};
-use crate::proxy::snapshot::{Block, Listener, Snapshot};
+use crate::proxy::snapshot::{Block, Face, Listener, Snapshot};
 use crate::stream;
 use crate::telemetry::metrics::Metrics;
-use crate::tls::certs::Material;
+use crate::tls::certs::{Authorities, Material};
 use crate::tls::client::ClientTls;
-use crate::tls::server::{ClientAuth, server_config};
+use crate::tls::clients::ClientVerifier;
+use crate::tls::server::{ClientAuth, cti_server_config, server_config};
 
 /// The farms, without endpoints yet.
 pub(super) fn farms(config: &Config, material: &Material, metrics: &Arc<Metrics>) -> Result<Vec<Arc<Farm>>> {
-    let keyring = Arc::new(keyring(material));
+    let keyring = shared_keyring(material).unwrap_or_else(own_keyring);
     let farm = |farm: &Arc<model::Farm>| -> Result<Arc<Farm>> {
-        let roots = match &farm.proof {
-            Some(proof) => {
-                let authorities = material.authorities.get(&proof.trust.name).context("its trust is not loaded")?;
-                Arc::clone(&authorities.roots)
-            }
-            None => Arc::new(RootCertStore::empty()),
-        };
-        let identity = farm.certificate.as_ref().and_then(|certificate| material.identities.get(&certificate.name));
-        let tls = ClientTls::new(farm, roots, identity.cloned())?;
+        let tls = client_tls(farm, material)?;
         Ok(Farm::new(Arc::clone(farm), tls, Arc::clone(&keyring), metrics))
     };
     config.farms.values().map(|model| farm(model).with_context(|| format!("[farm.{}]", model.name))).collect()
 }
 
-fn keyring(material: &Material) -> Keyring {
-    let mut keys = material.affinity_keys.iter().copied().map(Key::new);
-    let Some(signing) = keys.next() else {
-        tracing::warn!(
-            "no [affinity] key_file: sessions will not survive a restart, nor be shared with another gateway"
-        );
-        return Keyring::new(Key::new(rand::random()), []);
+/// How a farm's XSPs are dialled.
+pub(super) fn client_tls(farm: &model::Farm, material: &Material) -> Result<ClientTls> {
+    let authorities = match &farm.proof {
+        Some(proof) => Some(authorities(material, &proof.trust)?),
+        None => None,
     };
-    Keyring::new(signing, keys)
+    let identity = farm.certificate.as_ref().and_then(|certificate| material.identities.get(&certificate.name));
+    Ok(ClientTls::new(farm, authorities.map(Arc::as_ref), identity.cloned())?)
 }
 
-/// What is served on the addresses of `bound`, which has the configured address and the real one of each socket.
+/// The keys that gateways share; `None` without a file of them.
+pub(super) fn shared_keyring(material: &Material) -> Option<Arc<Keyring>> {
+    let mut keys = material.affinity_keys.iter().copied().map(Key::new);
+    Some(Arc::new(Keyring::new(keys.next()?, keys)))
+}
+
+fn own_keyring() -> Arc<Keyring> {
+    tracing::warn!("no [affinity] key_file: sessions will not survive a restart, nor be shared with another gateway");
+    Arc::new(Keyring::new(Key::new(rand::random()), []))
+}
+
+/// What clients of a block get to see: `old`, if it is made of the same, so that session tickets go on being good.
+fn face(https: &model::Https, material: &Material, old: Option<&Face>) -> Result<Face> {
+    let identity = identity(material, &https.certificate)?;
+    let clients = https.clients.iter().chain(https.interfaces.iter().filter_map(|route| route.clients.as_ref())).next();
+    let authorities = match clients {
+        Some(clients) => Some(authorities(material, &clients.trust)?),
+        None => None,
+    };
+    if let Some(old) = old.filter(|old| old.is_of(&identity, authorities)) {
+        return Ok(old.clone());
+    }
+    let tls = server_config(&https.tls, Arc::clone(&identity), client_auth(https, material)?)?;
+    Ok(Face { tls, identity, authorities: authorities.cloned() })
+}
+
+/// What a block asks of clients in the handshake (R-AUTH-2): a certificate if the block demands it, and whether they have
+/// one if only an interface does.
+fn client_auth(https: &model::Https, material: &Material) -> Result<ClientAuth> {
+    let verifier = |clients| verifier(clients, &https.tls, material);
+    let mut interfaces = https.interfaces.iter().filter_map(|route| route.clients.as_ref());
+    Ok(match (&https.clients, interfaces.next()) {
+        (Some(clients), _) => ClientAuth::Demanded(verifier(clients)?),
+        // All interfaces of a block that demand a certificate demand the same one.
+        (None, Some(clients)) => ClientAuth::Asked(verifier(clients)?),
+        (None, None) => ClientAuth::None,
+    })
+}
+
+fn verifier(clients: &model::Clients, policy: &model::TlsPolicy, material: &Material) -> Result<Arc<ClientVerifier>> {
+    Ok(ClientVerifier::new(authorities(material, &clients.trust)?, clients, policy)?)
+}
+
+/// What is served on the addresses of `bound`, which has the configured address and the real one of each socket; `faces` are
+/// those of the snapshot before.
 pub(super) fn snapshot(
     config: &Config,
     material: &Material,
     farms: &[Arc<Farm>],
     metrics: &Metrics,
     bound: &[Bound],
+    faces: &[Face],
 ) -> Result<Snapshot> {
     let mut listeners: Vec<Listener> = bound.iter().map(|bound| Listener::new(bound.real, metrics)).collect();
-    for https in &config.https {
-        let identity = identity(material, &https.certificate)?;
-        let tls = server_config(&https.tls, identity, ClientAuth::None)
+    let mut shown = Vec::new();
+    for (index, https) in config.https.iter().enumerate() {
+        let face = face(https, material, faces.get(index))
             .with_context(|| format!("[[https]] of {}", https.hosts.join(", ")))?;
         for listener in at(&mut listeners, bound, Tenant::Hosts, &https.listen) {
-            let block = Block::new(https, Arc::clone(&tls), farms, &config.affinity.cookie, &listener.label, metrics);
+            let tls = Arc::clone(&face.tls);
+            let block = Block::new(https, tls, farms, &config.affinity.cookie, &listener.label, metrics);
             listener.add(Arc::new(block));
         }
+        shown.push(face);
     }
     for (index, cti) in config.cti.iter().enumerate() {
-        let authorities =
-            material.authorities.get(&cti.clients.trust.name).context("its client_trust is not loaded")?;
         let identity = identity(material, &cti.certificate)?;
-        let tls = server_config(&cti.tls, identity, ClientAuth::Demanded(Arc::clone(&authorities.roots)))
-            .context("[[cti]]")?;
+        let tls = verifier(&cti.clients, &cti.tls, material)
+            .and_then(|clients| Ok(cti_server_config(&cti.tls, identity, clients)?))
+            .with_context(|| format!("[[cti]] with farm \"{}\"", cti.farm.name))?;
         for listener in at(&mut listeners, bound, Tenant::Cti(index), &cti.listen) {
             let farm = running(farms, &cti.farm)?;
             let block = stream::block::Cti::new(cti, Arc::clone(&tls), farm, &listener.label, metrics);
@@ -91,6 +128,7 @@ pub(super) fn snapshot(
         limits: config.limits.clone(),
         tcp: config.tcp,
         listeners,
+        faces: shown,
         farms: farms.into(),
     })
 }
@@ -109,6 +147,10 @@ fn at<'l>(
 
 fn identity(material: &Material, certificate: &model::Certificate) -> Result<Arc<CertifiedKey>> {
     material.identities.get(&certificate.name).map(Arc::clone).context("its certificate is not loaded")
+}
+
+fn authorities<'m>(material: &'m Material, trust: &model::Trust) -> Result<&'m Arc<Authorities>> {
+    material.authorities.get(&trust.name).context("its trust is not loaded")
 }
 
 fn running(farms: &[Arc<Farm>], farm: &model::Farm) -> Result<Arc<Farm>> {

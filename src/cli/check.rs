@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::summary;
-use crate::app;
 use crate::config::error::{Report, Severity};
 use crate::config::{self, Loaded};
 use crate::tls::certs::{self, Material};
@@ -63,11 +62,7 @@ pub fn check(options: &Check) -> ExitCode {
         Ok((loaded, _)) => {
             let report = Report::new(loaded.source, loaded.warnings);
             eprint!("{report}");
-            let printed = print(&summary::of(&loaded.config, report.count(Severity::Warning)));
-            if let Err(unserved) = app::servable(&loaded.config) {
-                eprintln!("note: `xspgate run` refuses it: {unserved}");
-            }
-            printed
+            print(&summary::of(&loaded.config, report.count(Severity::Warning)))
         }
         Err(report) => {
             let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));

@@ -1,6 +1,5 @@
 //! `xspgate run`: serves until it is told to stop.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::ConfigFile;
 use super::check::{UNUSABLE, load};
 use crate::app::Gateway;
-use crate::config::error::Report;
+use crate::config::error::{Report, Source};
 use crate::drain::Phase;
 use crate::telemetry;
 
@@ -25,6 +24,9 @@ Run the gateway until SIGTERM or SIGINT.
 The addresses that are served are printed to standard error, problems of the configuration too; logs and the access log \
 go to standard output, as [log] says. After the first signal /readyz says 503 for a second, then no new connection is \
 accepted, and what is in flight has drain_timeout to end; a second signal ends at once.
+
+Certificates, keys, CAs and affinity keys that change on disk are taken over within seconds, and at once on SIGHUP, all of \
+them or none. A changed configuration needs a restart.
 
 Each client takes an open file, and so does each connection to an XSP: set `ulimit -n` to twice limits.connections.";
 
@@ -47,13 +49,13 @@ pub fn run(options: Run) -> ExitCode {
             return ExitCode::from(UNUSABLE);
         }
     };
-    eprint!("{}", Report::new(loaded.source, loaded.warnings));
+    eprint!("{}", Report::new(loaded.source.clone(), loaded.warnings));
     if let Err(error) = telemetry::install(&loaded.config.log) {
         eprintln!("error: [log] level: {error}");
         return ExitCode::from(UNUSABLE);
     }
     note_open_files(loaded.config.limits.connections);
-    let served = Gateway::start(&loaded.config, &material).and_then(|gateway| serve(&path, gateway));
+    let served = Gateway::start(&loaded.config, &material).and_then(|gateway| serve(&loaded.source, gateway));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -83,7 +85,7 @@ fn open_files(limits: &str) -> Option<usize> {
     limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?.parse().ok()
 }
 
-fn serve(path: &Path, mut gateway: Gateway) -> Result<()> {
+fn serve(source: &Source, mut gateway: Gateway) -> Result<()> {
     // Said whatever the log's level: with port 0 nobody could know them otherwise.
     for address in gateway.https() {
         eprintln!("serving HTTPS on {address}");
@@ -97,7 +99,7 @@ fn serve(path: &Path, mut gateway: Gateway) -> Result<()> {
     if let Some(address) = gateway.admin() {
         eprintln!("serving /metrics, /status, /livez and /readyz on {address}");
     }
-    tracing::info!(config = %path.display(), version = env!("CARGO_PKG_VERSION"), "started");
+    tracing::info!(config = %source.path.display(), version = env!("CARGO_PKG_VERSION"), "started");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
@@ -107,7 +109,10 @@ fn serve(path: &Path, mut gateway: Gateway) -> Result<()> {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => tracing::warn!("SIGHUP: this version can't reload; restart it to apply a new configuration"),
+                _ = hangup.recv() => {
+                    note_changes(source);
+                    gateway.renew();
+                }
                 () = gateway.ended() => bail!("a thread ended that should not have"),
             }
         }
@@ -123,6 +128,19 @@ fn serve(path: &Path, mut gateway: Gateway) -> Result<()> {
     drop(gateway);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Says so if the configuration file is another one than at the start: SIGHUP renews the files that it names, not itself.
+fn note_changes(source: &Source) {
+    match std::fs::read(&source.path) {
+        Ok(bytes) if bytes == source.text.as_bytes() => {}
+        Ok(_) => {
+            tracing::warn!(config = %source.path.display(), "SIGHUP: a changed configuration needs a restart in this version");
+        }
+        Err(error) => {
+            tracing::warn!(config = %source.path.display(), %error, "SIGHUP: the configuration can't be read any more");
+        }
+    }
 }
 
 async fn wind_down(gateway: &mut Gateway) {

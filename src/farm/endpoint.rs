@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 
 use crate::config::model;
@@ -20,8 +21,8 @@ pub struct Endpoint {
     pub(super) address: SocketAddr,
     pub(super) label: Arc<str>,
     pub(super) target: Option<Box<str>>,
-    pub(super) tag: Tag,
-    pub(super) tls: Arc<ClientConfig>,
+    pub(super) tag: ArcSwap<Tag>,
+    pub(super) tls: ArcSwap<ClientConfig>,
     pub(super) pool: model::Pool,
     pub(super) metrics: Arc<EndpointMetrics>,
     pub(super) probing: AtomicBool,
@@ -54,13 +55,18 @@ impl Endpoint {
     }
 
     /// What the affinity cookie says for it.
-    pub const fn tag(&self) -> &Tag {
-        &self.tag
+    pub fn tag(&self) -> Tag {
+        **self.tag.load()
     }
 
-    /// Trust, identity and sessions for dialling it.
-    pub const fn tls(&self) -> &Arc<ClientConfig> {
-        &self.tls
+    /// Trust, identity and sessions for dialling it, as they are now.
+    pub fn tls(&self) -> Arc<ClientConfig> {
+        self.tls.load_full()
+    }
+
+    /// Whether that is still what a connection was dialled with.
+    pub fn dials_with(&self, tls: &Arc<ClientConfig>) -> bool {
+        Arc::ptr_eq(&self.tls.load(), tls)
     }
 
     /// How many connections to it may idle, and how long.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use tracing::info;
 
 use super::{Endpoint, Farm, State};
@@ -61,9 +62,10 @@ impl Farm {
         }
     }
 
-    fn retag(&self, state: &State) {
+    pub(super) fn retag(&self, state: &State) {
+        let keyring = self.keyring.load();
         let tags = state.endpoints.values().flat_map(|endpoint| {
-            self.keyring.accepted_tags(&self.config.name, endpoint.address).map(|tag| (tag, endpoint.id))
+            keyring.accepted_tags(&self.config.name, endpoint.address).map(|tag| (tag, endpoint.id))
         });
         self.tags.store(Arc::new(tags.collect()));
     }
@@ -76,8 +78,8 @@ impl Farm {
             key: KEYS.fetch_add(1, Ordering::Relaxed),
             address: found.address,
             target: found.target.clone(),
-            tag: self.keyring.tag(&self.config.name, found.address),
-            tls: self.tls.for_endpoint(),
+            tag: ArcSwap::from_pointee(self.keyring.load().tag(&self.config.name, found.address)),
+            tls: ArcSwap::new(self.tls.load().for_endpoint()),
             pool: self.config.pool.clone(),
             metrics: self.all_metrics.endpoint(&self.config.name, &label),
             label,

@@ -228,7 +228,7 @@ impl Kind {
             | b"proxy-authenticate"
             | b"http2-settings" => Self::HopByHop,
             b"te" => Self::Te,
-            b"forwarded" | b"x-forwarded" | b"x-real-ip" | b"client-cert" | b"client-cert-chain" => Self::Claim,
+            b"forwarded" | b"x-forwarded" | b"x-real-ip" => Self::Claim,
             b"host" | b"authorization" | b"set-cookie" => Self::Kept,
             b"cookie" => Self::Cookie,
             b"expect" => Self::Expect,
@@ -239,8 +239,26 @@ impl Kind {
     }
 }
 
-/// How the names of further claims begin.
-const CLAIMS: [&[u8]; 4] = [b"x-forwarded-", b"x-client-cert", b"x-ssl-", b"ssl-client-"];
+/// How the names of further claims begin. All but the first are what proxies and web containers (Tomcat's SSLValve among
+/// them) call a client's certificate.
+const CLAIMS: [&[u8]; 16] = [
+    b"x-forwarded-",
+    b"client-cert",
+    b"x-client-cert",
+    b"x-client-dn",
+    b"x-client-s-dn",
+    b"x-client-subject",
+    b"x-client-verify",
+    b"ssl-",
+    b"x-ssl-",
+    b"sslclient",
+    b"tls-client-",
+    b"x-tls-",
+    b"x-mtls-",
+    b"x-amzn-mtls-",
+    b"x-arr-clientcert",
+    b"cf-client-cert",
+];
 
 /// The first bytes of a name as a careless reader sees it: lower case, all punctuation one and the same (CVE-2025-64484).
 fn plain<'b>(name: &[u8], buffer: &'b mut [u8; KNOWN]) -> &'b [u8] {
@@ -336,6 +354,25 @@ mod tests {
             (&["X-Forwarded-For: 10.0.0.1", "x_forwarded_for: 10.0.0.1", "X-Forwarded-Proto: http"], &[]),
             (&["Forwarded: for=10.0.0.1", "X-Real-IP: 10.0.0.1", "X_REAL_IP: 10.0.0.1", "X.Real.IP: 10.0.0.1"], &[]),
             (&["X-Client-Cert: x", "X-Client-Cert-DN: x", "x_ssl_anything: x", "SSL-Client-Verify: SUCCESS"], &[]),
+            (
+                &[
+                    "ssl_client_cert: x",
+                    "SSL_CLIENT_S_DN: x",
+                    "ssl.cipher: x",
+                    "SSLClientCertSubject: x",
+                    "Client-Certificate: x",
+                    "X-Client-DN: x",
+                    "X_Client_Verify: SUCCESS",
+                    "X-Amzn-Mtls-Clientcert-Subject: x",
+                    "X-ARR-ClientCert: x",
+                    "X-TLS-Client-Subject: x",
+                ],
+                &[],
+            ),
+            (
+                &["X-Client-Version: 1", "SSL: x", "X-SSL: x", "Clients: x"],
+                &["X-Client-Version: 1", "SSL: x", "X-SSL: x", "Clients: x"],
+            ),
             (
                 &[
                     "X-Forwarded-Client-Cert: x",
@@ -487,7 +524,7 @@ mod tests {
         })
     }
 
-    const GATEWAYS_OWN: [&str; 14] = [
+    const GATEWAYS_OWN: [&str; 18] = [
         "forwarded",
         "x-forwarded-for",
         "x-forwarded-proto",
@@ -502,6 +539,10 @@ mod tests {
         "ssl-client-cert",
         "client-cert",
         "client-cert-chain",
+        "ssl-session-id",
+        "x-client-verify",
+        "sslclientcertstatus",
+        "x-amzn-mtls-clientcert-leaf",
     ];
     const HOP_BY_HOP: [&str; 7] = [
         "connection",

@@ -18,7 +18,6 @@ use super::feed::{Feed, Outbound};
 use crate::farm::{Farm, Overdue, Picked};
 use crate::http1::head::{Expectation, Limits, ResponseHead};
 use crate::telemetry::access::Attempted;
-use crate::tls::stream::Stream;
 use crate::upstream::connect::{ConnectError, Dial, connect};
 use crate::upstream::connection::{AnswerError, Connection};
 use crate::upstream::pool::Pool;
@@ -62,7 +61,7 @@ pub(super) struct Attempt {
 }
 
 enum State {
-    Dialing(Pin<Box<dyn Future<Output = Result<Stream, ConnectError>> + Send>>),
+    Dialing(Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>),
     Talking(Box<Connection>),
     Over,
 }
@@ -189,9 +188,9 @@ impl Attempt {
         loop {
             match &mut self.state {
                 State::Dialing(dialing) => {
-                    let stream = ready!(dialing.as_mut().poll(cx))?;
+                    let connection = ready!(dialing.as_mut().poll(cx))?;
                     self.picked.endpoint.metrics().connections_new.inc();
-                    self.state = State::Talking(Box::new(Connection::new(stream)));
+                    self.state = State::Talking(Box::new(connection));
                 }
                 State::Talking(_) => match ready!(self.poll_talk(cx, feed, limits)) {
                     Err(failure) if self.may_repeat(&failure, feed) => self.redial(),
@@ -307,8 +306,10 @@ fn dial(
     farm: &Farm,
     picked: &Picked,
     patience: Duration,
-) -> Pin<Box<dyn Future<Output = Result<Stream, ConnectError>> + Send>> {
-    Box::pin(connect(Dial::to(farm, &picked.endpoint, patience)))
+) -> Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>> {
+    let dial = Dial::to(farm, &picked.endpoint, patience);
+    let tls = Arc::clone(&dial.tls);
+    Box::pin(async { Ok(Connection::new(connect(dial).await?, tls)) })
 }
 
 /// Sends what can be sent of the body; true: the client's bytes are what is awaited.

@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::feed::Feed;
 use super::http1::{HeadError, Http1};
 use super::journal::Journal;
 use super::service::{Call, Origins, Served, new_tracking_id, refuse};
-use super::snapshot::{Block, Snapshot};
+use super::snapshot::{Block, Listener, Snapshot};
 use crate::alarm::Alarm;
 use crate::drain::{self, Phase};
 use crate::http1::head::{RequestFraming, RequestHead};
@@ -32,6 +33,8 @@ pub(super) struct Accepted {
     pub(super) host: String,
     /// Its address.
     pub(super) client: IpAddr,
+    /// The subject of the certificate that it has proved to own.
+    pub(super) peer: Option<Arc<str>>,
 }
 
 /// Serves the connection to its end; `listener` is its index in the snapshot.
@@ -41,7 +44,8 @@ pub(super) async fn serve_https(worker: Worker, listener: usize, accepted: Accep
         worker,
         listener,
         host: accepted.host,
-        address: accepted.client,
+        client: accepted.client,
+        peer: accepted.peer,
         http: Http1::new(accepted.stream),
         alarm: Alarm::default(),
         challenge: Challenge::default(),
@@ -55,7 +59,9 @@ struct Client {
     listener: usize,
     /// The name that the client asked for in the handshake.
     host: String,
-    address: IpAddr,
+    client: IpAddr,
+    /// The subject of the certificate that the client has proved to own.
+    peer: Option<Arc<str>>,
     http: Http1,
     alarm: Alarm,
     challenge: Challenge,
@@ -80,15 +86,14 @@ impl Client {
             let Some(block) = here.block(&self.host).cloned() else { break };
             match self.head(&snapshot, first).await {
                 Ok(head) => {
-                    let journal = Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.address);
+                    let journal = self.journal(here);
                     if Box::pin(self.request(&snapshot, &block, &head, journal)).await == Served::Broken {
                         return;
                     }
                 }
                 Err(End::Quiet) => break,
                 Err(End::Refused(error)) => {
-                    let mut journal =
-                        Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.address);
+                    let mut journal = self.journal(here);
                     journal.tracking_id = new_tracking_id();
                     self.http.close_after();
                     let feed = Feed::new(RequestFraming::None, 0);
@@ -107,6 +112,10 @@ impl Client {
         self.close().await;
     }
 
+    fn journal(&self, here: &Listener) -> Journal {
+        Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.client, self.peer.clone())
+    }
+
     async fn request(
         &mut self,
         snapshot: &Snapshot,
@@ -114,7 +123,8 @@ impl Client {
         head: &RequestHead,
         mut journal: Journal,
     ) -> Served {
-        let from = Origins { worker: &self.worker, snapshot, block, client: self.address };
+        let peer = self.peer.as_deref();
+        let from = Origins { worker: &self.worker, snapshot, block, client: self.client, peer };
         let Self { http, alarm, challenge, .. } = self;
         Call { from, exchange: http, head, journal: &mut journal, alarm, challenge }.serve().await
     }

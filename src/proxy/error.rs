@@ -33,6 +33,9 @@ pub(super) enum Error {
     /// The client's address is not in `allow`.
     #[error("this address may not use this interface")]
     NotAllowed,
+    /// The client has shown no certificate, and the interface demands one.
+    #[error("this interface is for clients with a certificate")]
+    NoClientCertificate,
     /// Discovery has found no endpoint yet.
     #[error("no XSP is known at the moment")]
     NoEndpoint,
@@ -67,7 +70,7 @@ impl Error {
             Self::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::UnknownPath => StatusCode::NOT_FOUND,
-            Self::NotAllowed => StatusCode::FORBIDDEN,
+            Self::NotAllowed | Self::NoClientCertificate => StatusCode::FORBIDDEN,
             Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable => StatusCode::BAD_GATEWAY,
             Self::Silent => StatusCode::GATEWAY_TIMEOUT,
@@ -86,6 +89,7 @@ impl Error {
             Self::AmbiguousPath => "ambiguous-path",
             Self::UnknownPath => "unknown-path",
             Self::NotAllowed => "not-allowed",
+            Self::NoClientCertificate => "no-client-certificate",
             Self::NoEndpoint => "no-endpoint",
             Self::Unreachable => "unreachable",
             Self::Silent => "silent",
@@ -102,6 +106,7 @@ impl Error {
             Self::Misdirected
             | Self::UnknownPath
             | Self::NotAllowed
+            | Self::NoClientCertificate
             | Self::NoEndpoint
             | Self::Unreachable
             | Self::Silent => Last::No,

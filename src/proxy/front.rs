@@ -20,6 +20,8 @@ use crate::stream::block::{Cti, Line, Passthrough};
 use crate::stream::{Arrival, cti, passthrough};
 use crate::tcp;
 use crate::tls::hello::{Hello, UNRECOGNIZED_NAME, peek};
+use crate::tls::peer::subject;
+use crate::tls::server::refusal;
 use crate::tls::stream::Stream;
 
 /// How long a client may take to read a last answer, while what it still sends is thrown away.
@@ -38,11 +40,11 @@ pub(super) async fn serve(worker: Worker, listener: usize, tcp: TcpStream, peer:
         Ok(Err(reason)) => return here.metrics.handshake_failed(reason),
         Err(_) => return here.metrics.handshake_failed("timeout"),
     };
-    let arrival = |client, host| Arrival {
+    let arrival = |client, host, peer| Arrival {
         client,
         listener: Arc::clone(&here.label),
         host,
-        peer: None,
+        peer,
         access: worker.shared.access.clone(),
         farms: Arc::clone(&snapshot.farms),
     };
@@ -54,12 +56,12 @@ pub(super) async fn serve(worker: Worker, listener: usize, tcp: TcpStream, peer:
         }
         Arrived::Cti(block, client, stream) => {
             count_version(here, &stream);
-            let arrival = arrival(client, None);
+            let arrival = arrival(client, None, peer_of(&stream));
             drop((snapshot, worker));
             Box::pin(cti::serve(&block, arrival, stream)).await;
         }
         Arrived::Passthrough(block, client, host, through) => {
-            let arrival = arrival(client, Some(host));
+            let arrival = arrival(client, Some(host), None);
             drop((snapshot, worker));
             Box::pin(passthrough::serve(&block, arrival, through)).await;
         }
@@ -71,6 +73,11 @@ fn count_version(here: &Listener, stream: &Stream) {
         Some(ProtocolVersion::TLSv1_2) => here.metrics.tls12.inc(),
         Some(_) | None => here.metrics.tls13.inc(),
     }
+}
+
+/// The subject of the certificate that the client has proved to own.
+fn peer_of(stream: &Stream) -> Option<Arc<str>> {
+    subject(stream.common()).map(Arc::from)
 }
 
 /// Who came, and to whom.
@@ -114,7 +121,8 @@ async fn arrive(here: &Listener, mut guest: Guest) -> Result<Arrived, &'static s
             guest.believe(|peer| block.trusts(peer))?;
             let client = guest.client();
             let stream = guest.shake_hands(Arc::clone(&block.tls)).await?;
-            Ok(Arrived::Https(Accepted { stream, host, client }))
+            let peer = peer_of(&stream);
+            Ok(Arrived::Https(Accepted { stream, host, client, peer }))
         }
         Some(Served::Passthrough(block)) => {
             guest.admit(&block.line)?;
@@ -189,7 +197,7 @@ impl Guest {
             Ok(()) => Ok(stream),
             Err(error) => {
                 say_goodbye(&mut stream.into_io(), &[]).await;
-                Err(failure(&error))
+                Err(refusal(&error))
             }
         }
     }
@@ -210,16 +218,4 @@ async fn say_goodbye(tcp: &mut TcpStream, alert: &[u8]) {
     };
     // Whether the client has read it or not, this was the last word.
     drop(timeout(FAREWELL, said).await);
-}
-
-fn failure(error: &io::Error) -> &'static str {
-    match error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::PeerIncompatible(_)) => "incompatible",
-        Some(rustls::Error::AlertReceived(_)) => "alert",
-        Some(rustls::Error::NoApplicationProtocol) => "no-common-protocol",
-        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => "client-certificate",
-        Some(rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. }) => "malformed",
-        Some(_) => "tls",
-        None => "closed",
-    }
 }

@@ -20,6 +20,7 @@ pub(super) struct Journal {
     listener: Arc<str>,
     metrics: Arc<ListenerMetrics>,
     client: IpAddr,
+    peer: Option<Arc<str>>,
     begun: Instant,
     time: f64,
     method: String,
@@ -47,12 +48,19 @@ pub(super) enum Origin {
 }
 
 impl Journal {
-    pub(super) fn new(access: &AccessLog, listener: &Arc<str>, metrics: &Arc<ListenerMetrics>, client: IpAddr) -> Self {
+    pub(super) fn new(
+        access: &AccessLog,
+        listener: &Arc<str>,
+        metrics: &Arc<ListenerMetrics>,
+        client: IpAddr,
+        peer: Option<Arc<str>>,
+    ) -> Self {
         Self {
             access: access.clone(),
             listener: Arc::clone(listener),
             metrics: Arc::clone(metrics),
             client,
+            peer,
             begun: Instant::now(),
             time: if access.is_on() { timestamp() } else { 0.0 },
             method: String::new(),
@@ -138,6 +146,7 @@ impl Drop for Journal {
             time: self.time,
             event: "access",
             client: self.client,
+            peer: self.peer.as_deref(),
             listener: &self.listener,
             host: self.host.as_deref(),
             interface: self.route.as_ref().map(|route| route.interface.name()),

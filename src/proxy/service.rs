@@ -36,6 +36,8 @@ pub(super) struct Origins<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) block: &'a Block,
     pub(super) client: IpAddr,
+    /// The subject of the certificate that the client has proved to own.
+    pub(super) peer: Option<&'a str>,
 }
 
 impl Origins<'_> {
@@ -117,6 +119,9 @@ impl<E: Exchange> Call<'_, E> {
         if !route.allows(from.client) {
             return Err(Error::NotAllowed);
         }
+        if !route.admits(from.peer) {
+            return Err(Error::NoClientCertificate);
+        }
         if matches!(head.framing, RequestFraming::Length(length) if length > from.snapshot.limits.request_body_size) {
             return Err(Error::BodyTooLong);
         }
@@ -192,7 +197,7 @@ fn remember(journal: &mut Journal, standing: &Standing, session: Session, cookie
         Session::Unknown => SessionEvent::Unknown,
     };
     journal.session(event);
-    (event != SessionEvent::Kept).then(|| set_cookie(cookie, standing.endpoint.tag()))
+    (event != SessionEvent::Kept).then(|| set_cookie(cookie, &standing.endpoint.tag()))
 }
 
 /// The gateway's own answer. A client that sends requests and reads no answers has `patience` for this one, too.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use rustls::ServerConfig;
+use rustls::sign::CertifiedKey;
 
 use crate::broadworks::interface::Interface;
 use crate::config::model;
@@ -14,6 +15,7 @@ use crate::http1::head;
 use crate::policy::route::{Paths, Unroutable};
 use crate::stream::block::{Cti, Passthrough};
 use crate::telemetry::metrics::{ListenerMetrics, Metrics, RouteMetrics};
+use crate::tls::certs::Authorities;
 
 /// Everything that requests are served by.
 #[derive(Debug)]
@@ -26,8 +28,29 @@ pub struct Snapshot {
     pub head_limits: head::Limits,
     /// The listening addresses, in file order.
     pub listeners: Vec<Listener>,
+    /// What `[[https]]` blocks show in the handshake, in file order.
+    pub faces: Vec<Face>,
     /// Every farm.
     pub farms: Arc<[Arc<Farm>]>,
+}
+
+/// What one `[[https]]` block shows in the handshake, and what that is made of.
+#[derive(Clone, Debug)]
+pub struct Face {
+    /// The handshake's side of it. Its tickets can be resumed as long as this very one is in use.
+    pub tls: Arc<ServerConfig>,
+    /// The certificate.
+    pub identity: Arc<CertifiedKey>,
+    /// Those who sign clients' certificates, if any are asked for.
+    pub authorities: Option<Arc<Authorities>>,
+}
+
+impl Face {
+    /// Whether it is made of these very ones.
+    pub fn is_of(&self, identity: &Arc<CertifiedKey>, authorities: Option<&Arc<Authorities>>) -> bool {
+        Arc::ptr_eq(&self.identity, identity)
+            && self.authorities.as_ref().map(Arc::as_ptr) == authorities.map(Arc::as_ptr)
+    }
 }
 
 /// One listening address.
@@ -80,6 +103,14 @@ pub struct Route {
     /// Its counters.
     pub metrics: RouteMetrics,
     allow: Vec<IpNet>,
+    clients: ClientCertificate,
+}
+
+/// Whether an interface is for clients with a certificate only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ClientCertificate {
+    Demanded,
+    NotDemanded,
 }
 
 impl Listener {
@@ -170,6 +201,10 @@ impl Block {
                 cookie: cookie_name(cookie, first_farm, https, route),
                 metrics: metrics.route(listener, route.interface.name()),
                 allow: route.allow.clone(),
+                clients: match https.clients.as_ref().or(route.clients.as_ref()) {
+                    Some(_) => ClientCertificate::Demanded,
+                    None => ClientCertificate::NotDemanded,
+                },
             }));
         }
         Self {
@@ -204,6 +239,14 @@ impl Route {
     /// Whether `client` may use this interface.
     pub fn allows(&self, client: IpAddr) -> bool {
         self.allow.is_empty() || self.allow.iter().any(|net| net.contains(&client))
+    }
+
+    /// Whether a client may use this interface that has proved to be `peer`, if anybody (R-AUTH-2).
+    pub fn admits(&self, peer: Option<&str>) -> bool {
+        match self.clients {
+            ClientCertificate::Demanded => peer.is_some(),
+            ClientCertificate::NotDemanded => true,
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Access<'a> {
     pub event: &'static str,
     /// The client.
     pub client: IpAddr,
+    /// The subject of the certificate that the client has proved to own.
+    pub peer: Option<&'a str>,
     /// The listening address.
     pub listener: &'a str,
     /// The Host, as far as it is one of ours.

@@ -1,6 +1,7 @@
 //! Every metric, registered once, behind typed handles: nobody else names the `prometheus` crate, so that a label can't
 //! be misspelt, and no label ever holds a path, a user or a client's address.
 
+mod certificates;
 mod endpoint;
 mod route;
 mod stream;
@@ -8,7 +9,7 @@ mod table;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus::core::Collector;
@@ -17,6 +18,8 @@ use prometheus::{
     TextEncoder,
 };
 
+use certificates::Certificates;
+pub use certificates::{Expiry, Renewal};
 pub use endpoint::EndpointMetrics;
 pub use route::{Class, RouteMetrics};
 pub use stream::StreamMetrics;
@@ -61,8 +64,7 @@ pub struct Metrics {
     lookups: IntCounterVec,
     discovery_age: GaugeVec,
     discovery_records: IntGaugeVec,
-    certificate_expiry: GaugeVec,
-    expiries: Mutex<HashMap<String, i64>>,
+    certificates: Certificates,
     /// The endpoints whose series exist, so that one that comes back while an old stream lives finds its own again.
     live: Live,
 }
@@ -95,7 +97,7 @@ impl Registrar {
         self.add(IntGaugeVec::new(opts, &labels))
     }
 
-    fn seconds(&self, name: &str) -> GaugeVec {
+    fn floats(&self, name: &str) -> GaugeVec {
         let (opts, labels) = Self::opts(name);
         self.add(GaugeVec::new(opts, &labels))
     }
@@ -135,12 +137,11 @@ impl Default for Metrics {
             streams_total: registrar.counters("xspgate_streams_total"),
             stream_bytes: registrar.counters("xspgate_stream_bytes_total"),
             lookups: registrar.counters("xspgate_discovery_lookups_total"),
-            discovery_age: registrar.seconds("xspgate_discovery_age_seconds"),
+            discovery_age: registrar.floats("xspgate_discovery_age_seconds"),
             discovery_records: registrar.gauges("xspgate_discovery_records"),
-            certificate_expiry: registrar.seconds("xspgate_certificate_expiry_seconds"),
+            certificates: Certificates::new(&registrar),
             registry: registrar.0,
             live: Live::default(),
-            expiries: Mutex::default(),
         }
     }
 }
@@ -237,19 +238,6 @@ impl Metrics {
             self.discovery_age.with_label_values(&[name, kind]).set(age.as_secs_f64());
         }
         self.discovery_records.with_label_values(&[name, kind]).set(i64::try_from(records).unwrap_or(i64::MAX));
-    }
-
-    /// Takes note of when `certificate` expires, in seconds since 1970.
-    pub fn certificate_expires(&self, certificate: &str, at: i64) {
-        self.expiries.lock().insert(certificate.to_owned(), at);
-    }
-
-    /// Brings the time until certificates expire up to date; negative once they have.
-    pub fn refresh_certificates(&self) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-        for (certificate, at) in self.expiries.lock().iter() {
-            self.certificate_expiry.with_label_values(&[certificate.as_str()]).set(*at as f64 - now);
-        }
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, Resumption, VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{IpAddr, ServerName};
+use rustls::pki_types::{CertificateDer, IpAddr, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
+use super::certs::Authorities;
 use crate::config::model::{Farm, Speaks, TlsPolicy, TlsVersion};
 
 /// Sessions that are remembered for one endpoint.
@@ -22,9 +24,15 @@ pub enum SetupError {
     /// The name can't be verified.
     #[error("{0:?} is no name that a certificate can prove")]
     Name(String),
-    /// The CAs can't be used.
-    #[error("these certification authorities can't verify clients")]
-    Verifier(#[source] rustls::server::VerifierBuilderError),
+    /// No CA could have signed what a client shows.
+    #[error("none of these certification authorities can verify clients")]
+    NoAuthority,
+    /// What was revoked is not known.
+    #[error("a certificate revocation list can't be used")]
+    RevocationList(#[source] webpki::Error),
+    /// The CAs or their revocation lists can't be used.
+    #[error("these certification authorities can't verify XSPs")]
+    Verifier(#[source] VerifierBuilderError),
     /// No session tickets.
     #[error("no keys for session tickets")]
     Tickets(#[source] rustls::Error),
@@ -38,13 +46,14 @@ pub struct ClientTls {
 }
 
 impl ClientTls {
-    /// Trust in `roots`, and `identity` for an XSP that asks.
+    /// Trust in `authorities`, as far as they have revoked nothing (none for a farm that nobody shakes hands with), and
+    /// `identity` for an XSP that asks.
     ///
     /// # Errors
     /// See [`SetupError`].
     pub fn new(
         farm: &Farm,
-        roots: Arc<RootCertStore>,
+        authorities: Option<&Authorities>,
         identity: Option<Arc<CertifiedKey>>,
     ) -> Result<Self, SetupError> {
         let name = match &farm.proof {
@@ -55,10 +64,20 @@ impl ClientTls {
             // Nobody shakes hands there; without roots, nobody could.
             None => ServerName::IpAddress(IpAddr::V4([0; 4].into())),
         };
-        let config = ClientConfig::builder_with_provider(provider(&farm.tls))
+        let provider = provider(&farm.tls);
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&versions(&farm.tls))
-            .map_err(SetupError::Policy)?
-            .with_root_certificates(roots);
+            .map_err(SetupError::Policy)?;
+        let config = match authorities {
+            Some(Authorities { roots, revoked, .. }) if revoked.is_empty() => {
+                config.with_root_certificates(Arc::clone(roots))
+            }
+            Some(authorities) => {
+                let verifier = Arc::new(Unrevoked::new(authorities, &provider)?);
+                config.dangerous().with_custom_certificate_verifier(verifier)
+            }
+            None => config.with_root_certificates(RootCertStore::empty()),
+        };
         let mut config = match identity {
             Some(identity) => config.with_client_cert_resolver(Arc::new(Shown(identity))),
             None => config.with_no_client_auth(),
@@ -79,6 +98,73 @@ impl ClientTls {
         let mut config = self.config.clone();
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
         Arc::new(config)
+    }
+}
+
+/// What rustls verifies, and that no list of the CAs' revokes it. A CA without a list has revoked nothing, since XSPs may have
+/// several CAs and not all keep one. One verifier for each set of lists that can be used together.
+#[derive(Debug)]
+struct Unrevoked(Vec<Arc<WebPkiServerVerifier>>);
+
+impl Unrevoked {
+    fn new(authorities: &Authorities, provider: &Arc<CryptoProvider>) -> Result<Self, SetupError> {
+        let verifier = |lists: &Vec<_>| {
+            let roots = Arc::clone(&authorities.roots);
+            WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider))
+                .with_crls(lists.iter().cloned())
+                .allow_unknown_revocation_status()
+                .build()
+        };
+        let verifiers = authorities.revoked.iter().map(verifier).collect::<Result<_, _>>();
+        verifiers.map(Self).map_err(SetupError::Verifier)
+    }
+
+    /// What has nothing to do with revocation is the same for all of them.
+    fn first(&self) -> Result<&WebPkiServerVerifier, Error> {
+        self.0.first().map(Arc::as_ref).ok_or_else(|| CertificateError::UnknownIssuer.into())
+    }
+}
+
+impl ServerCertVerifier for Unrevoked {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let mut verdict = Err(CertificateError::UnknownRevocationStatus.into());
+        for verifier in &self.0 {
+            verdict = verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+            // Only the lists of another CA of that name leave the question open.
+            if !matches!(verdict, Err(Error::InvalidCertRevocationList(_))) {
+                break;
+            }
+        }
+        verdict
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.first()?.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.first()?.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.first().map(|verifier| verifier.supported_verify_schemes()).unwrap_or_default()
     }
 }
 

@@ -1,9 +1,15 @@
 //! What a certificate says. Apart from the rest of `tls`, because this is the only place there that reads X.509.
 
+mod credentials;
+mod issuance;
+
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
+
+pub use credentials::{Credentials, credentials, subject};
+pub(super) use issuance::{ListFacts, is_signed_by, list_facts};
 
 /// What a certificate says, as far as the gateway cares.
 #[derive(Clone, Debug)]
@@ -16,6 +22,8 @@ pub struct Facts {
     pub subject_text: String,
     /// The issuer as text, for messages.
     pub issuer_text: String,
+    /// The serial number as `openssl x509 -serial` prints it: hexadecimal, in capitals.
+    pub serial: String,
     /// The subject's first common name.
     pub common_name: Option<String>,
     /// DNS names among the subject alternative names, lower case.
@@ -63,6 +71,13 @@ pub struct Instant {
     pub day: String,
 }
 
+impl Instant {
+    /// From seconds since 1970, UTC; `None`: X.509 can't say it.
+    pub fn of(unix: i64) -> Option<Self> {
+        ASN1Time::from_timestamp(unix).ok().map(Self::from)
+    }
+}
+
 impl From<ASN1Time> for Instant {
     fn from(time: ASN1Time) -> Self {
         Self { unix: time.timestamp(), day: time.to_datetime().date().to_string() }
@@ -106,6 +121,7 @@ pub fn facts(der: &[u8]) -> Result<Facts, Unreadable> {
         issuer: certificate.issuer().as_raw().to_vec(),
         subject_text: certificate.subject().to_string(),
         issuer_text: certificate.issuer().to_string(),
+        serial: serial(certificate.raw_serial()),
         common_name: common_name.map(str::to_owned),
         dns_names: names.filter_map(dns_name).collect(),
         role: match constraints {
@@ -116,6 +132,12 @@ pub fn facts(der: &[u8]) -> Result<Facts, Unreadable> {
         not_after: certificate.validity().not_after.into(),
         client_authentication: usage.is_none_or(|usage| usage.client_auth || usage.any).into(),
     })
+}
+
+/// Without the zeros that DER puts before it.
+fn serial(der: &[u8]) -> String {
+    let start = der.iter().position(|byte| *byte != 0).unwrap_or(der.len().saturating_sub(1));
+    der[start..].iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 fn dns_name(name: &GeneralName<'_>) -> Option<String> {
@@ -155,6 +177,7 @@ mod tests {
             issuer: vec![],
             subject_text: String::new(),
             issuer_text: String::new(),
+            serial: String::new(),
             common_name: Some(common_name.into()),
             dns_names: dns_names.iter().map(|name| (*name).to_owned()).collect(),
             role: Role::EndEntity,
@@ -177,6 +200,13 @@ mod tests {
             ("com", Naming::No),
         ] {
             assert_eq!(facts.naming(host), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn serial_numbers_are_written_as_openssl_writes_them() {
+        for (der, expected) in [(&[0, 0xab, 0x01][..], "AB01"), (&[0], "00"), (&[1, 0], "0100"), (&[], "")] {
+            assert_eq!(serial(der), expected);
         }
     }
 

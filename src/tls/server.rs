@@ -1,13 +1,15 @@
 //! The gateway as TLS server: one configuration per `[[https]]` block, chosen by SNI before any of them answers. Apart from
 //! a certificate resolver, because blocks differ in versions, suites, tickets and client authentication, not only in names.
 
+use std::io;
 use std::sync::Arc;
 
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{Error, ServerConfig};
 
 use super::client::{SetupError, provider, versions};
+use super::clients::{self, ClientVerifier, Optional};
 use crate::config::model::TlsPolicy;
 
 /// Whether clients are asked for a certificate.
@@ -15,14 +17,14 @@ use crate::config::model::TlsPolicy;
 pub enum ClientAuth {
     /// They are not.
     None,
-    /// They are, and one of these CAs must have signed it.
-    Demanded(Arc<RootCertStore>),
-    /// They are; an interface may demand it later.
-    Asked(Arc<RootCertStore>),
+    /// They are, and must show one.
+    Demanded(Arc<ClientVerifier>),
+    /// They are, and may show none; an interface may demand one later.
+    Asked(Arc<ClientVerifier>),
 }
 
-/// What clients of one block get to see. Tickets can be resumed on every worker, but not in another block, and not at all
-/// where client certificates are asked for: a ticket must not stand in for a certificate.
+/// What clients of one `[[https]]` block get to see. Tickets can be resumed on every worker, but not in another block, and
+/// not at all where client certificates are asked for: a ticket must not stand in for a certificate.
 ///
 /// # Errors
 /// See [`SetupError`].
@@ -31,29 +33,55 @@ pub fn server_config(
     identity: Arc<CertifiedKey>,
     clients: ClientAuth,
 ) -> Result<Arc<ServerConfig>, SetupError> {
-    let provider = provider(policy);
-    let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+    let mut config = config(policy, identity, clients)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// What clients of one `[[cti]]` block get to see: they show a certificate in every handshake, and what they speak has no
+/// name in ALPN (R-CTI-6).
+///
+/// # Errors
+/// See [`SetupError`].
+pub fn cti_server_config(
+    policy: &TlsPolicy,
+    identity: Arc<CertifiedKey>,
+    clients: Arc<ClientVerifier>,
+) -> Result<Arc<ServerConfig>, SetupError> {
+    Ok(Arc::new(config(policy, identity, ClientAuth::Demanded(clients))?))
+}
+
+fn config(policy: &TlsPolicy, identity: Arc<CertifiedKey>, clients: ClientAuth) -> Result<ServerConfig, SetupError> {
+    let config = ServerConfig::builder_with_provider(provider(policy))
         .with_protocol_versions(&versions(policy))
         .map_err(SetupError::Policy)?;
     let tickets = matches!(clients, ClientAuth::None);
     let config = match clients {
         ClientAuth::None => config.with_no_client_auth(),
-        ClientAuth::Demanded(roots) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-            config.with_client_cert_verifier(verifier.map_err(SetupError::Verifier)?)
-        }
-        ClientAuth::Asked(roots) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).allow_unauthenticated().build();
-            config.with_client_cert_verifier(verifier.map_err(SetupError::Verifier)?)
-        }
+        ClientAuth::Demanded(verifier) => config.with_client_cert_verifier(verifier),
+        ClientAuth::Asked(verifier) => config.with_client_cert_verifier(Arc::new(Optional(verifier))),
     };
     let mut config = config.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     if tickets {
         config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(SetupError::Tickets)?;
     } else {
         config.send_tls13_tickets = 0;
     }
-    Ok(Arc::new(config))
+    Ok(config)
+}
+
+/// Why a handshake with a client failed, as a word for logs and metrics.
+pub fn refusal(error: &io::Error) -> &'static str {
+    match error.get_ref().and_then(|source| source.downcast_ref::<Error>()) {
+        Some(Error::PeerIncompatible(_)) => "incompatible",
+        Some(Error::AlertReceived(_)) => "alert",
+        Some(Error::NoApplicationProtocol) => "no-common-protocol",
+        Some(Error::NoCertificatesPresented) => "client-certificate-missing",
+        Some(Error::InvalidCertificate(fault)) => clients::word(fault),
+        Some(Error::InvalidCertRevocationList(_)) => "client-certificate-unknown-status",
+        Some(Error::InvalidMessage(_) | Error::InappropriateMessage { .. }) => "malformed",
+        Some(_) => "tls",
+        None => "closed",
+    }
 }

@@ -38,7 +38,7 @@ impl Dial {
         Self {
             address: endpoint.address(),
             name: farm.tls().name().clone(),
-            tls: Arc::clone(endpoint.tls()),
+            tls: endpoint.tls(),
             tcp: farm.config().tcp,
             patience,
         }

@@ -2,9 +2,11 @@
 //! of policy, so that an attempt, a probe and a relay can all drive it.
 
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::Method;
+use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use crate::http1::body::Body;
@@ -39,6 +41,8 @@ pub enum AnswerError {
 #[derive(Debug)]
 pub struct Connection {
     stream: Stream,
+    /// What it was dialled with.
+    tls: Arc<ClientConfig>,
     /// Received and not understood yet; empty and without capacity while idle.
     input: Vec<u8>,
     born: Instant,
@@ -51,10 +55,11 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection on which nothing has been said.
-    pub fn new(stream: Stream) -> Self {
+    /// A connection on which nothing has been said, dialled with `tls`.
+    pub fn new(stream: Stream, tls: Arc<ClientConfig>) -> Self {
         Self {
             stream,
+            tls,
             input: Vec::new(),
             born: Instant::now(),
             answers: 0,
@@ -68,6 +73,11 @@ impl Connection {
     /// When it was opened.
     pub const fn born(&self) -> Instant {
         self.born
+    }
+
+    /// Trust and identity that it was dialled with.
+    pub const fn tls(&self) -> &Arc<ClientConfig> {
+        &self.tls
     }
 
     /// Whether an answer has come over it before, so that the XSP may be closing it just now.

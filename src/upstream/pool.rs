@@ -47,7 +47,8 @@ impl Pool {
         let mut idle = self.idle.lock();
         let shelf = idle.get_mut(&endpoint.key())?;
         while let Some(mut candidate) = shelf.connections.pop() {
-            if candidate.is_usable(&shelf.limits, now) {
+            // The trust and identity of a connection that was dialled before a renewal are not those of now.
+            if endpoint.dials_with(candidate.connection.tls()) && candidate.is_usable(&shelf.limits, now) {
                 return Some(candidate.connection);
             }
         }
@@ -57,7 +58,7 @@ impl Pool {
     /// Keeps `connection` for the next request to `endpoint`; the oldest gives way.
     pub fn put(&self, endpoint: &Endpoint, connection: Box<Connection>) {
         let limits = endpoint.pool_limits();
-        if limits.idle_per_endpoint == 0 {
+        if limits.idle_per_endpoint == 0 || !endpoint.dials_with(connection.tls()) {
             return;
         }
         let mut idle = self.idle.lock();

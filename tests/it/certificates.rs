@@ -2,15 +2,20 @@
 
 use crate::harness::Stage;
 
-const DAY: f64 = 24.0 * 3600.0;
-
 #[tokio::test]
-async fn a_scrape_tells_when_certificates_expire() {
+async fn a_scrape_tells_when_each_certificate_expires() {
     let stage = Stage::start().await;
     let metrics = stage.metrics().await;
-    for (certificate, days) in [("public", 90.0), ("trust internal", 3650.0)] {
-        let left = metrics.value("xspgate_certificate_expiry_seconds", &[("certificate", certificate)]);
-        let days_left = left.unwrap_or_else(|| panic!("{certificate} is not there")) / DAY;
-        assert!((days - 0.1..=days).contains(&days_left), "{certificate}: {days_left} days");
+    let table = [
+        ("certificate.public", "CN=webex-cloud-xsp.example.com", 90.0),
+        ("certificate.public", "CN=Simulated Public Issuing CA", 3650.0),
+        ("trust.internal", "CN=Simulated Internal CA", 3650.0),
+    ];
+    for (section, subject, days) in table {
+        let labels = [("section", section), ("subject", subject)];
+        let left = metrics.value("xspgate_certificate_expiry_days", &labels);
+        let left = left.unwrap_or_else(|| panic!("{section}, {subject} is not there"));
+        assert!((days - 0.1..=days).contains(&left), "{section}, {subject}: {left} days");
     }
+    assert_eq!(metrics.label_values("serial").len(), table.len());
 }

@@ -18,6 +18,7 @@ mod harness;
 mod hostile;
 mod load;
 mod observability;
+mod renewal;
 mod retries;
 mod routing;
 mod streams;

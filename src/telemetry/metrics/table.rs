@@ -1,7 +1,7 @@
 //! What there is to measure, in one table, so that the registry and the README can both be held against it.
 
 /// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
-pub const TABLE: [(&str, &str, &str, &str); 28] = [
+pub const TABLE: [(&str, &str, &str, &str); 30] = [
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
     ("xspgate_connections", "gauge", "listener", "open client connections"),
@@ -80,9 +80,21 @@ pub const TABLE: [(&str, &str, &str, &str); 28] = [
     ("xspgate_discovery_records", "gauge", "name, type", "records in the last good answer"),
     ("xspgate_access_log_dropped_total", "counter", "", "access events lost because standard output was stuck"),
     (
-        "xspgate_certificate_expiry_seconds",
+        "xspgate_certificate_expiry_days",
         "gauge",
-        "certificate",
-        "time until the first certificate of [certificate.NAME] (label NAME) or [trust.NAME] (label trust NAME) expires; negative once it has",
+        "section, subject, serial",
+        "days until a certificate expires, CAs included; negative once it has",
+    ),
+    (
+        "xspgate_renewals_total",
+        "counter",
+        "outcome",
+        "files read again, because they changed or by SIGHUP: renewed, unchanged, refused",
+    ),
+    (
+        "xspgate_renewal_refused",
+        "gauge",
+        "",
+        "1 while the certificates, keys or CAs on disk can't be used, and those of before are",
     ),
 ];

@@ -4,6 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
+fn expiry(serial: &str) -> Expiry {
+    let (section, subject) = ("certificate.public".to_owned(), "CN=xsp".to_owned());
+    Expiry { section, subject, serial: serial.to_owned(), at: 0 }
+}
+
 /// Everything measured once.
 fn touched() -> (Metrics, Arc<EndpointMetrics>) {
     let metrics = Metrics::default();
@@ -19,8 +24,9 @@ fn touched() -> (Metrics, Arc<EndpointMetrics>) {
     endpoint.probed("failed");
     metrics.looked_up("xsp.example.com", "A", "answered");
     metrics.discovered("xsp.example.com", "A", Some(Duration::from_secs(1)), 2);
-    metrics.certificate_expires("public", 0);
+    metrics.certificates_expire([expiry("01")]);
     metrics.refresh_certificates();
+    metrics.renewal(Renewal::Renewed);
     (metrics, endpoint)
 }
 
@@ -64,4 +70,39 @@ fn an_endpoint_takes_its_series_along() {
     assert!(metrics.render().contains("192.0.2.10"), "somebody still counts");
     drop(again);
     assert!(!metrics.render().contains("192.0.2.10"), "{}", metrics.render());
+}
+
+#[test]
+fn a_certificate_that_is_gone_takes_its_series_along() {
+    let (metrics, _endpoint) = touched();
+    let listed = || {
+        metrics.refresh_certificates();
+        metrics.render().matches("xspgate_certificate_expiry_days{").count()
+    };
+    metrics.certificates_expire([expiry("02"), expiry("03")]);
+    assert_eq!(listed(), 2);
+    metrics.certificates_expire([expiry("02")]);
+    assert_eq!(listed(), 1);
+    let line = metrics
+        .render()
+        .lines()
+        .find_map(|line| line.strip_prefix("xspgate_certificate_expiry_days{"))
+        .map(str::to_owned);
+    let (labels, days) = line.as_deref().and_then(|line| line.split_once("} ")).unwrap();
+    assert_eq!(labels, "section=\"certificate.public\",serial=\"02\",subject=\"CN=xsp\"");
+    assert!(days.parse::<f64>().unwrap() < -20_000.0, "{days}");
+}
+
+#[test]
+fn a_refusal_shows_until_the_files_can_be_used() {
+    let metrics = Metrics::default();
+    let refused = || metrics.render().contains("\nxspgate_renewal_refused 1\n");
+    for (outcome, shown) in [(Renewal::Refused, true), (Renewal::Refused, true), (Renewal::Unchanged, false)] {
+        metrics.renewal(outcome);
+        assert_eq!(refused(), shown);
+    }
+    metrics.renewal(Renewal::Refused);
+    metrics.renewal(Renewal::Renewed);
+    assert!(!refused());
+    assert!(metrics.render().contains("xspgate_renewals_total{outcome=\"refused\"} 3"));
 }

@@ -6,19 +6,29 @@ use std::path::Path;
 
 use rustls::RootCertStore;
 
-use super::pem;
+use super::bundle::{self, Authority, Sorted};
+use super::{expiry, pem};
 use crate::config::error::Problem;
+use crate::telemetry::metrics::Expiry;
 use crate::tls::peer::{self, Role};
 
 /// The CAs of one file, as far as they can be used.
 pub(super) struct Bundle {
     pub(super) store: RootCertStore,
-    /// When the first of them expires, in seconds since 1970.
-    pub(super) expires: i64,
+    /// Those that can sign, expired or not, in their order.
+    pub(super) sorted: Sorted,
+    /// When each of them expires.
+    pub(super) expiries: Vec<Expiry>,
 }
 
 /// The CAs of one file; `None` after an error.
-pub(super) fn load(path: &Path, span: Option<Range<usize>>, now: i64, problems: &mut Vec<Problem>) -> Option<Bundle> {
+pub(super) fn load(
+    section: &str,
+    path: &Path,
+    span: Option<Range<usize>>,
+    now: i64,
+    problems: &mut Vec<Problem>,
+) -> Option<Bundle> {
     let read = pem::public(path, &span).and_then(|bytes| pem::parse(path, &bytes, &span));
     let pem = match read {
         Ok(pem) => pem,
@@ -34,7 +44,8 @@ pub(super) fn load(path: &Path, span: Option<Range<usize>>, now: i64, problems: 
         return None;
     }
     let mut store = RootCertStore::empty();
-    let mut expires = i64::MAX;
+    let mut expiries = Vec::new();
+    let mut authorities = Vec::new();
     for (index, certificate) in pem.certificates.into_iter().enumerate() {
         let which = format!("certificate {} in {shown}", index + 1);
         let facts = match peer::facts(&certificate) {
@@ -45,6 +56,9 @@ pub(super) fn load(path: &Path, span: Option<Range<usize>>, now: i64, problems: 
             }
         };
         let which = format!("{which} ({})", facts.subject_text);
+        if facts.role == Role::Authority {
+            authorities.push(Authority { der: certificate.clone(), facts: facts.clone() });
+        }
         if facts.not_after.unix < now {
             let message = format!("{which} is left out: it expired on {}", facts.not_after.day);
             problems.push(Problem::warning(span.clone(), message));
@@ -55,7 +69,7 @@ pub(super) fn load(path: &Path, span: Option<Range<usize>>, now: i64, problems: 
             problems.push(Problem::warning(span.clone(), format!("{which} is not a CA")).help(help));
         }
         match store.add(certificate) {
-            Ok(()) => expires = expires.min(facts.not_after.unix),
+            Ok(()) => expiries.push(expiry(section, &facts)),
             Err(error) => {
                 problems.push(Problem::warning(span.clone(), format!("{which} is left out: {error}")));
             }
@@ -65,5 +79,5 @@ pub(super) fn load(path: &Path, span: Option<Range<usize>>, now: i64, problems: 
         problems.push(Problem::error(span, format!("{shown} has no CA certificate that can be used")));
         return None;
     }
-    Some(Bundle { store, expires })
+    Some(Bundle { store, sorted: bundle::sort(authorities), expiries })
 }

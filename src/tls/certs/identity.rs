@@ -12,11 +12,12 @@ use rustls::{Error, InconsistentKeys, SignatureAlgorithm};
 
 use super::chain::{Chain, Link, Order};
 use super::cti::Client;
-use super::{Authorities, pem};
+use super::{Authorities, expiry, pem};
 use crate::config::error::{Problem, Severity};
 use crate::config::model::{Certificate, Config, TlsVersion};
 use crate::config::place::Spot;
 use crate::config::types::suite::is_tls13;
+use crate::telemetry::metrics::Expiry;
 use crate::tls::peer::{self, Facts, Naming};
 
 /// A certificate that ends sooner than this is worth a warning, in seconds.
@@ -26,8 +27,8 @@ const SOON: i64 = 14 * 24 * 3600;
 pub(super) struct Identity {
     /// The chain, leaf first, with its key.
     pub(super) key: Arc<CertifiedKey>,
-    /// When the first certificate of the chain expires, in seconds since 1970.
-    pub(super) expires: i64,
+    /// When each certificate of the chain expires.
+    pub(super) expiries: Vec<Expiry>,
 }
 
 /// Chain and key; `None` after an error that leaves nothing to use. Every problem is reported, of both files.
@@ -69,9 +70,10 @@ pub(super) fn load(
     }
     let key = key?;
     suites(config, certificate, &key, &spot, problems);
-    let expires = chain.links.iter().map(|link| link.facts.not_after.unix).min()?;
+    let section = format!("certificate.{}", certificate.name);
+    let expiries = chain.links.iter().map(|link| expiry(&section, &link.facts)).collect();
     let key = Arc::new(CertifiedKey::new(chain.links.into_iter().map(|link| link.der).collect(), key));
-    Some(Identity { key, expires })
+    Some(Identity { key, expiries })
 }
 
 fn other_key(certificate: &Certificate, span: Option<Range<usize>>) -> Problem {

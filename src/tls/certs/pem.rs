@@ -7,18 +7,21 @@ use std::ops::Range;
 use std::path::Path;
 
 use rustls::pki_types::pem::{PemObject, SectionKind};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use crate::config::error::{Problem, reason};
 
 /// No file is larger, in bytes; all the CAs of a browser are a quarter of it.
 const LARGEST: u64 = 1 << 20;
+/// Except lists of revoked certificates, which grow with every one that a large CA takes back.
+pub(super) const LARGEST_LIST: u64 = 64 << 20;
 
 /// What one file holds.
 #[derive(Debug, Default)]
 pub(super) struct Pem {
     pub(super) certificates: Vec<CertificateDer<'static>>,
     pub(super) keys: Vec<PrivateKeyDer<'static>>,
+    pub(super) lists: Vec<CertificateRevocationListDer<'static>>,
     /// What else is in it, for a message: `a certificate request`.
     pub(super) other: Option<&'static str>,
 }
@@ -29,6 +32,7 @@ impl Pem {
         match (self.certificates.is_empty(), self.keys.is_empty()) {
             (false, _) => "it holds certificates only",
             (true, false) => "it holds a private key",
+            (true, true) if !self.lists.is_empty() => "it holds certificate revocation lists only",
             (true, true) => self.other.unwrap_or("it holds neither certificates nor keys"),
         }
     }
@@ -36,7 +40,7 @@ impl Pem {
 
 /// Reads a file that may hold a secret: others must not be able to read it.
 pub(super) fn secret(path: &Path, span: &Option<Range<usize>>) -> Result<Vec<u8>, Problem> {
-    let (bytes, mode) = open(path, span)?;
+    let (bytes, mode) = open(path, span, LARGEST)?;
     if mode & 0o004 != 0 {
         let message = format!("{} holds a key, and every user of this machine may read it", path.display());
         return Err(Problem::error(span.clone(), message).help(format!("chmod o-rwx {}", path.display())));
@@ -46,10 +50,15 @@ pub(super) fn secret(path: &Path, span: &Option<Range<usize>>) -> Result<Vec<u8>
 
 /// Reads a file.
 pub(super) fn public(path: &Path, span: &Option<Range<usize>>) -> Result<Vec<u8>, Problem> {
-    Ok(open(path, span)?.0)
+    Ok(open(path, span, LARGEST)?.0)
 }
 
-fn open(path: &Path, span: &Option<Range<usize>>) -> Result<(Vec<u8>, u32), Problem> {
+/// Reads a file of certificate revocation lists.
+pub(super) fn lists(path: &Path, span: &Option<Range<usize>>) -> Result<Vec<u8>, Problem> {
+    Ok(open(path, span, LARGEST_LIST)?.0)
+}
+
+fn open(path: &Path, span: &Option<Range<usize>>, largest: u64) -> Result<(Vec<u8>, u32), Problem> {
     use std::os::unix::fs::PermissionsExt;
     let shown = path.display();
     let failed =
@@ -60,11 +69,14 @@ fn open(path: &Path, span: &Option<Range<usize>>) -> Result<(Vec<u8>, u32), Prob
         return Err(Problem::error(span.clone(), format!("{shown} is not a file")));
     }
     let mut bytes = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
+    file.take(largest + 1).read_to_end(&mut bytes).map_err(failed)?;
     match bytes.len() as u64 {
         0 => Err(Problem::error(span.clone(), format!("{shown} is empty"))),
-        1..=LARGEST => Ok((bytes, metadata.permissions().mode())),
-        _ => Err(Problem::error(span.clone(), format!("{shown} is larger than 1 MiB")).help("is it the right file?")),
+        length if length <= largest => Ok((bytes, metadata.permissions().mode())),
+        _ => {
+            let message = format!("{shown} is larger than {} MiB", largest >> 20);
+            Err(Problem::error(span.clone(), message).help("is it the right file?"))
+        }
     }
 }
 
@@ -91,6 +103,8 @@ pub(super) fn parse(path: &Path, bytes: &[u8], span: &Option<Range<usize>>) -> R
         })?;
         if kind == SectionKind::Certificate {
             pem.certificates.push(der.into());
+        } else if kind == SectionKind::Crl {
+            pem.lists.push(der.into());
         } else {
             pem.keys.extend(PrivateKeyDer::from_pem(kind, der));
         }
@@ -117,7 +131,8 @@ fn no_pem(path: &Path, bytes: &[u8], span: &Option<Range<usize>>) -> Problem {
     let problem = Problem::error(span.clone(), format!("{} is not PEM", path.display()));
     match bytes {
         [0x30, 0x80..=0x84, ..] => problem.help(
-            "it looks like DER or PKCS #12: `openssl x509 -inform der` or `openssl pkcs12 -nodes` makes PEM of it",
+            "it looks like DER or PKCS #12: `openssl x509 -inform der`, `openssl crl -inform der` or \
+             `openssl pkcs12 -nodes` makes PEM of it",
         ),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => problem.help("it is UTF-16: save it as plain text"),
         _ => problem.help("a PEM file has blocks that begin with -----BEGIN CERTIFICATE----- or the like"),

@@ -87,10 +87,125 @@ fn the_first_to_expire_counts() {
     write(site.path(), "certs/cti-client-chain.pem", &client.pem);
     write(site.path(), "certs/cti-client-key.pem", &client.key);
     let (material, _) = load_at(&config(site.path()), 1_800_000_000);
-    let expiries = material.unwrap().expiries;
-    assert_eq!(expiries.keys().collect::<Vec<_>>(), ["cti-client", "public", "trust internal", "trust webex"]);
+    let mut expiries = material.unwrap().expiries;
+    expiries.sort_by(|one, other| one.section.cmp(&other.section));
+    let listed: Vec<_> = expiries.iter().map(|expiry| (expiry.section.as_str(), expiry.subject.as_str())).collect();
+    let public = format!("CN={}", HOSTS[0]);
+    let expected = [
+        ("certificate.cti-client", "CN=bwcticlient.webex.com"),
+        ("certificate.public", &public),
+        ("certificate.public", "CN=Public Root"),
+        ("trust.internal", "CN=Late"),
+        ("trust.internal", "CN=Soon"),
+        ("trust.webex", "CN=Webex Issuing"),
+        ("trust.webex", "CN=Webex Root"),
+    ];
+    assert_eq!(listed, expected);
     let january = 1_924_992_000;
-    assert_eq!((expiries["public"], expiries["trust internal"]), (january + 2 * DAY, january + DAY));
+    assert_eq!([1, 3, 4].map(|index| expiries[index].at), [2, 8, 1].map(|days| january + days * DAY));
+    let mut serials: Vec<_> = expiries.iter().map(|expiry| &expiry.serial).collect();
+    serials.sort_unstable();
+    serials.dedup();
+    assert_eq!(serials.len(), expected.len());
+}
+
+#[test]
+fn what_was_read_is_recognized_by_its_bytes() {
+    let site = site();
+    let reading = || files::Reading::now(&config(site.path()));
+    let first = reading();
+    let (chain, key) = ("certs/public-chain.pem", "certs/public-key.pem");
+    let text = read(site.path(), chain);
+    write(site.path(), chain, &text);
+    assert!(first.is_current(), "the same bytes in a file that was written again");
+    assert_ne!(first.stamps(), reading().stamps());
+    let moved: Vec<String> = vec![read(site.path(), key), text];
+    for (name, text) in [chain, key].into_iter().zip(&moved) {
+        write(site.path(), name, text);
+    }
+    assert_eq!(reading().changed(&first).collect::<Vec<_>>(), ["certificate.public"], "the same bytes elsewhere");
+    fs::remove_file(site.path().join("certs/internal-ca.pem")).unwrap();
+    write(site.path(), "certs/affinity.key", "#\n");
+    let sections = ["affinity", "certificate.public", "trust.internal"];
+    assert_eq!(reading().changed(&first).collect::<Vec<_>>(), sections);
+    assert!(!first.is_current());
+}
+
+#[test]
+fn stamps_tell_every_kind_of_change() {
+    let site = site();
+    let path = |name: &str| site.path().join(name);
+    let stamps = || files::Files::of(&config(site.path())).stamps();
+    let mut seen = vec![stamps()];
+    assert_eq!(stamps(), seen[0]);
+    let mut changed = |what: &str| {
+        let now = stamps();
+        assert!(!seen.contains(&now), "{what}");
+        seen.push(now);
+    };
+    let (chain, text) = (path("certs/public-chain.pem"), read(site.path(), "certs/public-chain.pem"));
+    fs::set_permissions(&chain, fs::Permissions::from_mode(0o640)).unwrap();
+    changed("permissions");
+    fs::write(path("new"), &text).unwrap();
+    fs::rename(path("new"), &chain).unwrap();
+    changed("another file of the same name and size");
+    fs::remove_file(&chain).unwrap();
+    changed("no file");
+    std::os::unix::fs::symlink(path("certs/internal-ca.pem"), &chain).unwrap();
+    changed("a link");
+    std::os::unix::fs::symlink(path("certs/affinity.key"), path("new")).unwrap();
+    fs::rename(path("new"), &chain).unwrap();
+    changed("a link to another file");
+}
+
+#[test]
+fn a_problem_is_told_with_its_section_and_file() {
+    let site = site();
+    let config = config(site.path());
+    let foreign = Authority::root("Root").leaf("x.example.com", &["x.example.com"]);
+    write(site.path(), "certs/public-chain.pem", &foreign.pem);
+    write(site.path(), "certs/public-key.pem", &foreign.key);
+    fs::remove_file(site.path().join("certs/internal-ca.pem")).unwrap();
+    fs::remove_file(site.path().join("certs/cti-client-key.pem")).unwrap();
+    write(site.path(), "certs/affinity.key", "#\n");
+    let (_, problems) = load_at(&config, 1_800_000_000);
+    let files = files::Files::of(&config);
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+    let told: Vec<_> = errors.map(|problem| files.origin(&config, problem).unwrap()).collect();
+    let at = |name: &str| site.path().join("certs").join(name);
+    let expected = [
+        ("trust.internal", at("internal-ca.pem")),
+        ("certificate.cti-client", at("cti-client-key.pem")),
+        ("certificate.public", at("public-chain.pem")),
+        ("certificate.public", at("public-chain.pem")),
+        ("affinity", at("affinity.key")),
+    ];
+    assert_eq!(told, expected.iter().map(|(section, path)| (*section, path.as_path())).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_has_not_changed_is_kept_as_it_is() {
+    let site = site();
+    let load = || load_at(&config(site.path()), 1_800_000_000).0.unwrap();
+    let old = load();
+    let ca = Authority::root("New Root");
+    write(site.path(), "certs/internal-ca.pem", &ca.pem);
+    let client = ca.cti_client();
+    write(site.path(), "certs/cti-client-chain.pem", &client.pem);
+    write(site.path(), "certs/cti-client-key.pem", &client.key);
+    let new = load().keeping(&old);
+    for (name, kept) in [("public", true), ("cti-client", false)] {
+        assert_eq!(Arc::ptr_eq(&old.identities[name], &new.identities[name]), kept, "{name}");
+    }
+    for (name, kept) in [("webex", true), ("internal", false)] {
+        assert_eq!(Arc::ptr_eq(&old.authorities[name], &new.authorities[name]), kept, "{name}");
+    }
+    let expiries = |material: &Material, section: &str| -> Vec<_> {
+        material.expiries.iter().filter(|expiry| expiry.section == section).cloned().collect()
+    };
+    assert_eq!(expiries(&new, "trust.webex"), expiries(&old, "trust.webex"));
+    assert_ne!(expiries(&new, "trust.internal"), expiries(&old, "trust.internal"));
+    assert_eq!(new.expiries.len(), old.expiries.len());
 }
 
 #[test]

@@ -84,6 +84,11 @@ impl Gateway {
         eventually("readiness", async || self.admin("/readyz").await.0 == 200).await;
     }
 
+    /// Asks for a renewal, as SIGHUP does.
+    pub(crate) fn renew(&self) {
+        self.running.iter().for_each(app::Gateway::renew);
+    }
+
     /// Stops accepting and ends what is idle, as a stop begins.
     pub(crate) fn drain(&self) {
         self.running.iter().for_each(|running| running.enter(Phase::Draining));

@@ -51,6 +51,13 @@ impl Program {
         found.unwrap()
     }
 
+    /// Sends it a signal by name, such as `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        // The shell's own `kill` is there even where the program of that name is not.
+        let command = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+    }
+
     /// Its exit code, if it has ended.
     pub(crate) fn code(&mut self) -> Option<i32> {
         self.child.try_wait().unwrap().and_then(|status| status.code())

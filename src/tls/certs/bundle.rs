@@ -1,0 +1,65 @@
+//! The order in a bundle of CAs: which are believed by themselves, and which only because of another one in it (R-CTI-1).
+//! Apart from the file, because it is decided by who has signed whom and by nothing else: not by the order of the blocks,
+//! nor by the calendar, or a root that expires would make its intermediates believed for good.
+
+use rustls::pki_types::CertificateDer;
+
+use crate::tls::peer::{self, Facts};
+
+/// A CA's certificate.
+#[derive(Clone)]
+pub(super) struct Authority {
+    pub(super) der: CertificateDer<'static>,
+    pub(super) facts: Facts,
+}
+
+/// The CAs of one bundle.
+#[derive(Default)]
+pub(super) struct Sorted {
+    /// They signed themselves, or whoever signed them is not in the bundle.
+    pub(super) anchors: Vec<Authority>,
+    /// Others of the bundle have signed them, up to an anchor.
+    pub(super) intermediates: Vec<Authority>,
+}
+
+impl Sorted {
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Authority> {
+        self.anchors.iter().chain(&self.intermediates)
+    }
+}
+
+/// Finds out what each of `authorities` is; one that is there twice counts once.
+pub(super) fn sort(authorities: Vec<Authority>) -> Sorted {
+    let mut left: Vec<Authority> = Vec::new();
+    for authority in authorities {
+        if !left.iter().any(|known| known.der == authority.der) {
+            left.push(authority);
+        }
+    }
+    let (anchors, mut left) = left.into_iter().partition(|authority| authority.facts.is_self_issued());
+    let mut sorted = Sorted { anchors, intermediates: Vec::new() };
+    while !left.is_empty() {
+        let led = extract(&mut left, |authority, _| sorted.iter().any(|issuer| signed(authority, issuer)));
+        if !led.is_empty() {
+            sorted.intermediates.extend(led);
+            continue;
+        }
+        // What is left leads nowhere: those on top are anchors, and the search goes on below them.
+        let on_top = extract(&mut left, |authority, others| !others.iter().any(|issuer| signed(authority, issuer)));
+        // Without any, they have signed one another.
+        sorted.anchors.extend(if on_top.is_empty() { std::mem::take(&mut left) } else { on_top });
+    }
+    sorted
+}
+
+/// Takes those out that `wanted` is true of, given all of them.
+fn extract(left: &mut Vec<Authority>, wanted: impl Fn(&Authority, &[Authority]) -> bool) -> Vec<Authority> {
+    let verdicts: Vec<bool> = left.iter().map(|authority| wanted(authority, left)).collect();
+    let mut verdicts = verdicts.into_iter();
+    left.extract_if(.., |_| verdicts.next().unwrap_or_default()).collect()
+}
+
+fn signed(authority: &Authority, issuer: &Authority) -> bool {
+    authority.facts.issuer == issuer.facts.subject && peer::is_signed_by(&authority.der, &issuer.der)
+}

@@ -1,0 +1,175 @@
+//! The files that a configuration names: which section names them, how they look from outside, and what they hold as one
+//! number. Apart from reading them, because most of the time the only question is whether they are still the same.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use super::pem;
+use crate::config::error::Problem;
+use crate::config::model::Config;
+use crate::config::place::Spot;
+
+/// The section of the affinity keys.
+pub const AFFINITY: &str = "affinity";
+
+/// Every file that a configuration names, in no order that matters.
+#[derive(Clone, Debug)]
+pub struct Files(Vec<Named>);
+
+#[derive(Clone, Debug)]
+struct Named {
+    /// `certificate.public`.
+    section: String,
+    spot: Spot,
+    path: PathBuf,
+}
+
+/// How files look from outside: equal as long as nobody has written, replaced or removed one of them, whatever the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamps(Vec<Result<Stamp, ErrorKind>>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+    /// The same of the inode: permissions that were repaired change nothing else.
+    changed: (i64, i64),
+}
+
+/// SHA-256 over the names and bytes of one section's files. Nothing can be learnt from it, and it is not shown either.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Print([u8; 32]);
+
+/// What files were like when they were read.
+#[derive(Clone)]
+pub struct Reading {
+    files: Files,
+    stamps: Stamps,
+    prints: BTreeMap<String, Print>,
+}
+
+impl Files {
+    /// Those that `config` names.
+    pub fn of(config: &Config) -> Self {
+        let mut files = Vec::new();
+        let mut named = |section: String, spot: Spot, path: &Path| {
+            files.push(Named { section, spot, path: path.to_owned() });
+        };
+        for (name, certificate) in &config.certificates {
+            let section = format!("certificate.{name}");
+            named(section.clone(), Spot::CertificateChain(name.clone()), &certificate.chain);
+            named(section, Spot::CertificateKey(name.clone()), &certificate.key);
+        }
+        for (name, trust) in &config.trusts {
+            let section = format!("trust.{name}");
+            named(section.clone(), Spot::TrustCa(name.clone()), &trust.ca);
+            if let Some(crl) = &trust.crl {
+                named(section, Spot::TrustCrl(name.clone()), crl);
+            }
+        }
+        if let Some(path) = &config.affinity.key_file {
+            named(AFFINITY.to_owned(), Spot::AffinityKeyFile, path);
+        }
+        Self(files)
+    }
+
+    /// How they look now; symbolic links are followed, and a missing file looks like one.
+    pub fn stamps(&self) -> Stamps {
+        let stamp = |named: &Named| {
+            let metadata = fs::metadata(&named.path).map_err(|error| error.kind())?;
+            Ok(Stamp {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+                size: metadata.size(),
+                modified: (metadata.mtime(), metadata.mtime_nsec()),
+                changed: (metadata.ctime(), metadata.ctime_nsec()),
+            })
+        };
+        Stamps(self.0.iter().map(stamp).collect())
+    }
+
+    /// The section and the file that a problem of `config` is about.
+    pub fn origin(&self, config: &Config, problem: &Problem) -> Option<(&str, &Path)> {
+        let span = problem.span.as_ref()?;
+        let is_there = |spot: &Spot| config.places.of(spot).as_ref() == Some(span);
+        let served =
+            config.https.iter().enumerate().find(|(block, https)| {
+                (0..https.hosts.len()).any(|host| is_there(&Spot::Host { block: *block, host }))
+            });
+        // What is said of a host is said of the certificate that should name it.
+        let chain = served.map(|(_, https)| Spot::CertificateChain(https.certificate.name.clone()));
+        let named = self.0.iter().find(|named| is_there(&named.spot) || Some(&named.spot) == chain.as_ref())?;
+        Some((&named.section, &named.path))
+    }
+
+    fn prints(&self) -> BTreeMap<String, Print> {
+        let mut sections: BTreeMap<&str, Context> = BTreeMap::new();
+        for Named { section, path, .. } in &self.0 {
+            let context = sections.entry(section).or_insert_with(|| Context::new(&SHA256));
+            let (state, bytes) = match bytes(path) {
+                Ok(bytes) => (b'+', bytes),
+                Err(_) => (b'-', Vec::new()),
+            };
+            let name = path.as_os_str().as_bytes();
+            for part in [name, &[state], &bytes] {
+                context.update(&part.len().to_be_bytes());
+                context.update(part);
+            }
+        }
+        let print = |context: Context| Print(context.finish().as_ref().try_into().expect("SHA-256 is 32 bytes"));
+        sections.into_iter().map(|(section, context)| (section.to_owned(), print(context))).collect()
+    }
+}
+
+/// What is in a file, as far as it would be read; what is no file has nothing in it, and a pipe is not waited for.
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(ErrorKind::InvalidInput.into());
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(pem::LARGEST_LIST + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+impl Reading {
+    /// What the files that `config` names are like now. To be taken before they are read: what changes in between then
+    /// shows later, instead of never.
+    pub fn now(config: &Config) -> Self {
+        let files = Files::of(config);
+        Self { stamps: files.stamps(), prints: files.prints(), files }
+    }
+
+    /// Whether they still hold the same bytes.
+    pub fn is_current(&self) -> bool {
+        self.files.prints() == self.prints
+    }
+
+    /// Which files these are.
+    pub const fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// How they looked.
+    pub const fn stamps(&self) -> &Stamps {
+        &self.stamps
+    }
+
+    /// Whether a section's files, such as those of `certificate.public`, held the same bytes in `other`.
+    pub fn agrees(&self, other: &Self, section: &str) -> bool {
+        self.prints.get(section) == other.prints.get(section)
+    }
+
+    /// The sections whose files held other bytes in `other`.
+    pub fn changed<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a str> {
+        self.prints.keys().map(String::as_str).filter(|section| !self.agrees(other, section))
+    }
+}

@@ -1,0 +1,106 @@
+//! Certificate revocation lists, as they were downloaded: any number of them, of any CA (R-CTI-1 has old and new chains side
+//! by side). Apart from the CAs, because a list that can't be read must not be left out: what it revokes would come in.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use rustls::pki_types::CertificateRevocationListDer;
+use webpki::{EndEntityCert, OwnedCertRevocationList};
+
+use super::bundle::Sorted;
+use super::pem;
+use crate::config::error::Problem;
+use crate::tls::peer::{self, ListFacts};
+
+/// Lists that belong together: never two of CAs that share a name and not a key.
+pub(super) type Lists = Vec<CertificateRevocationListDer<'static>>;
+
+/// More alternatives are not made. Who is covered by none of them is refused.
+const ALTERNATIVES: usize = 64;
+
+struct List {
+    der: CertificateRevocationListDer<'static>,
+    facts: ListFacts,
+    /// The key of the bundle's CA that has signed it, in DER.
+    signer: Option<Vec<u8>>,
+}
+
+/// The lists of one file: every way to choose them, as [`Lists`] does; one way, unless CAs share a name. `None` after an
+/// error.
+pub(super) fn load(
+    path: &Path,
+    authorities: &Sorted,
+    span: Option<Range<usize>>,
+    now: i64,
+    problems: &mut Vec<Problem>,
+) -> Option<Vec<Lists>> {
+    let shown = path.display();
+    let pem = match pem::lists(path, &span).and_then(|bytes| pem::parse(path, &bytes, &span)) {
+        Ok(pem) => pem,
+        Err(problem) => {
+            problems.push(problem);
+            return None;
+        }
+    };
+    if pem.lists.is_empty() {
+        let message = format!("{shown} has no certificate revocation list: {}", pem.instead());
+        problems.push(Problem::error(span, message).help("its blocks begin with -----BEGIN X509 CRL-----"));
+        return None;
+    }
+    let mut lists = Vec::new();
+    let mut fault = false;
+    for (index, der) in pem.lists.into_iter().enumerate() {
+        let which = format!("revocation list {} in {shown}", index + 1);
+        match list(der, authorities, &which) {
+            Ok(list) => {
+                warn(&list, &format!("{which} ({})", list.facts.issuer_text), &span, now, problems);
+                lists.push(list);
+            }
+            Err(message) => {
+                let help = "copy it again, as a complete list of its CA, in version 2 and with a next update";
+                problems.push(Problem::error(span.clone(), message).help(help));
+                fault = true;
+            }
+        }
+    }
+    (!fault).then(|| alternatives(lists))
+}
+
+fn list(der: CertificateRevocationListDer<'static>, authorities: &Sorted, which: &str) -> Result<List, String> {
+    let facts = peer::list_facts(&der).ok_or_else(|| format!("{which} is not a certificate revocation list"))?;
+    // What the handshake reads it with has rules of its own: no delta lists, for one.
+    OwnedCertRevocationList::from_der(&der)
+        .map_err(|error| format!("{which} ({}) can't be used: {error}", facts.issuer_text))?;
+    let mut issuers = authorities.iter().filter(|authority| authority.facts.subject == facts.issuer);
+    let signer = issuers.find(|authority| peer::is_signed_by(&der, &authority.der));
+    let key = |der| EndEntityCert::try_from(der).ok().map(|certificate| certificate.subject_public_key_info().to_vec());
+    let signer = signer.and_then(|authority| key(&authority.der));
+    Ok(List { der, facts, signer })
+}
+
+fn warn(list: &List, which: &str, span: &Option<Range<usize>>, now: i64, problems: &mut Vec<Problem>) {
+    if list.signer.is_none() {
+        let problem = Problem::warning(span.clone(), format!("{which} was signed by no CA of this trust"));
+        problems.push(problem.help("add the CA to `ca`, or take the list of one that is there"));
+    }
+    if let Some(due) = list.facts.next_update.as_ref().filter(|due| due.unix < now) {
+        let problem = Problem::warning(span.clone(), format!("{which} expired on {}", due.day));
+        problems.push(problem.help("it is used all the same, and knows of nothing that was revoked since"));
+    }
+}
+
+/// Within one choice, the first list of a CA's name that covers a certificate decides: so no choice has lists of two keys
+/// for one name, and a newer list stands before an older one.
+fn alternatives(mut lists: Vec<List>) -> Vec<Lists> {
+    lists.sort_by(|a, b| b.facts.this_update.unix.cmp(&a.facts.this_update.unix).then_with(|| a.der.cmp(&b.der)));
+    let mut names: BTreeMap<Vec<u8>, BTreeMap<Option<Vec<u8>>, Lists>> = BTreeMap::new();
+    for list in lists {
+        names.entry(list.facts.issuer).or_default().entry(list.signer).or_default().push(list.der);
+    }
+    let none = vec![Lists::new()];
+    names.into_values().fold(none, |alternatives, keys| {
+        let joined = |chosen: &Lists| keys.values().map(|more| [&chosen[..], more].concat()).collect::<Vec<_>>();
+        alternatives.iter().flat_map(joined).take(ALTERNATIVES).collect()
+    })
+}

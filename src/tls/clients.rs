@@ -1,0 +1,308 @@
+//! Whether a client's certificate is what `client_trust` and its companions demand (R-CTI-1, R-CTI-2, R-AUTH-2). Apart from
+//! rustls' own verifier, which knows no names of clients, no depth, no purposes but one, and believes a CA for ever.
+
+use std::sync::Arc;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use webpki::{
+    CertRevocationList, EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage,
+    OwnedCertRevocationList, RequiredEkuNotFoundContext, RevocationCheckDepth, RevocationOptions,
+    RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
+};
+
+use self::refusal::{refused, too_deep};
+use super::certs::Authorities;
+use super::client::{SetupError, provider};
+use super::peer::{self, Credentials};
+use crate::config::model::{ClientPurpose, Clients, TlsPolicy};
+
+mod refusal;
+
+pub(super) use refusal::word;
+
+/// A chain has at most so many certificates between the client's own and the CA that is believed (R-CTI-1).
+const INTERMEDIATES: usize = 2;
+/// Certificates of a client's that could be part of its chain. Every order of them may have to be tried, so that more
+/// than a few would be work for the gateway and none for the client.
+const HELPERS: usize = 4;
+/// Certificates that a client sends besides its own.
+const SENT: usize = 16;
+
+/// TLS client authentication (RFC 5280 section 4.2.1.12), as the content of a DER object identifier.
+const CLIENT_AUTH: [u8; 8] = [0x2b, 6, 1, 5, 5, 7, 3, 2];
+/// anyExtendedKeyUsage, the same way.
+const ANY_USAGE: [u8; 4] = [0x55, 0x1d, 0x25, 0];
+
+/// Verifies the certificates of clients.
+#[derive(Debug)]
+pub struct ClientVerifier {
+    anchors: Vec<TrustAnchor<'static>>,
+    /// From when to when each of the anchors is valid.
+    validity: Vec<(UnixTime, UnixTime)>,
+    intermediates: Vec<CertificateDer<'static>>,
+    subjects: Vec<DistinguishedName>,
+    revoked: Vec<Vec<CertRevocationList<'static>>>,
+    names: Vec<String>,
+    purpose: ClientPurpose,
+    usages: Vec<Vec<u8>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ClientVerifier {
+    /// Believes `authorities`, and demands what `demand` says.
+    ///
+    /// # Errors
+    /// There is no CA that a chain could end at, or a revocation list can't be read; [`super::certs::load`] has looked.
+    pub fn new(authorities: &Authorities, demand: &Clients, policy: &TlsPolicy) -> Result<Arc<Self>, SetupError> {
+        if authorities.anchors.is_empty() {
+            return Err(SetupError::NoAuthority);
+        }
+        let read = |list: &rustls::pki_types::CertificateRevocationListDer<'_>| {
+            OwnedCertRevocationList::from_der(list).map(CertRevocationList::from).map_err(SetupError::RevocationList)
+        };
+        let revoked = authorities.revoked.iter().map(|lists| lists.iter().map(read).collect());
+        Ok(Arc::new(Self {
+            anchors: authorities.anchors.iter().map(|anchor| anchor.anchor.clone()).collect(),
+            validity: authorities.anchors.iter().map(|anchor| (anchor.not_before, anchor.not_after)).collect(),
+            intermediates: authorities.intermediates.clone(),
+            subjects: authorities.subjects.clone(),
+            revoked: revoked.collect::<Result<_, _>>()?,
+            names: demand.names.clone(),
+            purpose: demand.purpose,
+            usages: demand.eku.iter().map(|usage| usage.der.clone()).collect(),
+            algorithms: provider(policy).signature_verification_algorithms,
+        }))
+    }
+
+    /// What may stand between `leaf` and an anchor: certificates of the bundle, and those of the client that its chain
+    /// could run through.
+    fn helpers<'a>(
+        &'a self,
+        leaf: &EndEntityCert<'_>,
+        sent: &'a [CertificateDer<'_>],
+    ) -> Result<Vec<CertificateDer<'a>>, Error> {
+        if sent.len() > SENT {
+            return Err(too_deep());
+        }
+        let mut left: Vec<_> = sent
+            .iter()
+            .filter(|der| !self.intermediates.iter().any(|known| known[..] == der[..]))
+            .filter_map(|der| Some((der, EndEntityCert::try_from(der).ok()?)))
+            .collect();
+        let mut issuers = vec![leaf.issuer().to_vec()];
+        let mut helpers: Vec<CertificateDer<'a>> = Vec::new();
+        while let Some(at) = left.iter().position(|(_, helper)| issuers.iter().any(|name| name == helper.subject())) {
+            let (der, helper) = left.swap_remove(at);
+            issuers.push(helper.issuer().to_vec());
+            if !helpers.iter().any(|known| known[..] == der[..]) {
+                helpers.push(CertificateDer::from(&der[..]));
+            }
+        }
+        if helpers.len() > HELPERS {
+            return Err(too_deep());
+        }
+        // A chain can run from the client's certificates into the bundle's, and from those nowhere else.
+        helpers.extend(self.intermediates.iter().map(|der| CertificateDer::from(&der[..])));
+        Ok(helpers)
+    }
+
+    /// Whether a chain leads from `leaf` to an anchor, and nothing on it is revoked.
+    fn chain(&self, leaf: &EndEntityCert<'_>, helpers: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
+        if self.revoked.is_empty() {
+            return self.path(leaf, helpers, now, None);
+        }
+        let mut refusal = None;
+        for lists in &self.revoked {
+            let lists: Vec<&CertRevocationList<'_>> = lists.iter().collect();
+            // Of an intermediate, a list is consulted if there is one; of the client itself, there must be one.
+            let known = revocation(&lists, RevocationCheckDepth::Chain, UnknownStatusPolicy::Allow);
+            let covered = revocation(&lists, RevocationCheckDepth::EndEntity, UnknownStatusPolicy::Deny);
+            let verified = self.path(leaf, helpers, now, known).and_then(|()| self.path(leaf, helpers, now, covered));
+            match verified {
+                Ok(()) => return Ok(()),
+                // The lists of another CA of that name: nothing is known yet.
+                Err(error @ Error::InvalidCertRevocationList(_)) => refusal = refusal.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refusal.unwrap_or(CertificateError::UnknownRevocationStatus.into()))
+    }
+
+    fn path(
+        &self,
+        leaf: &EndEntityCert<'_>,
+        helpers: &[CertificateDer<'_>],
+        now: UnixTime,
+        revocation: Option<RevocationOptions<'_>>,
+    ) -> Result<(), Error> {
+        let admitted = |path: &VerifiedPath<'_>| self.admits(path, now);
+        let algorithms = self.algorithms.all;
+        leaf.verify_for_usage(algorithms, &self.anchors, helpers, now, self, revocation, Some(&admitted))
+            .map(|_| ())
+            .map_err(refused)
+    }
+
+    /// What webpki leaves open about a path: its length, and whether its anchor is valid.
+    fn admits(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), webpki::Error> {
+        if path.intermediate_certificates().count() > INTERMEDIATES {
+            return Err(webpki::Error::MaximumPathDepthExceeded);
+        }
+        let mut anchors = self.anchors.iter().zip(&self.validity);
+        match anchors.find(|(anchor, _)| std::ptr::eq(*anchor, path.anchor())) {
+            Some((_, (not_before, _))) if now < *not_before => {
+                Err(webpki::Error::CertNotValidYet { time: now, not_before: *not_before })
+            }
+            Some((_, (_, not_after))) if now > *not_after => {
+                Err(webpki::Error::CertExpired { time: now, not_after: *not_after })
+            }
+            Some(_) => Ok(()),
+            None => Err(webpki::Error::UnknownIssuer),
+        }
+    }
+
+    /// Whether the certificate is meant for what it is shown for.
+    fn meant(&self, credentials: &Credentials) -> bool {
+        let holds = |usage: &[u8]| credentials.usages.iter().flatten().any(|held| held == usage);
+        let client = match self.purpose {
+            ClientPurpose::Any => true,
+            ClientPurpose::ClientAuth => credentials.usages.is_none() || holds(&CLIENT_AUTH),
+        };
+        client && self.usages.iter().all(|usage| holds(usage))
+    }
+
+    /// Whether the certificate names one of those that may come.
+    fn named(&self, credentials: &Credentials) -> bool {
+        let mut given = credentials.common_name.iter().chain(&credentials.dns_names);
+        self.names.is_empty() || given.any(|name| self.names.iter().any(|known| known.eq_ignore_ascii_case(name)))
+    }
+}
+
+fn revocation<'a>(
+    lists: &'a [&'a CertRevocationList<'a>],
+    depth: RevocationCheckDepth,
+    unknown: UnknownStatusPolicy,
+) -> Option<RevocationOptions<'a>> {
+    // It fails for want of lists only.
+    let options = RevocationOptionsBuilder::new(lists).ok()?;
+    Some(options.with_depth(depth).with_status_policy(unknown).build())
+}
+
+/// Judges every certificate of a path. CAs may be good for anything; the client's own is looked at again by
+/// [`ClientVerifier::meant`], which is stricter.
+impl ExtendedKeyUsageValidator for ClientVerifier {
+    fn validate(&self, usages: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        match self.purpose {
+            ClientPurpose::Any => return Ok(()),
+            ClientPurpose::ClientAuth => {}
+        }
+        let mut present = Vec::new();
+        for usage in usages {
+            let usage = usage?;
+            if [&CLIENT_AUTH[..], &ANY_USAGE].into_iter().any(|fit| usage == KeyPurposeId::new(fit)) {
+                return Ok(());
+            }
+            present.push(usage.to_decoded_oid());
+        }
+        if present.is_empty() {
+            return Ok(());
+        }
+        let required = KeyUsage::client_auth();
+        Err(webpki::Error::RequiredEkuNotFoundContext(RequiredEkuNotFoundContext { required, present }))
+    }
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.subjects
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let leaf = EndEntityCert::try_from(end_entity).map_err(refused)?;
+        let credentials = peer::credentials(end_entity).map_err(|_| CertificateError::BadEncoding)?;
+        let helpers = self.helpers(&leaf, intermediates)?;
+        self.chain(&leaf, &helpers, now)?;
+        if !self.meant(&credentials) {
+            return Err(CertificateError::InvalidPurpose.into());
+        }
+        if !self.named(&credentials) {
+            return Err(CertificateError::NotValidForName.into());
+        }
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// As [`ClientVerifier`], except that a client may show no certificate at all.
+#[derive(Debug)]
+pub(super) struct Optional(pub(super) Arc<ClientVerifier>);
+
+impl ClientCertVerifier for Optional {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.0.verify_client_cert(end_entity, intermediates, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
