@@ -9,6 +9,7 @@ mod affinity;
 mod blame;
 mod certificates;
 mod cti;
+mod cti_doors;
 mod cti_failover;
 mod demonstration;
 mod discovery;
