@@ -148,6 +148,7 @@ async fn r_top_3_bytes_pass_unread() {
     })
     .await
     .0;
+    stage.until_found("direct").await;
     let said = [&fragmented(&hello(DIRECT), 50)[..], b"\0\0 no TLS at all, and nobody minds", &[0xff; 70_000]].concat();
     let mut client = TcpStream::connect(stage.gateway.passthrough()).await.unwrap();
     let heard = async {

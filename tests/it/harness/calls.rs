@@ -18,7 +18,9 @@ impl Stage {
             in_order(text, "cti", sim);
             change(sim, text);
         };
-        Self::with(change).await.0
+        let stage = Self::with(change).await.0;
+        stage.until_found("xsp").await;
+        stage
     }
 
     /// A gateway that serves pass-through, whose XSPs are asked in the order a1, a2, b1, b2.
@@ -28,7 +30,15 @@ impl Stage {
             in_order(text, "direct", sim);
             change(sim, text);
         };
-        Self::with(change).await.0
+        let stage = Self::with(change).await.0;
+        stage.until_found("xsp").await;
+        stage
+    }
+
+    /// Waits until the farm's XSPs are known: a gateway is ready before all farms are.
+    pub(crate) async fn until_found(&self, farm: &str) {
+        let found = async || self.metrics().await.count("xspgate_endpoints", &[("farm", farm)]) > 0.0;
+        eventually(&format!("the XSPs of {farm}"), found).await;
     }
 
     /// Webex, which shows the right certificate.
