@@ -3,6 +3,9 @@
 pub mod certs;
 pub mod client;
 pub(crate) mod der;
+pub mod inspect;
+pub mod issue;
 pub mod peer;
+mod portrait;
 pub mod server;
 pub mod stream;

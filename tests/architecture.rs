@@ -46,8 +46,8 @@ const HOMES: [(&str, &[&str]); 6] = [
     ("hickory_resolver", &["discover/dns"]),
     ("hickory_proto", &["sim/dns"]),
     ("prometheus", &["telemetry/metrics"]),
-    ("x509_parser", &["tls/peer", "broadworks/cti"]),
-    ("rcgen", &["sim/pki"]),
+    ("x509_parser", &["tls/peer", "tls/portrait", "broadworks/cti"]),
+    ("rcgen", &["sim/pki", "tls/issue"]),
     ("toml", &["config", "sim/site"]),
 ];
 

@@ -5,11 +5,10 @@ mod authority;
 pub(in crate::tls) mod chain;
 mod cti;
 #[cfg(test)]
-#[cfg(feature = "sim")]
 pub(crate) mod fixture;
 mod identity;
 mod keyring;
-mod pem;
+pub(in crate::tls) mod pem;
 
 use std::collections::BTreeMap;
 use std::fmt;
