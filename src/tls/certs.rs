@@ -7,11 +7,10 @@ pub(in crate::tls) mod chain;
 mod cti;
 pub mod files;
 #[cfg(test)]
-#[cfg(feature = "sim")]
 pub(crate) mod fixture;
 mod identity;
 mod keyring;
-mod pem;
+pub(in crate::tls) mod pem;
 mod revocation;
 
 use std::collections::BTreeMap;

@@ -19,7 +19,7 @@ pub(crate) use calls::{assert_bridged, dial, greeting, refusal, rest, until};
 pub(crate) use client::{Client, body, fed, request};
 pub(crate) use gateway::Gateway;
 pub(crate) use metrics::{Metrics, get as get_plain};
-pub(crate) use program::Program;
+pub(crate) use program::{Ended, Program};
 pub(crate) use raw_client::{RawClient, Received, tls_config};
 
 /// No wait of a test is longer. It is long because the machine may be busy; no test gets near it when all is well.

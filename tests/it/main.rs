@@ -7,6 +7,7 @@
 
 mod affinity;
 mod blame;
+mod certificate_tools;
 mod certificates;
 mod cti;
 mod demonstration;
