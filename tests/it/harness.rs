@@ -3,6 +3,7 @@
 mod calls;
 mod client;
 mod gateway;
+mod hello;
 mod metrics;
 mod program;
 mod raw_client;
@@ -18,6 +19,7 @@ use xspgate::sim::xsp::Xsp;
 pub(crate) use calls::{assert_bridged, dial, greeting, refusal, rest, until};
 pub(crate) use client::{Client, body, fed, request};
 pub(crate) use gateway::Gateway;
+pub(crate) use hello::{answer_in_the_clear, fragmented, hello, old_hello, padded};
 pub(crate) use metrics::{Metrics, get as get_plain};
 pub(crate) use program::{Ended, Program};
 pub(crate) use raw_client::{RawClient, Received, tls_config};

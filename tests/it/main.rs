@@ -10,6 +10,8 @@ mod blame;
 mod certificate_tools;
 mod certificates;
 mod cti;
+mod cti_doors;
+mod cti_failover;
 mod demonstration;
 mod discovery;
 mod expectation;
