@@ -10,6 +10,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::certs::Authorities;
+use super::clients::is_open;
 use crate::config::model::{Farm, Speaks, TlsPolicy, TlsVersion};
 
 /// Sessions that are remembered for one endpoint.
@@ -137,8 +138,7 @@ impl ServerCertVerifier for Unrevoked {
         let mut verdict = Err(CertificateError::UnknownRevocationStatus.into());
         for verifier in &self.0 {
             verdict = verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-            // Only the lists of another CA of that name leave the question open.
-            if !matches!(verdict, Err(Error::InvalidCertRevocationList(_))) {
+            if !verdict.as_ref().is_err_and(is_open) {
                 break;
             }
         }
@@ -202,4 +202,60 @@ pub(super) fn versions(policy: &TlsPolicy) -> Vec<&'static rustls::SupportedProt
     let known = [(TlsVersion::Tls13, &rustls::version::TLS13), (TlsVersion::Tls12, &rustls::version::TLS12)];
     let wanted = policy.min_version..=policy.max_version;
     known.into_iter().filter(|(version, _)| wanted.contains(version)).map(|(_, version)| version).collect()
+}
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests {
+    use std::time::Duration;
+
+    use rustls::pki_types::pem::PemObject;
+
+    use super::*;
+    use crate::config::error::Source;
+    use crate::config::parse;
+    use crate::tls::certs;
+    use crate::tls::certs::fixture::{self, Authority};
+
+    const DOMAIN: &str = "xsp.example.com";
+
+    /// Whether an XSP with that certificate is believed when these CAs have revoked what these lists say.
+    fn verdict(authorities: &[&Authority], lists: &[String], shown: &str) -> Result<(), Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle: String = authorities.iter().map(|authority| authority.pem.as_str()).collect();
+        fixture::write(folder.path(), "ca.pem", &bundle);
+        fixture::write(folder.path(), "crl.pem", &lists.concat());
+        let text = "[trust.internal]\nca = \"ca.pem\"\ncrl = \"crl.pem\"\n".to_owned();
+        let config = parse(Source { path: folder.path().join("xspgate.toml"), text }).partial;
+        let material = certs::load(&config).0.unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = Unrevoked::new(&material.authorities["internal"], &provider).unwrap();
+        let leaf = CertificateDer::from_pem_slice(shown.as_bytes()).unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
+        verifier.verify_server_cert(&leaf, &[], &ServerName::try_from(DOMAIN).unwrap(), &[], now).map(|_| ())
+    }
+
+    #[test]
+    fn r_tls_4_an_xsp_whose_certificate_is_revoked_is_not_believed() {
+        let (old, new) = (Authority::root("Internal"), Authority::root("Internal"));
+        let other = Authority::root("Other");
+        let leaf = |issuer: &Authority, serial: u64| {
+            issuer.leaf_with("xsp1", &[DOMAIN], |params| params.serial_number = Some(serial.into())).pem
+        };
+        let revoked = Err(CertificateError::Revoked.into());
+        assert_eq!(verdict(&[&old], &[old.revokes(&[7])], &leaf(&old, 7)), revoked);
+        assert_eq!(verdict(&[&old], &[old.revokes(&[7])], &leaf(&old, 8)), Ok(()));
+        // A CA that keeps no list has revoked nothing.
+        assert_eq!(verdict(&[&old, &other], &[old.revokes(&[7])], &leaf(&other, 7)), Ok(()));
+        // Two CAs of one name.
+        let lists = [old.revokes(&[7]), new.revokes(&[8])];
+        for (issuer, serial, expected) in
+            [(&old, 7, &revoked), (&old, 8, &Ok(())), (&new, 7, &Ok(())), (&new, 8, &revoked)]
+        {
+            assert_eq!(verdict(&[&old, &new], &lists, &leaf(issuer, serial)), *expected, "{serial}");
+        }
+        // A list that somebody else has signed says nothing, and so nobody is believed whom it is about.
+        let forged = verdict(&[&old], &[new.revokes(&[])], &leaf(&old, 7));
+        assert!(matches!(forged, Err(Error::InvalidCertRevocationList(_))), "{forged:?}");
+    }
 }

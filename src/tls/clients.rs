@@ -115,21 +115,21 @@ impl ClientVerifier {
         if self.revoked.is_empty() {
             return self.path(leaf, helpers, now, None);
         }
-        let mut refusal = None;
+        let mut refusals = Vec::new();
         for lists in &self.revoked {
             let lists: Vec<&CertRevocationList<'_>> = lists.iter().collect();
             // Of an intermediate, a list is consulted if there is one; of the client itself, there must be one.
             let known = revocation(&lists, RevocationCheckDepth::Chain, UnknownStatusPolicy::Allow);
             let covered = revocation(&lists, RevocationCheckDepth::EndEntity, UnknownStatusPolicy::Deny);
-            let verified = self.path(leaf, helpers, now, known).and_then(|()| self.path(leaf, helpers, now, covered));
-            match verified {
-                Ok(()) => return Ok(()),
-                // The lists of another CA of that name: nothing is known yet.
-                Err(error @ Error::InvalidCertRevocationList(_)) => refusal = refusal.or(Some(error)),
-                Err(error) => return Err(error),
+            let verdict = self.path(leaf, helpers, now, known).and_then(|()| self.path(leaf, helpers, now, covered));
+            match verdict {
+                Err(error) if is_open(&error) => refusals.push(error),
+                verdict => return verdict,
             }
         }
-        Err(refusal.unwrap_or(CertificateError::UnknownRevocationStatus.into()))
+        // No list is at fault if the certificate fits no CA.
+        refusals.sort_by_key(|refusal| matches!(refusal, Error::InvalidCertRevocationList(_)));
+        Err(refusals.into_iter().next().unwrap_or(CertificateError::UnknownRevocationStatus.into()))
     }
 
     fn path(
@@ -143,7 +143,7 @@ impl ClientVerifier {
         let algorithms = self.algorithms.all;
         leaf.verify_for_usage(algorithms, &self.anchors, helpers, now, self, revocation, Some(&admitted))
             .map(|_| ())
-            .map_err(refused)
+            .map_err(|error| refused(error, leaf))
     }
 
     /// What webpki leaves open about a path: its length, and whether its anchor is valid.
@@ -179,6 +179,18 @@ impl ClientVerifier {
         let mut given = credentials.common_name.iter().chain(&credentials.dns_names);
         self.names.is_empty() || given.any(|name| self.names.iter().any(|known| known.eq_ignore_ascii_case(name)))
     }
+}
+
+/// Whether other lists may lead to another verdict: what is wrong with the signatures of a path may be no more than that it
+/// was held against the key or the lists of another CA of that name. A verdict for the peer always stands, since every
+/// signature on its way fits then, those of the lists included.
+pub(super) const fn is_open(refusal: &Error) -> bool {
+    use CertificateError::{BadSignature, UnknownIssuer, UnknownRevocationStatus};
+    matches!(
+        refusal,
+        Error::InvalidCertRevocationList(_)
+            | Error::InvalidCertificate(BadSignature | UnknownIssuer | UnknownRevocationStatus)
+    )
 }
 
 fn revocation<'a>(
@@ -226,7 +238,7 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let leaf = EndEntityCert::try_from(end_entity).map_err(refused)?;
+        let leaf = EndEntityCert::try_from(end_entity).map_err(|_| CertificateError::BadEncoding)?;
         let credentials = peer::credentials(end_entity).map_err(|_| CertificateError::BadEncoding)?;
         let helpers = self.helpers(&leaf, intermediates)?;
         self.chain(&leaf, &helpers, now)?;
@@ -306,3 +318,7 @@ impl ClientCertVerifier for Optional {
         self.0.supported_verify_schemes()
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests;

@@ -1,5 +1,6 @@
 //! What every test stands on: a simulated site with the real gateway in front of it, and clients of several kinds.
 
+mod calls;
 mod client;
 mod gateway;
 mod metrics;
@@ -14,6 +15,7 @@ use xspgate::sim::raw::Raw;
 use xspgate::sim::site::{DOMAIN, Layout, Network, Simulation, Text};
 use xspgate::sim::xsp::Xsp;
 
+pub(crate) use calls::{assert_bridged, dial, greeting, refusal, rest, until};
 pub(crate) use client::{Client, body, fed, request};
 pub(crate) use gateway::Gateway;
 pub(crate) use metrics::{Metrics, get as get_plain};

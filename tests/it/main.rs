@@ -8,6 +8,7 @@
 mod affinity;
 mod blame;
 mod certificates;
+mod cti;
 mod demonstration;
 mod discovery;
 mod expectation;

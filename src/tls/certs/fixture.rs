@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, date_time_ymd,
 };
 
 use crate::broadworks::cti::{CLIENT_NAME, CLIENT_USAGE_ARCS};
@@ -77,6 +78,39 @@ impl Authority {
         let (mut params, key) = (params(common_name, names), KeyPair::generate().unwrap());
         change(&mut params);
         Leaf { pem: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
+    }
+
+    /// Another certificate for a CA that has one already, signed by this one.
+    pub(crate) fn vouches_for(&self, common_name: &str, other: &Self) -> String {
+        authority_params(common_name).signed_by(other.issuer.key(), &self.issuer).unwrap().pem()
+    }
+
+    /// What it has revoked, by serial number.
+    pub(crate) fn revokes(&self, serials: &[u64]) -> String {
+        self.revokes_with(serials, |_| {})
+    }
+
+    pub(crate) fn revokes_with(
+        &self,
+        serials: &[u64],
+        change: impl FnOnce(&mut CertificateRevocationListParams),
+    ) -> String {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: (*serial).into(),
+            revocation_time: date_time_ymd(2026, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let mut params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 1, 1),
+            next_update: date_time_ymd(2036, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        change(&mut params);
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
     /// What R-CTI-3 asks for.

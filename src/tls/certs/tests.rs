@@ -400,6 +400,83 @@ fn a_bundle_s_bad_entries_do_not_spoil_the_others() {
 }
 
 #[test]
+fn r_cti_1_clients_can_not_be_verified_without_a_valid_ca() {
+    let said_of = |text: &str| {
+        let site = site();
+        write(site.path(), "certs/CombinedCertChain.txt", text);
+        said(site.path())
+    };
+    let expired = Authority::root_with("Old Root", |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
+    let below = expired.intermediate("Issuing");
+    let leaf = below.leaf("bwcticlient.webex.com", &[]);
+    let message = "error: certs/CombinedCertChain.txt has no valid CA that a client's certificate can lead to\n";
+    assert!(said_of(&leaf.pem).contains(message));
+    assert!(said_of(&format!("{}{}", below.pem, expired.pem)).contains(message), "its root has expired");
+    assert_eq!(said_of(&below.pem), "", "its root is nowhere");
+    // The same file is good enough for XSPs.
+    let site = site();
+    write(site.path(), "certs/internal-ca.pem", &leaf.pem);
+    assert!(said(site.path()).contains("warning: certificate 1 in certs/internal-ca.pem"));
+}
+
+/// The example's site with these revocation lists of the CAs in `CombinedCertChain.txt`, and what is said of them.
+fn said_of_lists(authorities: &[&Authority], lists: &str) -> (String, Option<usize>) {
+    let site = site();
+    let bundle: String = authorities.iter().map(|authority| authority.pem.as_str()).collect();
+    write(site.path(), "certs/CombinedCertChain.txt", &bundle);
+    write(site.path(), "certs/webex.crl", lists);
+    let text = EXAMPLE.replace("[trust.webex]\n", "[trust.webex]\ncrl = \"certs/webex.crl\"\n");
+    let config = parse(Source { path: site.path().join("xspgate.toml"), text: text.clone() }).partial;
+    let (material, problems) = load_at(&config, 1_800_000_000);
+    let report = Report::new(Source { path: "x.toml".into(), text }, problems).to_string();
+    let count = material.map(|material| material.authorities["webex"].revoked.iter().map(Vec::len).sum());
+    (report.replace(&format!("{}/", site.path().display()), ""), count)
+}
+
+#[test]
+fn revocation_lists_are_taken_as_they_are() {
+    let root = Authority::root("Root");
+    let issuing = root.intermediate("Issuing");
+    let lists = format!("Root:\r\n{}\r\nIssuing:\r\n{}", root.revokes(&[1]), issuing.revokes(&[2, 3]));
+    assert_eq!(said_of_lists(&[&root, &issuing], &lists), (String::new(), Some(2)));
+    let place = " --> x.toml:33:7\n  | crl = \"certs/webex.crl\"\n  |       ^^^^^^^^^^^^^^^^^\n";
+
+    let (said, count) = said_of_lists(&[&root], &lists);
+    let expected = "revocation list 2 in certs/webex.crl (CN=Issuing) was signed by no CA of this trust\n";
+    assert!(said.starts_with(&format!("warning: {expected}{place}")), "{said}");
+    assert_eq!(count, Some(2));
+    let (said, _) = said_of_lists(&[&root, &issuing], &Authority::root("Root").revokes(&[]));
+    assert!(said.contains("list 1 in certs/webex.crl (CN=Root) was signed by no CA of this trust\n"), "{said}");
+
+    let old = root.revokes_with(&[], |params| params.next_update = rcgen::date_time_ymd(2026, 3, 1));
+    let (said, count) = said_of_lists(&[&root, &issuing], &old);
+    let expected = "revocation list 1 in certs/webex.crl (CN=Root) expired on 2026-03-01\n";
+    assert!(said.starts_with(&format!("warning: {expected}{place}")), "{said}");
+    assert!(said.contains("help: it is used all the same"), "{said}");
+    assert_eq!(count, Some(1));
+}
+
+#[test]
+fn a_revocation_list_that_can_not_be_read_is_not_left_out() {
+    let root = Authority::root("Root");
+    let good = root.revokes(&[1]);
+    let garbage = "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n";
+    let table = [
+        (format!("{good}{garbage}"), "revocation list 2 in certs/webex.crl is not a certificate revocation list"),
+        (good.replacen("\nMI", "\nM!", 1), "certs/webex.crl is damaged: block 1 is not base64, or has no end"),
+        (root.pem.clone(), "certs/webex.crl has no certificate revocation list: it holds certificates only"),
+        (String::new(), "certs/webex.crl is empty"),
+        ("none".to_owned(), "certs/webex.crl is not PEM"),
+    ];
+    for (text, message) in table {
+        let (said, count) = said_of_lists(&[&root], &text);
+        assert_eq!(said.lines().next(), Some(format!("error: {message}").as_str()));
+        assert!(said.contains(" --> x.toml:33:7\n") && said.contains("help: ") || text.is_empty(), "{said}");
+        assert_eq!(count, None);
+    }
+}
+
+#[test]
 fn r_aff_1_affinity_keys_rotate() {
     let site = site();
     let (old, new) = ("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=", "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=");

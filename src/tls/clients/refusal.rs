@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use rustls::{CertRevocationListError, CertificateError, Error, OtherError};
+use webpki::EndEntityCert;
 
 /// The chain is longer than any that may come.
 #[derive(Debug, thiserror::Error)]
@@ -17,9 +18,11 @@ pub(super) fn too_deep() -> Error {
 
 /// What a path's fault means for the handshake.
 #[expect(clippy::wildcard_enum_match_arm, reason = "webpki may add faults, and all others are a bad path's")]
-pub(super) fn refused(error: webpki::Error) -> Error {
+pub(super) fn refused(error: webpki::Error, leaf: &EndEntityCert<'_>) -> Error {
     use webpki::Error as Fault;
     match error {
+        // What signed itself leads to no CA, whatever it says that it may sign.
+        Fault::CaUsedAsEndEntity if leaf.subject() == leaf.issuer() => CertificateError::UnknownIssuer.into(),
         Fault::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after }.into(),
         Fault::CertNotValidYet { time, not_before } => CertificateError::NotValidYetContext { time, not_before }.into(),
         Fault::InvalidCertValidity => CertificateError::Expired.into(),

@@ -11,6 +11,8 @@ use super::{Metrics, eventually, metrics};
 /// A running gateway; it ends when it is dropped.
 pub(crate) struct Gateway {
     https: Vec<SocketAddr>,
+    cti: Vec<SocketAddr>,
+    passthrough: Vec<SocketAddr>,
     admin: SocketAddr,
     running: Option<app::Gateway>,
 }
@@ -33,7 +35,13 @@ impl Gateway {
         });
         let running = running.await.unwrap()?;
         let admin = running.admin().expect("every test's configuration has [admin]");
-        Ok(Self { https: running.https().to_vec(), admin, running: Some(running) })
+        Ok(Self {
+            https: running.https().to_vec(),
+            cti: running.cti().to_vec(),
+            passthrough: running.passthrough().to_vec(),
+            admin,
+            running: Some(running),
+        })
     }
 
     /// The first address that clients reach.
@@ -44,6 +52,21 @@ impl Gateway {
     /// All addresses that clients reach, in file order.
     pub(crate) fn all_https(&self) -> &[SocketAddr] {
         &self.https
+    }
+
+    /// The first address at which CTI is served.
+    pub(crate) fn cti(&self) -> SocketAddr {
+        self.cti[0]
+    }
+
+    /// All addresses at which CTI is served, in file order.
+    pub(crate) fn all_cti(&self) -> &[SocketAddr] {
+        &self.cti
+    }
+
+    /// The first address at which TLS is passed through.
+    pub(crate) fn passthrough(&self) -> SocketAddr {
+        self.passthrough[0]
     }
 
     /// Asks the admin listener; status and body.
