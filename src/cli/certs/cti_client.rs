@@ -22,6 +22,9 @@ signed: cti-client.csr asks your own CA for such a certificate.
 
 /// What `certs cti-client` takes.
 #[derive(Args, Debug)]
+#[command(override_usage = "\
+xspgate certs cti-client [OPTIONS] --ca <FILE> --ca-key <FILE>
+       xspgate certs cti-client [OPTIONS] --csr")]
 #[command(group = clap::ArgGroup::new("by").required(true).multiple(true).args(["ca", "csr"]))]
 pub(super) struct CtiClient {
     #[command(flatten)]
