@@ -2,6 +2,8 @@
 //! CA of Webex's clients, and certificates that are wrong in one way each. Apart from the XSPs because the gateway and
 //! the clients of a test need them as files.
 
+mod clients;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,6 +18,8 @@ use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::OffsetDateTime;
+
+pub use clients::{Flaw, WEBEX_CLIENT};
 
 const REASON: &str = "parameters of this file's own making are valid";
 /// Marks the client of BroadWorks' CTI interface (R-CTI-3).

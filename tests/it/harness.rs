@@ -14,7 +14,7 @@ use xspgate::sim::raw::Raw;
 use xspgate::sim::site::{DOMAIN, Layout, Network, Simulation, Text};
 use xspgate::sim::xsp::Xsp;
 
-pub(crate) use client::{Client, body, fed, request};
+pub(crate) use client::{Body, Client, body, fed, request};
 pub(crate) use gateway::Gateway;
 pub(crate) use metrics::{Metrics, get as get_plain};
 pub(crate) use program::Program;

@@ -8,6 +8,7 @@
 mod affinity;
 mod blame;
 mod certificates;
+mod client_certificates;
 mod demonstration;
 mod discovery;
 mod expectation;

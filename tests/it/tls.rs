@@ -47,7 +47,7 @@ async fn r_tls_1_tls_1_2_and_1_3_are_spoken() {
 }
 
 /// A ClientHello of TLS 1.1 with one suite, and SNI.
-fn old_hello() -> Vec<u8> {
+pub(crate) fn old_hello() -> Vec<u8> {
     let name = CLOUD.as_bytes();
     let mut sni = vec![0, 0];
     sni.extend(u16::try_from(name.len() + 5).unwrap().to_be_bytes());
@@ -69,7 +69,7 @@ fn old_hello() -> Vec<u8> {
 }
 
 /// What comes back for bytes that are sent to the TLS port in the clear, until the gateway closes.
-async fn answer_in_the_clear(stage: &Stage, bytes: &[u8]) -> Vec<u8> {
+pub(crate) async fn answer_in_the_clear(stage: &Stage, bytes: &[u8]) -> Vec<u8> {
     let exchange = async {
         let mut tcp = TcpStream::connect(stage.gateway.https()).await.unwrap();
         tcp.write_all(bytes).await.unwrap();
