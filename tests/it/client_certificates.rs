@@ -4,11 +4,13 @@
 use std::sync::{Arc, Mutex};
 
 use http::{Method, Request, StatusCode};
-use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::client::{ClientSessionStore, ResolvesClientCert, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, HandshakeKind, NamedGroup, ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, HandshakeKind, NamedGroup, ServerConfig, SignatureScheme, SupportedProtocolVersion};
 use rustls_pki_types::ServerName;
 use serde_json::Value;
 use xspgate::sim::pki::{Flaw, Identity, Pki, Show, WEBEX_CLIENT};
@@ -161,6 +163,35 @@ async fn r_auth_2_an_interface_demands_a_certificate_of_those_who_ask_it() {
     }
     let refused = stage.metrics().await.count("xspgate_refused_total", &[("reason", "no-client-certificate")]);
     assert_eq!(refused, 12.0);
+}
+
+/// Shows a certificate whose key it does not have.
+#[derive(Debug)]
+struct Impostor(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Impostor {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn r_auth_2_a_certificate_without_its_key_is_nobody_s() {
+    let (stage, ()) = Stage::with(demanded_by_the_interface).await;
+    let pki = &stage.sim.pki;
+    let key = any_supported_type(&pki.stranger_client(WEBEX_CLIENT).key()).unwrap();
+    let stolen = Arc::new(CertifiedKey::new(pki.webex_client(WEBEX_CLIENT).chain(), key));
+    for (version, count) in VERSIONS.into_iter().zip([1.0, 2.0]) {
+        let mut tls = shows(pki, version, None);
+        tls.client_auth_cert_resolver = Arc::new(Impostor(Arc::clone(&stolen)));
+        assert!(stage.client().tls(Arc::new(tls)).try_send(get(TOKEN)).await.is_err(), "{version:?}");
+        eventually("the count", async || failed(&stage, "client-certificate-signature").await == count).await;
+    }
+    assert_eq!(stage.asked(), 0);
 }
 
 #[tokio::test]
