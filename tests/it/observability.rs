@@ -100,7 +100,7 @@ async fn a_drain_finishes_what_is_in_flight() {
 }
 
 /// The real binary in front of a simulated site, with its access log on, and where it serves.
-async fn program(stage: &Stage) -> (Program, SocketAddr) {
+pub(crate) async fn program(stage: &Stage) -> (Program, SocketAddr) {
     let path = stage.sim.folder().join("logged.toml");
     let text = std::fs::read_to_string(stage.sim.folder().join("xspgate.toml")).unwrap();
     std::fs::write(&path, text.replace("access = false", "access = true")).unwrap();
