@@ -22,6 +22,8 @@ mod harness;
 mod hostile;
 mod load;
 mod observability;
+mod passthrough;
+mod proxy_protocol;
 mod renewal;
 mod retries;
 mod routing;
