@@ -20,10 +20,8 @@ use xspgate::sim::xsp::Xsp;
 
 use crate::cti_doors::turned_away_as;
 use crate::harness::{
-    Body, Client, PROFILE, Program, RawClient, Stage, answer_in_the_clear, body, eventually, old_hello, request, tiers,
-    within,
+    Body, Client, PROFILE, RawClient, Serving, Stage, answer_in_the_clear, body, eventually, old_hello, request, tiers,
 };
-use crate::observability::program;
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 const TOKEN: &str = "/authService/token?key=1";
@@ -436,16 +434,6 @@ async fn r_tls_4_nothing_is_sent_to_an_xsp_whose_certificate_is_revoked() {
     assert!(raw.all_received().is_empty());
 }
 
-/// The access event of the request with this TrackingID.
-async fn event(program: &Program, tracking_id: &str) -> Value {
-    program
-        .line("the access event", |line| {
-            let event: Value = serde_json::from_str(line).ok()?;
-            (event["tracking_id"] == tracking_id).then_some(event)
-        })
-        .await
-}
-
 #[tokio::test]
 async fn r_auth_2_the_access_log_says_who_the_peer_was() {
     let (stage, ()) = Stage::with(|sim, text| {
@@ -453,7 +441,7 @@ async fn r_auth_2_the_access_log_says_who_the_peer_was() {
         text.remove("[[https]]", "client_names");
     })
     .await;
-    let (program, https) = program(&stage).await;
+    let serving = Serving::start(&stage).await;
     let forged = "x\"}\n{\"event\":\"forged\"}\u{1b}[31m";
     let clients = [
         ("PEER_1", None, 403, Value::Null),
@@ -462,18 +450,18 @@ async fn r_auth_2_the_access_log_says_who_the_peer_was() {
     ];
     for (tracking_id, identity, status, peer) in clients {
         let tls = Arc::new(shows(&stage.sim.pki, &TLS13, identity.as_ref()));
-        let mut client = Client::new(https, stage.sim.pki.public_roots()).tls(tls);
+        let mut client = Client::new(serving.https[0], stage.sim.pki.public_roots()).tls(tls);
         let mut request = get(TOKEN);
         request.headers_mut().insert("trackingid", tracking_id.parse().unwrap());
         assert_eq!(client.send(request).await.status, status);
-        let event = within("the event", event(&program, tracking_id)).await;
+        let event = serving.event_of("access", |event| event["tracking_id"] == tracking_id).await;
         assert_eq!((&event["peer"], &event["status"]), (&peer, &Value::from(status)), "{event}");
         if status == 403 {
             assert_eq!(event["reason"], "no-client-certificate");
             assert_eq!(event["attempts"], Value::Array(Vec::new()));
         }
     }
-    for line in program.output() {
+    for line in serving.program.output() {
         let event: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not one JSON object: {line}"));
         assert_ne!(event["event"], "forged");
     }

@@ -17,13 +17,8 @@ use xspgate::sim::raw::Raw;
 use xspgate::sim::site::{DOMAIN, Layout, Network, Simulation, Text};
 use xspgate::sim::xsp::Xsp;
 
-<<<<<<< HEAD
-pub(crate) use calls::{assert_bridged, dial, greeting, refusal, rest, until};
-pub(crate) use client::{Body, Client, body, fed, request};
-=======
 pub(crate) use calls::{assert_bridged, dial, exchange, greeting, refusal, rest, until};
-pub(crate) use client::{Client, body, fed, request};
->>>>>>> sim
+pub(crate) use client::{Body, Client, body, fed, request};
 pub(crate) use gateway::Gateway;
 pub(crate) use hello::{answer_in_the_clear, fragmented, hello, old_hello, padded};
 pub(crate) use metrics::{Metrics, get as get_plain};

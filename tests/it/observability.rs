@@ -98,23 +98,6 @@ async fn a_drain_finishes_what_is_in_flight() {
     gateway.stop().await;
 }
 
-<<<<<<< HEAD
-/// The real binary in front of a simulated site, with its access log on, and where it serves.
-pub(crate) async fn program(stage: &Stage) -> (Program, SocketAddr) {
-    let path = stage.sim.folder().join("logged.toml");
-    let text = std::fs::read_to_string(stage.sim.folder().join("xspgate.toml")).unwrap();
-    std::fs::write(&path, text.replace("access = false", "access = true")).unwrap();
-    let program = Program::start(&["run", path.to_str().unwrap()]);
-    let https = program.line("the bound address", |line| line.strip_prefix("serving HTTPS on ")?.parse().ok()).await;
-    let ready = program
-        .line("the admin address", |line| line.strip_prefix("serving /metrics")?.rsplit(' ').next()?.parse().ok());
-    let admin = ready.await;
-    eventually("readiness", async || crate::harness::get_plain(admin, "/readyz").await.0 == 200).await;
-    (program, https)
-}
-
-=======
->>>>>>> sim
 #[tokio::test]
 async fn the_access_log_tells_each_request_with_all_its_attempts() {
     let stage = Stage::in_order(|_, _| ()).await;
