@@ -64,6 +64,17 @@ enum Tenant {
     Cti(usize),
 }
 
+impl Bound {
+    /// Whether an `[[https]]` or `[[passthrough]]` block that names `listen` is reached here.
+    fn is_of(&self, listen: &[SocketAddr]) -> bool {
+        self.tenant == Tenant::Hosts && listen.contains(&self.configured)
+    }
+}
+
+fn real(bound: &[Bound], wanted: impl Fn(&Bound) -> bool) -> Vec<SocketAddr> {
+    bound.iter().filter(|bound| wanted(bound)).map(|bound| bound.real).collect()
+}
+
 impl Gateway {
     /// Binds everything and starts serving.
     ///
@@ -73,16 +84,7 @@ impl Gateway {
         let metrics = Arc::new(Metrics::default());
         metrics.certificates_expire(material.expiries.iter().cloned());
         let farms = assemble::farms(config, material, &metrics)?;
-        let mut bound: Vec<Bound> = Vec::new();
-        let mut sockets: Vec<Vec<TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
-        for (configured, tenant) in listen(config) {
-            if bound.iter().any(|bound| bound.configured == configured && bound.tenant == tenant) {
-                continue;
-            }
-            let (real, listeners) = bind(configured, config.workers)?;
-            bound.push(Bound { configured, tenant, real });
-            sockets.iter_mut().zip(listeners).for_each(|(worker, listener)| worker.push(listener));
-        }
+        let (bound, sockets) = bind_all(config)?;
         let admin_socket = match &config.admin {
             Some(admin) => Some(bind(admin.listen, 1).context("[admin]")?),
             None => None,
@@ -125,15 +127,10 @@ impl Gateway {
         let main = worker::on_thread("main".into(), alive, move || housekeeping.run())
             .context("can't start the main runtime")?;
         threads.push(main);
-        let real = |wanted: &dyn Fn(&Bound) -> bool| -> Vec<SocketAddr> {
-            bound.iter().filter(|bound| wanted(bound)).map(|bound| bound.real).collect()
-        };
-        let hosts =
-            |listen: &[SocketAddr], bound: &Bound| bound.tenant == Tenant::Hosts && listen.contains(&bound.configured);
         Ok(Self {
-            https: real(&|bound| config.https.iter().any(|block| hosts(&block.listen, bound))),
-            cti: real(&|bound| bound.tenant != Tenant::Hosts),
-            passthrough: real(&|bound| config.passthrough.iter().any(|block| hosts(&block.listen, bound))),
+            https: real(&bound, |bound| config.https.iter().any(|block| bound.is_of(&block.listen))),
+            cti: real(&bound, |bound| bound.tenant != Tenant::Hosts),
+            passthrough: real(&bound, |bound| config.passthrough.iter().any(|block| bound.is_of(&block.listen))),
             admin,
             phase,
             renewal,
@@ -214,6 +211,21 @@ fn listen(config: &Config) -> Vec<(SocketAddr, Tenant)> {
         .enumerate()
         .flat_map(|(index, block)| block.listen.iter().map(move |address| (*address, Tenant::Cti(index))));
     hosts.map(|address| (*address, Tenant::Hosts)).chain(cti).collect()
+}
+
+/// Binds every address that clients reach; each worker gets a socket of each.
+fn bind_all(config: &Config) -> Result<(Vec<Bound>, Vec<Vec<TcpListener>>)> {
+    let mut bound: Vec<Bound> = Vec::new();
+    let mut sockets: Vec<Vec<TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
+    for (configured, tenant) in listen(config) {
+        if bound.iter().any(|bound| bound.configured == configured && bound.tenant == tenant) {
+            continue;
+        }
+        let (real, listeners) = bind(configured, config.workers)?;
+        bound.push(Bound { configured, tenant, real });
+        sockets.iter_mut().zip(listeners).for_each(|(worker, listener)| worker.push(listener));
+    }
+    Ok((bound, sockets))
 }
 
 fn bind(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<TcpListener>)> {

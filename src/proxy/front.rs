@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,18 +28,37 @@ use crate::tls::stream::Stream;
 /// How long a client may take to read a last answer, while what it still sends is thrown away.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// What serves a connection from now on. Boxed, so that a connection's task never holds more than its present phase: what
+/// welcoming takes is given back before the connection falls silent.
+type Service = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Serves the connection to its end; `listener` is its index in the snapshot.
-pub(super) async fn serve(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAddr) {
+pub(super) fn serve(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> {
+    let welcoming = Box::pin(welcome(worker, listener, tcp, peer));
+    async move {
+        if let Some(service) = welcoming.await {
+            service.await;
+        }
+    }
+}
+
+/// Who serves the connection; `None`: it is over already.
+async fn welcome(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAddr) -> Option<Service> {
     let snapshot = worker.shared.snapshot.load_full();
     let here = &snapshot.listeners[listener];
     // A socket that can't be set up is broken and will say so.
     drop(tcp::set_up(&tcp, &snapshot.tcp));
     let guest = Guest { tcp, peer: peer.ip(), header: None, received: Vec::with_capacity(1024) };
-    let arriving = Box::pin(timeout(snapshot.limits.tls_handshake_timeout, arrive(here, guest)));
-    let arrived = match arriving.await {
+    let arrived = match timeout(snapshot.limits.tls_handshake_timeout, arrive(here, guest)).await {
         Ok(Ok(arrived)) => arrived,
-        Ok(Err(reason)) => return here.metrics.handshake_failed(reason),
-        Err(_) => return here.metrics.handshake_failed("timeout"),
+        Ok(Err(reason)) => {
+            here.metrics.handshake_failed(reason);
+            return None;
+        }
+        Err(_) => {
+            here.metrics.handshake_failed("timeout");
+            return None;
+        }
     };
     let arrival = |client, host, peer| Arrival {
         client,
@@ -48,24 +68,21 @@ pub(super) async fn serve(worker: Worker, listener: usize, tcp: TcpStream, peer:
         access: worker.shared.access.clone(),
         farms: Arc::clone(&snapshot.farms),
     };
-    match arrived {
+    Some(match arrived {
         Arrived::Https(accepted) => {
             count_version(here, &accepted.stream);
-            drop(snapshot);
-            Box::pin(serve_https(worker, listener, accepted)).await;
+            Box::pin(serve_https(worker, listener, accepted))
         }
         Arrived::Cti(block, client, stream) => {
             count_version(here, &stream);
             let arrival = arrival(client, None, peer_of(&stream));
-            drop((snapshot, worker));
-            Box::pin(cti::serve(&block, arrival, stream)).await;
+            Box::pin(cti::serve(&block, arrival, stream))
         }
         Arrived::Passthrough(block, client, host, through) => {
             let arrival = arrival(client, Some(host), None);
-            drop((snapshot, worker));
-            Box::pin(passthrough::serve(&block, arrival, through)).await;
+            Box::pin(passthrough::serve(&block, arrival, through))
         }
-    }
+    })
 }
 
 fn count_version(here: &Listener, stream: &Stream) {

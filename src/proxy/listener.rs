@@ -54,9 +54,10 @@ pub async fn accept(worker: Worker, listener: usize, socket: TcpListener, alive:
                 continue;
             };
             let open = Held::new(&metrics.open);
-            let (worker, alive) = (worker.clone(), alive.clone());
+            let alive = alive.clone();
+            let serving = serve(worker.clone(), listener, tcp, peer);
             tokio::spawn(async move {
-                serve(worker, listener, tcp, peer).await;
+                serving.await;
                 drop((seat, open, alive));
             });
         }

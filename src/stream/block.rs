@@ -17,14 +17,14 @@ pub struct Cti {
     /// What clients see of it in the handshake, and what is demanded of them.
     pub tls: Arc<ServerConfig>,
     /// Where connections go.
-    pub line: Line,
+    pub line: Arc<Line>,
 }
 
 /// One `[[passthrough]]` block on one listening address.
 #[derive(Debug)]
 pub struct Passthrough {
     /// Where connections go.
-    pub line: Line,
+    pub line: Arc<Line>,
     /// What tells XSPs of the client.
     pub proxy_protocol: ProxyProtocol,
 }
@@ -54,7 +54,7 @@ impl Cti {
             allow: cti.allow.clone(),
             trusted_proxies: cti.trusted_proxies.clone(),
         };
-        Self { tls, line }
+        Self { tls, line: Arc::new(line) }
     }
 }
 
@@ -69,7 +69,7 @@ impl Passthrough {
             allow: passthrough.allow.clone(),
             trusted_proxies: passthrough.trusted_proxies.clone(),
         };
-        Self { line, proxy_protocol: passthrough.proxy_protocol }
+        Self { line: Arc::new(line), proxy_protocol: passthrough.proxy_protocol }
     }
 }
 

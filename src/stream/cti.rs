@@ -3,13 +3,14 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Arrival;
-use super::block::Cti;
+use super::block::{Cti, Line};
 use super::copy::{Copying, Outcome, Watch};
 use super::journal::Journal;
 use super::leg::Leg;
@@ -25,47 +26,72 @@ const REPLAY: usize = 16 * 1024;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Serves `client`, whose handshake is through, to its end.
-pub async fn serve(block: &Cti, arrival: Arrival, client: Stream) {
-    let line = &block.line;
-    let search = Search::new(line, &arrival);
-    let mut journal = Journal::new(line, arrival);
-    let kept = Box::pin(bridge(block, search, &mut journal, client)).await;
-    let Some(mut copying) = kept else { return };
-    let outcome = poll_fn(|cx| copying.poll(cx, &mut journal)).await;
-    journal.ended(&outcome);
-    finish(copying, outcome).await;
+pub fn serve(block: &Cti, arrival: Arrival, client: Stream) -> impl Future<Output = ()> + use<> {
+    let bridging = Box::pin(bridge(Arc::clone(&block.line), arrival, client));
+    async move {
+        if let Some(bridge) = bridging.await {
+            bridge.run().await;
+        }
+    }
 }
 
-type Bridge = Copying<Stream, Stream>;
+/// A client and the XSP that keeps its connection. Lives in a box, since most of the time it only lives.
+struct Bridge {
+    copying: Copying<Stream, Stream>,
+    journal: Journal,
+}
+
+impl Bridge {
+    async fn run(mut self: Box<Self>) {
+        let outcome = poll_fn(|cx| self.copying.poll(cx, &mut self.journal)).await;
+        Box::pin(self.finish(outcome)).await;
+    }
+
+    /// Ends what is left: a leg that broke breaks the other one.
+    async fn finish(self: Box<Self>, outcome: Outcome) {
+        let Self { copying, mut journal } = *self;
+        journal.ended(&outcome);
+        match outcome {
+            Outcome::Ended => {}
+            Outcome::ClientBroke(_) => copying.xsp.reset(),
+            Outcome::XspBroke(_) => copying.client.reset(),
+            Outcome::Idle => {
+                tokio::join!(farewell(copying.client), farewell(copying.xsp));
+            }
+        }
+    }
+}
 
 /// Bridges the client to the first XSP that keeps it; `None`: it is over already.
-async fn bridge(block: &Cti, mut search: Search, journal: &mut Journal<'_>, mut client: Stream) -> Option<Bridge> {
+async fn bridge(line: Arc<Line>, arrival: Arrival, mut client: Stream) -> Option<Box<Bridge>> {
+    let mut search = Search::new(&line, &arrival);
+    let mut journal = Journal::new(Arc::clone(&line), arrival);
     let mut said = Said::default();
     loop {
-        let Some((picked, xsp)) = reach(&mut search, journal).await else {
+        let Some((picked, xsp)) = reach(&mut search, &mut journal).await else {
             journal.unreached();
             farewell(client).await;
             return None;
         };
         journal.attempted(&picked, search.begun(), "success");
         journal.bridged();
-        let mut copying = Copying::new(client, xsp, block.line.idle_timeout);
-        match settle(&mut copying, &mut said, &search, journal).await {
+        let copying = Copying::new(client, xsp, line.idle_timeout);
+        let mut bridge = Box::new(Bridge { copying, journal });
+        match settle(&mut bridge, &mut said, &search).await {
             Settled::Kept => {
                 search.succeeded(&picked);
-                return Some(copying);
+                return Some(bridge);
             }
             Settled::TurnedAway(reason) => {
                 tracing::debug!(endpoint = &**picked.endpoint.label(), reason, "an XSP turned a CTI connection away");
                 picked.endpoint.metrics().attempted(reason);
-                journal.turned_away(reason);
                 search.blame(&picked, Scope::Port, reason);
-                client = copying.client;
+                Bridge { copying: Copying { client, .. }, journal } = *bridge;
+                journal.turned_away(reason);
             }
             Settled::Over(outcome) => {
                 search.succeeded(&picked);
-                journal.ended(&outcome);
-                finish(copying, outcome).await;
+                bridge.finish(outcome).await;
                 return None;
             }
         }
@@ -73,7 +99,7 @@ async fn bridge(block: &Cti, mut search: Search, journal: &mut Journal<'_>, mut 
 }
 
 /// An XSP that has shaken hands.
-async fn reach(search: &mut Search, journal: &mut Journal<'_>) -> Option<(Picked, Stream)> {
+async fn reach(search: &mut Search, journal: &mut Journal) -> Option<(Picked, Stream)> {
     loop {
         let picked = search.next()?;
         let patience = search.patience();
@@ -109,28 +135,27 @@ struct Said {
 
 /// Copies until it is clear whether the XSP keeps the connection. In TLS 1.3 the gateway's side of the handshake is through
 /// before the XSP has looked at its certificate: a refusal comes as an alert later, and may cross the client's first words.
-async fn settle(copying: &mut Bridge, said: &mut Said, search: &Search, journal: &mut Journal<'_>) -> Settled {
+async fn settle(bridge: &mut Bridge, said: &mut Said, search: &Search) -> Settled {
     let until = Instant::now() + search.connect_timeout();
     let mut alarm = Alarm::default();
     let mut replay = std::mem::take(&mut said.bytes);
     poll_fn(|cx| {
         if !replay.is_empty() {
-            let told = copying.xsp.send(cx, &replay);
+            let told = bridge.copying.xsp.send(cx, &replay);
             said.bytes = std::mem::take(&mut replay);
             if let Err(error) = told {
                 return Poll::Ready(Settled::Over(Outcome::XspBroke(error)));
             }
         }
-        poll_settle(cx, copying, said, journal, &mut alarm, until)
+        poll_settle(cx, bridge, said, &mut alarm, until)
     })
     .await
 }
 
 fn poll_settle(
     cx: &mut Context<'_>,
-    copying: &mut Bridge,
+    Bridge { copying, journal }: &mut Bridge,
     said: &mut Said,
-    journal: &mut Journal<'_>,
     alarm: &mut Alarm,
     until: Instant,
 ) -> Poll<Settled> {
@@ -186,14 +211,14 @@ impl Said {
 }
 
 /// Watches a connection that the XSP may yet turn away.
-struct Settling<'a, 'j> {
-    journal: &'a mut Journal<'j>,
+struct Settling<'a> {
+    journal: &'a mut Journal,
     said: &'a mut Said,
     /// The XSP has said something.
     heard: bool,
 }
 
-impl Watch for Settling<'_, '_> {
+impl Watch for Settling<'_> {
     fn up(&mut self, bytes: &[u8]) {
         self.journal.up(bytes);
         self.said.note(bytes);
@@ -208,18 +233,6 @@ impl Watch for Settling<'_, '_> {
         match self.heard || !self.said.is_empty() {
             true => Ok(()),
             false => Err(io::ErrorKind::ConnectionAborted.into()),
-        }
-    }
-}
-
-/// Ends what is left: a leg that broke breaks the other one.
-async fn finish(copying: Bridge, outcome: Outcome) {
-    match outcome {
-        Outcome::Ended => {}
-        Outcome::ClientBroke(_) => copying.xsp.reset(),
-        Outcome::XspBroke(_) => copying.client.reset(),
-        Outcome::Idle => {
-            tokio::join!(farewell(copying.client), farewell(copying.xsp));
         }
     }
 }

@@ -13,8 +13,8 @@ use crate::telemetry::metrics::Held;
 
 /// One connection's story.
 #[derive(Debug)]
-pub(super) struct Journal<'a> {
-    line: &'a Line,
+pub(super) struct Journal {
+    line: Arc<Line>,
     arrival: Arrival,
     begun: Instant,
     time: f64,
@@ -26,8 +26,8 @@ pub(super) struct Journal<'a> {
     open: Option<Held>,
 }
 
-impl<'a> Journal<'a> {
-    pub(super) fn new(line: &'a Line, arrival: Arrival) -> Self {
+impl Journal {
+    pub(super) fn new(line: Arc<Line>, arrival: Arrival) -> Self {
         let time = if arrival.access.is_on() { timestamp() } else { 0.0 };
         Self {
             line,
@@ -91,7 +91,7 @@ impl<'a> Journal<'a> {
     }
 }
 
-impl Watch for Journal<'_> {
+impl Watch for Journal {
     fn up(&mut self, bytes: &[u8]) {
         self.received += bytes.len() as u64;
         self.line.metrics.received.inc_by(bytes.len() as u64);
@@ -103,7 +103,7 @@ impl Watch for Journal<'_> {
     }
 }
 
-impl Drop for Journal<'_> {
+impl Drop for Journal {
     fn drop(&mut self) {
         self.line.metrics.ended(self.reason);
         self.arrival.access.log(&Connection {

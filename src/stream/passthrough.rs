@@ -4,13 +4,14 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Arrival;
-use super::block::Passthrough;
+use super::block::{Line, Passthrough};
 use super::copy::{Copying, Outcome, Watch};
 use super::journal::Journal;
 use super::leg::{Leg, Plain};
@@ -32,34 +33,55 @@ pub struct Client {
 }
 
 /// Serves `client` to its end.
-pub async fn serve(block: &Passthrough, arrival: Arrival, client: Client) {
-    let line = &block.line;
-    let mut search = Search::new(line, &arrival);
-    let mut journal = Journal::new(line, arrival);
-    let mut preamble = match block.proxy_protocol {
+pub fn serve(block: &Passthrough, arrival: Arrival, client: Client) -> impl Future<Output = ()> + use<> {
+    let bridging = Box::pin(bridge(Arc::clone(&block.line), block.proxy_protocol, arrival, client));
+    async move {
+        if let Some(bridge) = bridging.await {
+            bridge.run().await;
+        }
+    }
+}
+
+/// A client and the XSP that has begun to answer it. Lives in a box, since most of the time it only lives.
+struct Bridge {
+    copying: Copying<Plain, Plain>,
+    journal: Journal,
+}
+
+impl Bridge {
+    async fn run(mut self: Box<Self>) {
+        let outcome = poll_fn(|cx| self.copying.poll(cx, &mut self.journal)).await;
+        self.journal.ended(&outcome);
+        match outcome {
+            Outcome::Ended | Outcome::Idle => {}
+            Outcome::ClientBroke(_) => self.copying.xsp.reset(),
+            Outcome::XspBroke(_) => self.copying.client.reset(),
+        }
+    }
+}
+
+/// Bridges the client to the first XSP that answers it; `None`: none did.
+async fn bridge(line: Arc<Line>, told: ProxyProtocol, arrival: Arrival, client: Client) -> Option<Box<Bridge>> {
+    let mut search = Search::new(&line, &arrival);
+    let mut journal = Journal::new(Arc::clone(&line), arrival);
+    let mut preamble = match told {
         ProxyProtocol::Off => Vec::new(),
         ProxyProtocol::V2 => proxy_protocol::v2(&client.header),
     };
     preamble.extend_from_slice(&client.hello);
-    let reached = Box::pin(reach(&mut search, &mut journal, &preamble)).await;
-    let Some((picked, xsp)) = reached else { return journal.unreached() };
-    drop(preamble);
+    let Some((picked, xsp)) = reach(&mut search, &mut journal, &preamble).await else {
+        journal.unreached();
+        return None;
+    };
     search.succeeded(&picked);
-    drop((picked, search));
     journal.bridged();
     journal.up(&client.hello);
-    let mut copying = Copying::new(Plain::new(client.tcp), Plain::new(xsp), line.idle_timeout);
-    let outcome = poll_fn(|cx| copying.poll(cx, &mut journal)).await;
-    journal.ended(&outcome);
-    match outcome {
-        Outcome::Ended | Outcome::Idle => {}
-        Outcome::ClientBroke(_) => copying.xsp.reset(),
-        Outcome::XspBroke(_) => copying.client.reset(),
-    }
+    let copying = Copying::new(Plain::new(client.tcp), Plain::new(xsp), line.idle_timeout);
+    Some(Box::new(Bridge { copying, journal }))
 }
 
 /// An XSP that has begun to answer.
-async fn reach(search: &mut Search, journal: &mut Journal<'_>, preamble: &[u8]) -> Option<(Picked, TcpStream)> {
+async fn reach(search: &mut Search, journal: &mut Journal, preamble: &[u8]) -> Option<(Picked, TcpStream)> {
     loop {
         let picked = search.next()?;
         let dial = Dial::to(search.farm(), &picked.endpoint, search.patience());

@@ -78,7 +78,7 @@ impl Search {
     }
 
     /// The latest attempt has failed.
-    pub(super) fn failed(&self, picked: &Picked, error: &ConnectError, journal: &mut Journal<'_>) {
+    pub(super) fn failed(&self, picked: &Picked, error: &ConnectError, journal: &mut Journal) {
         journal.attempted(picked, self.begun, error.reason());
         tracing::debug!(
             farm = self.farm.name(),

@@ -53,20 +53,25 @@ async fn r_cti_6_no_certificate() {
     assert_refused(&stage, &stage.webex().anonymous(), stage.gateway.cti(), "client-certificate-missing").await;
 }
 
+/// What a failed handshake is counted as.
+pub(crate) fn turned_away_as(caller: Caller) -> &'static str {
+    match caller {
+        Caller::SelfSigned | Caller::WrongAuthority | Caller::Impostor => "client-certificate-issuer",
+        Caller::WrongName => "client-certificate-name",
+        Caller::Expired => "client-certificate-expired",
+        Caller::NotYetValid => "client-certificate-not-yet-valid",
+        Caller::ServerOnly => "client-certificate-purpose",
+        Caller::TooDeep => "client-certificate-depth",
+        Caller::Revoked => "client-certificate-revoked",
+        Caller::Webex | Caller::Deep | Caller::Alternative | Caller::Unlimited => unreachable!("it is welcome"),
+    }
+}
+
 #[tokio::test]
 async fn r_cti_1_a_certificate_that_is_wrong_in_one_way() {
     let stage = Stage::cti(|_, _| ()).await;
     for unwelcome in Caller::UNWELCOME {
-        let reason = match unwelcome {
-            Caller::SelfSigned | Caller::WrongAuthority | Caller::Impostor => "client-certificate-issuer",
-            Caller::WrongName => "client-certificate-name",
-            Caller::Expired => "client-certificate-expired",
-            Caller::NotYetValid => "client-certificate-not-yet-valid",
-            Caller::ServerOnly => "client-certificate-purpose",
-            Caller::TooDeep => "client-certificate-depth",
-            Caller::Revoked => "client-certificate-revoked",
-            Caller::Webex | Caller::Deep | Caller::Alternative | Caller::Unlimited => unreachable!("it is welcome"),
-        };
+        let reason = turned_away_as(unwelcome);
         assert_refused(&stage, &caller(&stage, unwelcome), stage.gateway.cti(), reason).await;
     }
     // The door itself is open.

@@ -7,7 +7,9 @@
 
 mod affinity;
 mod blame;
+mod certificate_tools;
 mod certificates;
+mod client_certificates;
 mod cti;
 mod cti_doors;
 mod cti_failover;
