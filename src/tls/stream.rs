@@ -17,7 +17,7 @@ use rustls::{ClientConfig, CommonState, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use self::session::{Digested, Reading, Seal, Session};
+use self::session::{Digested, Reading, Seal, Sealed, Session};
 
 /// The most that one read takes from a socket.
 const READ_SIZE: usize = 64 * 1024;
@@ -25,13 +25,13 @@ const READ_SIZE: usize = 64 * 1024;
 const CARRY_SIZE: usize = 96 * 1024;
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { incoming: vec![0; CARRY_SIZE + READ_SIZE], sealed: Vec::new() });
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { incoming: vec![0; CARRY_SIZE + READ_SIZE], sealed: Sealed::default() });
 }
 
 /// What a thread's connections share, since only one of them moves at a time.
 struct Scratch {
     incoming: Vec<u8>,
-    sealed: Vec<u8>,
+    sealed: Sealed,
 }
 
 /// One side of a TLS connection over `Io`.
@@ -170,7 +170,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.sealed.clear();
             self.seal(Seal::Data(plaintext), &mut scratch.sealed)?;
-            self.offer(cx, &scratch.sealed)
+            self.offer(cx, scratch.sealed.as_slice())
         })
     }
 
@@ -215,9 +215,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.writing == Writing::Open {
             self.writing = Writing::Finished;
-            let mut sealed = Vec::new();
+            let mut sealed = Sealed::default();
             self.seal(Seal::CloseNotify, &mut sealed)?;
-            self.unsent.extend_from_slice(&sealed);
+            self.unsent.extend_from_slice(sealed.as_slice());
         }
         ready!(self.poll_flush(cx))?;
         Pin::new(&mut self.io).poll_shutdown(cx)
@@ -250,7 +250,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
             let incoming = &mut scratch.incoming[..carried + read];
             scratch.sealed.clear();
             let digested = self.session.digest(incoming, plaintext, &mut scratch.sealed);
-            let sent = self.offer(cx, &scratch.sealed);
+            let sent = self.offer(cx, scratch.sealed.as_slice());
             let digested = digested.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             self.keep(digested, incoming);
             sent?;
@@ -261,10 +261,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
     /// Lets the session act on what is there already, such as a ClientHello that was peeked at.
     fn digest_partial(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let (mut partial, mut early, mut sealed) =
-            (std::mem::take(&mut self.partial), std::mem::take(&mut self.early), Vec::new());
+            (std::mem::take(&mut self.partial), std::mem::take(&mut self.early), Sealed::default());
         let digested = self.session.digest(&mut partial, &mut early, &mut sealed);
         self.early = early;
-        let sent = self.offer(cx, &sealed);
+        let sent = self.offer(cx, sealed.as_slice());
         let digested = digested.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         self.keep(digested, &partial);
         sent
@@ -284,7 +284,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
     }
 
     /// Appends sealed records to `sealed`: the session's own that are due, and then what is asked for.
-    fn seal(&mut self, what: Seal<'_>, sealed: &mut Vec<u8>) -> io::Result<()> {
+    fn seal(&mut self, what: Seal<'_>, sealed: &mut Sealed) -> io::Result<()> {
         self.session
             .seal(&mut self.partial, what, sealed)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))

@@ -27,6 +27,48 @@ pub(super) struct Digested {
     pub(super) reading: Reading,
 }
 
+/// Sealed records on their way out. Bytes that were used once are not wiped for the next record, which overwrites them
+/// anyway: wiping 64 KiB with each turn is as dear as copying them.
+#[derive(Debug, Default)]
+pub(super) struct Sealed {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Sealed {
+    /// Empties it; the space stays.
+    pub(super) const fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// The records.
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// Appends what `encode` writes into `room` bytes, or into as many as it then says it needs.
+    fn append(
+        &mut self,
+        mut room: usize,
+        mut encode: impl FnMut(&mut [u8]) -> Result<usize, Shortage>,
+    ) -> Result<(), rustls::Error> {
+        loop {
+            let end = self.len + room;
+            if self.bytes.len() < end {
+                self.bytes.resize(end, 0);
+            }
+            match encode(&mut self.bytes[self.len..end]) {
+                Ok(written) => {
+                    self.len += written;
+                    return Ok(());
+                }
+                Err(Shortage::Room(required)) if required > room => room = required,
+                Err(Shortage::Room(_) | Shortage::Never) => return Err(rustls::Error::EncryptError),
+            }
+        }
+    }
+}
+
 /// What is to be sealed.
 #[derive(Clone, Copy)]
 pub(super) enum Seal<'a> {
@@ -67,7 +109,7 @@ impl Session {
         &mut self,
         incoming: &mut [u8],
         plaintext: &mut Vec<u8>,
-        sealed: &mut Vec<u8>,
+        sealed: &mut Sealed,
     ) -> Result<Digested, rustls::Error> {
         match self {
             Self::Server(session) => digest(session.as_mut(), incoming, plaintext, sealed),
@@ -80,7 +122,7 @@ impl Session {
         &mut self,
         partial: &mut Vec<u8>,
         what: Seal<'_>,
-        sealed: &mut Vec<u8>,
+        sealed: &mut Sealed,
     ) -> Result<(), rustls::Error> {
         match self {
             Self::Server(session) => seal(session.as_mut(), partial, what, sealed),
@@ -114,7 +156,7 @@ fn digest<M: Machine>(
     machine: &mut M,
     incoming: &mut [u8],
     plaintext: &mut Vec<u8>,
-    sealed: &mut Vec<u8>,
+    sealed: &mut Sealed,
 ) -> Result<Digested, rustls::Error> {
     let mut digested = Digested { consumed: 0, reading: Reading::Open };
     loop {
@@ -129,7 +171,7 @@ fn digest<M: Machine>(
                 true
             }
             Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                append(sealed, 512, |room| data.encode(room).map_err(Shortage::from))?;
+                sealed.append(512, |room| data.encode(room).map_err(Shortage::from))?;
                 true
             }
             Ok(ConnectionState::TransmitTlsData(data)) => {
@@ -157,10 +199,10 @@ fn digest<M: Machine>(
 
 /// The alert that rustls has queued with an error. Asked once only, since a session with nothing queued looks at the
 /// offending bytes again; and shown the rest of the buffer, since it may refer to a handshake message in there.
-fn append_alert<M: Machine>(machine: &mut M, incoming: &mut [u8], sealed: &mut Vec<u8>) {
+fn append_alert<M: Machine>(machine: &mut M, incoming: &mut [u8], sealed: &mut Sealed) {
     if let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } = machine.process(incoming) {
         // The alert is a courtesy: the error stands without it.
-        let _ = append(sealed, 512, |room| data.encode(room).map_err(Shortage::from));
+        let _ = sealed.append(512, |room| data.encode(room).map_err(Shortage::from));
     }
 }
 
@@ -169,21 +211,21 @@ fn seal<M: Machine>(
     machine: &mut M,
     partial: &mut Vec<u8>,
     what: Seal<'_>,
-    sealed: &mut Vec<u8>,
+    sealed: &mut Sealed,
 ) -> Result<(), rustls::Error> {
     loop {
         // The session may refer to the unfinished message that it has seen, so it sees it again.
         let UnbufferedStatus { discard, state } = machine.process(partial);
         let done = match state? {
             ConnectionState::WriteTraffic(mut traffic) => {
-                append(sealed, what.room(), |room| match what {
+                sealed.append(what.room(), |room| match what {
                     Seal::Data(plaintext) => traffic.encrypt(plaintext, room).map_err(Shortage::from),
                     Seal::CloseNotify => traffic.queue_close_notify(room).map_err(Shortage::from),
                 })?;
                 true
             }
             ConnectionState::EncodeTlsData(mut data) => {
-                append(sealed, 512, |room| data.encode(room).map_err(Shortage::from))?;
+                sealed.append(512, |room| data.encode(room).map_err(Shortage::from))?;
                 false
             }
             ConnectionState::TransmitTlsData(data) => {
@@ -221,29 +263,6 @@ impl From<EncryptError> for Shortage {
         match error {
             EncryptError::InsufficientSize(size) => Self::Room(size.required_size),
             EncryptError::EncryptExhausted => Self::Never,
-        }
-    }
-}
-
-/// Appends what `encode` writes into `room` bytes, or into as many as it then says it needs.
-fn append(
-    sealed: &mut Vec<u8>,
-    mut room: usize,
-    mut encode: impl FnMut(&mut [u8]) -> Result<usize, Shortage>,
-) -> Result<(), rustls::Error> {
-    let start = sealed.len();
-    loop {
-        sealed.resize(start + room, 0);
-        match encode(&mut sealed[start..]) {
-            Ok(written) => {
-                sealed.truncate(start + written);
-                return Ok(());
-            }
-            Err(Shortage::Room(required)) if required > room => room = required,
-            Err(Shortage::Room(_) | Shortage::Never) => {
-                sealed.truncate(start);
-                return Err(rustls::Error::EncryptError);
-            }
         }
     }
 }
