@@ -4,9 +4,11 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 
 use xspgate::cli::check::load;
+use xspgate::config::Loaded;
 use xspgate::sim::pki::Pki;
-use xspgate::telemetry::access::{Access, Attempted};
+use xspgate::telemetry::access::{Access, Attempted, Connection};
 use xspgate::telemetry::metrics::TABLE;
+use xspgate::tls::certs::Material;
 
 const README: &str = include_str!("../README.md");
 
@@ -16,20 +18,35 @@ fn rows(head: &str) -> Vec<&'static str> {
     table.skip(2).take_while(|line| line.starts_with('|')).collect()
 }
 
-#[test]
-fn the_configuration_checks_clean() {
-    let (_, rest) = README.split_once("```toml\n").expect("a configuration");
-    let (text, _) = rest.split_once("```").expect("the end of it");
-    assert!(text.lines().count() <= 40, "{} lines", text.lines().count());
+/// The configuration `text` beside generated certificates, which must have no error.
+fn checked(text: &str) -> (Loaded, Material) {
     let folder = tempfile::tempdir().expect("a folder");
     let certs = folder.path().join("certs");
     fs::create_dir(&certs).expect("a folder for certificates");
     Pki::new().write(&certs, &["webex-cloud-xsp.example.com", "webex-app-xsp.example.com"]).expect("certificates");
     let path = folder.path().join("xspgate.toml");
     fs::write(&path, text).expect("a configuration");
-    let (loaded, _) = load(&path).unwrap_or_else(|report| panic!("\n{report}"));
+    load(&path).unwrap_or_else(|report| panic!("\n{report}"))
+}
+
+#[test]
+fn the_configuration_checks_clean() {
+    let (_, rest) = README.split_once("```toml\n").expect("a configuration");
+    let (text, _) = rest.split_once("```").expect("the end of it");
+    assert!(text.lines().count() <= 40, "{} lines", text.lines().count());
+    let (loaded, _) = checked(text);
     assert_eq!(loaded.warnings, []);
     assert_eq!(loaded.config.farms.len(), 1);
+}
+
+#[test]
+fn the_parts_for_cti_and_pass_through_check_clean() {
+    let mut texts = README.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let text: String = texts.by_ref().take(3).collect();
+    let (loaded, _) = checked(&text);
+    assert_eq!(loaded.warnings, []);
+    assert_eq!((loaded.config.cti.len(), loaded.config.passthrough.len()), (1, 1));
+    assert_eq!(texts.next(), None, "a part that is not checked");
 }
 
 #[test]
@@ -72,13 +89,41 @@ fn every_field_of_the_access_log_is_listed() {
         ms: 0.0,
         attempts: &[attempt],
     };
-    let line = serde_json::to_string(&access).expect("an event is JSON");
-    // In order: a name stands between quotes before a colon.
-    let names = line.split("\":").filter_map(|part| part.rsplit_once('"')).map(|(_, name)| name);
-    let names: Vec<&str> = names.collect();
-    let nested = names.iter().position(|name| *name == "endpoint").expect("an attempt has an endpoint");
+    let names = names(&access);
+    let nested = names.iter().position(|name| name == "endpoint").expect("an attempt has an endpoint");
     let outer = names[..nested].iter().map(|name| format!("`{name}`"));
     let inner = names[nested..].iter().map(|name| format!("`attempts[].{name}`"));
-    let listed = rows("| field |").into_iter().filter_map(|row| row.split(" | ").next()?.strip_prefix("| "));
-    assert_eq!(listed.collect::<Vec<_>>(), outer.chain(inner).collect::<Vec<_>>());
+    assert_eq!(listed("| field |"), outer.chain(inner).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_field_of_a_connections_event_is_listed() {
+    let connection = Connection {
+        time: 0.0,
+        event: "connection",
+        kind: "cti",
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        listener: "",
+        host: None,
+        peer: None,
+        farm: "",
+        reason: "ended",
+        received: 0,
+        sent: 0,
+        ms: 0.0,
+        attempts: &[],
+    };
+    let names = names(&connection).into_iter().map(|name| format!("`{name}`"));
+    assert_eq!(listed("| connection's field |"), names.collect::<Vec<_>>());
+}
+
+/// The names of an event's fields, in order: each stands between quotes before a colon.
+fn names(event: &impl serde::Serialize) -> Vec<String> {
+    let line = serde_json::to_string(event).expect("an event is JSON");
+    line.split("\":").filter_map(|part| part.rsplit_once('"')).map(|(_, name)| name.to_owned()).collect()
+}
+
+/// The first column of the table whose head begins with `head`.
+fn listed(head: &str) -> Vec<&'static str> {
+    rows(head).into_iter().filter_map(|row| row.split(" | ").next()?.strip_prefix("| ")).collect()
 }
