@@ -1,5 +1,6 @@
 //! What an operator types. One file per command, each thin: everything worth testing is elsewhere.
 
+pub mod certs;
 pub mod check;
 #[cfg(feature = "sim")]
 pub mod demo;
@@ -30,6 +31,9 @@ enum Command {
     /// Check a configuration, certificates included, and print what it would serve
     #[command(long_about = check::ABOUT)]
     Check(check::Check),
+    /// Make and inspect certificates and keys
+    #[command(long_about = certs::ABOUT)]
+    Certs(certs::Certs),
     /// Watch the gateway at work in front of a simulated farm of XSPs
     #[cfg(feature = "sim")]
     Demo(demo::Demo),
@@ -60,6 +64,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(options) => run::run(options),
         Command::Check(options) => check::check(&options),
+        Command::Certs(options) => certs::certs(&options),
         #[cfg(feature = "sim")]
         Command::Demo(options) => demo::demo(options),
     }

@@ -50,8 +50,8 @@ const HOMES: [(&str, &[&str]); 7] = [
     ("hickory_proto", &["sim/dns"]),
     ("prometheus", &["telemetry/metrics"]),
     ("webpki", &["tls/peer", "tls/clients", "tls/client", "tls/certs"]),
-    ("x509_parser", &["tls/peer", "broadworks/cti", "sim/cti"]),
-    ("rcgen", &["sim/pki"]),
+    ("x509_parser", &["tls/peer", "tls/portrait", "broadworks/cti", "sim/cti"]),
+    ("rcgen", &["sim/pki", "tls/issue"]),
     ("toml", &["config", "sim/site"]),
 ];
 

@@ -229,7 +229,8 @@ pub fn alternative_names(certificate: &X509Certificate<'_>) -> Vec<String> {
     names.iter().flat_map(|names| &names.value.general_names).map(alternative_name).collect()
 }
 
-fn alternative_name(name: &GeneralName<'_>) -> String {
+/// One subject alternative name with its kind.
+pub fn alternative_name(name: &GeneralName<'_>) -> String {
     match name {
         GeneralName::DNSName(name) => format!("DNS {name}"),
         GeneralName::RFC822Name(name) => format!("e-mail {name}"),

@@ -73,7 +73,7 @@ pub fn check(options: &Check) -> ExitCode {
 }
 
 /// A reader that stops reading, such as `head`, is no failure.
-fn print(text: &str) -> ExitCode {
+pub(super) fn print(text: &str) -> ExitCode {
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,

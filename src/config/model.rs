@@ -94,7 +94,7 @@ pub struct Trust {
 pub struct Farm {
     /// NAME.
     pub name: String,
-    /// What an XSP's certificate must prove; `None`: only [[passthrough]] uses the farm, and its TLS is not the gateway's.
+    /// What an XSP's certificate must prove; `None`: only `[[passthrough]]` uses the farm, and its TLS is not the gateway's.
     pub proof: Option<Proof>,
     /// `certificate`: the gateway's client certificate towards these XSPs.
     pub certificate: Option<Arc<Certificate>>,

@@ -17,6 +17,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::OffsetDateTime;
 
+mod clients;
 mod webex;
 
 pub use webex::{CTI_CLIENT, Caller, Flaw};

@@ -7,11 +7,10 @@ pub(in crate::tls) mod chain;
 mod cti;
 pub mod files;
 #[cfg(test)]
-#[cfg(feature = "sim")]
 pub(crate) mod fixture;
 mod identity;
 mod keyring;
-mod pem;
+pub(in crate::tls) mod pem;
 mod revocation;
 
 use std::collections::BTreeMap;
@@ -38,7 +37,7 @@ pub struct Material {
     pub identities: BTreeMap<String, Arc<CertifiedKey>>,
     /// `[trust.NAME]` by name.
     pub authorities: BTreeMap<String, Arc<Authorities>>,
-    /// When each certificate expires, CAs included.
+    /// When each certificate expires, CAs included, and when each revocation list is due.
     pub expiries: Vec<Expiry>,
     /// `[affinity] key_file`: the first signs, all are accepted. Empty: no key file is named.
     pub affinity_keys: Vec<[u8; 32]>,
@@ -94,8 +93,9 @@ impl Material {
         for (name, authorities) in self.authorities.iter_mut().filter(|(name, _)| kept(&format!("trust.{name}"))) {
             old.authorities.get(name).into_iter().for_each(|old| authorities.clone_from(old));
         }
-        self.expiries.retain(|expiry| !kept(&expiry.section));
-        self.expiries.extend(old.expiries.iter().filter(|expiry| kept(&expiry.section)).cloned());
+        let known = |expiry: &&Expiry| kept(expiry.section.trim_end_matches(" crl"));
+        self.expiries.retain(|expiry| !known(&expiry));
+        self.expiries.extend(old.expiries.iter().filter(known).cloned());
         self
     }
 }
@@ -147,7 +147,8 @@ fn trusted(
     problems: &mut Vec<Problem>,
 ) -> Option<(Authorities, Vec<Expiry>)> {
     let span = config.places.of(&Spot::TrustCa(trust.name.clone()));
-    let bundle = authority::load(&format!("trust.{}", trust.name), &trust.ca, span.clone(), now, problems)?;
+    let section = format!("trust.{}", trust.name);
+    let mut bundle = authority::load(&section, &trust.ca, span.clone(), now, problems)?;
     let believed = |anchor: &bundle::Authority| anchor.facts.not_after.unix >= now;
     if verifies_clients(config, &trust.name) && !bundle.sorted.anchors.iter().any(believed) {
         let message = format!("{} has no valid CA that a client's certificate can lead to", trust.ca.display());
@@ -158,7 +159,9 @@ fn trusted(
     let revoked = match &trust.crl {
         Some(crl) => {
             let span = config.places.of(&Spot::TrustCrl(trust.name.clone()));
-            revocation::load(crl, &bundle.sorted, span, now, problems)?
+            let revoked = revocation::load(&section, crl, &bundle.sorted, span, now, problems)?;
+            bundle.expiries.extend(revoked.expiries);
+            revoked.alternatives
         }
         None => Vec::new(),
     };

@@ -204,7 +204,7 @@ fn revocation<'a>(
 }
 
 /// Judges every certificate of a path. CAs may be good for anything; the client's own is looked at again by
-/// [`ClientVerifier::meant`], which is stricter.
+/// `meant`, which is stricter.
 impl ExtendedKeyUsageValidator for ClientVerifier {
     fn validate(&self, usages: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
         match self.purpose {
@@ -239,9 +239,10 @@ impl ClientCertVerifier for ClientVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let leaf = EndEntityCert::try_from(end_entity).map_err(|_| CertificateError::BadEncoding)?;
-        let credentials = peer::credentials(end_entity).map_err(|_| CertificateError::BadEncoding)?;
         let helpers = self.helpers(&leaf, intermediates)?;
         self.chain(&leaf, &helpers, now)?;
+        // Only now is it anything but a stranger's bytes.
+        let credentials = peer::credentials(end_entity).map_err(|_| CertificateError::BadEncoding)?;
         if !self.meant(&credentials) {
             return Err(CertificateError::InvalidPurpose.into());
         }

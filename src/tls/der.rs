@@ -45,7 +45,6 @@ pub(crate) fn values(mut bytes: &[u8]) -> Option<Vec<Value<'_>>> {
 }
 
 /// A value of these contents.
-#[cfg(test)]
 pub(crate) fn wrap(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len().to_be_bytes();
     let digits = &length[length.iter().position(|digit| *digit != 0).unwrap_or(length.len() - 1)..];
@@ -86,6 +85,11 @@ impl<'a> Parts<'a> {
         }
         let signature = signature.content.split_first()?.1;
         Some(Self { signed: signed.whole, fields, serial, algorithm: algorithm.content, signature })
+    }
+
+    /// Where the issuer stands among the fields.
+    pub(crate) const fn issuer(&self) -> usize {
+        self.serial + 2
     }
 
     /// The contents of the SubjectPublicKeyInfo.

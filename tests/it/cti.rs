@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use rand::RngExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use xspgate::sim::cti::{Behaviour, Ending, Hasher, Noise, Recorded};
+use xspgate::sim::cti::{Behaviour, End, Ending, Hasher, Noise, Recorded};
 
-use crate::harness::{Stage, assert_bridged, dial, eventually, greeting, refusal, rest, until, within};
+use crate::harness::{
+    Serving, Stage, assert_bridged, dial, eventually, exchange, greeting, refusal, rest, until, within,
+};
 
 const MIB: u64 = 1024 * 1024;
 
-fn ended(end: xspgate::sim::cti::End) -> impl Fn(&[Recorded]) -> bool {
+fn ended(end: End) -> impl Fn(&[Recorded]) -> bool {
     move |records| records.last().is_some_and(|record| record.end == end)
 }
 
@@ -36,39 +36,11 @@ async fn r_cti_6_a_client_may_ask_for_any_name_or_none() {
     }
 }
 
-/// Both sides send so many bytes at once, the client in pieces of random sizes.
-async fn exchange(bytes: u64) {
+async fn exchange_both_ways(bytes: u64) {
     let stage = Stage::cti(|_, _| ()).await;
     let xsp = stage.speaker("a1");
     xsp.behave(Behaviour::Send(bytes)).await;
-    let (mut reader, mut writer) = tokio::io::split(stage.call().await.into_tls());
-    let sending = async {
-        let (mut noise, mut left) = (Noise::new(), bytes);
-        while left > 0 {
-            let most = rand::rng().random_range(1..=100_000);
-            let piece = noise.take(left.min(most));
-            writer.write_all(piece).await.unwrap();
-            left -= piece.len() as u64;
-        }
-        writer.shutdown().await.unwrap();
-    };
-    let receiving = async {
-        let (mut hasher, mut count, mut scratch) = (Hasher::new(), 0, vec![0; 64 * 1024]);
-        loop {
-            let length = reader.read(&mut scratch).await.unwrap();
-            if length == 0 {
-                break (count, hasher.digest());
-            }
-            hasher.update(&scratch[..length]);
-            count += length as u64;
-        }
-    };
-    let ((), received) = tokio::join!(sending, receiving);
-    let expected = (bytes, Noise::digest(bytes));
-    assert!(received == expected, "the client got {} bytes", received.0);
-    until(xsp, "the end of what the XSP receives", ended(xspgate::sim::cti::End::CloseNotify)).await;
-    let record = xsp.records().remove(0);
-    assert!((record.received, record.digest()) == expected, "the XSP got {} bytes", record.received);
+    exchange(stage.call().await, xsp, bytes).await;
     stage.until_ended("ended", 1.0).await;
     for direction in ["received", "sent"] {
         let counted = stage.metrics().await.count("xspgate_stream_bytes_total", &[("direction", direction)]);
@@ -78,14 +50,14 @@ async fn exchange(bytes: u64) {
 
 #[tokio::test]
 async fn bytes_go_both_ways_at_once_and_none_is_changed() {
-    exchange(64 * MIB).await;
+    exchange_both_ways(64 * MIB).await;
 }
 
 /// A gigabyte each way takes a while: `XSPGATE_TEST_LONG=1 cargo test --release --test it gigabyte`.
 #[tokio::test]
 async fn a_gigabyte_goes_both_ways_at_once_and_none_of_it_is_changed() {
     if std::env::var_os("XSPGATE_TEST_LONG").is_some() {
-        exchange(1024 * MIB).await;
+        exchange_both_ways(1024 * MIB).await;
     }
 }
 
@@ -116,7 +88,7 @@ async fn the_client_may_end_its_direction_first() {
     call.finish().await.unwrap();
     assert_eq!(rest(&mut call).await, (b"<Late/>".to_vec(), Ending::CloseNotify));
     let record = xsp.records().remove(0);
-    assert_eq!((record.bytes.as_slice(), record.end), (&b"<Question/>"[..], xspgate::sim::cti::End::CloseNotify));
+    assert_eq!((record.bytes.as_slice(), record.end), (&b"<Question/>"[..], End::CloseNotify));
     stage.until_ended("ended", 1.0).await;
 }
 
@@ -133,7 +105,7 @@ async fn the_xsp_may_end_its_direction_first() {
     until(xsp, "what the client says later", |records| records[0].bytes == b"<More/><Still/>").await;
     assert!(xsp.records()[0].is_open());
     call.finish().await.unwrap();
-    until(xsp, "the client's end", ended(xspgate::sim::cti::End::CloseNotify)).await;
+    until(xsp, "the client's end", ended(End::CloseNotify)).await;
     stage.until_ended("ended", 1.0).await;
 }
 
@@ -143,7 +115,7 @@ async fn an_end_without_close_notify_is_passed_on_as_one() {
     let xsp = stage.speaker("a1");
     let (mut call, _) = stage.greeted().await;
     call.vanish().await.unwrap();
-    until(xsp, "the client's end", ended(xspgate::sim::cti::End::Fin)).await;
+    until(xsp, "the client's end", ended(End::Fin)).await;
     // The XSP's process ends.
     let (mut call, _) = stage.greeted().await;
     xsp.vanish().await;
@@ -165,7 +137,7 @@ async fn a_reset_is_passed_on_at_once() {
     let (call, name) = stage.greeted().await;
     assert_eq!(name, "a1", "a connection that breaks later says nothing of the XSP");
     call.reset();
-    until(xsp, "the client's end", ended(xspgate::sim::cti::End::Reset)).await;
+    until(xsp, "the client's end", ended(End::Reset)).await;
     stage.until_ended("client-broke", 1.0).await;
     xsp.behave(Behaviour::ResetOnData).await;
     let mut call = stage.call().await;
@@ -292,7 +264,7 @@ async fn silence_ends_a_connection_after_the_idle_timeout() {
         assert_eq!(within("an event", call.receive(8)).await.unwrap(), b"<Event/>");
     }
     assert_eq!(rest(&mut call).await, (vec![], Ending::CloseNotify));
-    until(xsp, "the end of the XSP's connection", ended(xspgate::sim::cti::End::CloseNotify)).await;
+    until(xsp, "the end of the XSP's connection", ended(End::CloseNotify)).await;
     stage.until_ended("idle", 1.0).await;
 }
 
@@ -330,6 +302,34 @@ async fn connections_are_counted() {
     stage.until_ended("client-broke", 1.0).await;
     eventually("none is left", async || streams().await == 0.0).await;
     assert_eq!(stage.tried("cti", "a1", "success").await, 2.0);
+}
+
+#[tokio::test]
+async fn the_access_log_tells_each_connection_with_all_its_attempts() {
+    let stage = Stage::cti(|_, _| ()).await;
+    stage.speaker("a1").behave(Behaviour::Refuse).await;
+    let serving = Serving::start(&stage).await;
+    let mut call = dial(&stage.webex(), serving.cti[0]).await.unwrap();
+    assert_eq!(greeting(&mut call).await, "a2");
+    let greeted = stage.speaker("a2").records()[0].sent;
+    assert_bridged(&mut call, b"<Secret/>").await;
+    call.finish().await.unwrap();
+    rest(&mut call).await;
+    let event = serving.event("connection").await;
+    let expected = [("kind", "cti"), ("client", "127.0.0.1"), ("farm", "cti"), ("reason", "ended")];
+    for (key, value) in expected {
+        assert_eq!(event[key], value, "{event}");
+    }
+    assert_eq!(event["listener"], serving.cti[0].to_string());
+    assert_eq!(event["peer"], "CN=bwcticlient.webex.com");
+    assert_eq!((&event["received"], &event["sent"]), (&9.into(), &(greeted + 9).into()), "{event}");
+    let attempts = event["attempts"].as_array().unwrap();
+    for (attempt, (name, outcome)) in attempts.iter().zip([("a1", "refused"), ("a2", "success")]) {
+        assert_eq!(attempt["endpoint"], stage.speaker(name).address().to_string(), "{event}");
+        assert_eq!(attempt["outcome"], outcome, "{event}");
+    }
+    assert_eq!(attempts.len(), 2);
+    assert!(!serving.program.lines().iter().any(|line| line.contains("Secret")), "what was said is in the log");
 }
 
 #[tokio::test]

@@ -3,9 +3,11 @@
 mod calls;
 mod client;
 mod gateway;
+mod hello;
 mod metrics;
 mod program;
 mod raw_client;
+mod serving;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -15,12 +17,14 @@ use xspgate::sim::raw::Raw;
 use xspgate::sim::site::{DOMAIN, Layout, Network, Simulation, Text};
 use xspgate::sim::xsp::Xsp;
 
-pub(crate) use calls::{assert_bridged, dial, greeting, refusal, rest, until};
-pub(crate) use client::{Client, body, fed, request};
+pub(crate) use calls::{assert_bridged, dial, exchange, greeting, refusal, rest, until};
+pub(crate) use client::{Body, Client, body, fed, request};
 pub(crate) use gateway::Gateway;
+pub(crate) use hello::{answer_in_the_clear, fragmented, hello, old_hello, padded};
 pub(crate) use metrics::{Metrics, get as get_plain};
-pub(crate) use program::Program;
+pub(crate) use program::{Ended, Program};
 pub(crate) use raw_client::{RawClient, Received, tls_config};
+pub(crate) use serving::Serving;
 
 /// No wait of a test is longer. It is long because the machine may be busy; no test gets near it when all is well.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);

@@ -7,8 +7,12 @@
 
 mod affinity;
 mod blame;
+mod certificate_tools;
 mod certificates;
+mod client_certificates;
 mod cti;
+mod cti_doors;
+mod cti_failover;
 mod demonstration;
 mod discovery;
 mod expectation;
@@ -18,6 +22,8 @@ mod harness;
 mod hostile;
 mod load;
 mod observability;
+mod passthrough;
+mod proxy_protocol;
 mod renewal;
 mod retries;
 mod routing;

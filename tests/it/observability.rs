@@ -1,13 +1,12 @@
 //! What the gateway tells: metrics, readiness, the access log; and how it ends.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::Value;
 use xspgate::sim::xsp::Behaviour;
 
-use crate::harness::{Client, DEADLINE, PROFILE, Program, RawClient, Stage, eventually};
+use crate::harness::{Client, DEADLINE, PROFILE, RawClient, Serving, Stage, eventually};
 
 const CLOUD: &str = "webex-cloud-xsp.example.com";
 
@@ -99,37 +98,18 @@ async fn a_drain_finishes_what_is_in_flight() {
     gateway.stop().await;
 }
 
-/// The real binary in front of a simulated site, with its access log on, and where it serves.
-async fn program(stage: &Stage) -> (Program, SocketAddr) {
-    let path = stage.sim.folder().join("logged.toml");
-    let text = std::fs::read_to_string(stage.sim.folder().join("xspgate.toml")).unwrap();
-    std::fs::write(&path, text.replace("access = false", "access = true")).unwrap();
-    let program = Program::start(&["run", path.to_str().unwrap()]);
-    let https = program.line("the bound address", |line| line.strip_prefix("serving HTTPS on ")?.parse().ok()).await;
-    let ready = program
-        .line("the admin address", |line| line.strip_prefix("serving /metrics")?.rsplit(' ').next()?.parse().ok());
-    let admin = ready.await;
-    eventually("readiness", async || crate::harness::get_plain(admin, "/readyz").await.0 == 200).await;
-    (program, https)
-}
-
 #[tokio::test]
 async fn the_access_log_tells_each_request_with_all_its_attempts() {
     let stage = Stage::in_order(|_, _| ()).await;
-    let (program, https) = program(&stage).await;
-    let mut client = Client::new(https, stage.sim.pki.public_roots());
+    let serving = Serving::start(&stage).await;
+    let mut client = Client::new(serving.https[0], stage.sim.pki.public_roots());
     stage.xsp("a1").behave(Behaviour::Refuse).await;
     let mut request =
         crate::harness::request(http::Method::GET, &format!("{PROFILE}?token=secret"), crate::harness::body(""));
     request.headers_mut().insert("trackingid", "TEST_1".parse().unwrap());
     request.headers_mut().insert("authorization", "Bearer secret".parse().unwrap());
     assert_eq!(client.send(request).await.xsp(), "a2");
-    let event: Value = program
-        .line("the access event", |line| {
-            let event: Value = serde_json::from_str(line).ok()?;
-            (event["tracking_id"] == "TEST_1" && event["event"] == "access").then_some(event)
-        })
-        .await;
+    let event = serving.event_of("access", |event| event["tracking_id"] == "TEST_1").await;
     let expected = [
         ("method", "GET"),
         ("path", PROFILE),
@@ -150,26 +130,21 @@ async fn the_access_log_tells_each_request_with_all_its_attempts() {
     assert_eq!(attempts[1]["endpoint"], stage.xsp("a2").address().to_string());
     assert_eq!(attempts[1]["outcome"], "success");
     assert!(attempts.iter().all(|attempt| attempt["ms"].is_number() && attempt["chosen"].is_string()), "{event}");
-    assert!(!program.lines().iter().any(|line| line.contains("secret")), "a secret is in the log");
+    assert!(!serving.program.lines().iter().any(|line| line.contains("secret")), "a secret is in the log");
 }
 
 #[tokio::test]
 async fn a_log_line_can_not_be_forged() {
     let stage = Stage::start().await;
-    let (program, https) = program(&stage).await;
-    let mut client = RawClient::connect(https, &stage.sim.pki.public_roots()).await;
+    let serving = Serving::start(&stage).await;
+    let mut client = RawClient::connect(serving.https[0], &stage.sim.pki.public_roots()).await;
     let target = "/com.broadsoft.xsi-actions/v2.0/x\"}{\"event\":\"forged\"";
     client
         .send(format!("GET {target} HTTP/1.1\r\nHost: {CLOUD}\r\nTrackingID: a\"b{{}}\r\nConnection: close\r\n\r\n"))
         .await;
     client.until_closed().await;
-    program
-        .line("the access event", |line| {
-            let event: Value = serde_json::from_str(line).ok()?;
-            (event["event"] == "access").then_some(())
-        })
-        .await;
-    for line in program.output() {
+    serving.event("access").await;
+    for line in serving.program.output() {
         let event: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not one JSON object: {line}"));
         assert_ne!(event["event"], "forged");
     }

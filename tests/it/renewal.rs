@@ -17,13 +17,13 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, HandshakeKind, ServerConfig, SignatureScheme};
 use tokio::task::JoinSet;
-use xspgate::sim::pki::{Identity, Pki, Show};
+use xspgate::sim::pki::{Caller, Flaw, Identity, Pki, Show};
 use xspgate::sim::raw::Raw;
 use xspgate::sim::site::{APP, CLOUD, DOMAIN, Simulation, Text};
 
 use crate::harness::{
-    Blocked, CHANNEL, NEW_CALL, PROFILE, Program, RawClient, Stage, body, eventually, get_plain, request, tiers,
-    tls_config, within,
+    Blocked, CHANNEL, NEW_CALL, PROFILE, Program, RawClient, Stage, assert_bridged, body, dial, eventually, get_plain,
+    greeting, refusal, request, tiers, tls_config, within,
 };
 
 const OTHER: &str = "other.example.com";
@@ -489,6 +489,59 @@ async fn nobody_notices_twenty_renewals() {
     let failed = asking.join_all().await.concat();
     assert!(failed.is_empty(), "{} of {}: {:?}", failed.len(), asked.load(Ordering::Relaxed), failed.first());
     assert!(stage.metrics().await.count("xspgate_sessions_total", &[("event", "unknown")]) == 0.0);
+}
+
+#[tokio::test]
+async fn r_cti_1_a_new_chain_is_believed_and_calls_go_on() {
+    let theirs = Pki::new();
+    let stage = Stage::cti(|_, _| ()).await;
+    let (mut old, xsp) = stage.greeted().await;
+    let stranger = stage.webex().showing(theirs.caller(Caller::Webex));
+    refusal(&stranger, stage.gateway.cti()).await;
+    replace(&stage.sim.folder().join("CombinedCertChain.txt"), &theirs.webex_chain());
+    stage.gateway.renew();
+    until_renewed(&stage, 1.0).await;
+    let mut call = dial(&stranger, stage.gateway.cti()).await.unwrap();
+    assert_eq!(greeting(&mut call).await, xsp);
+    refusal(&stage.webex(), stage.gateway.cti()).await;
+    assert_bridged(&mut old, b"still here").await;
+    assert_eq!(stage.rung(), 2);
+}
+
+#[tokio::test]
+async fn r_cti_1_a_new_revocation_list_is_taken_over() {
+    let stage = Stage::cti(|sim, text| {
+        let path = sim.folder().join("webex-crl.pem");
+        // Of somebody else: nobody's certificate is known to be good.
+        fs::write(&path, Pki::new().webex_crl()).unwrap();
+        text.set("[trust.webex]", "crl", path.to_str().unwrap());
+    })
+    .await;
+    refusal(&stage.webex(), stage.gateway.cti()).await;
+    replace(&stage.sim.folder().join("webex-crl.pem"), &stage.sim.pki.webex_crl());
+    until_renewed(&stage, 1.0).await;
+    stage.greeted().await;
+    refusal(&stage.webex().showing(stage.sim.pki.caller(Caller::Revoked)), stage.gateway.cti()).await;
+    assert_eq!(stage.rung(), 1);
+    let due =
+        stage.metrics().await.value("xspgate_certificate_expiry_days", &[("section", "trust.webex crl")]).unwrap();
+    // Two lists, of thirty days each.
+    assert!((59.8..=60.0).contains(&due), "{due} days");
+}
+
+#[tokio::test]
+async fn r_cti_3_the_rules_of_the_client_certificate_are_checked_again() {
+    let stage = Stage::cti(|_, _| ()).await;
+    let folder = stage.sim.folder();
+    stage.sim.pki.flawed_cti_client(Flaw::NoBroadWorksUsage).write(folder, "cti-client").unwrap();
+    stage.gateway.renew();
+    until_refused(&stage, 1.0).await;
+    let (mut old, xsp) = stage.greeted().await;
+    stage.sim.pki.cti_client().write(folder, "cti-client").unwrap();
+    stage.gateway.renew();
+    until_renewed(&stage, 1.0).await;
+    assert_eq!(stage.greeted().await.1, xsp);
+    assert_bridged(&mut old, b"still here").await;
 }
 
 #[tokio::test]

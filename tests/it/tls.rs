@@ -16,7 +16,10 @@ use xspgate::sim::raw::Raw;
 use xspgate::sim::site::{CLOUD, DOMAIN};
 use xspgate::sim::xsp::Behaviour;
 
-use crate::harness::{PROFILE, RawClient, Received, Stage, eventually, tiers, tls_config, within};
+use crate::harness::{
+    PROFILE, RawClient, Received, Stage, answer_in_the_clear, eventually, fragmented, hello, old_hello, padded, tiers,
+    tls_config, within,
+};
 
 fn config(
     stage: &Stage,
@@ -46,45 +49,10 @@ async fn r_tls_1_tls_1_2_and_1_3_are_spoken() {
     }
 }
 
-/// A ClientHello of TLS 1.1 with one suite, and SNI.
-fn old_hello() -> Vec<u8> {
-    let name = CLOUD.as_bytes();
-    let mut sni = vec![0, 0];
-    sni.extend(u16::try_from(name.len() + 5).unwrap().to_be_bytes());
-    sni.extend(u16::try_from(name.len() + 3).unwrap().to_be_bytes());
-    sni.push(0);
-    sni.extend(u16::try_from(name.len()).unwrap().to_be_bytes());
-    sni.extend(name);
-    let mut hello = vec![3, 2];
-    hello.extend([7; 32]);
-    hello.extend([0, 0, 2, 0xc0, 0x09, 1, 0]);
-    hello.extend(u16::try_from(sni.len()).unwrap().to_be_bytes());
-    hello.extend(sni);
-    let mut record = vec![22, 3, 1];
-    record.extend(u16::try_from(hello.len() + 4).unwrap().to_be_bytes());
-    record.extend([1, 0]);
-    record.extend(u16::try_from(hello.len()).unwrap().to_be_bytes());
-    record.extend(hello);
-    record
-}
-
-/// What comes back for bytes that are sent to the TLS port in the clear, until the gateway closes.
-async fn answer_in_the_clear(stage: &Stage, bytes: &[u8]) -> Vec<u8> {
-    let exchange = async {
-        let mut tcp = TcpStream::connect(stage.gateway.https()).await.unwrap();
-        tcp.write_all(bytes).await.unwrap();
-        let mut answer = Vec::new();
-        // A reset is a way of closing, too.
-        let _ = tcp.read_to_end(&mut answer).await;
-        answer
-    };
-    within("the end of the connection", exchange).await
-}
-
 #[tokio::test]
 async fn r_tls_1_nothing_earlier_than_1_2_is_spoken() {
     let stage = Stage::start().await;
-    let answer = answer_in_the_clear(&stage, &old_hello()).await;
+    let answer = answer_in_the_clear(stage.gateway.https(), &old_hello()).await;
     assert!(answer.is_empty() || answer[0] == 21, "no alert: {answer:?}");
     assert_eq!(stage.asked(), 0);
 }
@@ -95,7 +63,9 @@ async fn r_tls_1_what_is_no_tls_gets_no_answer_and_does_no_harm() {
     let plain = format!("GET {PROFILE} HTTP/1.1\r\nHost: {CLOUD}\r\n\r\n");
     let noise: Vec<u8> = (0..5000).map(|index| (index * 31 % 256) as u8).collect();
     for bytes in [plain.as_bytes(), &noise, &[0x16, 3, 1, 0xff, 0xff], b"\x80\x2e\x01\x00\x02", &old_hello()[..40]] {
-        let answer = tokio::time::timeout(std::time::Duration::from_secs(2), answer_in_the_clear(&stage, bytes)).await;
+        let answer =
+            tokio::time::timeout(std::time::Duration::from_secs(2), answer_in_the_clear(stage.gateway.https(), bytes))
+                .await;
         let answer = answer.unwrap_or_default();
         assert!(!answer.starts_with(b"HTTP"), "plain text answered");
     }
@@ -113,8 +83,8 @@ async fn r_tls_1_a_handshake_that_takes_too_long_is_cut() {
         text.set("[limits]", "tls_handshake_timeout", "200ms");
     })
     .await;
-    assert!(answer_in_the_clear(&stage, b"").await.is_empty());
-    answer_in_the_clear(&stage, &old_hello()[..20]).await;
+    assert!(answer_in_the_clear(stage.gateway.https(), b"").await.is_empty());
+    answer_in_the_clear(stage.gateway.https(), &old_hello()[..20]).await;
 }
 
 #[tokio::test]
@@ -242,36 +212,6 @@ async fn sessions_resume_whichever_worker_accepts() {
     }
 }
 
-/// The ClientHello that a real client sends for this name, in one record.
-fn hello(stage: &Stage, sni: &str) -> Vec<u8> {
-    let name = rustls_pki_types::ServerName::try_from(sni.to_owned()).unwrap();
-    let mut client = rustls::ClientConnection::new(tls_config(&stage.sim.pki.public_roots()), name).unwrap();
-    let mut bytes = Vec::new();
-    client.write_tls(&mut bytes).unwrap();
-    bytes
-}
-
-/// The same handshake message, cut into records of `size` bytes.
-fn fragmented(record: &[u8], size: usize) -> Vec<u8> {
-    let fragments = record[5..].chunks(size);
-    fragments.flat_map(|piece| [&[22, 3, 1, (piece.len() >> 8) as u8, piece.len() as u8][..], piece].concat()).collect()
-}
-
-/// A ClientHello in one record, with an extension of so many bytes that nobody knows.
-fn padded(record: &[u8], more: usize) -> Vec<u8> {
-    let mut hello = record[9..].to_vec();
-    let session = usize::from(hello[34]);
-    let suites = 35 + session;
-    let compression = suites + 2 + usize::from(u16::from_be_bytes([hello[suites], hello[suites + 1]]));
-    let extensions = compression + 1 + usize::from(hello[compression]);
-    let length = u16::from_be_bytes([hello[extensions], hello[extensions + 1]]) as usize + 4 + more;
-    hello[extensions..extensions + 2].copy_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
-    let padding = [&[0xfa, 0xfa][..], &u16::try_from(more).unwrap().to_be_bytes(), &vec![0; more]].concat();
-    hello.splice(extensions + 2..extensions + 2, padding);
-    let length = u32::try_from(hello.len()).unwrap().to_be_bytes();
-    [&[22, 3, 1, 0, 0, 1], &length[1..], &hello].concat()
-}
-
 /// Begins a handshake with these bytes, in pieces of `size`; the first byte of the answer, if any.
 async fn begin(stage: &Stage, bytes: &[u8], size: usize) -> Option<u8> {
     let exchange = async {
@@ -294,14 +234,14 @@ async fn begin(stage: &Stage, bytes: &[u8], size: usize) -> Option<u8> {
 async fn r_tls_1_a_client_hello_is_read_however_it_comes() {
     const HANDSHAKE: Option<u8> = Some(22);
     let stage = Stage::start().await;
-    let whole = hello(&stage, CLOUD);
+    let whole = hello(CLOUD);
     assert_eq!(begin(&stage, &whole, usize::MAX).await, HANDSHAKE);
     assert_eq!(begin(&stage, &whole, 1).await, HANDSHAKE, "byte by byte");
     for size in [1, 2, 3, 5, 100] {
         assert_eq!(begin(&stage, &fragmented(&whole, size), usize::MAX).await, HANDSHAKE, "records of {size}");
         assert_eq!(begin(&stage, &fragmented(&whole, size), 7).await, HANDSHAKE, "records of {size}, in pieces");
     }
-    let upper = hello(&stage, &CLOUD.to_ascii_uppercase());
+    let upper = hello(&CLOUD.to_ascii_uppercase());
     assert_eq!(begin(&stage, &upper, usize::MAX).await, HANDSHAKE, "a name in capitals");
     for more in [1000, 12_000] {
         assert_eq!(
@@ -315,7 +255,7 @@ async fn r_tls_1_a_client_hello_is_read_however_it_comes() {
 #[tokio::test]
 async fn r_tls_1_what_is_no_client_hello_is_refused_at_once() {
     let stage = Stage::start().await;
-    let whole = hello(&stage, CLOUD);
+    let whole = hello(CLOUD);
     let mut cut = whole.clone();
     cut[40] ^= 0xff;
     let bad = [

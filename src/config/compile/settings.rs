@@ -113,7 +113,7 @@ pub(super) fn affinity(check: &mut Check<'_>, file: &File, places: &mut Places) 
         None if !file.https.is_empty() && !lost => {
             let message = "there is no [affinity] key_file: a random key is made at each start";
             let help = "sessions won't survive a restart or be shared between gateways; make a key with \
-                        `openssl rand -base64 32`";
+                        `xspgate certs affinity-key`";
             check.report(Problem::warning(span, message).help(help));
         }
         None => {}

@@ -834,7 +834,7 @@ key_file = "affinity.key"
         "",
         r##"warning: there is no [affinity] key_file: a random key is made at each start
  --> x.toml
-help: sessions won't survive a restart or be shared between gateways; make a key with `openssl rand -base64 32`
+help: sessions won't survive a restart or be shared between gateways; make a key with `xspgate certs affinity-key`
 "##,
     ),
     (

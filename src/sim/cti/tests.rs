@@ -174,7 +174,9 @@ async fn callers_are_what_they_are_called() {
     let root = rustls_pki_types::CertificateDer::from_pem_slice(pki.webex_chain().as_bytes()).unwrap();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(root).unwrap();
-    let lists = vec![CertificateRevocationListDer::from_pem_slice(pki.webex_crl().as_bytes()).unwrap()];
+    let lists = CertificateRevocationListDer::pem_slice_iter(pki.webex_crl().as_bytes())
+        .map(Result::unwrap)
+        .collect::<Vec<_>>();
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
         .with_crls(lists)
         .only_check_end_entity_revocation()

@@ -1,18 +1,13 @@
 //! The certificates of the CTI interface's clients on both sides of the gateway: Webex's, and the gateway's own, right ones
 //! and ones that are wrong in one way each. Apart from the servers' because the rules are others.
 
-use rcgen::{
-    CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, KeyIdMethod, KeyPair,
-    RevocationReason, RevokedCertParams, SerialNumber,
-};
-use time::{Duration, OffsetDateTime};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair};
 
+use super::clients::revoked;
 use super::{CTI_CLIENT_OID, Identity, Pki, REASON, chained, issuing, leaf, signed, valid};
 
 /// R-CTI-2, and R-CTI-3 for the gateway itself.
 pub const CTI_CLIENT: &str = "bwcticlient.webex.com";
-
-const REVOKED: [u8; 4] = [0x5e, 0xc0, 0xde, 0x01];
 
 /// Who shows a certificate to a CTI listener of the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -118,31 +113,8 @@ impl Pki {
                 chained(&leaf(CTI_CLIENT, &[], ExtendedKeyUsagePurpose::ServerAuth), &self.webex_issuing)
             }
             Caller::TooDeep => self.below(&good, 3),
-            Caller::Revoked => {
-                good.serial_number = Some(SerialNumber::from(REVOKED.to_vec()));
-                chained(&good, &self.webex_issuing)
-            }
+            Caller::Revoked => chained(&revoked(good), &self.webex_issuing),
         }
-    }
-
-    /// The issuing Webex CA's list of revoked certificates, as PEM: it names [`Caller::Revoked`].
-    pub fn webex_crl(&self) -> String {
-        let now = OffsetDateTime::now_utc();
-        let revoked = RevokedCertParams {
-            serial_number: SerialNumber::from(REVOKED.to_vec()),
-            revocation_time: now - Duration::days(1),
-            reason_code: Some(RevocationReason::KeyCompromise),
-            invalidity_date: None,
-        };
-        let list = CertificateRevocationListParams {
-            this_update: now - Duration::days(1),
-            next_update: now + Duration::days(7),
-            crl_number: SerialNumber::from(1),
-            issuing_distribution_point: None,
-            revoked_certs: vec![revoked],
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        list.signed_by(&self.webex_issuing).and_then(|list| list.pem()).expect(REASON)
     }
 
     /// A client certificate of the gateway's that XSPs must refuse.

@@ -22,7 +22,8 @@ pub(super) struct Certificates {
 /// When one certificate expires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
-    /// Which section of the configuration names it: `certificate.NAME` or `trust.NAME`.
+    /// Which section of the configuration names it: `certificate.NAME` or `trust.NAME`; `trust.NAME crl` for a list of revoked
+    /// certificates, with its issuer, its number, and when the next one is due.
     pub section: String,
     /// Whose certificate it is.
     pub subject: String,

@@ -83,7 +83,7 @@ pub const TABLE: [(&str, &str, &str, &str); 30] = [
         "xspgate_certificate_expiry_days",
         "gauge",
         "section, subject, serial",
-        "days until a certificate expires, CAs included; negative once it has",
+        "days until a certificate expires, CAs included, or a revocation list is due (section trust.NAME crl); negative once that is past",
     ),
     (
         "xspgate_renewals_total",

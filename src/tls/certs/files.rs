@@ -115,29 +115,37 @@ impl Files {
         let mut sections: BTreeMap<&str, Context> = BTreeMap::new();
         for Named { section, path, .. } in &self.0 {
             let context = sections.entry(section).or_insert_with(|| Context::new(&SHA256));
-            let (state, bytes) = match bytes(path) {
-                Ok(bytes) => (b'+', bytes),
-                Err(_) => (b'-', Vec::new()),
-            };
             let name = path.as_os_str().as_bytes();
-            for part in [name, &[state], &bytes] {
-                context.update(&part.len().to_be_bytes());
-                context.update(part);
-            }
+            context.update(&name.len().to_be_bytes());
+            context.update(name);
+            // The length comes last, and tells where the next name begins; what can't be read has none.
+            let length = update(context, path).unwrap_or(u64::MAX);
+            context.update(&length.to_be_bytes());
         }
         let print = |context: Context| Print(context.finish().as_ref().try_into().expect("SHA-256 is 32 bytes"));
         sections.into_iter().map(|(section, context)| (section.to_owned(), print(context))).collect()
     }
 }
 
-/// What is in a file, as far as it would be read; what is no file has nothing in it, and a pipe is not waited for.
-fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+/// Adds a file's bytes, as far as they would be read, and says how many. What is no file has none: a pipe is not waited for.
+fn update(context: &mut Context, path: &Path) -> io::Result<u64> {
     if !fs::metadata(path)?.is_file() {
         return Err(ErrorKind::InvalidInput.into());
     }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(pem::LARGEST_LIST + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let mut file = File::open(path)?.take(pem::LARGEST_LIST + 1);
+    let mut piece = [0; 16 * 1024];
+    let mut length = 0;
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(length),
+            Ok(read) => {
+                context.update(&piece[..read]);
+                length += read as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 impl Reading {

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::pem;
 use crate::config::error::Problem;
 
-const HELP: &str = "each line is one key: 32 bytes in base64, as `openssl rand -base64 32` makes it";
+const HELP: &str = "each line is one key: 32 bytes in base64, as `xspgate certs affinity-key` makes it";
 
 /// The keys in file order; `None` after an error. Empty lines and lines that begin with `#` are skipped.
 pub(super) fn load(path: &Path, span: Option<Range<usize>>, problems: &mut Vec<Problem>) -> Option<Vec<[u8; 32]>> {

@@ -18,9 +18,9 @@ pub(super) const LARGEST_LIST: u64 = 64 << 20;
 
 /// What one file holds.
 #[derive(Debug, Default)]
-pub(super) struct Pem {
-    pub(super) certificates: Vec<CertificateDer<'static>>,
-    pub(super) keys: Vec<PrivateKeyDer<'static>>,
+pub(in crate::tls) struct Pem {
+    pub(in crate::tls) certificates: Vec<CertificateDer<'static>>,
+    pub(in crate::tls) keys: Vec<PrivateKeyDer<'static>>,
     pub(super) lists: Vec<CertificateRevocationListDer<'static>>,
     /// What else is in it, for a message: `a certificate request`.
     pub(super) other: Option<&'static str>,
@@ -28,7 +28,7 @@ pub(super) struct Pem {
 
 impl Pem {
     /// What is there instead of what was looked for.
-    pub(super) fn instead(&self) -> &'static str {
+    pub(in crate::tls) fn instead(&self) -> &'static str {
         match (self.certificates.is_empty(), self.keys.is_empty()) {
             (false, _) => "it holds certificates only",
             (true, false) => "it holds a private key",
@@ -49,7 +49,7 @@ pub(super) fn secret(path: &Path, span: &Option<Range<usize>>) -> Result<Vec<u8>
 }
 
 /// Reads a file.
-pub(super) fn public(path: &Path, span: &Option<Range<usize>>) -> Result<Vec<u8>, Problem> {
+pub(in crate::tls) fn public(path: &Path, span: &Option<Range<usize>>) -> Result<Vec<u8>, Problem> {
     Ok(open(path, span, LARGEST)?.0)
 }
 
@@ -81,7 +81,7 @@ fn open(path: &Path, span: &Option<Range<usize>>, largest: u64) -> Result<(Vec<u
 }
 
 /// Takes the blocks out of a file's bytes.
-pub(super) fn parse(path: &Path, bytes: &[u8], span: &Option<Range<usize>>) -> Result<Pem, Problem> {
+pub(in crate::tls) fn parse(path: &Path, bytes: &[u8], span: &Option<Range<usize>>) -> Result<Pem, Problem> {
     let shown = path.display();
     let text = String::from_utf8_lossy(bytes);
     if !text.contains("-----BEGIN ") {
@@ -110,6 +110,12 @@ pub(super) fn parse(path: &Path, bytes: &[u8], span: &Option<Range<usize>>) -> R
         }
     }
     Ok(pem)
+}
+
+/// Whether every user of this machine may read a file.
+pub(in crate::tls) fn is_exposed(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }
 
 fn other(text: &str) -> Option<&'static str> {

@@ -11,6 +11,7 @@ use webpki::{EndEntityCert, OwnedCertRevocationList};
 use super::bundle::Sorted;
 use super::pem;
 use crate::config::error::Problem;
+use crate::telemetry::metrics::Expiry;
 use crate::tls::peer::{self, ListFacts};
 
 /// Lists that belong together: never two of CAs that share a name and not a key.
@@ -26,15 +27,24 @@ struct List {
     signer: Option<Vec<u8>>,
 }
 
+/// What one file of lists amounts to.
+pub(super) struct Revoked {
+    /// Every way to choose them.
+    pub(super) alternatives: Vec<Lists>,
+    /// When each of them is due to be replaced.
+    pub(super) expiries: Vec<Expiry>,
+}
+
 /// The lists of one file: every way to choose them, as [`Lists`] does; one way, unless CAs share a name. `None` after an
 /// error.
 pub(super) fn load(
+    section: &str,
     path: &Path,
     authorities: &Sorted,
     span: Option<Range<usize>>,
     now: i64,
     problems: &mut Vec<Problem>,
-) -> Option<Vec<Lists>> {
+) -> Option<Revoked> {
     let shown = path.display();
     let pem = match pem::lists(path, &span).and_then(|bytes| pem::parse(path, &bytes, &span)) {
         Ok(pem) => pem,
@@ -48,13 +58,14 @@ pub(super) fn load(
         problems.push(Problem::error(span, message).help("its blocks begin with -----BEGIN X509 CRL-----"));
         return None;
     }
-    let mut lists = Vec::new();
+    let (mut lists, mut expiries) = (Vec::new(), Vec::new());
     let mut fault = false;
     for (index, der) in pem.lists.into_iter().enumerate() {
         let which = format!("revocation list {} in {shown}", index + 1);
         match list(der, authorities, &which) {
             Ok(list) => {
                 warn(&list, &format!("{which} ({})", list.facts.issuer_text), &span, now, problems);
+                expiries.extend(expiry(section, &list.facts));
                 lists.push(list);
             }
             Err(message) => {
@@ -64,7 +75,7 @@ pub(super) fn load(
             }
         }
     }
-    (!fault).then(|| alternatives(lists))
+    (!fault).then(|| Revoked { alternatives: alternatives(lists), expiries })
 }
 
 fn list(der: CertificateRevocationListDer<'static>, authorities: &Sorted, which: &str) -> Result<List, String> {
@@ -77,6 +88,12 @@ fn list(der: CertificateRevocationListDer<'static>, authorities: &Sorted, which:
     let key = |der| EndEntityCert::try_from(der).ok().map(|certificate| certificate.subject_public_key_info().to_vec());
     let signer = signer.and_then(|authority| key(&authority.der));
     Ok(List { der, facts, signer })
+}
+
+fn expiry(section: &str, facts: &ListFacts) -> Option<Expiry> {
+    let (section, subject) = (format!("{section} crl"), facts.issuer_text.clone());
+    let at = facts.next_update.as_ref()?.unix;
+    Some(Expiry { section, subject, serial: facts.number.clone(), at })
 }
 
 fn warn(list: &List, which: &str, span: &Option<Range<usize>>, now: i64, problems: &mut Vec<Problem>) {

@@ -489,6 +489,30 @@ static SCENE: LazyLock<Scene> = LazyLock::new(|| {
 });
 
 proptest! {
+    #[test]
+    fn damage_lets_nobody_in(at in any::<prop::sample::Index>(), byte in any::<u8>(), length in 0..3_usize) {
+        static GOOD_CLIENT: LazyLock<(Arc<ClientVerifier>, CertificateDer<'static>)> = LazyLock::new(|| {
+            let (_, issuing, bundle) = webex();
+            let leaf = client_with(&issuing, |params| {
+                params.subject_alt_names = vec![SanType::DnsName("a.example.com".try_into().unwrap())];
+            });
+            let der = CertificateDer::from_pem_slice(leaf.pem.as_bytes()).unwrap();
+            (Demand::of(&bundle).verifier().unwrap(), der)
+        });
+        let (verifier, good) = &*GOOD_CLIENT;
+        let mut damaged = good.to_vec();
+        let at = at.index(damaged.len());
+        damaged.splice(at..at + 1, std::iter::repeat_n(byte, length));
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(NOW));
+        let shown = CertificateDer::from(damaged);
+        let verdict = verifier.verify_client_cert(&shown, &[], now);
+        prop_assert_eq!(verdict.is_ok(), shown == *good);
+        // Nor does it bring down what reads it, whoever has signed it.
+        drop((peer::credentials(&shown), peer::facts(&shown)));
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]

@@ -17,6 +17,8 @@ pub(in crate::tls) struct ListFacts {
     pub(in crate::tls) issuer: Vec<u8>,
     /// The issuer as text, for messages.
     pub(in crate::tls) issuer_text: String,
+    /// Its number in hexadecimal, in capitals; empty if it has none.
+    pub(in crate::tls) number: String,
     /// When it was made.
     pub(in crate::tls) this_update: Instant,
     /// When the next one is due at the latest, if it says so.
@@ -29,6 +31,7 @@ pub(in crate::tls) fn list_facts(der: &[u8]) -> Option<ListFacts> {
     rest.is_empty().then(|| ListFacts {
         issuer: list.issuer().as_raw().to_vec(),
         issuer_text: list.issuer().to_string(),
+        number: list.crl_number().map(|number| format!("{number:X}")).unwrap_or_default(),
         this_update: list.last_update().into(),
         next_update: list.next_update().map(Instant::from),
     })

@@ -3,8 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 
-use xspgate::sim::cti::{self, Call, Ending, Webex};
-use xspgate::sim::site::{Simulation, Text};
+use rand::RngExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use xspgate::sim::cti::{self, Call, End, Ending, Hasher, Noise, Webex};
+use xspgate::sim::site::{DOMAIN, Simulation, Text};
 
 use super::{DEADLINE, Stage, eventually, within};
 
@@ -16,7 +18,9 @@ impl Stage {
             in_order(text, "cti", sim);
             change(sim, text);
         };
-        Self::with(change).await.0
+        let stage = Self::with(change).await.0;
+        stage.until_found("xsp").await;
+        stage
     }
 
     /// A gateway that serves pass-through, whose XSPs are asked in the order a1, a2, b1, b2.
@@ -26,12 +30,26 @@ impl Stage {
             in_order(text, "direct", sim);
             change(sim, text);
         };
-        Self::with(change).await.0
+        let stage = Self::with(change).await.0;
+        stage.until_found("xsp").await;
+        stage
+    }
+
+    /// Waits until the farm's XSPs are known: a gateway is ready before all farms are.
+    pub(crate) async fn until_found(&self, farm: &str) {
+        let found = async || self.metrics().await.count("xspgate_endpoints", &[("farm", farm)]) > 0.0;
+        eventually(&format!("the XSPs of {farm}"), found).await;
     }
 
     /// Webex, which shows the right certificate.
     pub(crate) fn webex(&self) -> Webex {
         Webex::new(&self.sim.pki)
+    }
+
+    /// A client of the XSPs themselves: it trusts the internal CA, asks for the XSP domain, and shows what they want to see.
+    pub(crate) fn direct(&self) -> Webex {
+        let pki = &self.sim.pki;
+        Webex::new(pki).trusting(pki.internal_roots()).asking_for(DOMAIN).showing(pki.cti_client())
     }
 
     /// A CTI connection of Webex's.
@@ -110,6 +128,40 @@ pub(crate) async fn assert_bridged(call: &mut Call, bytes: &[u8]) {
     within("sending", call.send(bytes)).await.unwrap();
     let echo = within("the echo", call.receive(bytes.len())).await.unwrap();
     assert!(echo == bytes, "what came back is not what was sent");
+}
+
+/// Client and XSP send so many bytes at once, the client in pieces of random sizes; none is lost or changed. The XSP
+/// behaves as [`cti::Behaviour::Send`].
+pub(crate) async fn exchange(call: Call, xsp: &cti::Xsp, bytes: u64) {
+    let (mut reader, mut writer) = tokio::io::split(call.into_tls());
+    let sending = async {
+        let (mut noise, mut left) = (Noise::new(), bytes);
+        while left > 0 {
+            let most = rand::rng().random_range(1..=100_000);
+            let piece = noise.take(left.min(most));
+            writer.write_all(piece).await.unwrap();
+            left -= piece.len() as u64;
+        }
+        writer.shutdown().await.unwrap();
+    };
+    let receiving = async {
+        let (mut hasher, mut count, mut scratch) = (Hasher::new(), 0, vec![0; 64 * 1024]);
+        loop {
+            let length = reader.read(&mut scratch).await.unwrap();
+            if length == 0 {
+                break (count, hasher.digest());
+            }
+            hasher.update(&scratch[..length]);
+            count += length as u64;
+        }
+    };
+    let ((), received) = tokio::join!(sending, receiving);
+    let expected = (bytes, Noise::digest(bytes));
+    assert!(received == expected, "the client got {} bytes", received.0);
+    let ended = |records: &[cti::Recorded]| records.last().is_some_and(|record| record.end == End::CloseNotify);
+    until(xsp, "the end of what the XSP receives", ended).await;
+    let record = xsp.records().pop().unwrap();
+    assert!((record.received, record.digest()) == expected, "the XSP got {} bytes", record.received);
 }
 
 /// Waits until `holds` is true of an XSP's connections.

@@ -1,6 +1,7 @@
 //! The gateway's binary as an operator runs it, with the lines that it writes.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +12,13 @@ pub(crate) struct Program {
     child: Child,
     stdout: Lines,
     stderr: Lines,
+}
+
+/// What has come of a run.
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 type Lines = Arc<Mutex<Vec<String>>>;
@@ -26,6 +34,17 @@ impl Program {
             .unwrap();
         let (stdout, stderr) = (keep(child.stdout.take().unwrap()), keep(child.stderr.take().unwrap()));
         Self { child, stdout, stderr }
+    }
+
+    /// Runs it in `folder` to its end, which must not be far.
+    pub(crate) fn run_in(folder: &Path, arguments: &[&str]) -> Ended {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xspgate"));
+        let output = command.args(arguments).current_dir(folder).output().unwrap();
+        Ended {
+            code: output.status.code().unwrap(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
     }
 
     /// What it has written to standard output.

@@ -1,0 +1,43 @@
+//! `xspgate certs affinity-key`: a key for the affinity cookie.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Failure, existing};
+use crate::tls::issue::affinity_key;
+use crate::tls::issue::files::{self, Output, Readers};
+
+/// What `certs affinity-key --help` says.
+pub(super) const ABOUT: &str = "\
+Make a key for the affinity cookie: 32 random bytes in base64, on one line.
+
+All gateways have the same file, which only the gateway's user may read; [affinity] key_file names it. Without --out the \
+key goes to standard output.
+
+  xspgate certs affinity-key --out certs/affinity.key
+  xspgate certs affinity-key >> certs/affinity.key";
+
+/// What `certs affinity-key` takes.
+#[derive(Args, Debug)]
+pub(super) struct AffinityKey {
+    /// The file that it is written to
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Replace the file if it is there
+    #[arg(long, requires = "out")]
+    force: bool,
+}
+
+/// Makes it; what to say about it, or the key itself.
+pub(super) fn make(options: &AffinityKey) -> Result<String, Failure> {
+    let key = format!("{}\n", affinity_key()?);
+    let Some(path) = &options.out else { return Ok(key) };
+    let output = Output { path: path.clone(), text: key, readers: Readers::Owner };
+    files::write(&[output], existing(options.force))?;
+    let shown = path.display();
+    Ok(format!(
+        "{shown}\n  a key for the affinity cookie, for your eyes only\n\
+         next: copy it to every gateway, and name it as `key_file` of [affinity]\n"
+    ))
+}

@@ -1,0 +1,53 @@
+//! `xspgate certs inspect`: what is in files of certificates and keys.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::now;
+use crate::cli::check::{UNUSABLE, print};
+use crate::tls::inspect;
+
+/// What `certs inspect --help` says.
+pub(super) const ABOUT: &str = "\
+Tell what is in PEM files, what it may be used for here, what is wrong with it, and when it ends.
+
+Whatever stands between the blocks is skipped, so that files can be taken as they were downloaded. Of private keys the \
+kind is shown, and which certificate they belong to. Ends with 0 if all files could be read, whatever is in them, else \
+with 2.
+
+  xspgate certs inspect CombinedCertChain.txt
+  xspgate certs inspect cti-client-chain.pem --key cti-client-key.pem
+  xspgate certs inspect certs/*.pem";
+
+/// What `certs inspect` takes.
+#[derive(Args, Debug)]
+pub(super) struct Inspect {
+    /// The files
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// A key file: which of the certificates does it belong to?
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+/// Prints it.
+pub(super) fn inspect(options: &Inspect) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    let mut reports = Vec::new();
+    for file in &options.files {
+        match inspect::report(file, options.key.as_deref(), now()) {
+            Ok(report) => reports.push(report),
+            Err(problem) => {
+                eprintln!("error: {}", problem.message);
+                if let Some(help) = problem.help {
+                    eprintln!("help: {help}");
+                }
+                code = ExitCode::from(UNUSABLE);
+            }
+        }
+    }
+    let printed = print(&reports.join("\n"));
+    if code == ExitCode::SUCCESS { printed } else { code }
+}

@@ -1,0 +1,62 @@
+//! What the CAs have revoked, and certificates for names of a test's choice. Apart from the certificates of a site that
+//! works, because only tests need them.
+
+use rcgen::{
+    CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, KeyIdMethod,
+    RevokedCertParams, SerialNumber,
+};
+
+use super::{Authority, Identity, OffsetDateTime, Pki, REASON, chained, leaf, signed};
+
+/// The serial number of certificates that are revoked.
+const REVOKED: u64 = 0x5ec0_de01;
+
+impl Pki {
+    /// A client certificate of Webex's chain whose subject has these two attributes.
+    pub fn webex_client_of(&self, common_name: &str, organization: &str) -> Identity {
+        let mut params = leaf(common_name, &[], ExtendedKeyUsagePurpose::ClientAuth);
+        params.distinguished_name.push(DnType::OrganizationName, organization);
+        chained(&params, &self.webex_issuing)
+    }
+
+    /// The certificate of an XSP that [`Pki::internal_crl`] lists.
+    pub fn revoked_xsp(&self, domain: &str, fqdn: &str) -> Identity {
+        let good = leaf(fqdn, &[domain], ExtendedKeyUsagePurpose::ServerAuth);
+        signed(&revoked(good), &self.internal)
+    }
+
+    /// What Webex's CAs have revoked, as one PEM file.
+    pub fn webex_crl(&self) -> String {
+        format!("{}{}", list(&self.webex_root), list(&self.webex_issuing))
+    }
+
+    /// What the internal CA has revoked, as PEM.
+    pub fn internal_crl(&self) -> String {
+        list(&self.internal)
+    }
+}
+
+/// `params` with the serial number that is revoked.
+pub(super) fn revoked(mut params: CertificateParams) -> CertificateParams {
+    params.serial_number = Some(SerialNumber::from(REVOKED));
+    params
+}
+
+fn list(authority: &Authority) -> String {
+    let now = OffsetDateTime::now_utc();
+    let revoked = RevokedCertParams {
+        serial_number: SerialNumber::from(REVOKED),
+        revocation_time: now - time::Duration::days(1),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let params = CertificateRevocationListParams {
+        this_update: now - time::Duration::days(1),
+        next_update: now + time::Duration::days(30),
+        crl_number: SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: vec![revoked],
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    params.signed_by(authority).and_then(|list| list.pem()).expect(REASON)
+}

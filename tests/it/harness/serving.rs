@@ -1,0 +1,51 @@
+//! The gateway's binary in front of a simulated site, with its access log on.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+
+use super::{Program, Stage, eventually, metrics};
+
+/// A running `xspgate run`, and where it serves.
+pub(crate) struct Serving {
+    pub(crate) program: Program,
+    pub(crate) https: Vec<SocketAddr>,
+    pub(crate) cti: Vec<SocketAddr>,
+    pub(crate) passthrough: Vec<SocketAddr>,
+}
+
+impl Serving {
+    /// Starts it with the stage's own configuration, beside the stage's gateway, and waits until it is ready.
+    pub(crate) async fn start(stage: &Stage) -> Self {
+        let path = stage.sim.folder().join("logged.toml");
+        let text = std::fs::read_to_string(stage.sim.folder().join("xspgate.toml")).unwrap();
+        std::fs::write(&path, text.replace("access = false", "access = true")).unwrap();
+        let program = Program::start(&["run", path.to_str().unwrap()]);
+        // The last line of those that say where.
+        let admin = program
+            .line("the admin address", |line| line.strip_prefix("serving /metrics")?.rsplit(' ').next()?.parse().ok());
+        let admin = admin.await;
+        eventually("readiness", async || metrics::get(admin, "/readyz").await.0 == 200).await;
+        let serving = |what: &str| {
+            let prefix = format!("serving {what} on ");
+            let lines = program.lines();
+            lines.iter().filter_map(|line| line.strip_prefix(&prefix)?.parse().ok()).collect()
+        };
+        let (https, cti, passthrough) = (serving("HTTPS"), serving("CTI"), serving("pass-through"));
+        Self { program, https, cti, passthrough }
+    }
+
+    /// The first event of that kind in the log.
+    pub(crate) async fn event(&self, kind: &str) -> Value {
+        self.event_of(kind, |_| true).await
+    }
+
+    /// The first event of that kind of which `wanted` is true.
+    pub(crate) async fn event_of(&self, kind: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let event = |line: &str| {
+            let event: Value = serde_json::from_str(line).ok()?;
+            (event["event"] == kind && wanted(&event)).then_some(event)
+        };
+        self.program.line(&format!("an event: {kind}"), event).await
+    }
+}
