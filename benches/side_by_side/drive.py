@@ -131,6 +131,7 @@ class Bridges:
     def __init__(self, what, *more):
         self.p = subprocess.Popen(["taskset", "-c", LCORE, PB, "cti-load", "--connect", CTI, "--what", what, "--cert", CERTS + "/webex-client.chain.pem", "--key", CERTS + "/webex-client.key", *map(str, more)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         atexit.register(self.p.kill); self.said = self.p.stdout.readline().split()
+    def go_on_for_now(self): self.p.stdin.write("\n"); self.p.stdin.flush(); self.p.stdout.readline()
     def go_on(self):
         r = json.loads(self.p.communicate("\n", timeout=120)[0].strip().splitlines()[-1]); atexit.unregister(self.p.kill)
         return r
@@ -206,8 +207,10 @@ def smoke(a, o):
                 if not r["ok"] or r["errors"] or r["non200"]: bad.append((name, more, r["notes"]))
             r = pb("streams", "--connect", LISTEN, "--n", 50, "--rate", 500, "--hold", 1.5, "--ms", 200, timeout=30)
             if r["established"] != 50 or r["dropped"] or not r["chunks_in_hold"]: bad.append((name, "streams", r))
-            for what, *more in [("both", "--mib", 8), ("docs", "--duration", 0.5), ("hold", "--conns", 50)] if name in a.bridges else []:
-                r = Bridges(what, *more).go_on(); emit(o, kind="smoke", peer=name, args=what, **r)
+            for what, *more in [("both", "--mib", 8), ("docs", "--duration", 0.5), ("hold", "--conns", 50, "--busy", 64)] if name in a.bridges else []:
+                p = Bridges(what, *more)
+                if what == "hold": p.go_on_for_now()
+                r = p.go_on(); emit(o, kind="smoke", peer=name, args=what, **r)
                 if not r["established"] or r["errors"]: bad.append((name, what, r))
         except Exception as e: bad.append((name, repr(e)))
         px.stop(); print(time.strftime("%H:%M:%S"), "smoke", name, flush=True)
@@ -228,15 +231,16 @@ def cti(a, o):
             px.stop(); print(time.strftime("%H:%M:%S"), "cti", rd, name, flush=True)
         og.close(); http.close()
 def cti_memory(a, o):
-    """memory of a.bridged idle bridges, each of which has carried a document there and back, KiB each"""
+    """memory of a.bridged idle bridges, KiB each: each has carried a document there and back, and later 64 KiB both ways"""
     for rd in range(a.rounds):
         og, http = cti_origins(), Origins()
         for name in a.bridges[rd % len(a.bridges):] + a.bridges[:rd % len(a.bridges)]:
             px = Proxy(name); wait_port(CTI)
             try:
                 bridged1(px, "docs", "--conns", 8, "--duration", 1); time.sleep(0.5); m0 = mem(px.pids)
-                p = Bridges("hold", "--conns", a.bridged); time.sleep(1.5); m1 = mem(px.pids); r = p.go_on()
-                emit(o, kind="cti-memory", peer=name, round=rd, rss0_kib=m0[0], rss_kib=m1[0], kib_each=(m1[1] - m0[1]) / max(1, r["established"]), **r)
+                p = Bridges("hold", "--conns", a.bridged, "--busy", 64); time.sleep(1.5); m1 = mem(px.pids)
+                p.go_on_for_now(); time.sleep(1.5); m2 = mem(px.pids); r = p.go_on(); n = max(1, r["established"])
+                emit(o, kind="cti-memory", peer=name, round=rd, rss0_kib=m0[0], rss_kib=m1[0], kib_each=(m1[1] - m0[1]) / n, kib_each_later=(m2[1] - m0[1]) / n, **r)
             except Exception as e: emit(o, kind="fail", peer=name, round=rd, error=repr(e))
             px.stop(); print(time.strftime("%H:%M:%S"), "cti-memory", rd, name, flush=True)
         og.close(); http.close()

@@ -34,7 +34,7 @@ for kind, title, moved in [("up", "from Webex to the XSP", True), ("down", "from
     k = "cti-" + kind
     unit = "MiB" if moved else "each"
     table(f"(f) CTI: {title}", ["MiB/s" if moved else "1/s", f"CPU us/{unit}", "of it user", "proxy core busy", "p50 us", "p99 us", "1000 instructions, user", "kernel", "errors"], lambda p: [m(k, p, "mib_per_s" if moved else "per_s"), m(k, p, "cpu_us_each", "{:.0f}" if moved else "{:.1f}"), m(k, p, "user_share", "{:.2f}"), m(k, p, "proxy_util", "{:.2f}"), m(k, p, "p50_us") if not moved else "–", m(k, p, "p99_us") if not moved else "–", m(k, p, "instructions_u_each", "{:.0f}", 1e-3), m(k, p, "instructions_k_each", "{:.0f}", 1e-3), m(k, p, "errors")])
-table("(f2) CTI: memory of an idle bridge, both TLS sides", ["bridges", "KiB each", "RSS at start MiB", "errors", "dropped"], lambda p: [m("cti-memory", p, "established"), m("cti-memory", p, "kib_each", "{:.1f}"), m("cti-memory", p, "rss0_kib", "{:.0f}", 1 / 1024), m("cti-memory", p, "errors"), m("cti-memory", p, "dropped")])
+table("(f2) CTI: memory of an idle bridge, both TLS sides", ["bridges", "KiB each", "KiB each, after 64 KiB each way", "RSS at start MiB", "errors", "dropped"], lambda p: [m("cti-memory", p, "established"), m("cti-memory", p, "kib_each", "{:.1f}"), m("cti-memory", p, "kib_each_later", "{:.1f}"), m("cti-memory", p, "rss0_kib", "{:.0f}", 1 / 1024), m("cti-memory", p, "errors"), m("cti-memory", p, "dropped")])
 def against(kind, key):
     """the gateway by HAProxy, round by round"""
     by = {(r["peer"], r["round"]): r[key] for r in rows if r["kind"] == kind and key in r}

@@ -223,7 +223,8 @@ fn rendezvous(word: &str) {
     io::stdin().read_line(&mut String::new()).ok();
 }
 
-/// What the driver asks for with `--what`: hold, up, down, both, docs or fresh.
+/// What the driver asks for with `--what`: hold, up, down, both, docs or fresh. Bridges that are held are busy once, with
+/// `--busy` KiB each way.
 pub async fn load(a: Args) -> Result<(), BoxErr> {
     let me = Webex::new(&a)?;
     let (what, conns) = (a.s("what", "docs"), a.f("conns", 8.0) as usize);
@@ -231,6 +232,9 @@ pub async fn load(a: Args) -> Result<(), BoxErr> {
     let established = open.len();
     rendezvous(&format!("ESTABLISHED {established} failed {}", me.errors.get()));
     if what == "hold" {
+        let busy = (a.f("busy", 0.0) * 1024.0) as u64;
+        for s in open.iter_mut().flatten() { if me.push(s, BOTH, busy).await.is_err() { me.failed(); } }
+        rendezvous("IDLE");
         let mut dropped = 0;
         for s in open.iter_mut().flatten() { if exchange(s, &me.pattern, me.size).await.is_err() { dropped += 1; } }
         println!("{{\"established\":{established},\"errors\":{},\"dropped\":{dropped}}}", me.errors.get());
