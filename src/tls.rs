@@ -10,4 +10,5 @@ pub mod issue;
 pub mod peer;
 mod portrait;
 pub mod server;
+pub mod setup;
 pub mod stream;

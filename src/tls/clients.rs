@@ -16,8 +16,8 @@ use webpki::{
 
 use self::refusal::{refused, too_deep};
 use super::certs::Authorities;
-use super::client::{SetupError, provider};
 use super::peer::{self, Credentials};
+use super::setup::{SetupError, provider};
 use crate::config::model::{ClientPurpose, Clients, TlsPolicy};
 
 mod refusal;

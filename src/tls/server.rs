@@ -8,8 +8,8 @@ use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{Error, ServerConfig};
 
-use super::client::{SetupError, provider, versions};
 use super::clients::{self, ClientVerifier, Optional};
+use super::setup::{SetupError, provider, versions};
 use crate::config::model::TlsPolicy;
 
 /// Whether clients are asked for a certificate.
