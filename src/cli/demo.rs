@@ -2,6 +2,8 @@
 //! step expected and what the users saw is printed as it happens.
 
 mod crowd;
+mod lines;
+mod report;
 mod story;
 mod tally;
 mod user;
@@ -14,6 +16,7 @@ use clap::Args;
 
 use crate::app::Gateway;
 use crate::config;
+use crate::sim::pki::Caller;
 use crate::sim::site::{CLOUD, Layout, Network, Simulation, Text};
 use crate::tls;
 
@@ -45,7 +48,7 @@ fn play(options: &Demo) -> Result<bool> {
     let (simulation, gateway) = runtime.block_on(set_up())?;
     introduce(&simulation, &gateway);
     let steps = runtime.block_on(Box::pin(story::play(&simulation, &gateway)))?;
-    let held = story::conclude(&steps, begun.elapsed());
+    let held = report::conclude(&steps, begun.elapsed());
     if options.keep {
         invite(&simulation, &gateway);
         runtime.block_on(tokio::signal::ctrl_c()).context("can't wait for Ctrl-C")?;
@@ -70,6 +73,8 @@ fn configuration(simulation: &Simulation) -> Text {
     let failover = "[farm.xsp.failover]";
     text.set(failover, "response_timeout", "2s").set(failover, "advance_after", "600ms");
     text.set(failover, "block_for", "5s");
+    simulation.serve_cti(&mut text);
+    text.set("[farm.cti.failover]", "block_for", "5s");
     text
 }
 
@@ -77,12 +82,16 @@ fn introduce(simulation: &Simulation, gateway: &Gateway) {
     say("xspgate demo: a day at the edge, shortened");
     say("");
     for (site, names) in [("site-a", ["a1", "a2"]), ("site-b", ["b1", "b2"])] {
-        let xsps = names.map(|name| format!("{name} {}", simulation.xsp(name).address())).join(", ");
+        let xsp = |name| format!("{name} {}, CTI at {}", simulation.xsp(name).address(), simulation.cti_port());
+        let xsps = names.map(xsp).join("; ");
         say(&format!("  {site}   {xsps}"));
     }
     say(&format!("  DNS      {}", simulation.dns.address()));
     for address in gateway.https() {
         say(&format!("  gateway  https://{CLOUD}, at {address}"));
+    }
+    for address in gateway.cti() {
+        say(&format!("           CTI at {address}"));
     }
     say("");
 }
@@ -99,10 +108,24 @@ fn invite(simulation: &Simulation, gateway: &Gateway) {
     say(&format!("  {curl} -i {base}/com.broadsoft.xsi-actions/v2.0/user/alice/profile"));
     say(&format!("  {curl} -N -X POST {base}/com.broadsoft.async/com.broadsoft.xsi-events/v2.0/channel"));
     say(&format!("  {curl} -o /dev/null '{base}/dms/big?size=1000000000'"));
+    if let (Some(cti), Ok(())) = (gateway.cti().first(), webex(simulation)) {
+        let folder = simulation.folder().display();
+        let identity =
+            format!("-cert {folder}/webex-chain.pem -cert_chain {folder}/webex-chain.pem -key {folder}/webex-key.pem");
+        say(&format!(
+            "  openssl s_client -quiet -connect {cti} -servername {CLOUD} -CAfile {} {identity}",
+            ca.display()
+        ));
+    }
     if let Some(admin) = gateway.admin() {
         say(&format!("  curl http://{admin}/metrics"));
         say(&format!("  curl http://{admin}/status"));
     }
+}
+
+/// Writes the client certificate that Webex shows to the folder.
+fn webex(simulation: &Simulation) -> std::io::Result<()> {
+    simulation.pki.caller(Caller::Webex).write(simulation.folder(), "webex")
 }
 
 /// Prints a line.

@@ -146,7 +146,8 @@ impl Simulation {
         &self.folder
     }
 
-    /// Puts all XSPs into DNS under the names of their sites and of all, with a TTL of 0.
+    /// Puts all XSPs into DNS under the names of their sites and of all, with a TTL of 0, and for CTI into an SRV record, by
+    /// priority a1, a2, b1, b2.
     pub fn publish_all(&self) {
         let addresses = |names: &[&str]| -> Vec<_> { names.iter().map(|name| self.xsp(name).address().ip()).collect() };
         self.zones().set_a(SITE_A, 0, addresses(&["a1", "a2"]));
@@ -158,7 +159,9 @@ impl Simulation {
         for (host, xsp) in hosts.iter().zip(&self.ctis) {
             self.zones().set_a(host, 0, [xsp.address().ip()]);
         }
-        self.zones().set_srv(CTI_SRV, 0, hosts.iter().map(|host| (0, 0, self.cti_port(), host.as_str())));
+        let port = self.cti_port();
+        let srv = hosts.iter().zip(1..).map(|(host, priority)| (priority, 0, port, host.as_str()));
+        self.zones().set_srv(CTI_SRV, 0, srv);
     }
 
     /// A configuration for a gateway in front of these XSPs, at any free port, to be changed as needed. The timings are

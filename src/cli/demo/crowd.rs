@@ -57,6 +57,11 @@ impl Crowd {
         self.tallies.take()
     }
 
+    /// Where all that is seen is added up.
+    pub(super) fn tallies(&self) -> Tallies {
+        self.tallies.clone()
+    }
+
     /// Which XSP last answered each user.
     pub(super) fn homes(&self) -> BTreeMap<usize, String> {
         self.homes.lock().clone()

@@ -7,16 +7,20 @@ use anyhow::{Context, Result};
 use http::StatusCode;
 
 use super::crowd::Crowd;
+use super::lines::Lines;
+use super::report::{Held, Step};
 use super::say;
-use super::tally::Tally;
 use super::user::Door;
 use crate::app::Gateway;
+use crate::sim::cti::Webex;
 use crate::sim::dns::Fault;
 use crate::sim::site::{SITE_A, Simulation};
 use crate::sim::xsp::Behaviour;
 
 const USERS: usize = 20;
 const CHANNELS: usize = 6;
+/// Connections of Webex's cloud for CTI.
+const LINES: usize = 8;
 /// New sessions that show where sessions begin.
 const NEWCOMERS: usize = 12;
 /// The longest wait for the users to have come where they are expected.
@@ -24,29 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(12);
 /// The cloud gives up after two seconds, and blocks the gateway itself.
 const CALLERS_PATIENCE: Duration = Duration::from_secs(2);
 
-/// One step as it went.
-pub(super) struct Step {
-    title: &'static str,
-    seen: Tally,
-    /// What was expected, and whether it came true.
-    expected: Vec<(String, Held)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Held {
-    Yes,
-    No,
-}
-
-impl Step {
-    fn held(&self) -> bool {
-        self.expected.iter().all(|(_, held)| *held == Held::Yes)
-    }
-}
-
 struct Scene<'a> {
     simulation: &'a Simulation,
     crowd: Crowd,
+    lines: Lines,
     steps: Vec<Step>,
 }
 
@@ -56,9 +41,12 @@ struct Scene<'a> {
 /// When there is no gateway to play against.
 pub(super) async fn play(simulation: &Simulation, gateway: &Gateway) -> Result<Vec<Step>> {
     let address = *gateway.https().first().context("the gateway serves no address")?;
+    let cti = *gateway.cti().first().context("the gateway serves no address for CTI")?;
     let door = Door::new(address, simulation.pki.public_roots());
     until_served(&door).await;
-    let mut scene = Scene { simulation, crowd: Crowd::start(door, USERS, CHANNELS), steps: Vec::new() };
+    let crowd = Crowd::start(door, USERS, CHANNELS);
+    let lines = Lines::open(&Webex::new(&simulation.pki), cti, LINES, &crowd.tallies());
+    let mut scene = Scene { simulation, crowd, lines, steps: Vec::new() };
     scene.sign_in().await;
     scene.kill().await;
     scene.hang().await;
@@ -82,30 +70,40 @@ impl Scene<'_> {
     async fn sign_in(&mut self) {
         self.announce("Users sign in", "sessions spread over both XSPs of site-a, and each stays at its own");
         let settled = self.until(|scene| scene.crowd.homes().len() == USERS && scene.channels_are_open()).await;
+        let connected = self.until(|scene| scene.lines_are_at("a1")).await;
         let before = self.crowd.homes();
         wait(Duration::from_secs(2)).await;
         let stayed = before == self.crowd.homes();
         let only = self.only(&["a1", "a2"]);
         self.conclude(
             "Users sign in",
+            0,
             vec![
                 ("all users and event channels are served".into(), settled),
                 ("by site-a alone, the first by preference".into(), only),
                 ("each session stays where it began (R-AFF-1)".into(), stayed),
+                ("Webex's CTI connections are bridged to a1, the first in SRV (R-DNS-2)".into(), connected),
             ],
         );
     }
 
     async fn kill(&mut self) {
-        self.announce("a1 is killed", "its port is closed, its connections are reset: its users move to a2 unharmed");
+        self.announce(
+            "a1 is killed",
+            "its ports are closed, its connections are reset: its users move to a2 unharmed; CTI's are lost, and come back",
+        );
         self.simulation.xsp("a1").kill().await;
+        self.simulation.cti("a1").kill().await;
         let moved = self.until(|scene| scene.only(&["a2"]) && scene.channels_are_at(&["a2"])).await;
+        let returned = self.until(|scene| scene.lines_are_at("a2")).await;
         wait(Duration::from_secs(1)).await;
         self.conclude(
             "a1 is killed",
+            LINES as u64,
             vec![
                 ("all its users are at a2 (R-FAIL-1)".into(), moved),
                 ("its event channels were opened anew at a2".into(), moved),
+                ("Webex's CTI connections were opened anew, and are at a2".into(), returned),
             ],
         );
     }
@@ -119,6 +117,7 @@ impl Scene<'_> {
         let moved = self.until(|scene| scene.only(&["b1", "b2"]) && scene.channels_are_at(&["b1", "b2"])).await;
         self.conclude(
             "a2 hangs",
+            0,
             vec![
                 ("all users are at site-b (R-FAIL-3)".into(), moved),
                 ("its event channels were opened anew at site-b (R-APP-6)".into(), moved),
@@ -139,6 +138,7 @@ impl Scene<'_> {
             self.simulation.xsp("b1").requests().iter().any(|one| one.header("user-agent").starts_with("xspgate/"));
         self.conclude(
             "b1 answers 503",
+            0,
             vec![
                 ("all users are at b2 (R-FAIL-2)".into(), moved),
                 ("the gateway took a second look for itself".into(), probed),
@@ -154,18 +154,20 @@ impl Scene<'_> {
         for name in ["a1", "a2", "b1"] {
             self.simulation.xsp(name).revive().await;
         }
+        self.simulation.cti("a1").revive().await;
         let deadline = Instant::now() + PATIENCE;
         let mut begun = BTreeMap::new();
         while Instant::now() < deadline && !begun.keys().eq(["a1", "a2"]) {
             wait(Duration::from_millis(200)).await;
             begun = self.crowd.newcomers(NEWCOMERS).await;
         }
-        let (back, stayed) = (begun.keys().eq(["a1", "a2"]), self.only(&["b2"]));
+        let (back, stayed) = (begun.keys().eq(["a1", "a2"]), self.only(&["b2"]) && self.lines_are_at("a2"));
         self.conclude(
             "Everything comes back",
+            0,
             vec![
                 (format!("new sessions begin at site-a (R-FAIL-6): {}", show(&begun)), back),
-                ("old sessions stay at b2: there is no failback (R-APP-1)".into(), stayed),
+                ("old sessions stay at b2, CTI at a2: there is no failback (R-APP-1)".into(), stayed),
             ],
         );
     }
@@ -182,6 +184,7 @@ impl Scene<'_> {
         let followed = begun.keys().eq(["a2"]);
         self.conclude(
             "DNS changes",
+            0,
             vec![(format!("new sessions begin at a2 alone (R-DNS-1): {}", show(&begun)), followed)],
         );
     }
@@ -194,7 +197,7 @@ impl Scene<'_> {
         self.simulation.zones().set_fault(Fault::None);
         self.simulation.publish_all();
         let held = begun.keys().eq(["a2"]);
-        self.conclude("DNS dies", vec![(format!("new sessions still begin: {}", show(&begun)), held)]);
+        self.conclude("DNS dies", 0, vec![(format!("new sessions still begin: {}", show(&begun)), held)]);
     }
 
     fn announce(&self, title: &str, plan: &str) {
@@ -204,28 +207,32 @@ impl Scene<'_> {
         say(&format!("   expected  {plan}"));
     }
 
-    fn conclude(&mut self, title: &'static str, expected: Vec<(String, bool)>) {
+    /// Ends a step in which so many CTI connections had to be lost.
+    fn conclude(&mut self, title: &'static str, lost: u64, expected: Vec<(String, bool)>) {
         let seen = self.crowd.tally();
-        let mut expected: Vec<_> =
-            expected.into_iter().map(|(what, held)| (what, if held { Held::Yes } else { Held::No })).collect();
-        let spared = if seen.errors == 0 && seen.requests > 0 { Held::Yes } else { Held::No };
-        expected.push(("no request of a user failed".into(), spared));
-        let quick = if seen.slowest < CALLERS_PATIENCE { Held::Yes } else { Held::No };
-        expected.push((format!("none took {} s, when the cloud gives up", CALLERS_PATIENCE.as_secs()), quick));
-        say(&format!("   seen      {seen}"));
-        for complaint in &seen.complaints {
-            say(&format!("             {complaint}"));
-        }
-        for (what, held) in &expected {
-            say(&format!("   {}  {what}", if *held == Held::Yes { "ok      " } else { "FAILED  " }));
-        }
-        say("");
-        self.steps.push(Step { title, seen, expected });
+        let mut expected: Vec<(String, Held)> = expected.into_iter().map(|(what, held)| (what, held.into())).collect();
+        expected.push(("no request of a user failed".into(), (seen.errors == 0 && seen.requests > 0).into()));
+        let quick = seen.slowest < CALLERS_PATIENCE;
+        expected.push((format!("none took {} s, when the cloud gives up", CALLERS_PATIENCE.as_secs()), quick.into()));
+        let cti = match lost {
+            0 => "no CTI connection was lost".into(),
+            lost => format!("the {lost} CTI connections were back within {} s", CALLERS_PATIENCE.as_secs()),
+        };
+        let kept = seen.lost == lost && seen.returned == lost && seen.slowest_return < CALLERS_PATIENCE;
+        expected.push((cti, kept.into()));
+        let step = Step { title, seen, expected };
+        step.tell();
+        self.steps.push(step);
     }
 
     /// Whether each user was last answered by one of `xsps`.
     fn only(&self, xsps: &[&str]) -> bool {
         self.crowd.homes().values().all(|home| xsps.contains(&home.as_str()))
+    }
+
+    fn lines_are_at(&self, xsp: &str) -> bool {
+        let homes = self.lines.homes();
+        homes.len() == LINES && homes.values().all(|home| home == xsp)
     }
 
     fn channels_are_open(&self) -> bool {
@@ -256,19 +263,4 @@ async fn wait(time: Duration) {
 fn show(begun: &BTreeMap<String, usize>) -> String {
     let name = |xsp: &String| if xsp.is_empty() { "nowhere".to_owned() } else { xsp.clone() };
     begun.iter().map(|(xsp, count)| format!("{} {count}", name(xsp))).collect::<Vec<_>>().join(", ")
-}
-
-/// Prints the table; true if all expectations held.
-pub(super) fn conclude(steps: &[Step], took: Duration) -> bool {
-    say(&format!("{:<24} {:>8} {:>7} {:>11}   {}", "step", "requests", "errors", "slowest", "expectations"));
-    for step in steps {
-        let verdict = if step.held() { "held" } else { "FAILED" };
-        let slowest = format!("{} ms", step.seen.slowest.as_millis());
-        say(&format!("{:<24} {:>8} {:>7} {slowest:>11}   {verdict}", step.title, step.seen.requests, step.seen.errors));
-    }
-    let held = steps.iter().all(Step::held);
-    let verdict = if held { "All expectations held." } else { "Not all expectations held." };
-    say("");
-    say(&format!("{verdict} {} s in all.", took.as_secs()));
-    held
 }

@@ -22,6 +22,14 @@ pub(super) struct Tally {
     pub(super) answered_by: BTreeMap<String, u64>,
     /// Event channels that were opened anew because the one before was lost.
     pub(super) reopened: u64,
+    /// Requests on CTI connections that were answered.
+    pub(super) said: u64,
+    /// CTI connections that were lost.
+    pub(super) lost: u64,
+    /// Those that were opened anew.
+    pub(super) returned: u64,
+    /// The longest time from the loss of one to its return.
+    pub(super) slowest_return: Duration,
 }
 
 /// The tally that all users add to.
@@ -53,6 +61,23 @@ impl Tallies {
         self.0.lock().reopened += 1;
     }
 
+    /// A request on a CTI connection was answered.
+    pub(super) fn said(&self) {
+        self.0.lock().said += 1;
+    }
+
+    /// A CTI connection was lost.
+    pub(super) fn lost(&self) {
+        self.0.lock().lost += 1;
+    }
+
+    /// A lost CTI connection was opened anew, so much later.
+    pub(super) fn returned(&self, after: Duration) {
+        let mut tally = self.0.lock();
+        tally.returned += 1;
+        tally.slowest_return = tally.slowest_return.max(after);
+    }
+
     /// What there is since the last call.
     pub(super) fn take(&self) -> Tally {
         std::mem::take(&mut self.0.lock())
@@ -66,6 +91,11 @@ impl fmt::Display for Tally {
         write!(out, "; {}", if counts.is_empty() { "nobody answered".to_owned() } else { counts.join(", ") })?;
         if self.reopened > 0 {
             write!(out, "; {} channels opened anew", self.reopened)?;
+        }
+        write!(out, "; CTI: {} answers", self.said)?;
+        if self.lost > 0 {
+            let slowest = self.slowest_return.as_millis();
+            write!(out, ", {} of {} lost connections back, slowest {slowest} ms", self.returned, self.lost)?;
         }
         Ok(())
     }
