@@ -73,26 +73,30 @@ async fn bridge(line: Arc<Line>, arrival: Arrival, mut client: Stream) -> Option
             farewell(client).await;
             return None;
         };
-        journal.attempted(&picked, search.begun(), "success");
-        journal.bridged();
+        journal.bridged(&picked);
         let copying = Copying::new(client, xsp, line.idle_timeout);
         let mut bridge = Box::new(Bridge { copying, journal });
-        match settle(&mut bridge, &mut said, &search).await {
+        let settled = settle(&mut bridge, &mut said, &search).await;
+        bridge.journal.attempted(&picked, search.begun(), settled.reason());
+        match settled {
             Settled::Kept => {
                 search.succeeded(&picked);
                 return Some(bridge);
-            }
-            Settled::TurnedAway(reason) => {
-                tracing::debug!(endpoint = &**picked.endpoint.label(), reason, "an XSP turned a CTI connection away");
-                picked.endpoint.metrics().attempted(reason);
-                search.blame(&picked, Scope::Port, reason);
-                Bridge { copying: Copying { client, .. }, journal } = *bridge;
-                journal.turned_away(reason);
             }
             Settled::Over(outcome) => {
                 search.succeeded(&picked);
                 bridge.finish(outcome).await;
                 return None;
+            }
+            Settled::Broken(error) => {
+                search.blame(&picked, Scope::Port, reason(&error));
+                bridge.finish(Outcome::XspBroke(error)).await;
+                return None;
+            }
+            Settled::TurnedAway(error) => {
+                search.blame(&picked, Scope::Port, reason(&error));
+                Bridge { copying: Copying { client, .. }, journal } = *bridge;
+                journal.lost();
             }
         }
     }
@@ -120,9 +124,31 @@ enum Settled {
     /// It keeps it.
     Kept,
     /// It does not want it. Nothing of what the client has said has been read there.
-    TurnedAway(&'static str),
-    /// The connection has ended within that time.
+    TurnedAway(io::Error),
+    /// It has broken the connection without a word. What the client has said may have been read.
+    Broken(io::Error),
+    /// The connection has ended within that time in another way.
     Over(Outcome),
+}
+
+impl Settled {
+    /// A word for logs and metrics.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Kept | Self::Over(_) => "success",
+            Self::TurnedAway(error) | Self::Broken(error) => reason(error),
+        }
+    }
+}
+
+fn reason(error: &io::Error) -> &'static str {
+    if is_alert(error) {
+        handshake_reason(error)
+    } else if error.kind() == io::ErrorKind::ConnectionReset {
+        "reset"
+    } else {
+        "closed"
+    }
 }
 
 /// What the client has said before an XSP has kept its connection.
@@ -144,7 +170,7 @@ async fn settle(bridge: &mut Bridge, said: &mut Said, search: &Search) -> Settle
             let told = bridge.copying.xsp.send(cx, &replay);
             said.bytes = std::mem::take(&mut replay);
             if let Err(error) = told {
-                return Poll::Ready(Settled::Over(Outcome::XspBroke(error)));
+                return Poll::Ready(Settled::Broken(error));
             }
         }
         poll_settle(cx, bridge, said, &mut alarm, until)
@@ -162,11 +188,12 @@ fn poll_settle(
     let mut watch = Settling { journal, said, heard: false };
     match copying.poll(cx, &mut watch) {
         Poll::Ready(Outcome::XspBroke(error)) if !watch.heard => {
-            // A write may fail before the alert that says why has been read.
+            // An alert is said in a handshake, before anything else is read there. A write may fail before it has been seen.
             let error = last_words(cx, &mut copying.xsp).unwrap_or(error);
-            Poll::Ready(match refusal(&error, said) {
-                Some(reason) => Settled::TurnedAway(reason),
-                None => Settled::Over(Outcome::XspBroke(error)),
+            let untouched = is_alert(&error) || said.is_empty();
+            Poll::Ready(match untouched && !said.overflown {
+                true => Settled::TurnedAway(error),
+                false => Settled::Broken(error),
             })
         }
         Poll::Ready(outcome) => Poll::Ready(Settled::Over(outcome)),
@@ -185,14 +212,6 @@ fn last_words(cx: &mut Context<'_>, xsp: &mut Stream) -> Option<io::Error> {
 fn is_alert(error: &io::Error) -> bool {
     let tls = error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>());
     matches!(tls, Some(rustls::Error::AlertReceived(_)))
-}
-
-/// Why the XSP did not want the connection, if another one can be asked: an alert is said in a handshake, before anything
-/// else is read; whatever else ends a connection can't be told from what the client's words did.
-fn refusal(error: &io::Error, said: &Said) -> Option<&'static str> {
-    let unread = is_alert(error) || said.is_empty();
-    let reason = if is_alert(error) { handshake_reason(error) } else { "turned-away" };
-    (unread && !said.overflown).then_some(reason)
 }
 
 impl Said {

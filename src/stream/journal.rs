@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::Arrival;
 use super::block::Line;
 use super::copy::{Outcome, Watch};
-use crate::farm::Picked;
+use crate::farm::{Endpoint, Picked};
 use crate::telemetry::access::{Attempted, Attempts, Connection, timestamp};
 use crate::telemetry::metrics::Held;
 
@@ -22,8 +22,15 @@ pub(super) struct Journal {
     reason: &'static str,
     received: u64,
     sent: u64,
-    /// While an XSP is reached.
-    open: Option<Held>,
+    open: Option<Open>,
+}
+
+/// Held while an XSP is reached. An endpoint that leaves DNS is not forgotten meanwhile, and its series stay.
+#[derive(Debug)]
+struct Open {
+    _line: Held,
+    _at: Held,
+    _endpoint: Arc<Endpoint>,
 }
 
 impl Journal {
@@ -56,17 +63,18 @@ impl Journal {
         });
     }
 
-    /// Takes note that the latest attempt was turned away after all.
-    pub(super) fn turned_away(&mut self, reason: &'static str) {
-        if let Some(latest) = self.attempts.last_mut() {
-            latest.outcome = reason;
-        }
-        self.open = None;
+    /// An XSP is reached.
+    pub(super) fn bridged(&mut self, picked: &Picked) {
+        self.open = Some(Open {
+            _line: Held::new(&self.line.metrics.open),
+            _at: Held::new(&picked.endpoint.metrics().streams),
+            _endpoint: Arc::clone(&picked.endpoint),
+        });
     }
 
-    /// An XSP is reached.
-    pub(super) fn bridged(&mut self) {
-        self.open = Some(Held::new(&self.line.metrics.open));
+    /// It is no longer.
+    pub(super) fn lost(&mut self) {
+        self.open = None;
     }
 
     /// No XSP was reached.

@@ -74,7 +74,7 @@ async fn bridge(line: Arc<Line>, told: ProxyProtocol, arrival: Arrival, client: 
         return None;
     };
     search.succeeded(&picked);
-    journal.bridged();
+    journal.bridged(&picked);
     journal.up(&client.hello);
     let copying = Copying::new(Plain::new(client.tcp), Plain::new(xsp), line.idle_timeout);
     Some(Box::new(Bridge { copying, journal }))

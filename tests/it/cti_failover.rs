@@ -189,6 +189,25 @@ async fn a_connection_is_never_moved() {
     assert_eq!(stage.greeted().await.1, "a2", "the client opens a new one");
 }
 
+#[tokio::test]
+async fn r_fail_1_an_xsp_that_breaks_a_new_connection_without_a_word_is_blocked() {
+    for version in ["1.2", "1.3"] {
+        let stage = Stage::cti(|_, text| {
+            text.set("[farm.cti.tls]", "min_version", version).set("[farm.cti.tls]", "max_version", version);
+        })
+        .await;
+        stage.speaker("a1").behave(Behaviour::ResetOnData).await;
+        // What was said may have been done: no other XSP is told.
+        let mut call = stage.call().await;
+        call.send("<Request/>").await.unwrap();
+        assert_eq!(rest(&mut call).await, (vec![], Ending::Reset), "{version}");
+        assert_eq!(stage.rung(), 1);
+        assert_eq!(stage.tried("cti", "a1", "reset").await, 1.0);
+        assert_eq!(stage.greeted().await.1, "a2");
+        assert_eq!(stage.speaker("a1").connections().accepted, 1, "asked although it is blocked");
+    }
+}
+
 /// The gateway's own certificate is such as XSPs refuse.
 fn flawed(flaw: Flaw, version: &'static str) -> impl FnOnce(&Simulation, &mut Text) {
     move |sim, text| {

@@ -12,6 +12,8 @@ pub struct EndpointMetrics {
     pub pool_idle: IntGauge,
     /// 1 while blocked.
     pub blocked: IntGauge,
+    /// CTI and pass-through connections.
+    pub streams: IntGauge,
     /// Time to the response head.
     pub xsp_seconds: Histogram,
     /// Attempts on a new connection.
@@ -22,7 +24,7 @@ pub struct EndpointMetrics {
     pub(super) attempts: IntCounterVec,
     pub(super) transitions: IntCounterVec,
     pub(super) probes: IntCounterVec,
-    pub(super) gauges: [IntGaugeVec; 2],
+    pub(super) gauges: [IntGaugeVec; 3],
     pub(super) seconds: HistogramVec,
     pub(super) upstream_connections: IntCounterVec,
     pub(super) live: Live,

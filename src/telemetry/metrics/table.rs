@@ -1,7 +1,7 @@
 //! What there is to measure, in one table, so that the registry and the README can both be held against it.
 
 /// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
-pub const TABLE: [(&str, &str, &str, &str); 30] = [
+pub const TABLE: [(&str, &str, &str, &str); 31] = [
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
     ("xspgate_connections", "gauge", "listener", "open client connections"),
@@ -63,6 +63,7 @@ pub const TABLE: [(&str, &str, &str, &str); 30] = [
         "Location headers from XSPs: followed within the farm, or passed on",
     ),
     ("xspgate_streams", "gauge", "listener, farm", "CTI and pass-through connections that have reached an XSP"),
+    ("xspgate_endpoint_streams", "gauge", "farm, endpoint", "the same by the XSP that they are at"),
     (
         "xspgate_streams_total",
         "counter",
