@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustls::{AlertDescription, ProtocolVersion};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Arrival;
@@ -164,7 +165,7 @@ fn poll_settle(
         Poll::Ready(Outcome::XspBroke(error)) if !watch.heard => {
             // A write may fail before the alert that says why has been read.
             let error = last_words(cx, &mut copying.xsp).unwrap_or(error);
-            Poll::Ready(match refusal(&error, said) {
+            Poll::Ready(match refusal(&error, &copying.xsp, said) {
                 Some(reason) => Settled::TurnedAway(reason),
                 None => Settled::Over(Outcome::XspBroke(error)),
             })
@@ -182,15 +183,43 @@ fn last_words(cx: &mut Context<'_>, xsp: &mut Stream) -> Option<io::Error> {
     }
 }
 
-fn is_alert(error: &io::Error) -> bool {
-    let tls = error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>());
-    matches!(tls, Some(rustls::Error::AlertReceived(_)))
+fn alert(error: &io::Error) -> Option<AlertDescription> {
+    match error.get_ref().and_then(|source| source.downcast_ref()) {
+        Some(rustls::Error::AlertReceived(alert)) => Some(*alert),
+        Some(_) | None => None,
+    }
 }
 
-/// Why the XSP did not want the connection, if another one can be asked: an alert is said in a handshake, before anything
-/// else is read; whatever else ends a connection can't be told from what the client's words did.
-fn refusal(error: &io::Error, said: &Said) -> Option<&'static str> {
-    let unread = is_alert(error) || said.is_empty();
+fn is_alert(error: &io::Error) -> bool {
+    alert(error).is_some()
+}
+
+/// Whether it is an alert that says what an XSP thinks of the gateway's certificate. It does so before it reads anything
+/// else, and in TLS 1.2 before the handshake is through here, too.
+fn is_verdict(error: &io::Error, xsp: &Stream) -> bool {
+    use AlertDescription as Alert;
+    let of_certificates = matches!(
+        alert(error),
+        Some(
+            Alert::HandshakeFailure
+                | Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateRevoked
+                | Alert::CertificateExpired
+                | Alert::CertificateUnknown
+                | Alert::UnknownCA
+                | Alert::AccessDenied
+                | Alert::DecryptError
+                | Alert::CertificateRequired
+        )
+    );
+    of_certificates && xsp.common().protocol_version() == Some(ProtocolVersion::TLSv1_3)
+}
+
+/// Why the XSP did not want the connection, if another one can be asked. What ends a connection otherwise than by such a
+/// verdict can't be told from what the client's words did.
+fn refusal(error: &io::Error, xsp: &Stream, said: &Said) -> Option<&'static str> {
+    let unread = is_verdict(error, xsp) || said.is_empty();
     let reason = if is_alert(error) { handshake_reason(error) } else { "turned-away" };
     (unread && !said.overflown).then_some(reason)
 }
