@@ -75,6 +75,8 @@ pub enum Behaviour {
     ResetAfterHandshake,
     /// It resets a connection when it has received anything.
     ResetOnData,
+    /// It ends a connection by a fatal alert, which speaks of no certificate, when it has received anything.
+    AlertOnData,
     /// It closes in an orderly way when the handshake is through.
     CloseAfterHandshake,
     /// As an XSP's process that ends: FIN without close_notify when it has received anything.

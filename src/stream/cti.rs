@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustls::{AlertDescription, ProtocolVersion};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Arrival;
@@ -125,7 +126,8 @@ enum Settled {
     Kept,
     /// It does not want it. Nothing of what the client has said has been read there.
     TurnedAway(io::Error),
-    /// It has broken the connection without a word. What the client has said may have been read.
+    /// It has broken the connection without a word. What the client has said may have been read: what ends a connection
+    /// otherwise than by a verdict on the gateway's certificate can't be told from what those words did.
     Broken(io::Error),
     /// The connection has ended within that time in another way.
     Over(Outcome),
@@ -188,9 +190,9 @@ fn poll_settle(
     let mut watch = Settling { journal, said, heard: false };
     match copying.poll(cx, &mut watch) {
         Poll::Ready(Outcome::XspBroke(error)) if !watch.heard => {
-            // An alert is said in a handshake, before anything else is read there. A write may fail before it has been seen.
+            // A write may fail before the alert that says why has been read.
             let error = last_words(cx, &mut copying.xsp).unwrap_or(error);
-            let untouched = is_alert(&error) || said.is_empty();
+            let untouched = is_verdict(&error, &copying.xsp) || said.is_empty();
             Poll::Ready(match untouched && !said.overflown {
                 true => Settled::TurnedAway(error),
                 false => Settled::Broken(error),
@@ -209,9 +211,37 @@ fn last_words(cx: &mut Context<'_>, xsp: &mut Stream) -> Option<io::Error> {
     }
 }
 
+fn alert(error: &io::Error) -> Option<AlertDescription> {
+    match error.get_ref().and_then(|source| source.downcast_ref()) {
+        Some(rustls::Error::AlertReceived(alert)) => Some(*alert),
+        Some(_) | None => None,
+    }
+}
+
 fn is_alert(error: &io::Error) -> bool {
-    let tls = error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>());
-    matches!(tls, Some(rustls::Error::AlertReceived(_)))
+    alert(error).is_some()
+}
+
+/// Whether it is an alert that says what an XSP thinks of the gateway's certificate. It does so before it reads anything
+/// else, and in TLS 1.2 before the handshake is through here, too.
+fn is_verdict(error: &io::Error, xsp: &Stream) -> bool {
+    use AlertDescription as Alert;
+    let of_certificates = matches!(
+        alert(error),
+        Some(
+            Alert::HandshakeFailure
+                | Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateRevoked
+                | Alert::CertificateExpired
+                | Alert::CertificateUnknown
+                | Alert::UnknownCA
+                | Alert::AccessDenied
+                | Alert::DecryptError
+                | Alert::CertificateRequired
+        )
+    );
+    of_certificates && xsp.common().protocol_version() == Some(ProtocolVersion::TLSv1_3)
 }
 
 impl Said {

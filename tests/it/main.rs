@@ -12,6 +12,7 @@ mod certificates;
 mod client_certificates;
 mod cti;
 mod cti_doors;
+mod cti_edges;
 mod cti_failover;
 mod demonstration;
 mod discovery;

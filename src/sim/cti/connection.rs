@@ -114,6 +114,7 @@ async fn before_the_handshake(behaviour: &Behaviour, name: &str, tcp: &mut TcpSt
         | Behaviour::Certificate(_)
         | Behaviour::ResetAfterHandshake
         | Behaviour::ResetOnData
+        | Behaviour::AlertOnData
         | Behaviour::CloseAfterHandshake
         | Behaviour::VanishOnData => {}
     }
@@ -165,6 +166,10 @@ async fn converse(
             read_some(&mut tls, &mut [0; 1024], entry).await?;
             Ok(Farewell::Reset)
         }
+        Behaviour::AlertOnData => {
+            read_some(&mut tls, &mut [0; 1024], entry).await?;
+            break_off(tls).await
+        }
         Behaviour::VanishOnData => {
             read_some(&mut tls, &mut [0; 1024], entry).await?;
             Ok(Farewell::Close)
@@ -178,6 +183,20 @@ async fn converse(
         | Behaviour::Certificate(_)
         | Behaviour::ResetOnAccept => echo(shared, greeting.as_bytes(), tls, entry).await,
     }
+}
+
+/// Ends a connection by the alert bad_record_mac, as if it had read a record that nobody sealed.
+async fn break_off(mut tls: TlsStream<TcpStream>) -> io::Result<Farewell> {
+    let mut unsealed = [0; 5 + 32];
+    unsealed[..5].copy_from_slice(&[23, 3, 3, 0, 32]);
+    let (tcp, session) = tls.get_mut();
+    session.read_tls(&mut unsealed.as_slice())?;
+    drop(session.process_new_packets());
+    let mut alert = Vec::new();
+    session.write_tls(&mut alert)?;
+    tcp.write_all(&alert).await?;
+    tcp.shutdown().await?;
+    linger(tcp).await
 }
 
 async fn answer_late(answer: &[u8], tls: TlsStream<TcpStream>, entry: &Entry) -> io::Result<Farewell> {

@@ -101,6 +101,7 @@ async fn each_behaviour_shows() {
     let endings = [
         (Behaviour::ResetAfterHandshake, Ending::Reset),
         (Behaviour::ResetOnData, Ending::Reset),
+        (Behaviour::AlertOnData, Ending::Alert(AlertDescription::BadRecordMac)),
         (Behaviour::CloseAfterHandshake, Ending::CloseNotify),
         (Behaviour::VanishOnData, Ending::Fin),
     ];
