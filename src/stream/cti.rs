@@ -299,3 +299,15 @@ async fn farewell(mut leg: Stream) {
     // Whether the peer has seen it or not, this is the end.
     drop(timeout(FAREWELL, ending).await);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A gateway holds thousands of bridges that say nothing: what one takes beside its two TLS sessions is a design value.
+    #[test]
+    fn an_idle_bridge_takes_little() {
+        let size = size_of::<Bridge>();
+        assert!(size <= 704, "{size} bytes");
+    }
+}

@@ -1,6 +1,6 @@
 #!/bin/bash
 # private CA, front cert (what clients see), origin cert (what the proxy must verify); all ECDSA P-256.
-# For CTI: Webex's CA, intermediate and client (RSA 2048, as public CAs sign), and the operator's own client certificate.
+# For CTI: Webex's CA, intermediate and client (RSA 2048), and the operator's own client certificate.
 # Into the folder named by the first argument; keys are for its owner's eyes only.
 set -e; umask 077; mkdir -p "$1"; cd "$1"
 EC="ec -pkeyopt ec_paramgen_curve:P-256"
@@ -16,7 +16,7 @@ sign front "$EC" ca xsp.example.test "subjectAltName=DNS:xsp.example.test,DNS:lo
 sign origin "$EC" ca xsp.example.test "subjectAltName=DNS:xsp.example.test,DNS:xsp1.example.test,DNS:xsp2.example.test,IP:127.0.0.11,IP:127.0.0.12\nextendedKeyUsage=serverAuth\n$LEAF_USE"
 # What XSPs demand: BroadWorks' own key usage, this name and no other.
 sign cti-client "$EC" ca bwcticlient.webex.com "extendedKeyUsage=clientAuth,1.3.6.1.4.1.6431.1.1.8.2.1.3\n$LEAF_USE"
-mkca webex-root rsa:2048 "Public Root CA 1"; sign webex-intermediate rsa:2048 webex-root "Public Client CA 3" "$CA_USE"
+mkca webex-root rsa:2048 "Webex Root CA 1"; sign webex-intermediate rsa:2048 webex-root "Webex Client CA 3" "$CA_USE"
 # As downloaded: roots and intermediates in one file.
 cat webex-intermediate.pem webex-root.pem > webex.pem
 sign webex-client rsa:2048 webex-intermediate bwcticlient.webex.com "subjectAltName=DNS:bwcticlient.webex.com\nextendedKeyUsage=clientAuth,serverAuth\n$LEAF_USE"
