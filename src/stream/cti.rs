@@ -131,6 +131,8 @@ struct Said {
     bytes: Vec<u8>,
     /// There was more than is kept.
     overflown: bool,
+    /// That was all: the client has ended its direction.
+    ended: bool,
 }
 
 /// Copies until it is clear whether the XSP keeps the connection. In TLS 1.3 the gateway's side of the handshake is through
@@ -188,16 +190,17 @@ fn is_alert(error: &io::Error) -> bool {
 }
 
 /// Why the XSP did not want the connection, if another one can be asked: an alert is said in a handshake, before anything
-/// else is read; whatever else ends a connection can't be told from what the client's words did.
+/// else is read; whatever else ends a connection can't be told from what the client's words, or its end, did.
 fn refusal(error: &io::Error, said: &Said) -> Option<&'static str> {
-    let unread = is_alert(error) || said.is_empty();
+    let unread = is_alert(error) || said.is_nothing();
     let reason = if is_alert(error) { handshake_reason(error) } else { "turned-away" };
     (unread && !said.overflown).then_some(reason)
 }
 
 impl Said {
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && !self.overflown
+    /// Whether an XSP can't have been told anything, not even that the client has hung up.
+    fn is_nothing(&self) -> bool {
+        self.bytes.is_empty() && !self.overflown && !self.ended
     }
 
     fn note(&mut self, bytes: &[u8]) {
@@ -229,8 +232,12 @@ impl Watch for Settling<'_> {
         self.heard = true;
     }
 
+    fn up_ends(&mut self) {
+        self.said.ended = true;
+    }
+
     fn down_ends(&mut self) -> io::Result<()> {
-        match self.heard || !self.said.is_empty() {
+        match self.heard || !self.said.is_nothing() {
             true => Ok(()),
             false => Err(io::ErrorKind::ConnectionAborted.into()),
         }
