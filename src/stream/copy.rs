@@ -75,6 +75,8 @@ pub(super) trait Watch {
     fn up(&mut self, bytes: &[u8]);
     /// The XSP has sent `bytes`.
     fn down(&mut self, bytes: &[u8]);
+    /// The client sends no more.
+    fn up_ends(&mut self) {}
     /// The XSP sends no more. An error takes it for a failure of the XSP.
     fn down_ends(&mut self) -> io::Result<()> {
         Ok(())
@@ -115,9 +117,12 @@ impl<C: Leg, X: Leg> Copying<C, X> {
             return Poll::Ready(outcome);
         }
         let mut seen = |passed: Passed<'_>| {
-            if let Passed::Bytes(bytes) = passed {
-                moved = true;
-                watch.up(bytes);
+            match passed {
+                Passed::Bytes(bytes) => {
+                    moved = true;
+                    watch.up(bytes);
+                }
+                Passed::End => watch.up_ends(),
             }
             Ok(())
         };

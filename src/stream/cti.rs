@@ -159,6 +159,8 @@ struct Said {
     bytes: Vec<u8>,
     /// There was more than is kept.
     overflown: bool,
+    /// That was all: the client has ended its direction.
+    ended: bool,
 }
 
 /// Copies until it is clear whether the XSP keeps the connection. In TLS 1.3 the gateway's side of the handshake is through
@@ -192,9 +194,11 @@ fn poll_settle(
         Poll::Ready(Outcome::XspBroke(error)) if !watch.heard => {
             // A write may fail before the alert that says why has been read.
             let error = last_words(cx, &mut copying.xsp).unwrap_or(error);
-            let untouched = is_verdict(&error, &copying.xsp) || said.is_empty();
+            let untouched = is_verdict(&error, &copying.xsp) || said.is_nothing();
             Poll::Ready(match untouched && !said.overflown {
                 true => Settled::TurnedAway(error),
+                // It is told that the client has hung up.
+                false if said.ended => Settled::Over(Outcome::XspBroke(error)),
                 false => Settled::Broken(error),
             })
         }
@@ -245,8 +249,9 @@ fn is_verdict(error: &io::Error, xsp: &Stream) -> bool {
 }
 
 impl Said {
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && !self.overflown
+    /// Whether an XSP can't have been told anything, not even that the client has hung up.
+    fn is_nothing(&self) -> bool {
+        self.bytes.is_empty() && !self.overflown && !self.ended
     }
 
     fn note(&mut self, bytes: &[u8]) {
@@ -278,8 +283,12 @@ impl Watch for Settling<'_> {
         self.heard = true;
     }
 
+    fn up_ends(&mut self) {
+        self.said.ended = true;
+    }
+
     fn down_ends(&mut self) -> io::Result<()> {
-        match self.heard || !self.said.is_empty() {
+        match self.heard || !self.said.is_nothing() {
             true => Ok(()),
             false => Err(io::ErrorKind::ConnectionAborted.into()),
         }

@@ -271,6 +271,26 @@ async fn an_xsp_that_resets_before_anything_was_said_is_passed_over() {
     }
 }
 
+#[tokio::test]
+async fn r_fail_1_a_client_that_hangs_up_without_a_word_is_no_failure_of_its_xsp() {
+    let stage = Stage::cti(|_, _| ()).await;
+    for name in ["a1", "a2", "b1"] {
+        stage.speaker(name).behave(Behaviour::Echo).await;
+    }
+    let mut call = stage.call().await;
+    call.finish().await.unwrap();
+    assert_eq!(rest(&mut call).await, (vec![], Ending::CloseNotify));
+    stage.until_ended("ended", 1.0).await;
+    stage.call().await.vanish().await.unwrap();
+    stage.until_ended("ended", 2.0).await;
+    assert_eq!(stage.rung(), 2, "another XSP was asked");
+    for name in ["a1", "a2", "b1"] {
+        for outcome in ["closed", "reset"] {
+            assert_eq!(stage.tried("cti", name, outcome).await, 0.0, "{name}");
+        }
+    }
+}
+
 /// An XSP of the CTI farm and one of the HTTPS farm at the same address.
 async fn two_ports() -> Stage {
     Stage::cti(|sim, text| {

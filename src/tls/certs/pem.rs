@@ -63,11 +63,13 @@ fn open(path: &Path, span: &Option<Range<usize>>, largest: u64) -> Result<(Vec<u
     let shown = path.display();
     let failed =
         |error: std::io::Error| Problem::error(span.clone(), format!("{shown} can't be read: {}", reason(&error)));
-    let file = File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
+    // Asked before it is opened, too: opening a pipe waits for somebody who writes, for ever.
+    let is_file = path.metadata().map_err(failed)?.is_file();
+    let file = is_file.then(|| File::open(path)).transpose().map_err(failed)?;
+    let metadata = file.as_ref().map(File::metadata).transpose().map_err(failed)?;
+    let Some((file, metadata)) = file.zip(metadata).filter(|(_, metadata)| metadata.is_file()) else {
         return Err(Problem::error(span.clone(), format!("{shown} is not a file")));
-    }
+    };
     let mut bytes = Vec::new();
     file.take(largest + 1).read_to_end(&mut bytes).map_err(failed)?;
     match bytes.len() as u64 {
