@@ -240,3 +240,32 @@ async fn names_of_cti_and_https_are_no_way_to_each_other() {
     assert!(answer.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&answer));
     assert_eq!(stage.rung(), 1);
 }
+
+/// Whether the kernel's list of connections has one between these two, seen from the first, with a timer that asks the other
+/// side whether it is there.
+#[cfg(target_os = "linux")]
+fn is_kept_alive(here: SocketAddr, there: SocketAddr) -> bool {
+    let shown = |address: SocketAddr| match address {
+        SocketAddr::V4(address) => format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port()),
+        SocketAddr::V6(_) => unreachable!("the tests' addresses are IPv4"),
+    };
+    let (here, there) = (shown(here), shown(there));
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let mut rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let row = rows.find(|row| row.get(1) == Some(&here.as_str()) && row.get(2) == Some(&there.as_str()));
+    // Timers: none 00, retransmission 01, keep-alive 02.
+    row.expect("the connection is there").get(5).is_some_and(|timer| timer.starts_with("02:"))
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn both_legs_are_asked_now_and_then_whether_they_are_there() {
+    let stage = Stage::cti(|_, _| ()).await;
+    let (call, _) = stage.greeted().await;
+    let (client, xsp) = (call.local_address().unwrap(), stage.speaker("a1").address());
+    let to_xsp = stage.speaker("a1").records()[0].from;
+    // Until what was sent last is acknowledged, another timer is in its place.
+    eventually("the client's leg", async || is_kept_alive(stage.gateway.cti(), client)).await;
+    eventually("the XSP's leg", async || is_kept_alive(to_xsp, xsp)).await;
+    assert!(!is_kept_alive(client, stage.gateway.cti()), "this one is the test's own, and not kept alive");
+}

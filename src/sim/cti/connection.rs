@@ -30,12 +30,12 @@ enum Farewell {
 /// Accepts connections until it is aborted.
 pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     loop {
-        let Ok((tcp, _)) = listener.accept().await else {
+        let Ok((tcp, from)) = listener.accept().await else {
             // Out of descriptors: the next try may find one.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        let entry = shared.ledger.accepted();
+        let entry = shared.ledger.accepted(from);
         let mut cut = shared.cut.subscribe();
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {

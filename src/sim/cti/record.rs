@@ -1,6 +1,7 @@
 //! What the connections of a CTI XSP brought, and how they ended. Apart from the XSP because a test reads it while bytes
 //! come in.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ const KEPT: usize = 64 * 1024;
 /// One connection that an XSP has accepted.
 #[derive(Clone)]
 pub struct Recorded {
+    /// Where it came from.
+    pub from: SocketAddr,
     /// The PROXY header in front of it, where one was expected and came.
     pub header: Option<Header>,
     /// The server name that the client asked for.
@@ -99,8 +102,9 @@ impl Ledger {
     }
 
     /// A connection was accepted; it is open until the result is dropped.
-    pub(super) fn accepted(&self) -> Entry {
+    pub(super) fn accepted(&self, from: SocketAddr) -> Entry {
         let record = Recorded {
+            from,
             header: None,
             server_name: None,
             peer: None,
