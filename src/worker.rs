@@ -90,6 +90,8 @@ where
     thread::Builder::new().name(name).spawn(move || {
         let _alive = alive;
         runtime.block_on(body());
+        // A file that is being read when the thread ends may be on a file system that hangs.
+        runtime.shutdown_background();
     })
 }
 
@@ -122,4 +124,25 @@ pub fn start(index: usize, shared: Arc<Shared>, sockets: Vec<TcpListener>, alive
             () = sweeping => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_ends_whatever_it_has_set_going() {
+        let (alive, _ended) = lifeline();
+        let (release, released) = sync_channel::<()>(0);
+        let thread = on_thread("test".into(), alive, || async {
+            // As a file that is read from a disk that does not answer.
+            drop(tokio::task::spawn_blocking(move || released.recv()));
+        });
+        let (joined, told) = sync_channel(1);
+        thread::spawn(move || joined.send(thread.unwrap().join().is_ok()));
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true), "it waits");
+        drop(release);
+    }
 }

@@ -13,6 +13,9 @@ use crate::alarm::Alarm;
 
 /// How often a leg that is not read from is asked whether its peer has reset it.
 const GLANCE: Duration = Duration::from_millis(250);
+/// How often a direction reads before the other one, and other connections, have their turn. Well below what tokio lets a
+/// task do in one go: a direction that used that up would leave nothing of it to the other one, time and again.
+const IN_A_ROW: usize = 16;
 
 thread_local! {
     /// What is on its way just now; only one connection of a thread moves at a time.
@@ -184,7 +187,7 @@ impl Flow {
         sink: &mut impl Leg,
         seen: &mut impl FnMut(Passed<'_>) -> io::Result<()>,
     ) -> Poll<Result<(), Broke>> {
-        loop {
+        for _ in 0..IN_A_ROW {
             match *self {
                 Self::Ended => return Poll::Ready(Ok(())),
                 Self::Ending(end) => {
@@ -201,6 +204,8 @@ impl Flow {
                 }
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -226,4 +231,79 @@ fn pass(
     });
     PASSING.set(passing);
     passed
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Future, poll_fn};
+    use std::pin::pin;
+
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::consume_budget;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// A leg that always has something to say, and takes everything.
+    struct Talkative(TcpStream);
+
+    impl Talkative {
+        async fn new() -> Self {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+            Self(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap())
+        }
+    }
+
+    impl Leg for Talkative {
+        fn poll_receive(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<io::Result<Received>> {
+            // As a socket that is always readable.
+            ready!(pin!(consume_budget()).poll(cx));
+            buffer.push(0);
+            Poll::Ready(Ok(Received::Bytes))
+        }
+
+        fn send(&mut self, _: &mut Context<'_>, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_end(&mut self, _: &mut Context<'_>, _: End) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn socket(&self) -> &TcpStream {
+            &self.0
+        }
+    }
+
+    #[derive(Default)]
+    struct Counted {
+        up: usize,
+        down: usize,
+    }
+
+    impl Watch for Counted {
+        fn up(&mut self, bytes: &[u8]) {
+            self.up += bytes.len();
+        }
+
+        fn down(&mut self, bytes: &[u8]) {
+            self.down += bytes.len();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_torrent_one_way_leaves_room_for_the_other_way() {
+        let mut copying = Copying::new(Talkative::new().await, Talkative::new().await, None);
+        let mut counted = Counted::default();
+        let moving = poll_fn(|cx| {
+            assert!(copying.poll(cx, &mut counted).is_pending());
+            if counted.up > 1000 { Poll::Ready(()) } else { Poll::Pending }
+        });
+        timeout(Duration::from_secs(10), moving).await.expect("the client is never read from");
+        assert!(counted.down <= 2 * counted.up, "{} bytes down, {} up", counted.down, counted.up);
+    }
 }
