@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustls::ProtocolVersion;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Arrival;
@@ -166,7 +167,7 @@ fn poll_settle(
         Poll::Ready(Outcome::XspBroke(error)) if !watch.heard => {
             // A write may fail before the alert that says why has been read.
             let error = last_words(cx, &mut copying.xsp).unwrap_or(error);
-            Poll::Ready(match refusal(&error, said) {
+            Poll::Ready(match refusal(&error, said, copying.xsp.common().protocol_version()) {
                 Some(reason) => Settled::TurnedAway(reason),
                 None => Settled::Over(Outcome::XspBroke(error)),
             })
@@ -185,16 +186,42 @@ fn last_words(cx: &mut Context<'_>, xsp: &mut Stream) -> Option<io::Error> {
 }
 
 fn is_alert(error: &io::Error) -> bool {
-    let tls = error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>());
-    matches!(tls, Some(rustls::Error::AlertReceived(_)))
+    matches!(tls(error), Some(rustls::Error::AlertReceived(_)))
 }
 
-/// Why the XSP did not want the connection, if another one can be asked: an alert is said in a handshake, before anything
+fn tls(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|source| source.downcast_ref())
+}
+
+/// Why the XSP did not want the connection, if another one can be asked: what refuses a certificate is said before anything
 /// else is read; whatever else ends a connection can't be told from what the client's words, or its end, did.
-fn refusal(error: &io::Error, said: &Said) -> Option<&'static str> {
-    let unread = is_alert(error) || said.is_nothing();
+fn refusal(error: &io::Error, said: &Said, version: Option<ProtocolVersion>) -> Option<&'static str> {
+    let unread = refuses_certificate(error, version) || said.is_nothing();
     let reason = if is_alert(error) { handshake_reason(error) } else { "turned-away" };
     (unread && !said.overflown).then_some(reason)
+}
+
+/// Whether it is the alert of a server that has looked at the client's certificate. In TLS 1.2 it looks before the handshake
+/// is through; an alert that comes later is about something else, and what was sent may have been read.
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else an alert says may follow what was read")]
+fn refuses_certificate(error: &io::Error, version: Option<ProtocolVersion>) -> bool {
+    use rustls::AlertDescription as Alert;
+    let Some(rustls::Error::AlertReceived(alert)) = tls(error) else { return false };
+    let is_handshakes = match alert {
+        Alert::HandshakeFailure
+        | Alert::NoCertificate
+        | Alert::BadCertificate
+        | Alert::UnsupportedCertificate
+        | Alert::CertificateRevoked
+        | Alert::CertificateExpired
+        | Alert::CertificateUnknown
+        | Alert::UnknownCA
+        | Alert::AccessDenied
+        | Alert::DecryptError
+        | Alert::CertificateRequired => true,
+        _ => false,
+    };
+    is_handshakes && version == Some(ProtocolVersion::TLSv1_3)
 }
 
 impl Said {
@@ -256,4 +283,34 @@ async fn farewell(mut leg: Stream) {
     };
     // Whether the peer has seen it or not, this is the end.
     drop(timeout(FAREWELL, ending).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::AlertDescription as Alert;
+    use rustls::ProtocolVersion::{TLSv1_2, TLSv1_3};
+
+    use super::*;
+
+    #[test]
+    fn what_an_xsp_may_have_read_is_told_to_no_other() {
+        let alert = |alert| io::Error::new(io::ErrorKind::InvalidData, rustls::Error::AlertReceived(alert));
+        let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+        let table = [
+            (alert(Alert::UnknownCA), TLSv1_3, true, true),
+            (alert(Alert::CertificateUnknown), TLSv1_3, true, true),
+            (alert(Alert::UnknownCA), TLSv1_2, true, false),
+            (alert(Alert::InternalError), TLSv1_3, true, false),
+            (alert(Alert::UnexpectedMessage), TLSv1_3, true, false),
+            (reset(), TLSv1_3, true, false),
+        ];
+        for (error, version, from_nothing, from_words) in table {
+            let mut said = Said::default();
+            assert_eq!(refusal(&error, &said, Some(version)).is_some(), from_nothing, "{version:?} {error}");
+            said.note(b"<Request/>");
+            assert_eq!(refusal(&error, &said, Some(version)).is_some(), from_words, "{version:?} {error}");
+            said.note(&[0; REPLAY]);
+            assert_eq!(refusal(&error, &said, Some(version)), None, "{version:?} {error}");
+        }
+    }
 }
