@@ -19,7 +19,6 @@ use crate::config::model::{self, Config};
 use crate::discover::dns::DnsResolver;
 use crate::discover::{Discovery, Event};
 use crate::drain::{Phase, reached};
-use crate::farm::Farm;
 use crate::proxy::context::Shared;
 use crate::renewal;
 use crate::telemetry::access::AccessLog;
@@ -85,44 +84,32 @@ impl Gateway {
         metrics.certificates_expire(material.expiries.iter().cloned());
         let farms = assemble::farms(config, material, &metrics)?;
         let (bound, sockets) = bind_all(config)?;
-        let admin_socket = match &config.admin {
-            Some(admin) => Some(bind(admin.listen, 1).context("[admin]")?),
-            None => None,
-        };
+        let (admin, admin_socket) = bind_admin(config)?.unzip();
         let snapshot = assemble::snapshot(config, material, &farms, &metrics, &bound, &[])?;
-        let access = match config.log.access {
-            model::AccessLog::On => AccessLog::start(metrics.access_dropped.clone(), std::io::stdout())
-                .context("can't start the access log")?,
-            model::AccessLog::Off => AccessLog::off(),
-        };
+        let access = access_log(config, &metrics)?;
         let (phase, phases) = watch::channel(Phase::Running);
         let shared =
             Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), access: access.clone(), phase: phases });
         let (alive, ended) = worker::lifeline();
-        let admin = admin_socket.as_ref().map(|(address, _)| *address);
         let mut threads = Vec::new();
         for (index, sockets) in sockets.into_iter().enumerate() {
             let thread = worker::start(index, Arc::clone(&shared), sockets, alive.clone());
             threads.push(thread.context("can't start a worker")?);
         }
         let renewal = Arc::new(Notify::new());
-        let renewing = Renewing {
-            config: config.clone(),
-            farms: farms.clone(),
-            metrics: Arc::clone(&metrics),
-            shared: Arc::clone(&shared),
-            bound: bound.clone(),
-            material: ArcSwap::from_pointee(material.clone()),
-        };
         let housekeeping = Housekeeping {
-            renewing,
             renewal: Arc::clone(&renewal),
-            admin: admin_socket.and_then(|(_, mut listeners)| listeners.pop()),
+            admin: admin_socket,
             discovery: Discovery::new(&config.dns, config.farms.values().cloned(), config.state_dir.as_deref()),
             resolver: DnsResolver::new(&config.dns),
-            farms,
-            metrics,
-            shared,
+            renewing: Renewing {
+                config: config.clone(),
+                farms,
+                metrics,
+                shared,
+                bound: bound.clone(),
+                material: ArcSwap::from_pointee(material.clone()),
+            },
         };
         let main = worker::on_thread("main".into(), alive, move || housekeeping.run())
             .context("can't start the main runtime")?;
@@ -213,6 +200,15 @@ fn listen(config: &Config) -> Vec<(SocketAddr, Tenant)> {
     hosts.map(|address| (*address, Tenant::Hosts)).chain(cti).collect()
 }
 
+fn access_log(config: &Config, metrics: &Metrics) -> Result<AccessLog> {
+    match config.log.access {
+        model::AccessLog::On => {
+            AccessLog::start(metrics.access_dropped.clone(), std::io::stdout()).context("can't start the access log")
+        }
+        model::AccessLog::Off => Ok(AccessLog::off()),
+    }
+}
+
 /// Binds every address that clients reach; each worker gets a socket of each.
 fn bind_all(config: &Config) -> Result<(Vec<Bound>, Vec<Vec<TcpListener>>)> {
     let mut bound: Vec<Bound> = Vec::new();
@@ -226,6 +222,12 @@ fn bind_all(config: &Config) -> Result<(Vec<Bound>, Vec<Vec<TcpListener>>)> {
         sockets.iter_mut().zip(listeners).for_each(|(worker, listener)| worker.push(listener));
     }
     Ok((bound, sockets))
+}
+
+fn bind_admin(config: &Config) -> Result<Option<(SocketAddr, TcpListener)>> {
+    let Some(admin) = &config.admin else { return Ok(None) };
+    let (real, listeners) = bind(admin.listen, 1).context("[admin]")?;
+    Ok(listeners.into_iter().next().map(|listener| (real, listener)))
 }
 
 fn bind(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<TcpListener>)> {
@@ -247,14 +249,13 @@ struct Housekeeping {
     admin: Option<TcpListener>,
     discovery: Discovery,
     resolver: DnsResolver,
-    farms: Vec<Arc<Farm>>,
-    metrics: Arc<Metrics>,
-    shared: Arc<Shared>,
 }
 
 impl Housekeeping {
     async fn run(self) {
-        let Self { renewing, renewal, admin, discovery, resolver, farms, metrics, shared } = self;
+        let Self { renewing, renewal, admin, discovery, resolver } = self;
+        let (farms, metrics) = (renewing.farms.clone(), Arc::clone(&renewing.metrics));
+        let phase = renewing.shared.phase.clone();
         let status = discovery.status();
         let told = Arc::clone(&metrics);
         let updated = farms.clone();
@@ -278,8 +279,8 @@ impl Housekeeping {
         let read = renewing.material.load().read.clone();
         let renew = Arc::new(move || renewing.renew());
         let renewing = renewal::watch(read.files().clone(), read.stamps().clone(), renewal, renew);
-        let admin = admin::serve(admin, Admin::new(metrics, farms, status, shared.phase.clone()));
-        let forced = reached(shared.phase.clone(), Phase::Forced);
+        let admin = admin::serve(admin, Admin::new(metrics, farms, status, phase.clone()));
+        let forced = reached(phase, Phase::Forced);
         tokio::select! {
             () = discovering => {}
             () = admin => {}

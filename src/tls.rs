@@ -11,4 +11,5 @@ pub mod peer;
 mod portrait;
 pub mod server;
 pub mod setup;
+mod signature;
 pub mod stream;

@@ -49,7 +49,7 @@ const HOMES: [(&str, &[&str]); 7] = [
     ("hickory_resolver", &["discover/dns"]),
     ("hickory_proto", &["sim/dns"]),
     ("prometheus", &["telemetry/metrics"]),
-    ("webpki", &["tls/peer", "tls/clients", "tls/setup", "tls/certs"]),
+    ("webpki", &["tls/clients", "tls/setup", "tls/certs"]),
     ("x509_parser", &["tls/peer", "tls/portrait", "broadworks/cti", "sim/cti"]),
     ("rcgen", &["sim/pki", "tls/issue"]),
     ("toml", &["config", "sim/site"]),

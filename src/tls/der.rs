@@ -57,34 +57,49 @@ pub(crate) fn wrap(tag: u8, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A certificate's parts (RFC 5280 section 4.1).
-#[derive(Clone, Debug)]
-pub(crate) struct Parts<'a> {
-    /// What is signed, as a whole.
-    pub(crate) signed: &'a [u8],
-    /// Its fields in order, from the version, which may be missing.
-    pub(crate) fields: Vec<Value<'a>>,
-    /// Where the serial number stands among them: the others follow from there.
-    serial: usize,
+/// What certificates and revocation lists have in common (RFC 5280 sections 4.1 and 5.1).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Signed<'a> {
+    /// What is signed.
+    pub(crate) content: Value<'a>,
     /// How it is signed: the contents of the AlgorithmIdentifier.
     pub(crate) algorithm: &'a [u8],
     /// The signature.
     pub(crate) signature: &'a [u8],
 }
 
+impl<'a> Signed<'a> {
+    /// Takes what was signed and its signature apart.
+    pub(crate) fn of(bytes: &'a [u8]) -> Option<Self> {
+        let (whole, _) = next(bytes)?;
+        let [content, algorithm, signature] = values(whole.content)?.try_into().ok()?;
+        let (_, signature) = signature.content.split_first()?;
+        Some(Self { content, algorithm: algorithm.content, signature })
+    }
+}
+
+/// A certificate's parts (RFC 5280 section 4.1).
+#[derive(Clone, Debug)]
+pub(crate) struct Parts<'a> {
+    /// Its fields in order, from the version, which may be missing.
+    pub(crate) fields: Vec<Value<'a>>,
+    /// Where the serial number stands among them: the others follow from there.
+    serial: usize,
+    /// How it is signed: the contents of the AlgorithmIdentifier.
+    pub(crate) algorithm: &'a [u8],
+}
+
 impl<'a> Parts<'a> {
     /// Takes a certificate apart.
     pub(crate) fn of(certificate: &'a [u8]) -> Option<Self> {
-        let (whole, _) = next(certificate)?;
-        let [signed, algorithm, signature] = values(whole.content)?.try_into().ok()?;
-        let fields = values(signed.content)?;
+        let Signed { content, algorithm, .. } = Signed::of(certificate)?;
+        let fields = values(content.content)?;
         let serial = usize::from(fields.first()?.tag == VERSION);
         // Serial number, algorithm, issuer, validity, subject, public key.
         if fields.len() < serial + 6 {
             return None;
         }
-        let signature = signature.content.split_first()?.1;
-        Some(Self { signed: signed.whole, fields, serial, algorithm: algorithm.content, signature })
+        Some(Self { fields, serial, algorithm })
     }
 
     /// Where the issuer stands among the fields.

@@ -15,11 +15,12 @@ use rustls::pki_types::pem::{PemObject as _, SectionKind};
 
 use self::blocks::{Block, Content, blocks};
 use self::verdict::{Verdict, left, verdict};
-use super::certs::chain::{Chain, Link, Order, public_key};
+use super::certs::chain::{Chain, Link, Order};
 use super::certs::pem;
 use super::der;
 use super::peer::{self, Role, printable};
 use super::portrait::{self, Judged, Portrait, Request, portrait};
+use super::signature::public_key;
 use crate::broadworks::cti::Fault;
 use crate::config::error::Problem;
 

@@ -1,7 +1,7 @@
 //! What a certificate says. Apart from the rest of `tls`, because this is the only place there that reads X.509.
 
 mod credentials;
-mod issuance;
+mod list;
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -9,7 +9,7 @@ use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
 
 pub use credentials::{Credentials, credentials, subject};
-pub(super) use issuance::{ListFacts, is_signed_by, list_facts};
+pub(super) use list::{ListFacts, list_facts};
 
 /// What a certificate says, as far as the gateway cares.
 #[derive(Clone, Debug)]

@@ -1,32 +1,19 @@
-//! A certificate and its issuers: who signed whom, and where a chain breaks off. Apart from the identities that use it,
-//! because a name alone proves nothing: a CA made anew has the old one's name and another key.
+//! A certificate and its issuers: in which order, and where a chain breaks off. Apart from the identities that use it,
+//! because what is inspected or signs others has a chain, too.
 
 use rustls::RootCertStore;
-use rustls::pki_types::{CertificateDer, alg_id};
+use rustls::pki_types::CertificateDer;
 
 use crate::broadworks::cti::Fault;
-use crate::tls::der::{self, BIT_STRING, Parts, SEQUENCE};
+use crate::tls::der;
 use crate::tls::peer::{Facts, Role};
-
-/// Shorter RSA keys, in bytes of DER, are beyond the verifiers.
-const SHORTEST_RSA: usize = 256;
+use crate::tls::signature::{Verdict, public_key, verdict};
 
 /// A certificate and what it says.
 #[derive(Clone, Debug)]
 pub(in crate::tls) struct Link {
     pub(in crate::tls) der: CertificateDer<'static>,
     pub(in crate::tls) facts: Facts,
-}
-
-/// What a key says of a signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::tls) enum Verdict {
-    /// It has made it.
-    Fits,
-    /// It has not.
-    Differs,
-    /// Nobody here can tell: SHA-1, say.
-    Unknown,
 }
 
 /// A file's certificates by who signed whom.
@@ -128,34 +115,5 @@ impl Chain {
             }
         }
         None
-    }
-}
-
-/// The contents of a certificate's SubjectPublicKeyInfo; empty if it has none.
-pub(in crate::tls) fn public_key(certificate: &[u8]) -> Vec<u8> {
-    Parts::of(certificate).map_or_else(Vec::new, |parts| parts.public_key().to_vec())
-}
-
-/// Whether the key in `signer`, the contents of a SubjectPublicKeyInfo, has signed `certificate`.
-pub(in crate::tls) fn verdict(certificate: &[u8], signer: &[u8]) -> Verdict {
-    let Some(parts) = Parts::of(certificate) else { return Verdict::Unknown };
-    let Some([kind, key]) = der::values(signer).and_then(|values| <[der::Value<'_>; 2]>::try_from(values).ok()) else {
-        return Verdict::Unknown;
-    };
-    let (SEQUENCE, BIT_STRING, Some((0, key))) = (kind.tag, key.tag, key.content.split_first()) else {
-        return Verdict::Unknown;
-    };
-    if kind.content == alg_id::RSA_ENCRYPTION.as_ref() && key.len() < SHORTEST_RSA {
-        return Verdict::Unknown;
-    }
-    let known = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
-    let mut made_so = known.iter().filter(|known| known.signature_alg_id().as_ref() == parts.algorithm).peekable();
-    if made_so.peek().is_none() {
-        return Verdict::Unknown;
-    }
-    let mut fitting = made_so.filter(|known| known.public_key_alg_id().as_ref() == kind.content);
-    match fitting.any(|known| known.verify_signature(key, parts.signed, parts.signature).is_ok()) {
-        true => Verdict::Fits,
-        false => Verdict::Differs,
     }
 }

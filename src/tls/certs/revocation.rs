@@ -6,13 +6,14 @@ use std::ops::Range;
 use std::path::Path;
 
 use rustls::pki_types::CertificateRevocationListDer;
-use webpki::{EndEntityCert, OwnedCertRevocationList};
+use webpki::OwnedCertRevocationList;
 
 use super::bundle::Sorted;
 use super::pem;
 use crate::config::error::Problem;
 use crate::telemetry::metrics::Expiry;
 use crate::tls::peer::{self, ListFacts};
+use crate::tls::signature::{Verdict, public_key, verdict};
 
 /// Lists that belong together: never two of CAs that share a name and not a key.
 pub(super) type Lists = Vec<CertificateRevocationListDer<'static>>;
@@ -23,7 +24,7 @@ const ALTERNATIVES: usize = 64;
 struct List {
     der: CertificateRevocationListDer<'static>,
     facts: ListFacts,
-    /// The key of the bundle's CA that has signed it, in DER.
+    /// The key of the bundle's CA that has signed it: the contents of its SubjectPublicKeyInfo.
     signer: Option<Vec<u8>>,
 }
 
@@ -83,10 +84,8 @@ fn list(der: CertificateRevocationListDer<'static>, authorities: &Sorted, which:
     // What the handshake reads it with has rules of its own: no delta lists, for one.
     OwnedCertRevocationList::from_der(&der)
         .map_err(|error| format!("{which} ({}) can't be used: {error}", facts.issuer_text))?;
-    let mut issuers = authorities.iter().filter(|authority| authority.facts.subject == facts.issuer);
-    let signer = issuers.find(|authority| peer::is_signed_by(&der, &authority.der));
-    let key = |der| EndEntityCert::try_from(der).ok().map(|certificate| certificate.subject_public_key_info().to_vec());
-    let signer = signer.and_then(|authority| key(&authority.der));
+    let issuers = authorities.iter().filter(|authority| authority.facts.subject == facts.issuer);
+    let signer = issuers.map(|issuer| public_key(&issuer.der)).find(|key| verdict(&der, key) == Verdict::Fits);
     Ok(List { der, facts, signer })
 }
 

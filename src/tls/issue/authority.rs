@@ -10,11 +10,12 @@ use time::Duration;
 
 use super::{BEFORE, Error, Issued, KeyKind, block, cti_client, instant, xsp};
 use crate::config::types::name::HostName;
-use crate::tls::certs::chain::{Chain, Link, public_key};
+use crate::tls::certs::chain::{Chain, Link};
 use crate::tls::certs::pem;
 use crate::tls::der::{self, BIT_STRING, Parts, SEQUENCE};
 use crate::tls::peer::{self, Presence, Role};
 use crate::tls::portrait;
+use crate::tls::signature::public_key;
 
 /// A CA that can sign.
 pub struct Authority {

@@ -1,10 +1,5 @@
-//! Who has signed what, within one bundle. Apart from the verification of peers, because it decides about nobody: it
-//! puts CAs and revocation lists that were downloaded together in order.
+//! What a certificate revocation list says. Apart from certificates, because it is about others than its issuer.
 
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::CertificateDer;
-use webpki::EndEntityCert;
-use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
@@ -35,20 +30,4 @@ pub(in crate::tls) fn list_facts(der: &[u8]) -> Option<ListFacts> {
         this_update: list.last_update().into(),
         next_update: list.next_update().map(Instant::from),
     })
-}
-
-/// Whether `issuer`'s key has made the signature of a certificate, or of a revocation list.
-pub(in crate::tls) fn is_signed_by(signed: &[u8], issuer: &CertificateDer<'_>) -> bool {
-    if let Ok((_, certificate)) = X509Certificate::from_der(signed) {
-        return verifies(issuer, certificate.tbs_certificate.as_ref(), &certificate.signature_value.data);
-    }
-    CertificateRevocationList::from_der(signed)
-        .is_ok_and(|(_, list)| verifies(issuer, list.tbs_cert_list.as_ref(), &list.signature_value.data))
-}
-
-/// Which of its algorithms a key has signed with shows by trying.
-fn verifies(issuer: &CertificateDer<'_>, message: &[u8], signature: &[u8]) -> bool {
-    let Ok(issuer) = EndEntityCert::try_from(issuer) else { return false };
-    let algorithms = default_provider().signature_verification_algorithms.all;
-    algorithms.iter().any(|algorithm| issuer.verify_signature(*algorithm, message, signature).is_ok())
 }
