@@ -28,6 +28,7 @@ use crate::config::place::Spot;
 use crate::telemetry::metrics::Expiry;
 use crate::tls::peer::Facts;
 
+use chain::Link;
 use files::Reading;
 
 /// What the files hold, ready for use.
@@ -149,7 +150,7 @@ fn trusted(
     let span = config.places.of(&Spot::TrustCa(trust.name.clone()));
     let section = format!("trust.{}", trust.name);
     let mut bundle = authority::load(&section, &trust.ca, span.clone(), now, problems)?;
-    let believed = |anchor: &bundle::Authority| anchor.facts.not_after.unix >= now;
+    let believed = |anchor: &Link| anchor.facts.not_after.unix >= now;
     if verifies_clients(config, &trust.name) && !bundle.sorted.anchors.iter().any(believed) {
         let message = format!("{} has no valid CA that a client's certificate can lead to", trust.ca.display());
         let help = "name the CA that signs the clients' certificates, and the one that signed it, up to the root";
@@ -187,7 +188,7 @@ fn verifies_clients(config: &Config, trust: &str) -> bool {
 }
 
 /// `None` for what the handshake can't read, which was left out of the roots with a warning.
-fn anchor(authority: &bundle::Authority) -> Option<Anchor> {
+fn anchor(authority: &Link) -> Option<Anchor> {
     let at = |seconds: i64| UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
     Some(Anchor {
         anchor: webpki::anchor_from_trusted_cert(&authority.der).ok()?.to_owned(),

@@ -5,12 +5,14 @@ use std::ops::Range;
 use std::path::Path;
 
 use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 
-use super::bundle::{self, Authority, Sorted};
+use super::bundle::{self, Sorted};
+use super::chain::Link;
 use super::{expiry, pem};
 use crate::config::error::Problem;
 use crate::telemetry::metrics::Expiry;
-use crate::tls::peer::{self, Role};
+use crate::tls::peer::Role;
 
 /// The CAs of one file, as far as they can be used.
 pub(super) struct Bundle {
@@ -21,6 +23,15 @@ pub(super) struct Bundle {
     pub(super) expiries: Vec<Expiry>,
 }
 
+/// Why a certificate is left out of a bundle.
+#[derive(Debug, thiserror::Error)]
+enum LeftOut {
+    #[error("it expired on {0}")]
+    Expired(String),
+    #[error(transparent)]
+    Refused(#[from] rustls::Error),
+}
+
 /// The CAs of one file; `None` after an error.
 pub(super) fn load(
     section: &str,
@@ -29,55 +40,55 @@ pub(super) fn load(
     now: i64,
     problems: &mut Vec<Problem>,
 ) -> Option<Bundle> {
-    let read = pem::public(path, &span).and_then(|bytes| pem::parse(path, &bytes, &span));
-    let pem = match read {
-        Ok(pem) => pem,
-        Err(problem) => {
-            problems.push(problem);
-            return None;
-        }
-    };
-    let shown = path.display();
-    if pem.certificates.is_empty() {
-        let message = format!("{shown} has no CA certificate: {}", pem.instead());
-        problems.push(Problem::error(span, message));
-        return None;
-    }
+    let certificates = certificates(path, &span).map_err(|problem| problems.push(problem)).ok()?;
+    let warning = |message: String| Problem::warning(span.clone(), message);
     let mut store = RootCertStore::empty();
-    let mut expiries = Vec::new();
-    let mut authorities = Vec::new();
-    for (index, certificate) in pem.certificates.into_iter().enumerate() {
-        let which = format!("certificate {} in {shown}", index + 1);
-        let facts = match peer::facts(&certificate) {
-            Ok(facts) => facts,
+    let (mut authorities, mut expiries) = (Vec::new(), Vec::new());
+    for (index, der) in certificates.into_iter().enumerate() {
+        let which = format!("certificate {} in {}", index + 1, path.display());
+        let link = match Link::read(der) {
+            Ok(link) => link,
             Err(error) => {
-                problems.push(Problem::warning(span.clone(), format!("{which} is left out: {error}")));
+                problems.push(warning(format!("{which} is left out: {error}")));
                 continue;
             }
         };
-        let which = format!("{which} ({})", facts.subject_text);
-        if facts.role == Role::Authority {
-            authorities.push(Authority { der: certificate.clone(), facts: facts.clone() });
-        }
-        if facts.not_after.unix < now {
-            let message = format!("{which} is left out: it expired on {}", facts.not_after.day);
-            problems.push(Problem::warning(span.clone(), message));
-            continue;
-        }
-        if facts.role == Role::EndEntity {
-            let help = "name the CA that signed it; nothing else is verified by this entry";
-            problems.push(Problem::warning(span.clone(), format!("{which} is not a CA")).help(help));
-        }
-        match store.add(certificate) {
-            Ok(()) => expiries.push(expiry(section, &facts)),
-            Err(error) => {
-                problems.push(Problem::warning(span.clone(), format!("{which} is left out: {error}")));
+        let which = format!("{which} ({})", link.facts.subject_text);
+        match believe(&mut store, &link, now) {
+            Ok(()) => {
+                expiries.push(expiry(section, &link.facts));
+                if link.facts.role == Role::EndEntity {
+                    let help = "name the CA that signed it; nothing else is verified by this entry";
+                    problems.push(warning(format!("{which} is not a CA")).help(help));
+                }
             }
+            Err(why) => problems.push(warning(format!("{which} is left out: {why}"))),
+        }
+        if link.facts.role == Role::Authority {
+            authorities.push(link);
         }
     }
     if store.is_empty() {
-        problems.push(Problem::error(span, format!("{shown} has no CA certificate that can be used")));
+        let message = format!("{} has no CA certificate that can be used", path.display());
+        problems.push(Problem::error(span, message));
         return None;
     }
     Some(Bundle { store, sorted: bundle::sort(authorities), expiries })
+}
+
+fn certificates(path: &Path, span: &Option<Range<usize>>) -> Result<Vec<CertificateDer<'static>>, Problem> {
+    let pem = pem::parse(path, &pem::public(path, span)?, span)?;
+    if pem.certificates.is_empty() {
+        let message = format!("{} has no CA certificate: {}", path.display(), pem.instead());
+        return Err(Problem::error(span.clone(), message));
+    }
+    Ok(pem.certificates)
+}
+
+/// Takes a certificate among those that may have signed an XSP's.
+fn believe(store: &mut RootCertStore, link: &Link, now: i64) -> Result<(), LeftOut> {
+    if link.facts.not_after.unix < now {
+        return Err(LeftOut::Expired(link.facts.not_after.day.clone()));
+    }
+    Ok(store.add(link.der.clone())?)
 }

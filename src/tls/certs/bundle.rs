@@ -2,37 +2,28 @@
 //! Apart from the file, because it is decided by who has signed whom and by nothing else: not by the order of the blocks,
 //! nor by the calendar, or a root that expires would make its intermediates believed for good.
 
-use rustls::pki_types::CertificateDer;
-
-use crate::tls::peer::Facts;
-use crate::tls::signature::{Verdict, public_key, verdict};
-
-/// A CA's certificate.
-#[derive(Clone)]
-pub(super) struct Authority {
-    pub(super) der: CertificateDer<'static>,
-    pub(super) facts: Facts,
-}
+use super::chain::Link;
+use crate::tls::signature::Verdict;
 
 /// The CAs of one bundle.
 #[derive(Default)]
 pub(super) struct Sorted {
     /// They signed themselves, or whoever signed them is not in the bundle.
-    pub(super) anchors: Vec<Authority>,
+    pub(super) anchors: Vec<Link>,
     /// Others of the bundle have signed them, up to an anchor.
-    pub(super) intermediates: Vec<Authority>,
+    pub(super) intermediates: Vec<Link>,
 }
 
 impl Sorted {
     /// All of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Authority> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Link> {
         self.anchors.iter().chain(&self.intermediates)
     }
 }
 
 /// Finds out what each of `authorities` is; one that is there twice counts once.
-pub(super) fn sort(authorities: Vec<Authority>) -> Sorted {
-    let mut left: Vec<Authority> = Vec::new();
+pub(super) fn sort(authorities: Vec<Link>) -> Sorted {
+    let mut left: Vec<Link> = Vec::new();
     for authority in authorities {
         if !left.iter().any(|known| known.der == authority.der) {
             left.push(authority);
@@ -55,12 +46,13 @@ pub(super) fn sort(authorities: Vec<Authority>) -> Sorted {
 }
 
 /// Takes those out that `wanted` is true of, given all of them.
-fn extract(left: &mut Vec<Authority>, wanted: impl Fn(&Authority, &[Authority]) -> bool) -> Vec<Authority> {
+fn extract(left: &mut Vec<Link>, wanted: impl Fn(&Link, &[Link]) -> bool) -> Vec<Link> {
     let verdicts: Vec<bool> = left.iter().map(|authority| wanted(authority, left)).collect();
     let mut verdicts = verdicts.into_iter();
     left.extract_if(.., |_| verdicts.next().unwrap_or_default()).collect()
 }
 
-fn signed(authority: &Authority, issuer: &Authority) -> bool {
-    authority.facts.issuer == issuer.facts.subject && verdict(&authority.der, &public_key(&issuer.der)) == Verdict::Fits
+/// What nobody here can tell is not believed.
+fn signed(authority: &Link, issuer: &Link) -> bool {
+    issuer.verdict(authority) == Some(Verdict::Fits)
 }

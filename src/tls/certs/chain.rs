@@ -6,7 +6,7 @@ use rustls::pki_types::CertificateDer;
 
 use crate::broadworks::cti::Fault;
 use crate::tls::der;
-use crate::tls::peer::{Facts, Role};
+use crate::tls::peer::{self, Facts, Role, Unreadable};
 use crate::tls::signature::{Verdict, public_key, verdict};
 
 /// A certificate and what it says.
@@ -36,13 +36,24 @@ pub(in crate::tls) enum Order {
 }
 
 impl Link {
+    /// Reads a certificate.
+    pub(in crate::tls) fn read(der: CertificateDer<'static>) -> Result<Self, Unreadable> {
+        let facts = peer::facts(&der)?;
+        Ok(Self { der, facts })
+    }
+
     fn is_named_by(&self, subject: &Self) -> bool {
         self.facts.subject == subject.facts.issuer
     }
 
-    /// Whether the name and the key of this one fit what `subject` says of its issuer.
+    /// What its key says of the signature of `subject`; `None`: that names another issuer.
+    pub(super) fn verdict(&self, subject: &Self) -> Option<Verdict> {
+        self.is_named_by(subject).then(|| verdict(&subject.der, &public_key(&self.der)))
+    }
+
+    /// Whether the name and the key of this one fit what `subject` says of its issuer, as far as that can be told.
     fn signed(&self, subject: &Self) -> bool {
-        self.is_named_by(subject) && verdict(&subject.der, &public_key(&self.der)) != Verdict::Differs
+        matches!(self.verdict(subject), Some(Verdict::Fits | Verdict::Unknown))
     }
 
     /// Whether it has signed itself; one that only bears its issuer's name has not.
