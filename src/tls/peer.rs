@@ -107,10 +107,7 @@ pub enum Naming {
 /// # Errors
 /// The bytes are no certificate, or something follows it.
 pub fn facts(der: &[u8]) -> Result<Facts, Unreadable> {
-    let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| Unreadable)?;
-    if !rest.is_empty() {
-        return Err(Unreadable);
-    }
+    let certificate = read(der)?;
     let alternatives = certificate.subject_alternative_name().ok().flatten();
     let names = alternatives.iter().flat_map(|names| &names.value.general_names);
     let usage = certificate.extended_key_usage().ok().flatten().map(|usage| usage.value);
@@ -132,6 +129,13 @@ pub fn facts(der: &[u8]) -> Result<Facts, Unreadable> {
         not_after: certificate.validity().not_after.into(),
         client_authentication: usage.is_none_or(|usage| usage.client_auth || usage.any).into(),
     })
+}
+
+fn read(der: &[u8]) -> Result<X509Certificate<'_>, Unreadable> {
+    match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        Ok(_) | Err(_) => Err(Unreadable),
+    }
 }
 
 /// Without the zeros that DER puts before it.
