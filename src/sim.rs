@@ -13,6 +13,7 @@ pub mod dns;
 pub mod pki;
 pub mod raw;
 pub mod site;
+mod watched;
 pub mod xsp;
 
 #[cfg(test)]
