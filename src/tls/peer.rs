@@ -34,8 +34,6 @@ pub struct Facts {
     pub not_before: Instant,
     /// The last one.
     pub not_after: Instant,
-    /// Whether TLS client authentication is among the extended key usages (or there are none).
-    pub client_authentication: Presence,
 }
 
 /// Whether something is in a certificate.
@@ -110,7 +108,6 @@ pub fn facts(der: &[u8]) -> Result<Facts, Unreadable> {
     let certificate = read(der)?;
     let alternatives = certificate.subject_alternative_name().ok().flatten();
     let names = alternatives.iter().flat_map(|names| &names.value.general_names);
-    let usage = certificate.extended_key_usage().ok().flatten().map(|usage| usage.value);
     let constraints = certificate.basic_constraints().ok().flatten();
     let common_name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
     Ok(Facts {
@@ -127,7 +124,6 @@ pub fn facts(der: &[u8]) -> Result<Facts, Unreadable> {
         },
         not_before: certificate.validity().not_before.into(),
         not_after: certificate.validity().not_after.into(),
-        client_authentication: usage.is_none_or(|usage| usage.client_auth || usage.any).into(),
     })
 }
 
@@ -187,7 +183,6 @@ mod tests {
             role: Role::EndEntity,
             not_before: Instant { unix: 0, day: String::new() },
             not_after: Instant { unix: 0, day: String::new() },
-            client_authentication: Presence::Present,
         }
     }
 
