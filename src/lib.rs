@@ -19,8 +19,8 @@
 //! - [`app`] puts it all together; [`cli`] is what an operator types.
 //! - [`sim`] is a simulated site for the demo, the tests and the benches.
 //!
-//! Imports point one way: `policy`, `http1`, `broadworks`, `proxy_protocol` <- `config` <- `tls` <- `farm`, `discover` <- `upstream` <-
-//! `stream` <- `proxy` <- `worker`, `admin` <- `app` <- `cli`.
+//! Imports point one way: `policy`, `http1`, `broadworks`, `proxy_protocol` <- `config` <- `tls` <- `renewal`, `farm`,
+//! `discover` <- `upstream` <- `stream` <- `proxy` <- `worker`, `admin` <- `app` <- `cli`.
 
 pub mod admin;
 pub mod alarm;

@@ -8,11 +8,13 @@
 //! - [`raw`] is an XSP whose answers are given byte for byte.
 //! - [`site`] puts two sites of two XSPs together and writes the gateway's configuration for them.
 
+mod accept;
 pub mod cti;
 pub mod dns;
 pub mod pki;
 pub mod raw;
 pub mod site;
+mod watched;
 pub mod xsp;
 
 #[cfg(test)]

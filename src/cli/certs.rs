@@ -8,7 +8,6 @@ mod xsp;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
@@ -16,6 +15,7 @@ use clap::{Args, Subcommand};
 use super::check::UNUSABLE;
 use crate::config::types::Leaf;
 use crate::config::types::name::HostName;
+use crate::tls::certs::now;
 use crate::tls::issue::files::{self, Existing, Output, Readers};
 use crate::tls::issue::{self, Issued, KeyKind};
 
@@ -139,11 +139,6 @@ impl Failure {
         }
         code
     }
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    i64::try_from(since).unwrap_or(i64::MAX)
 }
 
 fn existing(force: bool) -> Existing {

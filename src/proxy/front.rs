@@ -122,6 +122,8 @@ async fn arrive(here: &Listener, mut guest: Guest) -> Result<Arrived, &'static s
     if let Some(block) = here.cti() {
         let client = guest.client();
         guest.admit(&block.line)?;
+        // Whatever name it asks for, it is not to be longer than anybody else's.
+        guest.read_hello().await?;
         let stream = guest.shake_hands(Arc::clone(&block.tls)).await?;
         return Ok(Arrived::Cti(Arc::clone(block), client, stream));
     }

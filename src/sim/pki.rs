@@ -23,8 +23,9 @@ mod webex;
 pub use webex::{CTI_CLIENT, Caller, Flaw};
 
 const REASON: &str = "parameters of this file's own making are valid";
-/// Marks the client of BroadWorks' CTI interface (R-CTI-3).
-const CTI_CLIENT_OID: [u64; 13] = [1, 3, 6, 1, 4, 1, 6431, 1, 1, 8, 2, 1, 3];
+/// BroadWorks' extended key usage of CTI clients (R-CTI-3). The simulation has its own: what the gateway takes it for must
+/// not be what judges the gateway.
+pub(super) const CTI_USAGE: [u64; 13] = [1, 3, 6, 1, 4, 1, 6431, 1, 1, 8, 2, 1, 3];
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 

@@ -104,8 +104,13 @@ impl Material {
 /// Reads all files that `config` names, and says what is wrong with them; the problems have the places of the keys that
 /// name the files. No material if one of the problems is an error.
 pub fn load(config: &Config) -> (Option<Material>, Vec<Problem>) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    load_at(config, i64::try_from(now).unwrap_or(i64::MAX))
+    load_at(config, now())
+}
+
+/// Seconds since 1970, UTC.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    i64::try_from(since).unwrap_or(i64::MAX)
 }
 
 /// `now`: seconds since 1970, UTC.

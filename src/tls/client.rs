@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, IpAddr, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
@@ -83,7 +83,10 @@ impl ClientTls {
 /// What rustls verifies, and that no list of the CAs' revokes it. A CA without a list has revoked nothing, since XSPs may have
 /// several CAs and not all keep one. One verifier for each set of lists that can be used together.
 #[derive(Debug)]
-struct Unrevoked(Vec<Arc<WebPkiServerVerifier>>);
+struct Unrevoked {
+    verifiers: Vec<Arc<WebPkiServerVerifier>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
 
 impl Unrevoked {
     fn new(authorities: &Authorities, provider: &Arc<CryptoProvider>) -> Result<Self, SetupError> {
@@ -95,12 +98,8 @@ impl Unrevoked {
                 .build()
         };
         let verifiers = authorities.revoked.iter().map(verifier).collect::<Result<_, _>>();
-        verifiers.map(Self).map_err(SetupError::Verifier)
-    }
-
-    /// What has nothing to do with revocation is the same for all of them.
-    fn first(&self) -> Result<&WebPkiServerVerifier, Error> {
-        self.0.first().map(Arc::as_ref).ok_or_else(|| CertificateError::UnknownIssuer.into())
+        let verifiers = verifiers.map_err(SetupError::Verifier)?;
+        Ok(Self { verifiers, algorithms: provider.signature_verification_algorithms })
     }
 }
 
@@ -114,7 +113,7 @@ impl ServerCertVerifier for Unrevoked {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let mut verdict = Err(CertificateError::UnknownRevocationStatus.into());
-        for verifier in &self.0 {
+        for verifier in &self.verifiers {
             verdict = verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
             if !verdict.as_ref().is_err_and(is_open) {
                 break;
@@ -129,7 +128,7 @@ impl ServerCertVerifier for Unrevoked {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.first()?.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -138,11 +137,11 @@ impl ServerCertVerifier for Unrevoked {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.first()?.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.first().map(|verifier| verifier.supported_verify_schemes()).unwrap_or_default()
+        self.algorithms.supported_schemes()
     }
 }
 

@@ -34,8 +34,6 @@ pub struct Facts {
     pub not_before: Instant,
     /// The last one.
     pub not_after: Instant,
-    /// Whether TLS client authentication is among the extended key usages (or there are none).
-    pub client_authentication: Presence,
 }
 
 /// Whether something is in a certificate.
@@ -107,13 +105,9 @@ pub enum Naming {
 /// # Errors
 /// The bytes are no certificate, or something follows it.
 pub fn facts(der: &[u8]) -> Result<Facts, Unreadable> {
-    let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| Unreadable)?;
-    if !rest.is_empty() {
-        return Err(Unreadable);
-    }
+    let certificate = read(der)?;
     let alternatives = certificate.subject_alternative_name().ok().flatten();
     let names = alternatives.iter().flat_map(|names| &names.value.general_names);
-    let usage = certificate.extended_key_usage().ok().flatten().map(|usage| usage.value);
     let constraints = certificate.basic_constraints().ok().flatten();
     let common_name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
     Ok(Facts {
@@ -130,13 +124,22 @@ pub fn facts(der: &[u8]) -> Result<Facts, Unreadable> {
         },
         not_before: certificate.validity().not_before.into(),
         not_after: certificate.validity().not_after.into(),
-        client_authentication: usage.is_none_or(|usage| usage.client_auth || usage.any).into(),
     })
 }
 
 /// Nothing in a certificate may steer the terminal.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    let steers = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+fn read(der: &[u8]) -> Result<X509Certificate<'_>, Unreadable> {
+    match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        Ok(_) | Err(_) => Err(Unreadable),
+    }
 }
 
 /// Without the zeros that DER puts before it.
@@ -192,7 +195,6 @@ mod tests {
             role: Role::EndEntity,
             not_before: Instant { unix: 0, day: String::new() },
             not_after: Instant { unix: 0, day: String::new() },
-            client_authentication: Presence::Present,
         }
     }
 

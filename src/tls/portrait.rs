@@ -29,6 +29,8 @@ pub(super) struct Portrait {
     pub(super) usages: Option<Vec<String>>,
     /// Whether TLS servers may show it.
     pub(super) server: Presence,
+    /// Whether TLS clients may show it.
+    pub(super) client: Presence,
     /// Whether BroadWorks' CTI client is among the usages, or the CN is the one of CTI clients.
     pub(super) cti: Presence,
     /// Whether its key usage lets it sign certificates.
@@ -82,6 +84,7 @@ pub(super) fn portrait(der: &[u8]) -> Result<Portrait, Unreadable> {
         signature: signature(&certificate.signature_algorithm),
         usages: usage.map(cti::usage_names),
         server: usage.is_none_or(|usage| usage.server_auth || usage.any).into(),
+        client: usage.is_none_or(|usage| usage.client_auth || usage.any).into(),
         cti: (for_cti || facts.common_name.as_deref() == Some(cti::CLIENT_NAME)).into(),
         signing: key_usage.is_none_or(|usage| usage.value.key_cert_sign()).into(),
         key_identifier,

@@ -4,9 +4,9 @@ use clap::Args;
 
 use super::{Failure, Making, Signer, existing, now, written};
 use crate::broadworks::cti::{CLIENT_NAME, CLIENT_USAGE};
+use crate::tls::issue;
 use crate::tls::issue::authority::Authority;
 use crate::tls::issue::files::{self, Output, Readers};
-use crate::tls::issue::{self};
 
 /// What `certs cti-client --help` says.
 pub(super) const ABOUT: &str = "\

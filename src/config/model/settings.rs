@@ -18,7 +18,7 @@ pub struct Log {
     pub level: String,
     /// `format`.
     pub format: LogFormat,
-    /// `access`: whether each request leaves one event.
+    /// `access`: whether each request, and each connection of CTI and pass-through, leaves one event.
     pub access: AccessLog,
 }
 
@@ -31,10 +31,10 @@ pub enum LogFormat {
     Human,
 }
 
-/// Whether requests are logged.
+/// Whether requests and connections without requests are logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessLog {
-    /// One JSON event per request.
+    /// One JSON event for each.
     On,
     /// None.
     Off,

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -11,6 +10,7 @@ use tokio_rustls::server::TlsStream;
 use super::record::{End, Entry};
 use super::{Behaviour, Cut, Manner, Noise, Preface, Shared, door, greeting};
 use crate::proxy_protocol::{Read, read};
+use crate::sim::accept::{self, Farewell, linger};
 use crate::sim::pki::Show;
 
 /// The most that one read or write takes: a TLS record.
@@ -21,26 +21,12 @@ const NARROW: usize = 16 * 1024;
 type Reader = ReadHalf<TlsStream<TcpStream>>;
 type Writer = WriteHalf<TlsStream<TcpStream>>;
 
-/// What becomes of a connection's socket.
-enum Farewell {
-    Close,
-    Reset,
-}
-
 /// Accepts connections until it is aborted.
 pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
-    loop {
-        let Ok((tcp, from)) = listener.accept().await else {
-            // Out of descriptors: the next try may find one.
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            continue;
-        };
-        let entry = shared.ledger.accepted(from);
-        let mut cut = shared.cut.subscribe();
+    let serve = |tcp, from| {
+        let (entry, mut cut) = (shared.ledger.accepted(from), shared.cut.subscribe());
         let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
-            // A second handle to the same socket: the first one is deep inside TLS when the connection is cut.
-            let Ok(socket) = socket2::SockRef::from(&tcp).try_clone() else { return };
+        async move {
             let farewell = tokio::select! {
                 served = serve(&shared, tcp, &entry) => served.unwrap_or(Farewell::Close),
                 _ = cut.changed() => match *cut.borrow() {
@@ -48,16 +34,10 @@ pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
                     Cut::Fin => Farewell::Close,
                 },
             };
-            match farewell {
-                Farewell::Close => {}
-                Farewell::Reset => {
-                    let _ = socket.set_linger(Some(Duration::ZERO));
-                }
-            }
-            drop(socket);
-            drop(entry);
-        });
-    }
+            (farewell, entry)
+        }
+    };
+    accept::accept(listener, serve).await;
 }
 
 async fn serve(shared: &Shared, mut tcp: TcpStream, entry: &Entry) -> io::Result<Farewell> {
@@ -291,11 +271,4 @@ async fn read_some(reader: &mut (impl AsyncRead + Unpin), into: &mut [u8], entry
         Err(_) => entry.ended(End::Broken),
     }
     received
-}
-
-/// Reads and forgets, until the other side ends.
-async fn linger(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Farewell> {
-    let mut scratch = [0; 1024];
-    while stream.read(&mut scratch).await? > 0 {}
-    Ok(Farewell::Close)
 }

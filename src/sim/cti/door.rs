@@ -14,9 +14,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use super::Demand;
-use crate::sim::pki::{CTI_CLIENT, Identity, Pki, Show};
-
-const USAGE: &str = "1.3.6.1.4.1.6431.1.1.8.2.1.3";
+use crate::sim::pki::{CTI_CLIENT, CTI_USAGE, Identity, Pki, Show};
 
 /// How a connection is secured and examined.
 pub(super) struct Door {
@@ -83,7 +81,8 @@ impl Examiner {
         let (_, certificate) = X509Certificate::from_der(leaf).map_err(|_| refused())?;
         let usage = certificate.extended_key_usage().ok().flatten();
         let has_usage = usage.is_some_and(|usage| {
-            usage.value.client_auth && usage.value.other.iter().any(|oid| oid.to_id_string() == USAGE)
+            usage.value.client_auth
+                && usage.value.other.iter().any(|oid| oid.iter().is_some_and(|arcs| arcs.eq(CTI_USAGE)))
         });
         let has_name = common_name(leaf).as_deref() == Some(CTI_CLIENT);
         let has_alternatives = certificate.subject_alternative_name().is_ok_and(|names| names.is_some());

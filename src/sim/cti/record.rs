@@ -5,11 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::watch;
-
 use super::Hasher;
 use crate::proxy_protocol::Header;
+use crate::sim::watched::Watched;
 use crate::sim::xsp::Connections;
 
 /// How much of what a connection receives is kept, in bytes.
@@ -82,23 +80,18 @@ struct Book {
 
 /// The record of one XSP.
 #[derive(Clone, Default)]
-pub(super) struct Ledger(Arc<Inner>);
-
-#[derive(Default)]
-struct Inner {
-    book: Mutex<Book>,
-    changed: watch::Sender<u64>,
-}
+pub(super) struct Ledger(Arc<Watched<Book>>);
 
 impl Ledger {
     pub(super) fn records(&self) -> Vec<Recorded> {
-        self.0.book.lock().records.clone()
+        self.0.read(|book| book.records.clone())
     }
 
     pub(super) fn connections(&self) -> Connections {
-        let book = self.0.book.lock();
-        let open = book.records.iter().filter(|record| record.is_open()).count();
-        Connections { accepted: book.records.len() as u64, handshakes: book.handshakes, open: open as u64 }
+        self.0.read(|book| {
+            let open = book.records.iter().filter(|record| record.is_open()).count();
+            Connections { accepted: book.records.len() as u64, handshakes: book.handshakes, open: open as u64 }
+        })
     }
 
     /// A connection was accepted; it is open until the result is dropped.
@@ -125,28 +118,11 @@ impl Ledger {
     /// Returns when the first `count` connections are gone.
     pub(super) async fn closed_up_to(&self, count: u64) {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let mut changed = self.0.changed.subscribe();
-        while self.0.book.lock().records.iter().take(count).any(Recorded::is_open) {
-            changed.changed().await.expect("the ledger holds the sender");
-        }
+        self.0.until(|book| !book.records.iter().take(count).any(Recorded::is_open)).await;
     }
 
     pub(super) async fn until(&self, deadline: Duration, holds: impl Fn(&[Recorded]) -> bool) -> bool {
-        let mut changed = self.0.changed.subscribe();
-        let wait = async {
-            while !holds(&self.0.book.lock().records) {
-                changed.changed().await.expect("the ledger holds the sender");
-            }
-        };
-        tokio::time::timeout(deadline, wait).await.is_ok()
-    }
-}
-
-impl Inner {
-    fn write<T>(&self, change: impl FnOnce(&mut Book) -> T) -> T {
-        let result = change(&mut self.book.lock());
-        self.changed.send_modify(|version| *version = version.wrapping_add(1));
-        result
+        self.0.within(deadline, |book| holds(&book.records)).await
     }
 }
 

@@ -4,7 +4,7 @@
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair};
 
 use super::clients::revoked;
-use super::{CTI_CLIENT_OID, Identity, Pki, REASON, chained, issuing, leaf, signed, valid};
+use super::{CTI_USAGE, Identity, Pki, REASON, chained, issuing, leaf, signed, valid};
 
 /// R-CTI-2, and R-CTI-3 for the gateway itself.
 pub const CTI_CLIENT: &str = "bwcticlient.webex.com";
@@ -156,7 +156,7 @@ impl Pki {
 /// What R-CTI-3 asks of the gateway's certificate, under that name.
 pub(super) fn own(common_name: &str, alternatives: &[&str]) -> CertificateParams {
     let mut params = leaf(common_name, alternatives, ExtendedKeyUsagePurpose::ClientAuth);
-    params.extended_key_usages.push(ExtendedKeyUsagePurpose::Other(CTI_CLIENT_OID.to_vec()));
+    params.extended_key_usages.push(ExtendedKeyUsagePurpose::Other(CTI_USAGE.to_vec()));
     params
 }
 

@@ -3,18 +3,18 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use super::service::respond;
 use super::{Behaviour, Shared};
+use crate::sim::accept::{self, Farewell, linger};
 use crate::sim::pki::Show;
 
 const PLAIN_ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nX-Xsp: plain\r\nContent-Length: 2\r\n\r\nok";
@@ -27,40 +27,20 @@ pub(super) enum Ending {
     Bytes(Vec<u8>),
 }
 
-/// What becomes of a connection's socket.
-enum Farewell {
-    Close,
-    Reset,
-}
-
 /// Accepts connections until it is aborted.
 pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
-    loop {
-        let Ok((tcp, _)) = listener.accept().await else {
-            // Out of descriptors: the next try may find one.
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            continue;
-        };
-        let open = shared.ledger.accepted();
-        let mut cut = shared.cut.subscribe();
+    let serve = |tcp, _| {
+        let (open, mut cut) = (shared.ledger.accepted(), shared.cut.subscribe());
         let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
-            // A second handle to the same socket: the first one is deep inside TLS when the connection is cut.
-            let Ok(socket) = socket2::SockRef::from(&tcp).try_clone() else { return };
+        async move {
             let farewell = tokio::select! {
                 served = serve(&shared, tcp, open.number) => served.unwrap_or(Farewell::Close),
                 _ = cut.changed() => Farewell::Reset,
             };
-            match farewell {
-                Farewell::Close => {}
-                Farewell::Reset => {
-                    let _ = socket.set_linger(Some(Duration::ZERO));
-                }
-            }
-            drop(socket);
-            drop(open);
-        });
-    }
+            (farewell, open)
+        }
+    };
+    accept::accept(listener, serve).await;
 }
 
 async fn serve(shared: &Arc<Shared>, mut tcp: TcpStream, number: u64) -> io::Result<Farewell> {
@@ -68,10 +48,10 @@ async fn serve(shared: &Arc<Shared>, mut tcp: TcpStream, number: u64) -> io::Res
     let behaviour = shared.behaviour.lock().clone();
     let mut show = Show::Good;
     match behaviour {
-        Behaviour::SilentTcp => return read_to_end(&mut tcp).await,
+        Behaviour::SilentTcp => return linger(&mut tcp).await,
         Behaviour::PlainText => {
             tcp.write_all(PLAIN_ANSWER).await?;
-            return read_to_end(&mut tcp).await;
+            return linger(&mut tcp).await;
         }
         Behaviour::SlowHandshake(delay) => tokio::time::sleep(delay).await,
         Behaviour::Certificate(wrong) => show = wrong,
@@ -107,10 +87,4 @@ async fn serve(shared: &Arc<Shared>, mut tcp: TcpStream, number: u64) -> io::Res
             Ok(Farewell::Close)
         }
     }
-}
-
-async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Farewell> {
-    let mut scratch = [0; 1024];
-    while stream.read(&mut scratch).await? > 0 {}
-    Ok(Farewell::Close)
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{HeaderMap, Method};
-use parking_lot::Mutex;
-use tokio::sync::watch;
+
+use crate::sim::watched::Watched;
 
 /// How much of a request's body is kept, in bytes.
 const BODY_KEPT: usize = 64 * 1024;
@@ -78,41 +78,35 @@ struct Book {
     open: BTreeSet<u64>,
 }
 
-/// The record of one XSP.
-#[derive(Clone, Default)]
-pub(super) struct Ledger(Arc<Inner>);
-
-#[derive(Default)]
-struct Inner {
-    book: Mutex<Book>,
-    changed: watch::Sender<u64>,
-}
-
-impl Inner {
-    fn write<T>(&self, change: impl FnOnce(&mut Book) -> T) -> T {
-        let result = change(&mut self.book.lock());
-        self.changed.send_modify(|version| *version = version.wrapping_add(1));
-        result
+impl Book {
+    fn request_count(&self) -> u64 {
+        self.forgotten + self.requests.len() as u64
     }
 }
+
+/// The record of one XSP.
+#[derive(Clone, Default)]
+pub(super) struct Ledger(Arc<Watched<Book>>);
 
 impl Ledger {
     pub(super) fn requests(&self) -> Vec<Recorded> {
-        self.0.book.lock().requests.clone()
+        self.0.read(|book| book.requests.clone())
     }
 
     pub(super) fn request_count(&self) -> u64 {
-        let book = self.0.book.lock();
-        book.forgotten + book.requests.len() as u64
+        self.0.read(Book::request_count)
     }
 
     pub(super) fn connections(&self) -> Connections {
-        let book = self.0.book.lock();
-        Connections { accepted: book.accepted, handshakes: book.handshakes, open: book.open.len() as u64 }
+        self.0.read(|book| Connections {
+            accepted: book.accepted,
+            handshakes: book.handshakes,
+            open: book.open.len() as u64,
+        })
     }
 
     pub(super) fn count_only(&self) {
-        self.0.book.lock().keep_nothing = true;
+        self.0.write(|book| book.keep_nothing = true);
         self.forget();
     }
 
@@ -150,7 +144,7 @@ impl Ledger {
             end: End::Pending,
         };
         let position = self.0.write(|book| {
-            let position = book.forgotten + book.requests.len() as u64;
+            let position = book.request_count();
             if book.keep_nothing {
                 book.forgotten += 1;
             } else {
@@ -162,20 +156,11 @@ impl Ledger {
     }
 
     pub(super) async fn closed_up_to(&self, newest: u64) {
-        let mut changed = self.0.changed.subscribe();
-        while self.0.book.lock().open.first().is_some_and(|&oldest| oldest <= newest) {
-            changed.changed().await.expect("the ledger holds the sender");
-        }
+        self.0.until(|book| book.open.first().is_none_or(|&oldest| oldest > newest)).await;
     }
 
     pub(super) async fn until(&self, deadline: Duration, holds: impl Fn(&[Recorded]) -> bool) -> bool {
-        let mut changed = self.0.changed.subscribe();
-        let wait = async {
-            while !holds(&self.0.book.lock().requests) {
-                changed.changed().await.expect("the ledger holds the sender");
-            }
-        };
-        tokio::time::timeout(deadline, wait).await.is_ok()
+        self.0.within(deadline, |book| holds(&book.requests)).await
     }
 }
 

@@ -1,10 +1,14 @@
 //! A certificate and its issuers: in which order, and where a chain breaks off. Apart from the identities that use it,
 //! because what is inspected or signs others has a chain, too.
 
+use std::ops::Range;
+use std::path::Path;
+
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 
 use crate::broadworks::cti::Fault;
+use crate::config::error::Problem;
 use crate::tls::der;
 use crate::tls::peer::{self, Facts, Role, Unreadable};
 use crate::tls::signature::{Verdict, public_key, verdict};
@@ -77,6 +81,23 @@ impl Link {
             _ => Anchored::Signed,
         }
     }
+}
+
+/// What the certificates of the file at `path` say, in their order.
+///
+/// # Errors
+/// One of them can't be read.
+pub(in crate::tls) fn links(
+    path: &Path,
+    certificates: Vec<CertificateDer<'static>>,
+    span: &Option<Range<usize>>,
+) -> Result<Vec<Link>, Problem> {
+    let link = |(index, der)| {
+        Link::read(der).map_err(|error| {
+            Problem::error(span.clone(), format!("block {} in {} is {error}", index + 1, path.display()))
+        })
+    };
+    certificates.into_iter().enumerate().map(link).collect()
 }
 
 enum Anchored {

@@ -6,11 +6,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::pki_types::CertificateDer;
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{Error, InconsistentKeys, SignatureAlgorithm};
 
-use super::chain::{Chain, Link, Order};
+use super::chain::{self, Chain, Link, Order};
 use super::cti::Client;
 use super::{Authorities, expiry, pem};
 use crate::config::error::{Problem, Severity};
@@ -18,7 +17,7 @@ use crate::config::model::{Certificate, Config, TlsVersion};
 use crate::config::place::Spot;
 use crate::config::types::suite::is_tls13;
 use crate::telemetry::metrics::Expiry;
-use crate::tls::peer::{self, Facts, Naming};
+use crate::tls::peer::{Facts, Naming};
 
 /// A certificate that ends sooner than this is worth a warning, in seconds.
 const SOON: i64 = 14 * 24 * 3600;
@@ -92,13 +91,7 @@ fn chain(certificate: &Certificate, span: &Option<Range<usize>>) -> Result<Vec<L
         // A file with a key in it is a secret, whatever it is named for.
         pem::secret(path, span)?;
     }
-    let link = |(index, der): (usize, CertificateDer<'static>)| match peer::facts(&der) {
-        Ok(facts) => Ok(Link { der, facts }),
-        Err(error) => {
-            Err(Problem::error(span.clone(), format!("block {} in {} is {error}", index + 1, path.display())))
-        }
-    };
-    pem.certificates.into_iter().enumerate().map(link).collect()
+    chain::links(path, pem.certificates, span)
 }
 
 fn key(certificate: &Certificate, span: &Option<Range<usize>>) -> Result<Arc<dyn SigningKey>, Problem> {

@@ -81,7 +81,7 @@ impl Verdict {
             }
             (Presence::Absent, _) => {}
         }
-        if facts.client_authentication == Presence::Present {
+        if portrait.client == Presence::Present {
             self.uses.push("a client certificate towards XSPs, but not towards their CTI".to_owned());
         }
     }

@@ -9,8 +9,9 @@ use rustls::pki_types::CertificateDer;
 use time::Duration;
 
 use super::{BEFORE, Error, Issued, KeyKind, block, cti_client, instant, xsp};
+use crate::config::error::Problem;
 use crate::config::types::name::HostName;
-use crate::tls::certs::chain::{Chain, Link};
+use crate::tls::certs::chain::{self, Chain, Link};
 use crate::tls::certs::pem;
 use crate::tls::der::{self, BIT_STRING, Parts, SEQUENCE};
 use crate::tls::peer::{self, Presence, Role};
@@ -135,16 +136,12 @@ impl Authority {
 }
 
 fn certificates(ca: &Path) -> Result<Vec<Link>, Error> {
-    let failed = |message: String| Error::File(crate::config::error::Problem::error(None, message));
     let found = pem::public(ca, &None).and_then(|bytes| pem::parse(ca, &bytes, &None)).map_err(Error::File)?;
     if found.certificates.is_empty() {
-        return Err(failed(format!("{} has no CA certificate: {}", ca.display(), found.instead())));
+        let message = format!("{} has no CA certificate: {}", ca.display(), found.instead());
+        return Err(Error::File(Problem::error(None, message)));
     }
-    let link = |(index, der): (usize, CertificateDer<'static>)| match peer::facts(&der) {
-        Ok(facts) => Ok(Link { der, facts }),
-        Err(error) => Err(failed(format!("block {} in {} is {error}", index + 1, ca.display()))),
-    };
-    found.certificates.into_iter().enumerate().map(link).collect()
+    chain::links(ca, found.certificates, &None).map_err(Error::File)
 }
 
 /// The CA's key identifier, if it may sign.

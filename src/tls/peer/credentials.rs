@@ -3,11 +3,10 @@
 
 use rustls::CommonState;
 use x509_parser::asn1_rs::{FromDer as _, Oid};
-use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry::OID_X509_EXT_EXTENDED_KEY_USAGE;
 
-use super::Unreadable;
+use super::{Unreadable, read};
 
 /// What a client's certificate claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,13 +46,6 @@ pub fn subject(session: &CommonState) -> Option<String> {
     let certificate = session.peer_certificates()?.first()?;
     // The verifier has read it before.
     read(certificate).ok().map(|certificate| certificate.subject().to_string())
-}
-
-fn read(der: &[u8]) -> Result<X509Certificate<'_>, Unreadable> {
-    match X509Certificate::from_der(der) {
-        Ok(([], certificate)) => Ok(certificate),
-        Ok(_) | Err(_) => Err(Unreadable),
-    }
 }
 
 fn usages(der: &[u8]) -> Result<Vec<Vec<u8>>, Unreadable> {
