@@ -122,8 +122,8 @@ async fn arrive(here: &Listener, mut guest: Guest) -> Result<Arrived, &'static s
     if let Some(block) = here.cti() {
         let client = guest.client();
         guest.admit(&block.line)?;
-        // Whatever name it asks for, it is not to be longer than anybody else's.
-        guest.read_hello().await?;
+        // It may ask for any name, but not at any length; whatever else is wrong, the handshake says best.
+        drop(guest.gather_hello().await?);
         let stream = guest.shake_hands(Arc::clone(&block.tls)).await?;
         return Ok(Arrived::Cti(Arc::clone(block), client, stream));
     }
@@ -197,15 +197,23 @@ impl Guest {
 
     /// The name that the client asks for.
     async fn read_hello(&mut self) -> Result<Option<String>, &'static str> {
+        match self.gather_hello().await? {
+            Ok(name) => Ok(name),
+            Err(alert) => {
+                self.turn_away(&alert).await;
+                Err("not-tls")
+            }
+        }
+    }
+
+    /// Waits for a whole ClientHello, and for no more than one: the name in it, or the alert for what is none.
+    async fn gather_hello(&mut self) -> Result<Result<Option<String>, Vec<u8>>, &'static str> {
         loop {
             match peek(&self.received) {
                 Hello::Incomplete => self.read().await?,
-                Hello::Name(name) => return Ok(name),
                 Hello::TooLong => return Err("hello-too-long"),
-                Hello::Garbage(alert) => {
-                    self.turn_away(&alert).await;
-                    return Err("not-tls");
-                }
+                Hello::Name(name) => return Ok(Ok(name)),
+                Hello::Garbage(alert) => return Ok(Err(alert)),
             }
         }
     }
