@@ -227,7 +227,7 @@ fn is_alert(error: &io::Error) -> bool {
 }
 
 /// Whether it is an alert that says what an XSP thinks of the gateway's certificate. It does so before it reads anything
-/// else, and in TLS 1.2 before the handshake is through here, too.
+/// else. In TLS 1.2 that is before the handshake is through here, too: an alert that comes later is about something else.
 fn is_verdict(error: &io::Error, xsp: &Stream) -> bool {
     use AlertDescription as Alert;
     let of_certificates = matches!(

@@ -18,7 +18,7 @@ use self::verdict::{Verdict, left, verdict};
 use super::certs::chain::{Chain, Link, Order};
 use super::certs::pem;
 use super::der;
-use super::peer::{self, Role};
+use super::peer::{self, Role, printable};
 use super::portrait::{self, Judged, Portrait, Request, portrait};
 use super::signature::public_key;
 use crate::broadworks::cti::Fault;
@@ -321,11 +321,6 @@ fn list(values: &[String], none: &str) -> String {
 
 fn plural(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-/// Nothing in a certificate may steer the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 #[cfg(test)]

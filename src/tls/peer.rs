@@ -113,8 +113,8 @@ pub fn facts(der: &[u8]) -> Result<Facts, Unreadable> {
     Ok(Facts {
         subject: certificate.subject().as_raw().to_vec(),
         issuer: certificate.issuer().as_raw().to_vec(),
-        subject_text: certificate.subject().to_string(),
-        issuer_text: certificate.issuer().to_string(),
+        subject_text: printable(&certificate.subject().to_string()),
+        issuer_text: printable(&certificate.issuer().to_string()),
         serial: serial(certificate.raw_serial()),
         common_name: common_name.map(str::to_owned),
         dns_names: names.filter_map(dns_name).collect(),
@@ -132,6 +132,11 @@ fn read(der: &[u8]) -> Result<X509Certificate<'_>, Unreadable> {
         Ok(([], certificate)) => Ok(certificate),
         Ok(_) | Err(_) => Err(Unreadable),
     }
+}
+
+/// Nothing in a certificate may steer the terminal.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Without the zeros that DER puts before it.
@@ -169,7 +174,11 @@ impl Facts {
 
 #[cfg(test)]
 mod tests {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+
     use super::*;
+    use crate::tls::certs::fixture::Authority;
 
     fn named(common_name: &str, dns_names: &[&str]) -> Facts {
         Facts {
@@ -207,6 +216,14 @@ mod tests {
         for (der, expected) in [(&[0, 0xab, 0x01][..], "AB01"), (&[0], "00"), (&[1, 0], "0100"), (&[], "")] {
             assert_eq!(serial(der), expected);
         }
+    }
+
+    #[test]
+    fn names_are_told_without_what_would_steer_a_terminal() {
+        let root = Authority::root("A\u{1b}[31m\u{7}\nB");
+        let facts = facts(&CertificateDer::from_pem_slice(root.pem.as_bytes()).unwrap()).unwrap();
+        let told = "CN=A\u{fffd}[31m\u{fffd}\u{fffd}B";
+        assert_eq!((facts.subject_text.as_str(), facts.issuer_text.as_str()), (told, told));
     }
 
     #[test]

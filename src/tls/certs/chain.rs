@@ -13,6 +13,11 @@ use crate::tls::der;
 use crate::tls::peer::{self, Facts, Role, Unreadable};
 use crate::tls::signature::{Verdict, public_key, verdict};
 
+/// A chain is followed no further, nor are more CAs of one name looked at: no peer would follow it, and a file made for the
+/// purpose would keep the gateway busy for hours.
+const LONGEST: usize = 10;
+const NAMESAKES: usize = 16;
+
 /// A certificate and what it says.
 #[derive(Clone, Debug)]
 pub(in crate::tls) struct Link {
@@ -109,18 +114,22 @@ impl Chain {
     pub(in crate::tls) fn of(mut links: Vec<Link>, leaf: usize) -> Self {
         let mut order = if leaf == 0 { Order::Kept } else { Order::Changed };
         let mut chain = vec![links.remove(leaf)];
-        while let Some(last) = chain.last()
+        while chain.len() < LONGEST
+            && let Some(last) = chain.last()
             && !last.is_self_signed()
-            // One that only has the name will have to do if there is no better one.
-            && let Some(next) = links
-                .iter()
-                .position(|link| link.signed(last))
-                .or_else(|| links.iter().position(|link| link.is_named_by(last)))
         {
+            let named = || links.iter().enumerate().filter(|(_, link)| link.is_named_by(last));
+            let signer = named().take(NAMESAKES).find(|(_, link)| link.signed(last));
+            // One that only has the name will have to do if there is no better one, and leads nowhere.
+            let Some((next, _)) = signer.or_else(|| named().next()) else { break };
+            let leads_on = signer.is_some();
             if next > 0 {
                 order = Order::Changed;
             }
             chain.push(links.remove(next));
+            if !leads_on {
+                break;
+            }
         }
         Self { links: chain, strays: links, order }
     }
@@ -147,5 +156,38 @@ impl Chain {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::pem::PemObject;
+
+    use super::*;
+    use crate::tls::certs::fixture::Authority;
+    use crate::tls::peer::facts;
+
+    fn link(authority: &Authority) -> Link {
+        let der = CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap();
+        Link { facts: facts(&der).unwrap(), der }
+    }
+
+    #[test]
+    fn a_chain_without_an_end_is_not_followed_for_ever() {
+        let mut authorities = vec![Authority::root("A").intermediate("A")];
+        for _ in 0..2 * LONGEST {
+            authorities.insert(0, authorities[0].intermediate("A"));
+        }
+        let links: Vec<Link> = authorities.iter().map(link).collect();
+        assert_eq!(Chain::of(links, 0).links.len(), LONGEST);
+    }
+
+    #[test]
+    fn who_only_has_the_issuers_name_leads_nowhere() {
+        let stranger = || link(&Authority::root("A").intermediate("A"));
+        let links: Vec<Link> = (0..5).map(|_| stranger()).collect();
+        let chain = Chain::of(links, 0);
+        assert_eq!((chain.links.len(), chain.strays.len()), (2, 3));
+        assert!(matches!(chain.fault(&RootCertStore::empty()), Some(Fault::IssuerDiffers { .. })));
     }
 }

@@ -2,7 +2,7 @@
 //! unless that was asked for. Apart from what is in them, because here a mistake costs a key that nobody can make again.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -62,6 +62,11 @@ pub fn write(outputs: &[Output], existing: Existing) -> Result<(), Error> {
         && let Some(there) = outputs.iter().find(|output| output.path.symlink_metadata().is_ok())
     {
         return Err(Error::Exists(there.path.clone()));
+    }
+    // A file can't replace a folder, which would be noticed only after a key has been replaced.
+    let is_folder = |output: &&Output| output.path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+    if let Some(folder) = outputs.iter().find(is_folder) {
+        return Err(Error::Io { path: folder.path.clone(), source: ErrorKind::IsADirectory.into() });
     }
     let mut written = Vec::new();
     for output in outputs {
@@ -177,6 +182,20 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", &files[1].path).unwrap();
         assert!(matches!(write(&files, Existing::Kept), Err(Error::Exists(_))));
         assert_eq!(read(&files[0]), None);
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_one_file_saves_the_other_one() {
+        for folder_at in 0..2 {
+            let folder = tempfile::tempdir().unwrap();
+            let (old, new) = (outputs(folder.path(), "old"), outputs(folder.path(), "new"));
+            write(&old[1 - folder_at..=1 - folder_at], Existing::Kept).unwrap();
+            fs::create_dir(&old[folder_at].path).unwrap();
+            let error = write(&new, Existing::Replaced).unwrap_err();
+            assert!(matches!(&error, Error::Io { path, .. } if *path == old[folder_at].path), "{error}");
+            assert_eq!(read(&old[1 - folder_at]).as_deref(), Some("old"));
+            assert_eq!(fs::read_dir(folder.path().join("new")).unwrap().count(), 2);
+        }
     }
 
     #[test]

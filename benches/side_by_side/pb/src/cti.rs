@@ -271,7 +271,7 @@ pub async fn load(a: Args) -> Result<(), BoxErr> {
     let mut lat = me.lat.take();
     lat.sort_unstable();
     let q = |p: f64| if lat.is_empty() { 0 } else { lat[((lat.len() - 1) as f64 * p) as usize] };
-    let moved = if lat.is_empty() { bytes * conns as u64 * if op == BOTH { 2 } else { 1 } } else { 0 };
+    let moved = if lat.is_empty() { bytes * established as u64 * if op == BOTH { 2 } else { 1 } } else { 0 };
     let mib = moved as f64 / 1048576.0;
     println!("{{\"established\":{established},\"errors\":{},\"elapsed\":{elapsed:.3},\"mib\":{mib:.1},\"mib_per_s\":{:.1},\"ok\":{},\"per_s\":{:.1},\"p50_us\":{},\"p99_us\":{}}}", me.errors.get(), mib / elapsed, lat.len(), lat.len() as f64 / elapsed, q(0.5), q(0.99));
     Ok(())
