@@ -284,7 +284,7 @@ async fn r_fail_1_a_client_that_hangs_up_without_a_word_is_no_failure_of_its_xsp
     assert_eq!(rest(&mut call).await, (vec![], Ending::CloseNotify));
     stage.until_ended("ended", 1.0).await;
     stage.call().await.vanish().await.unwrap();
-    stage.until_ended("ended", 2.0).await;
+    stage.until_ended("client-broke", 1.0).await;
     assert_eq!(stage.rung(), 2, "another XSP was asked");
     for name in ["a1", "a2", "b1"] {
         for outcome in ["closed", "reset"] {
