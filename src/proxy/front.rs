@@ -49,14 +49,13 @@ async fn welcome(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAd
     // A socket that can't be set up is broken and will say so.
     drop(tcp::set_up(&tcp, &snapshot.tcp));
     let guest = Guest { tcp, peer: peer.ip(), header: None, received: Vec::with_capacity(1024) };
-    let arrived = match timeout(snapshot.limits.tls_handshake_timeout, arrive(here, guest)).await {
-        Ok(Ok(arrived)) => arrived,
-        Ok(Err(reason)) => {
+    let mut client = peer.ip();
+    let arriving = timeout(snapshot.limits.tls_handshake_timeout, arrive(here, guest, &mut client)).await;
+    let arrived = match arriving.unwrap_or(Err("timeout")) {
+        Ok(arrived) => arrived,
+        Err(reason) => {
             here.metrics.handshake_failed(reason);
-            return None;
-        }
-        Err(_) => {
-            here.metrics.handshake_failed("timeout");
+            tracing::debug!(%client, listener = &*here.label, reason, "a client did not get through its handshake");
             return None;
         }
     };
@@ -115,9 +114,11 @@ struct Guest {
     received: Vec<u8>,
 }
 
-async fn arrive(here: &Listener, mut guest: Guest) -> Result<Arrived, &'static str> {
+/// `from` becomes the client's address, once a proxy has said it.
+async fn arrive(here: &Listener, mut guest: Guest, from: &mut IpAddr) -> Result<Arrived, &'static str> {
     if here.trusts(guest.peer) {
         guest.read_header().await?;
+        *from = guest.client();
     }
     if let Some(block) = here.cti() {
         let client = guest.client();
