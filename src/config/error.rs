@@ -122,8 +122,8 @@ pub fn reason(error: &std::io::Error) -> String {
     }
 }
 
-/// Nothing in a configuration file may steer the terminal: one character for one character.
-fn printable(text: &str) -> String {
+/// Nothing in a file may steer the terminal: one character for one character.
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 

@@ -16,11 +16,11 @@ use self::item::{Item, Key};
 use self::verdict::{Verdict, left, verdict};
 use super::certs::chain::{Chain, Link, Order};
 use super::certs::pem;
-use super::peer::{Role, printable};
+use super::peer::Role;
 use super::portrait::{self, Portrait, Revocations, portrait};
 use super::signature::public_key;
 use crate::broadworks::cti::Fault;
-use crate::config::error::Problem;
+use crate::config::error::{Problem, printable};
 
 /// A certificate of a file, by its place there.
 struct Found {

@@ -1,4 +1,5 @@
-//! What a certificate says. Apart from the rest of `tls`, because this is the only place there that reads X.509.
+//! What a certificate says. Apart from the rest of `tls`, which need not know X.509 for it; `portrait` reads more, for
+//! operators.
 
 mod credentials;
 mod list;
@@ -10,6 +11,8 @@ use x509_parser::time::ASN1Time;
 
 pub use credentials::{Credentials, credentials, subject};
 pub(super) use list::{ListFacts, list_facts};
+
+use crate::config::error::printable;
 
 /// What a certificate says, as far as the gateway cares.
 #[derive(Clone, Debug)]
@@ -132,11 +135,6 @@ fn read(der: &[u8]) -> Result<X509Certificate<'_>, Unreadable> {
         Ok(([], certificate)) => Ok(certificate),
         Ok(_) | Err(_) => Err(Unreadable),
     }
-}
-
-/// Nothing in a certificate may steer the terminal.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Without the zeros that DER puts before it.
