@@ -16,7 +16,7 @@ use self::item::{Item, Key};
 use self::verdict::{Verdict, left, verdict};
 use super::certs::chain::{Chain, Link, Order};
 use super::certs::pem;
-use super::peer::Role;
+use super::peer::{ListFacts, Role};
 use super::portrait::{self, Portrait, Revocations, portrait};
 use super::signature::public_key;
 use crate::broadworks::cti::Fault;
@@ -126,7 +126,7 @@ fn describe(out: &mut String, number: usize, block: &Block, item: &Item, now: i6
             line(out, "may be", "sent to a CA, which makes a certificate of it");
         }
         Item::List(list) => {
-            head(&format!("certificate revocation list of {}", list.issuer));
+            head(&format!("certificate revocation list of {}", list.facts.issuer_text));
             revocations(out, list, now);
         }
         Item::Other => {
@@ -139,13 +139,14 @@ fn describe(out: &mut String, number: usize, block: &Block, item: &Item, now: i6
 
 fn revocations(out: &mut String, list: &Revocations, now: i64) {
     line(out, "revoked", &plural(list.count, "certificate"));
-    let next = match &list.next {
+    let ListFacts { this_update, next_update, .. } = &list.facts;
+    let next = match next_update {
         Some(next) => format!("the next one is due on {}", next.day),
         None => "no next one is told".to_owned(),
     };
-    line(out, "made", &format!("on {}; {next}", list.since.day));
+    line(out, "made", &format!("on {}; {next}", this_update.day));
     line(out, "may be", "`crl` of [trust.NAME]");
-    let late = list.next.as_ref().is_some_and(|next| next.unix < now);
+    let late = next_update.as_ref().is_some_and(|next| next.unix < now);
     line(out, "wrong", if late { "it is out of date" } else { "nothing" });
 }
 
