@@ -22,7 +22,7 @@ use crate::tls::server::{ClientAuth, cti_server_config, server_config};
 
 /// The farms, without endpoints yet.
 pub(super) fn farms(config: &Config, material: &Material, metrics: &Arc<Metrics>) -> Result<Vec<Arc<Farm>>> {
-    let keyring = shared_keyring(material).unwrap_or_else(own_keyring);
+    let keyring = shared_keyring(material).unwrap_or_else(|| own_keyring(config));
     let farm = |farm: &Arc<model::Farm>| -> Result<Arc<Farm>> {
         let tls = client_tls(farm, material)?;
         Ok(Farm::new(Arc::clone(farm), tls, Arc::clone(&keyring), metrics))
@@ -46,8 +46,13 @@ pub(super) fn shared_keyring(material: &Material) -> Option<Arc<Keyring>> {
     Some(Arc::new(Keyring::new(keys.next()?, keys)))
 }
 
-fn own_keyring() -> Arc<Keyring> {
-    tracing::warn!("no [affinity] key_file: sessions will not survive a restart, nor be shared with another gateway");
+fn own_keyring(config: &Config) -> Arc<Keyring> {
+    // Nothing else has sessions.
+    if !config.https.is_empty() {
+        tracing::warn!(
+            "no [affinity] key_file: sessions will not survive a restart, nor be shared with another gateway"
+        );
+    }
     Arc::new(Keyring::new(Key::new(rand::random()), []))
 }
 

@@ -49,14 +49,13 @@ async fn welcome(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAd
     // A socket that can't be set up is broken and will say so.
     drop(tcp::set_up(&tcp, &snapshot.tcp));
     let guest = Guest { tcp, peer: peer.ip(), header: None, received: Vec::with_capacity(1024) };
-    let arrived = match timeout(snapshot.limits.tls_handshake_timeout, arrive(here, guest)).await {
-        Ok(Ok(arrived)) => arrived,
-        Ok(Err(reason)) => {
+    let mut client = peer.ip();
+    let arriving = timeout(snapshot.limits.tls_handshake_timeout, arrive(here, guest, &mut client)).await;
+    let arrived = match arriving.unwrap_or(Err("timeout")) {
+        Ok(arrived) => arrived,
+        Err(reason) => {
             here.metrics.handshake_failed(reason);
-            return None;
-        }
-        Err(_) => {
-            here.metrics.handshake_failed("timeout");
+            tracing::debug!(%client, listener = &*here.label, reason, "a client did not get through its handshake");
             return None;
         }
     };
@@ -115,13 +114,17 @@ struct Guest {
     received: Vec<u8>,
 }
 
-async fn arrive(here: &Listener, mut guest: Guest) -> Result<Arrived, &'static str> {
+/// `from` becomes the client's address, once a proxy has said it.
+async fn arrive(here: &Listener, mut guest: Guest, from: &mut IpAddr) -> Result<Arrived, &'static str> {
     if here.trusts(guest.peer) {
         guest.read_header().await?;
+        *from = guest.client();
     }
     if let Some(block) = here.cti() {
         let client = guest.client();
         guest.admit(&block.line)?;
+        // It may ask for any name, but not at any length; whatever else is wrong, the handshake says best.
+        drop(guest.gather_hello().await?);
         let stream = guest.shake_hands(Arc::clone(&block.tls)).await?;
         return Ok(Arrived::Cti(Arc::clone(block), client, stream));
     }
@@ -195,15 +198,23 @@ impl Guest {
 
     /// The name that the client asks for.
     async fn read_hello(&mut self) -> Result<Option<String>, &'static str> {
+        match self.gather_hello().await? {
+            Ok(name) => Ok(name),
+            Err(alert) => {
+                self.turn_away(&alert).await;
+                Err("not-tls")
+            }
+        }
+    }
+
+    /// Waits for a whole ClientHello, and for no more than one: the name in it, or the alert for what is none.
+    async fn gather_hello(&mut self) -> Result<Result<Option<String>, Vec<u8>>, &'static str> {
         loop {
             match peek(&self.received) {
                 Hello::Incomplete => self.read().await?,
-                Hello::Name(name) => return Ok(name),
                 Hello::TooLong => return Err("hello-too-long"),
-                Hello::Garbage(alert) => {
-                    self.turn_away(&alert).await;
-                    return Err("not-tls");
-                }
+                Hello::Name(name) => return Ok(Ok(name)),
+                Hello::Garbage(alert) => return Ok(Err(alert)),
             }
         }
     }

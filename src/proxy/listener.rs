@@ -1,7 +1,7 @@
 //! Accepting: one loop per worker and listening address.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -13,6 +13,9 @@ use crate::telemetry::metrics::Held;
 
 /// How long to wait when the process is out of descriptors.
 const OUT_OF_SOCKETS: Duration = Duration::from_millis(50);
+
+/// How often that is said while it lasts.
+const SAID_AGAIN: Duration = Duration::from_secs(10);
 
 /// Open client connections of the whole process.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
@@ -37,11 +40,15 @@ impl Drop for Seat {
 pub async fn accept(worker: Worker, listener: usize, socket: TcpListener, alive: mpsc::Sender<()>) {
     let draining = reached(worker.shared.phase.clone(), Phase::Draining);
     let accepting = async {
+        let mut told = None;
         loop {
             let (tcp, peer) = match socket.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    if told.is_none_or(|told: Instant| told.elapsed() >= SAID_AGAIN) {
+                        tracing::warn!(%error, "connections can't be accepted");
+                        told = Some(Instant::now());
+                    }
                     tokio::time::sleep(OUT_OF_SOCKETS).await;
                     continue;
                 }

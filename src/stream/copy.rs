@@ -63,7 +63,7 @@ pub(super) enum Outcome {
 /// What passes from one leg to the other.
 enum Passed<'a> {
     Bytes(&'a [u8]),
-    End,
+    End(End),
 }
 
 /// Which leg of a direction broke.
@@ -78,10 +78,10 @@ pub(super) trait Watch {
     fn up(&mut self, bytes: &[u8]);
     /// The XSP has sent `bytes`.
     fn down(&mut self, bytes: &[u8]);
-    /// The client sends no more.
-    fn up_ends(&mut self) {}
-    /// The XSP sends no more. An error takes it for a failure of the XSP.
-    fn down_ends(&mut self) -> io::Result<()> {
+    /// The client sends no more, and has said so like that.
+    fn up_ends(&mut self, _: End) {}
+    /// The XSP sends no more, and has said so like that. An error takes it for a failure of the XSP.
+    fn down_ends(&mut self, _: End) -> io::Result<()> {
         Ok(())
     }
 }
@@ -110,7 +110,7 @@ impl<C: Leg, X: Leg> Copying<C, X> {
                 watch.down(bytes);
                 Ok(())
             }
-            Passed::End => watch.down_ends(),
+            Passed::End(end) => watch.down_ends(end),
         };
         let down = self.down.poll(cx, &mut self.xsp, &mut self.client, &mut seen).map_err(|broke| match broke {
             Broke::Source(error) => Outcome::XspBroke(error),
@@ -125,7 +125,7 @@ impl<C: Leg, X: Leg> Copying<C, X> {
                     moved = true;
                     watch.up(bytes);
                 }
-                Passed::End => watch.up_ends(),
+                Passed::End(end) => watch.up_ends(end),
             }
             Ok(())
         };
@@ -225,7 +225,7 @@ fn pass(
                 seen(Passed::Bytes(&passing)).map_err(Broke::Source)?;
                 sink.send(cx, &passing).map_err(Broke::Sink)?;
             }
-            Received::End(_) => seen(Passed::End).map_err(Broke::Source)?,
+            Received::End(end) => seen(Passed::End(end)).map_err(Broke::Source)?,
         }
         Ok(received)
     });

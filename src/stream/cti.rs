@@ -14,7 +14,7 @@ use super::Arrival;
 use super::block::{Cti, Line};
 use super::copy::{Copying, Outcome, Watch};
 use super::journal::Journal;
-use super::leg::Leg;
+use super::leg::{End, Leg};
 use super::search::Search;
 use crate::alarm::Alarm;
 use crate::farm::Picked;
@@ -283,13 +283,14 @@ impl Watch for Settling<'_> {
         self.heard = true;
     }
 
-    fn up_ends(&mut self) {
+    fn up_ends(&mut self, end: End) {
+        self.journal.up_ends(end);
         self.said.ended = true;
     }
 
-    fn down_ends(&mut self) -> io::Result<()> {
+    fn down_ends(&mut self, end: End) -> io::Result<()> {
         match self.heard || !self.said.is_nothing() {
-            true => Ok(()),
+            true => self.journal.down_ends(end),
             false => Err(io::ErrorKind::ConnectionAborted.into()),
         }
     }

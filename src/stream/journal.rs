@@ -1,5 +1,6 @@
 //! What is remembered of one connection, for its access event and its counters. Told exactly once, when it is dropped.
 
+use std::io;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -7,6 +8,7 @@ use tokio::time::Instant;
 use super::Arrival;
 use super::block::Line;
 use super::copy::{Outcome, Watch};
+use super::leg::End;
 use crate::farm::{Endpoint, Picked};
 use crate::telemetry::access::{Attempted, Attempts, Connection, timestamp};
 use crate::telemetry::metrics::Held;
@@ -20,9 +22,20 @@ pub(super) struct Journal {
     time: f64,
     attempts: Attempts,
     reason: &'static str,
+    first_end: FirstEnd,
     received: u64,
     sent: u64,
     open: Option<Open>,
+}
+
+/// The end that came first. Whoever cuts its direction off has broken the connection, whatever the other side makes of it:
+/// the alert that answers a cut, say, is no fault of its sender.
+#[derive(Clone, Copy, Debug)]
+enum FirstEnd {
+    None,
+    Proper,
+    CutByClient,
+    CutByXsp,
 }
 
 /// Held while an XSP is reached. An endpoint that leaves DNS is not forgotten meanwhile, and its series stay.
@@ -44,6 +57,7 @@ impl Journal {
             attempts: Attempts::new(),
             // Unless somebody says otherwise, it ended with the process.
             reason: "cut",
+            first_end: FirstEnd::None,
             received: 0,
             sent: 0,
             open: None,
@@ -84,7 +98,7 @@ impl Journal {
 
     /// Takes note of how it ended.
     pub(super) fn ended(&mut self, outcome: &Outcome) {
-        self.reason = match outcome {
+        let reason = match outcome {
             Outcome::Ended => "ended",
             Outcome::ClientBroke(error) => {
                 tracing::debug!(client = %self.arrival.client, %error, "a client's connection broke");
@@ -96,6 +110,20 @@ impl Journal {
             }
             Outcome::Idle => "idle",
         };
+        self.reason = match (self.first_end, outcome) {
+            (FirstEnd::None | FirstEnd::Proper, _) | (_, Outcome::Idle) => reason,
+            (FirstEnd::CutByClient, _) => "client-broke",
+            (FirstEnd::CutByXsp, _) => "xsp-broke",
+        };
+    }
+
+    fn ends(&mut self, end: End, cut: FirstEnd) {
+        if let FirstEnd::None = self.first_end {
+            self.first_end = match end {
+                End::Proper => FirstEnd::Proper,
+                End::Cut => cut,
+            };
+        }
     }
 }
 
@@ -108,6 +136,15 @@ impl Watch for Journal {
     fn down(&mut self, bytes: &[u8]) {
         self.sent += bytes.len() as u64;
         self.line.metrics.sent.inc_by(bytes.len() as u64);
+    }
+
+    fn up_ends(&mut self, end: End) {
+        self.ends(end, FirstEnd::CutByClient);
+    }
+
+    fn down_ends(&mut self, end: End) -> io::Result<()> {
+        self.ends(end, FirstEnd::CutByXsp);
+        Ok(())
     }
 }
 

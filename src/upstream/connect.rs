@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig};
+use rustls::{AlertDescription, CertificateError, ClientConfig};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -126,8 +126,26 @@ pub fn handshake_reason(error: &io::Error) -> &'static str {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => "certificate-issuer",
         rustls::Error::InvalidCertificate(_) => "certificate",
         rustls::Error::InvalidMessage(_) => "not-tls",
-        rustls::Error::AlertReceived(_) => "tls-alert",
+        rustls::Error::AlertReceived(alert) => alert_reason(*alert),
         _ => "tls",
+    }
+}
+
+/// What an XSP thinks of the gateway's certificate, if that is what its alert says.
+#[expect(clippy::wildcard_enum_match_arm, reason = "AlertDescription is not ours and may grow")]
+const fn alert_reason(alert: AlertDescription) -> &'static str {
+    match alert {
+        AlertDescription::UnknownCA => "tls-alert-unknown-ca",
+        AlertDescription::BadCertificate => "tls-alert-bad-certificate",
+        AlertDescription::UnsupportedCertificate => "tls-alert-unsupported-certificate",
+        AlertDescription::CertificateExpired => "tls-alert-certificate-expired",
+        AlertDescription::CertificateRevoked => "tls-alert-certificate-revoked",
+        AlertDescription::CertificateUnknown => "tls-alert-certificate-unknown",
+        AlertDescription::CertificateRequired => "tls-alert-certificate-required",
+        AlertDescription::AccessDenied => "tls-alert-access-denied",
+        AlertDescription::HandshakeFailure => "tls-alert-handshake-failure",
+        AlertDescription::ProtocolVersion => "tls-alert-protocol-version",
+        _ => "tls-alert",
     }
 }
 

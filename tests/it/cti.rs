@@ -108,10 +108,15 @@ async fn an_end_without_close_notify_is_passed_on_as_one() {
     let (mut call, _) = stage.greeted().await;
     call.vanish().await.unwrap();
     until(xsp, "the client's end", ended(End::Fin)).await;
+    drop(call);
+    stage.until_ended("client-broke", 1.0).await;
     // The XSP's process ends.
     let (mut call, _) = stage.greeted().await;
     xsp.vanish().await;
     assert_eq!(rest(&mut call).await, (vec![], Ending::Fin));
+    // Whatever its client makes of it.
+    drop(call);
+    stage.until_ended("xsp-broke", 1.0).await;
     xsp.behave(Behaviour::VanishOnData).await;
     let mut call = stage.call().await;
     call.send("<Request/>").await.unwrap();

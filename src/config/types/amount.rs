@@ -46,6 +46,10 @@ impl<const MIN: u64, const MAX: u64> Leaf for OffOrTime<MIN, MAX> {
     fn text(text: &str) -> Result<Self, Refusal> {
         match text {
             "off" => Ok(Self(None)),
+            _ if amount(text, &TIME_UNITS).is_none() => {
+                let help = "a whole number and ms, s, m or h, such as \"600ms\" or \"2s\"; or \"off\"";
+                Err(Refusal::new(format!("{} is not a duration", quoted(text))).help(help))
+            }
             _ => milliseconds(text, MIN, MAX).map(|amount| Self(Some(Duration::from_millis(amount)))),
         }
     }
@@ -187,6 +191,7 @@ mod tests {
         }
         assert_eq!(T::integer(2).unwrap_err().help.unwrap(), "write \"2s\" or \"2ms\"");
         assert_eq!(OffOrTime::<1, 9>::text("off").unwrap().0, None);
+        assert!(OffOrTime::<1, 9>::text("none").unwrap_err().help.unwrap().ends_with("or \"off\""));
     }
 
     #[test]

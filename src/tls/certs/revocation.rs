@@ -2,6 +2,7 @@
 //! by side). Apart from the CAs, because a list that can't be read must not be left out: what it revokes would come in.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::ops::Range;
 use std::path::Path;
 
@@ -9,10 +10,11 @@ use rustls::pki_types::CertificateRevocationListDer;
 use webpki::OwnedCertRevocationList;
 
 use super::bundle::Sorted;
+use super::chain::Link;
 use super::pem;
 use crate::config::error::Problem;
 use crate::telemetry::metrics::Expiry;
-use crate::tls::peer::{self, ListFacts};
+use crate::tls::peer::{self, Facts, ListFacts};
 use crate::tls::signature::{Verdict, public_key, verdict};
 
 /// Lists that belong together: never two of CAs that share a name and not a key.
@@ -76,6 +78,9 @@ pub(super) fn load(
             }
         }
     }
+    if !fault {
+        warn_of_uncovered(&lists, authorities, &shown, &span, now, problems);
+    }
     (!fault).then(|| Revoked { alternatives: alternatives(lists), expiries })
 }
 
@@ -103,6 +108,29 @@ fn warn(list: &List, which: &str, span: &Option<Range<usize>>, now: i64, problem
     if let Some(due) = list.facts.next_update.as_ref().filter(|due| due.unix < now) {
         let problem = Problem::warning(span.clone(), format!("{which} expired on {}", due.day));
         problems.push(problem.help("it is used all the same, and knows of nothing that was revoked since"));
+    }
+}
+
+/// Clients of a CA that has no list are refused, which is easily forgotten when a new chain comes to stand beside the old
+/// one. Of CAs that have signed others of the bundle, it is not known whether they sign clients, too.
+fn warn_of_uncovered(
+    lists: &[List],
+    authorities: &Sorted,
+    shown: &impl Display,
+    span: &Option<Range<usize>>,
+    now: i64,
+    problems: &mut Vec<Problem>,
+) {
+    let covered = |subject: &[u8]| lists.iter().any(|list| list.facts.issuer == subject);
+    let signs_others = |facts: &Facts| {
+        authorities.iter().any(|other| other.facts.issuer == facts.subject && other.facts.subject != facts.subject)
+    };
+    for Link { facts, .. } in authorities.iter().filter(|authority| authority.facts.not_after.unix >= now) {
+        if !covered(&facts.subject) && !signs_others(facts) {
+            let message = format!("{shown} has no revocation list of {}", facts.subject_text);
+            let help = "clients whose certificates it has signed are refused: add its list, or leave `crl` out";
+            problems.push(Problem::warning(span.clone(), message).help(help));
+        }
     }
 }
 

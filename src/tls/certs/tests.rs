@@ -459,6 +459,11 @@ fn revocation_lists_are_taken_as_they_are() {
     assert!(said.starts_with(&format!("warning: {expected}{place}")), "{said}");
     assert!(said.contains("help: it is used all the same"), "{said}");
     assert_eq!(count, Some(1));
+    let expected = "certs/webex.crl has no revocation list of CN=Issuing\n";
+    assert!(
+        said.contains(&format!("warning: {expected}{place}help: clients whose certificates it has signed")),
+        "{said}"
+    );
 }
 
 #[test]
