@@ -122,9 +122,13 @@ pub fn reason(error: &std::io::Error) -> String {
     }
 }
 
-/// Nothing in a configuration file may steer the terminal: one character for one character.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+/// Nothing in a file may steer the terminal: one character for one character.
+pub(crate) fn printable(text: &str) -> String {
+    let steers = |c: char| {
+        let turns_around = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        c.is_control() && c != '\t' || turns_around
+    };
+    text.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Every problem of one file, in the order of their places. Displayed as `xspgate check` shows it.

@@ -108,7 +108,7 @@ struct Guest {
     tcp: TcpStream,
     /// Who has connected.
     peer: IpAddr,
-    /// What that proxy says of the client.
+    /// What a proxy there says of the client, if it is believed and has said it.
     header: Option<Header>,
     /// What came so far.
     received: Vec<u8>,

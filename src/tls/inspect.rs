@@ -2,6 +2,7 @@
 //! configuration can be served with it.
 
 mod blocks;
+mod item;
 mod verdict;
 
 use std::fmt::Write as _;
@@ -9,33 +10,22 @@ use std::path::Path;
 
 use aws_lc_rs::digest;
 use rustls::RootCertStore;
-use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::{PemObject as _, SectionKind};
 
 use self::blocks::{Block, Content, blocks};
+use self::item::{Item, Key};
 use self::verdict::{Verdict, left, verdict};
 use super::certs::chain::{Chain, Link, Order};
 use super::certs::pem;
-use super::der;
-use super::peer::{self, Role, printable};
-use super::portrait::{self, Judged, Portrait, Request, portrait};
+use super::peer::{ListFacts, Role};
+use super::portrait::{self, Portrait, Revocations, portrait};
 use super::signature::public_key;
 use crate::broadworks::cti::Fault;
-use crate::config::error::Problem;
+use crate::config::error::{Problem, printable};
 
 /// A certificate of a file, by its place there.
 struct Found {
     number: usize,
     link: Link,
-}
-
-/// A private key of a file, by what is public of it.
-struct Key {
-    name: String,
-    kind: Judged,
-    /// The contents of its SubjectPublicKeyInfo.
-    public: Vec<u8>,
 }
 
 /// What is in `file`, as text. `key` is a key file, whose certificate is looked for among those of `file`. `now`: seconds
@@ -50,15 +40,16 @@ pub fn report(file: &Path, key: Option<&Path>, now: i64) -> Result<String, Probl
     for (index, block) in blocks.iter().enumerate() {
         out.push('\n');
         let number = index + 1;
-        describe(&mut out, number, block, now);
-        let Content::Der(bytes) = &block.content else { continue };
-        if let Some(link) = certificate(block) {
-            holders.push((number, public_key(&link.der)));
-            certificates.push(Found { number, link });
-        } else if let Some(request) = request(block) {
-            holders.push((number, request.public_key));
-        } else if let Some(found) = private(&block.label, bytes, format!("the key in block {number}")) {
-            keys.push(found);
+        let item = Item::of(block, format!("the key in block {number}"));
+        describe(&mut out, number, block, &item, now);
+        match item {
+            Item::Certificate(link) => {
+                holders.push((number, public_key(&link.der)));
+                certificates.push(Found { number, link: *link });
+            }
+            Item::Request(request) => holders.push((number, request.public_key)),
+            Item::Key(key) => keys.push(key),
+            Item::List(_) | Item::Other => {}
         }
     }
     if !keys.is_empty() && pem::is_exposed(file) {
@@ -94,11 +85,11 @@ fn read(file: &Path) -> Result<Vec<Block>, Problem> {
 
 /// The keys of a file that was named for its keys.
 fn named(path: &Path) -> Result<Vec<Key>, Problem> {
-    let of = |block: Block| match block.content {
-        Content::Der(der) => private(&block.label, &der, format!("the key in {}", path.display())),
-        Content::Encrypted | Content::Damaged => None,
+    let of = |block: &Block| match Item::of(block, format!("the key in {}", path.display())) {
+        Item::Key(key) => Some(key),
+        Item::Certificate(_) | Item::Request(_) | Item::List(_) | Item::Other => None,
     };
-    let keys: Vec<Key> = read(path)?.into_iter().filter_map(of).collect();
+    let keys: Vec<Key> = read(path)?.iter().filter_map(of).collect();
     if keys.is_empty() {
         let problem = Problem::error(None, format!("{} has no private key that can be read", path.display()));
         return Err(problem.help("one that is encrypted is decrypted by `openssl pkey -in FILE -out NEW`"));
@@ -106,124 +97,83 @@ fn named(path: &Path) -> Result<Vec<Key>, Problem> {
     Ok(keys)
 }
 
-fn certificate(block: &Block) -> Option<Link> {
-    let Content::Der(bytes) = &block.content else { return None };
-    if !matches!(block.label.as_str(), "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE") {
-        return None;
-    }
-    // What OpenSSL trusts it for stands behind it.
-    let (certificate, _) = der::next(bytes)?;
-    let facts = peer::facts(certificate.whole).ok()?;
-    Some(Link { der: certificate.whole.to_vec().into(), facts })
-}
-
-fn request(block: &Block) -> Option<Request> {
-    let Content::Der(bytes) = &block.content else { return None };
-    let labelled = matches!(block.label.as_str(), "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST");
-    labelled.then(|| portrait::request(bytes).ok()).flatten()
-}
-
-fn private(label: &str, der: &[u8], name: String) -> Option<Key> {
-    let kind = match label {
-        "PRIVATE KEY" => SectionKind::PrivateKey,
-        "RSA PRIVATE KEY" => SectionKind::RsaPrivateKey,
-        "EC PRIVATE KEY" => SectionKind::EcPrivateKey,
-        _ => return None,
-    };
-    let public = PrivateKeyDer::from_pem(kind, der.to_vec())
-        .and_then(|key| any_supported_type(&key).ok())
-        .and_then(|key| key.public_key().map(|public| public.as_ref().to_vec()));
-    Some(match public {
-        Some(public) => {
-            let contents = der::next(&public).map(|(info, _)| info.content.to_vec());
-            Key { name, kind: portrait::public_key(&public), public: contents.unwrap_or_default() }
-        }
-        None => {
-            let against = Some("it is damaged, or of a kind that the gateway can't use");
-            Key { name, kind: Judged { name: "of a kind unknown here".to_owned(), against }, public: Vec::new() }
-        }
-    })
-}
-
-fn describe(out: &mut String, number: usize, block: &Block, now: i64) {
-    let head = |out: &mut String, what: &str| {
-        let _ = writeln!(out, "[{number}] {}", printable(what));
-    };
-    let bytes = match &block.content {
-        Content::Der(bytes) => bytes,
-        Content::Encrypted => {
-            head(out, "an encrypted private key");
-            line(out, "wrong", "the gateway asks for no passphrase: `openssl pkey -in FILE -out NEW` decrypts it");
-            return;
-        }
-        Content::Damaged => {
-            head(out, &format!("{}, damaged", block.label));
-            line(out, "wrong", "it is not base64, or has no end: copy the file again");
-            return;
-        }
-    };
-    if let Some(link) = certificate(block) {
-        head(out, &format!("certificate {}", link.facts.subject_text));
-        if let Ok(portrait) = portrait(&link.der) {
-            shown(out, &link, &portrait, now);
-        }
-        if block.label == "TRUSTED CERTIFICATE" {
-            line(
-                out,
-                "wrong",
-                "it is OpenSSL's own form, which the gateway can't read: `openssl x509` makes a plain one",
-            );
-        }
-    } else if let Some(key) = private(&block.label, bytes, String::new()) {
-        head(out, "private key");
-        line(out, "key", &key.kind.name);
-        line(out, "wrong", key.kind.against.unwrap_or("nothing"));
-    } else {
-        other(out, number, &block.label, bytes, now);
-    }
-}
-
-/// What is neither a certificate nor a key.
-fn other(out: &mut String, number: usize, label: &str, bytes: &[u8], now: i64) {
+fn describe(out: &mut String, number: usize, block: &Block, item: &Item, now: i64) {
     let mut head = |what: &str| {
         let _ = writeln!(out, "[{number}] {}", printable(what));
     };
-    match label {
-        "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => match portrait::request(bytes) {
-            Ok(request) => {
-                head(&format!("certificate request for {}", request.subject));
-                line(out, "names", &list(&request.alternatives, "none"));
-                line(out, "usage", &list(request.usages.as_deref().unwrap_or_default(), "none asked for"));
-                line(out, "key", &request.key.name);
-                line(out, "may be", "sent to a CA, which makes a certificate of it");
+    match item {
+        Item::Certificate(link) => {
+            head(&format!("certificate {}", link.facts.subject_text));
+            if let Ok(portrait) = portrait(&link.der) {
+                shown(out, link, &portrait, now);
             }
-            Err(_) => head("certificate request that can't be read"),
-        },
-        "X509 CRL" => match portrait::revocations(bytes) {
-            Ok(list) => {
-                head(&format!("certificate revocation list of {}", list.issuer));
-                line(out, "revoked", &plural(list.count, "certificate"));
-                let next = list
-                    .next
-                    .as_ref()
-                    .map_or("no next one is told".to_owned(), |next| format!("the next one is due on {}", next.day));
-                line(out, "made", &format!("on {}; {next}", list.since.day));
-                line(out, "may be", "`crl` of [trust.NAME]");
-                let late = list.next.is_some_and(|next| next.unix < now);
-                line(out, "wrong", if late { "it is out of date" } else { "nothing" });
+            if block.label == "TRUSTED CERTIFICATE" {
+                let openssl =
+                    "it is OpenSSL's own form, which the gateway can't read: `openssl x509` makes a plain one";
+                line(out, "wrong", openssl);
             }
-            Err(_) => head("certificate revocation list that can't be read"),
-        },
+        }
+        Item::Key(key) => {
+            head("private key");
+            line(out, "key", &key.kind.name);
+            line(out, "wrong", key.kind.against.unwrap_or("nothing"));
+        }
+        Item::Request(request) => {
+            head(&format!("certificate request for {}", request.subject));
+            line(out, "names", &list(&request.alternatives, "none"));
+            line(out, "usage", &list(request.usages.as_deref().unwrap_or_default(), "none asked for"));
+            line(out, "key", &request.key.name);
+            line(out, "may be", "sent to a CA, which makes a certificate of it");
+        }
+        Item::List(list) => {
+            head(&format!("certificate revocation list of {}", list.facts.issuer_text));
+            revocations(out, list, now);
+        }
+        Item::Other => {
+            let (what, wrong) = other(block);
+            head(&what);
+            wrong.into_iter().for_each(|wrong| line(out, "wrong", wrong));
+        }
+    }
+}
+
+fn revocations(out: &mut String, list: &Revocations, now: i64) {
+    line(out, "revoked", &plural(list.count, "certificate"));
+    let ListFacts { this_update, next_update, .. } = &list.facts;
+    let next = match next_update {
+        Some(next) => format!("the next one is due on {}", next.day),
+        None => "no next one is told".to_owned(),
+    };
+    line(out, "made", &format!("on {}; {next}", this_update.day));
+    line(out, "may be", "`crl` of [trust.NAME]");
+    let late = next_update.as_ref().is_some_and(|next| next.unix < now);
+    line(out, "wrong", if late { "it is out of date" } else { "nothing" });
+}
+
+/// What a block is that could not be read, or is of no use here; and what is wrong with it.
+fn other(block: &Block) -> (String, Option<&'static str>) {
+    let bytes = match &block.content {
+        Content::Der(bytes) => bytes,
+        Content::Encrypted => {
+            let wrong = "the gateway asks for no passphrase: `openssl pkey -in FILE -out NEW` decrypts it";
+            return ("an encrypted private key".to_owned(), Some(wrong));
+        }
+        Content::Damaged => {
+            let wrong = "it is not base64, or has no end: copy the file again";
+            return (format!("{}, damaged", block.label), Some(wrong));
+        }
+    };
+    match block.label.as_str() {
+        "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => {
+            ("certificate request that can't be read".to_owned(), None)
+        }
+        "X509 CRL" => ("certificate revocation list that can't be read".to_owned(), None),
         "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => {
-            head("certificate that can't be read");
-            line(out, "wrong", "it is no X.509 certificate");
+            ("certificate that can't be read".to_owned(), Some("it is no X.509 certificate"))
         }
-        "PUBLIC KEY" => head(&format!("public key, {}", portrait::public_key(bytes).name)),
-        "PKCS7" => {
-            head("PKCS #7");
-            line(out, "wrong", "`openssl pkcs7 -print_certs` takes the certificates out");
-        }
-        other => head(&format!("{other}, of no use here")),
+        "PUBLIC KEY" => (format!("public key, {}", portrait::public_key(bytes).name), None),
+        "PKCS7" => ("PKCS #7".to_owned(), Some("`openssl pkcs7 -print_certs` takes the certificates out")),
+        other => (format!("{other}, of no use here"), None),
     }
 }
 

@@ -18,6 +18,7 @@ use time::{Duration, OffsetDateTime};
 use crate::broadworks::cti::{CLIENT_NAME, CLIENT_USAGE_ARCS};
 use crate::config::error::Problem;
 use crate::config::types::name::HostName;
+use crate::tls::certs::pem::USABLE_KEYS;
 
 /// A certificate begins to be valid this long before it is made: clocks differ.
 const BEFORE: Duration = Duration::hours(1);
@@ -145,7 +146,7 @@ impl Error {
         match self {
             Self::File(problem) => problem.help.clone(),
             Self::Keys { .. } => Some("it should hold the key of the CA that signs, and no other".into()),
-            Self::KeyKind { .. } => Some("RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519".into()),
+            Self::KeyKind { .. } => Some(USABLE_KEYS.into()),
             Self::OtherKey { ca, key } => {
                 Some(format!("`xspgate certs inspect {ca} --key {key}` shows what belongs together"))
             }

@@ -1,4 +1,5 @@
-//! What a certificate says. Apart from the rest of `tls`, because this is the only place there that reads X.509.
+//! What a certificate says. Apart from the rest of `tls`, which need not know X.509 for it; `portrait` reads more, for
+//! operators.
 
 mod credentials;
 mod list;
@@ -10,6 +11,8 @@ use x509_parser::time::ASN1Time;
 
 pub use credentials::{Credentials, credentials, subject};
 pub(super) use list::{ListFacts, list_facts};
+
+use crate::config::error::printable;
 
 /// What a certificate says, as far as the gateway cares.
 #[derive(Clone, Debug)]
@@ -125,14 +128,6 @@ pub fn facts(der: &[u8]) -> Result<Facts, Unreadable> {
         not_before: certificate.validity().not_before.into(),
         not_after: certificate.validity().not_after.into(),
     })
-}
-
-/// Nothing in a certificate may steer the terminal.
-pub(super) fn printable(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 fn read(der: &[u8]) -> Result<X509Certificate<'_>, Unreadable> {

@@ -9,7 +9,7 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
 
-use super::peer::{self, Facts, Instant, Presence, Unreadable};
+use super::peer::{self, Facts, ListFacts, Presence, Unreadable};
 use crate::broadworks::cti;
 
 /// The least length of an RSA key that is worth anything, in bits.
@@ -57,12 +57,11 @@ pub(super) struct Request {
     pub(super) public_key: Vec<u8>,
 }
 
-/// What a certificate revocation list says.
+/// What a certificate revocation list says, in full.
 #[derive(Clone, Debug)]
 pub(super) struct Revocations {
-    pub(super) issuer: String,
-    pub(super) since: Instant,
-    pub(super) next: Option<Instant>,
+    pub(super) facts: ListFacts,
+    /// How many certificates are on it.
     pub(super) count: usize,
 }
 
@@ -117,13 +116,9 @@ pub(super) fn request(der: &[u8]) -> Result<Request, Unreadable> {
 
 /// Reads a certificate revocation list in DER.
 pub(super) fn revocations(der: &[u8]) -> Result<Revocations, Unreadable> {
+    let facts = peer::list_facts(der).ok_or(Unreadable)?;
     let (_, list) = CertificateRevocationList::from_der(der).map_err(|_| Unreadable)?;
-    Ok(Revocations {
-        issuer: list.issuer().to_string(),
-        since: list.last_update().into(),
-        next: list.next_update().map(Instant::from),
-        count: list.iter_revoked_certificates().count(),
-    })
+    Ok(Revocations { facts, count: list.iter_revoked_certificates().count() })
 }
 
 /// The kind of a public key, from its SubjectPublicKeyInfo.

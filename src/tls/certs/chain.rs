@@ -13,9 +13,9 @@ use crate::tls::der;
 use crate::tls::peer::{self, Facts, Role, Unreadable};
 use crate::tls::signature::{Verdict, public_key, verdict};
 
-/// A chain is followed no further, nor are more CAs of one name looked at: no peer would follow it, and a file made for the
-/// purpose would keep the gateway busy for hours.
+/// A chain is followed no further: no peer would follow it.
 const LONGEST: usize = 10;
+/// No more CAs of one name are looked at: a file made for the purpose would keep the gateway busy for hours.
 const NAMESAKES: usize = 16;
 
 /// A certificate and what it says.
@@ -121,13 +121,13 @@ impl Chain {
             let named = || links.iter().enumerate().filter(|(_, link)| link.is_named_by(last));
             let signer = named().take(NAMESAKES).find(|(_, link)| link.signed(last));
             // One that only has the name will have to do if there is no better one, and leads nowhere.
+            let leads_nowhere = signer.is_none();
             let Some((next, _)) = signer.or_else(|| named().next()) else { break };
-            let leads_on = signer.is_some();
             if next > 0 {
                 order = Order::Changed;
             }
             chain.push(links.remove(next));
-            if !leads_on {
+            if leads_nowhere {
                 break;
             }
         }
@@ -165,11 +165,9 @@ mod tests {
 
     use super::*;
     use crate::tls::certs::fixture::Authority;
-    use crate::tls::peer::facts;
 
     fn link(authority: &Authority) -> Link {
-        let der = CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap();
-        Link { facts: facts(&der).unwrap(), der }
+        Link::read(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap()
     }
 
     #[test]

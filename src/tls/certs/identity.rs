@@ -109,8 +109,7 @@ fn key(certificate: &Certificate, span: &Option<Range<usize>>) -> Result<Arc<dyn
     }
     any_supported_type(key).map_err(|_| {
         let message = format!("the key in {shown} is of a kind that can't be used");
-        Problem::error(span.clone(), message)
-            .help("RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519")
+        Problem::error(span.clone(), message).help(pem::USABLE_KEYS)
     })
 }
 

@@ -16,6 +16,9 @@ const LARGEST: u64 = 1 << 20;
 /// Except lists of revoked certificates, which grow with every one that a large CA takes back.
 pub(super) const LARGEST_LIST: u64 = 64 << 20;
 
+/// The keys that can be used, for messages.
+pub(in crate::tls) const USABLE_KEYS: &str = "RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519";
+
 /// What one file holds.
 #[derive(Debug, Default)]
 pub(in crate::tls) struct Pem {

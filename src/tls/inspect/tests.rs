@@ -1,7 +1,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{ExtendedKeyUsagePurpose as Usage, KeyPair};
+use rustls::pki_types::CertificateRevocationListDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::*;
 use crate::tls::certs::fixture::{self, Authority, write};
@@ -171,6 +175,10 @@ fn a_revocation_list_tells_when_the_next_one_is_due() {
             ("wrong", "it is out of date"),
         ],
     );
+    let mut followed = CertificateRevocationListDer::from_pem_slice(list.as_bytes()).unwrap().to_vec();
+    followed.push(0);
+    let followed = format!("-----BEGIN X509 CRL-----\n{}\n-----END X509 CRL-----\n", STANDARD.encode(followed));
+    assert!(told(&followed, None).contains("[1] certificate revocation list that can't be read\n"));
 }
 
 #[test]
