@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use crate::config::model::{Config, Farm, Https, Route, Source};
+use crate::config::model::{ClientPurpose, Clients, Config, Failover, Farm, Https, Route, Source, Speaks};
 use crate::config::types::amount::shown_time;
 use crate::policy::classify::On5xx;
 
@@ -15,16 +16,13 @@ pub(super) fn of(config: &Config, warnings: usize) -> String {
     }
     for block in &config.cti {
         section(&mut out, "cti", &block.listen, &format!("-> farm {}", block.farm.name));
-        let names = block.clients.names.join(", ");
-        line(
-            &mut out,
-            "clients",
-            &format!("{names}, signed by \"{}\"{}", block.clients.trust.name, ranges(block.allow.len())),
-        );
+        line(&mut out, "clients", &format!("{}{}", clients(&block.clients), ranges(block.allow.len())));
+        idle(&mut out, block.idle_timeout);
     }
     for block in &config.passthrough {
         section(&mut out, "passthrough", &block.listen, &format!("-> farm {}", block.farm.name));
         line(&mut out, "hosts", &format!("{}{}", block.hosts.join(", "), ranges(block.allow.len())));
+        idle(&mut out, block.idle_timeout);
     }
     for farm in config.farms.values() {
         self::farm(&mut out, farm);
@@ -61,6 +59,23 @@ fn ranges(allowed: usize) -> String {
         0 => String::new(),
         1 => ", from 1 range".to_owned(),
         allowed => format!(", from {allowed} ranges"),
+    }
+}
+
+/// Whose certificates are taken.
+fn clients(clients: &Clients) -> String {
+    let purpose = match clients.purpose {
+        ClientPurpose::ClientAuth => "",
+        ClientPurpose::Any => ", for any purpose",
+    };
+    let usages: String = clients.eku.iter().map(|usage| format!(", with {}", usage.dotted)).collect();
+    let revoked = if clients.trust.crl.is_some() { ", held against its revocation lists" } else { "" };
+    format!("{}, signed by \"{}\"{purpose}{usages}{revoked}", clients.names.join(", "), clients.trust.name)
+}
+
+fn idle(out: &mut String, timeout: Option<Duration>) {
+    if let Some(timeout) = timeout {
+        line(out, "idle", &format!("for {} at most", plain(timeout)));
     }
 }
 
@@ -101,20 +116,38 @@ fn farm(out: &mut String, farm: &Farm) {
         line(out, &site.name, &source(&site.source, farm.port));
     }
     let failover = &farm.failover;
-    let advance = match failover.advance_after {
+    let (response, block) = (plain(failover.response_timeout), plain(failover.block_for));
+    let tries = failover.tries;
+    let told = match farm.proof.as_ref().map(|proof| proof.speaks) {
+        Some(Speaks::Http) => {
+            format!("{tries} tries of {response}, {}, blocked for {block}, {}", advance(failover), on_5xx(failover))
+        }
+        Some(Speaks::Cti) | None => {
+            let connect = plain(failover.connect_timeout);
+            format!(
+                "{tries} tries of {connect} to connect and {connect} to shake hands, {response} in all, blocked for {block}"
+            )
+        }
+    };
+    line(out, "failover", &told);
+}
+
+fn advance(failover: &Failover) -> String {
+    match failover.advance_after {
         Some(after) => format!("the next after {}", plain(after)),
         None => "one at a time".to_owned(),
-    };
-    let on_5xx = match failover.on_5xx {
+    }
+}
+
+const fn on_5xx(failover: &Failover) -> &'static str {
+    match failover.on_5xx {
         On5xx::Confirm => "5xx confirmed by a probe",
         On5xx::Block => "5xx blocks",
         On5xx::Answer => "5xx is an answer",
-    };
-    let (response, block) = (plain(failover.response_timeout), plain(failover.block_for));
-    line(out, "failover", &format!("{} tries of {response}, {advance}, blocked for {block}, {on_5xx}", failover.tries));
+    }
 }
 
-fn plain(time: std::time::Duration) -> String {
+fn plain(time: Duration) -> String {
     shown_time(time).replace('"', "")
 }
 

@@ -55,7 +55,7 @@ async fn welcome(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAd
         Ok(arrived) => arrived,
         Err(reason) => {
             here.metrics.handshake_failed(reason);
-            tracing::debug!(%client, listener = &*here.label, reason, "a client did not get through its handshake");
+            tell(here, client, reason);
             return None;
         }
     };
@@ -82,6 +82,17 @@ async fn welcome(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAd
             Box::pin(passthrough::serve(&block, arrival, through))
         }
     })
+}
+
+/// Who has a wrong certificate or address is told of even if nobody asks, but not each time: it may come again and again.
+fn tell(here: &Listener, client: IpAddr, reason: &'static str) {
+    let listener = &*here.label;
+    let ours = reason.starts_with("client-certificate") || matches!(reason, "not-allowed" | "untrusted-proxy");
+    if ours && here.is_news(reason) {
+        tracing::info!(%client, listener, reason, "a client was turned away; the next are counted, and told of in 10 s");
+    } else {
+        tracing::debug!(%client, listener, reason, "a client did not get through its handshake");
+    }
 }
 
 fn count_version(here: &Listener, stream: &Stream) {

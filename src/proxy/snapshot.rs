@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::sign::CertifiedKey;
 
@@ -16,6 +18,9 @@ use crate::policy::route::{Paths, Unroutable};
 use crate::stream::block::{Cti, Passthrough};
 use crate::telemetry::metrics::{ListenerMetrics, Metrics, RouteMetrics};
 use crate::tls::certs::Authorities;
+
+/// How long a reason to turn clients away is old news.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
 
 /// Everything that requests are served by.
 #[derive(Debug)]
@@ -65,6 +70,8 @@ pub struct Listener {
     cti: Option<Arc<Cti>>,
     by_host: HashMap<String, Served>,
     trusted_proxies: Vec<IpNet>,
+    /// When a reason to turn clients away was last told.
+    told: Mutex<HashMap<&'static str, Instant>>,
 }
 
 /// What a listening address has under one name.
@@ -124,7 +131,19 @@ impl Listener {
             cti: None,
             by_host: HashMap::new(),
             trusted_proxies: Vec::new(),
+            told: Mutex::default(),
         }
+    }
+
+    /// Whether `reason` has not been told for a while; it has then been told.
+    pub fn is_news(&self, reason: &'static str) -> bool {
+        let now = Instant::now();
+        let mut told = self.told.lock();
+        let is_news = told.get(reason).is_none_or(|at| now.duration_since(*at) >= TOLD_AGAIN);
+        if is_news {
+            told.insert(reason, now);
+        }
+        is_news
     }
 
     /// Serves `block` here too. Configuration has made sure that no host is served twice.

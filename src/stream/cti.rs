@@ -77,8 +77,9 @@ async fn bridge(line: Arc<Line>, arrival: Arrival, mut client: Stream) -> Option
         journal.bridged(&picked);
         let copying = Copying::new(client, xsp, line.idle_timeout);
         let mut bridge = Box::new(Bridge { copying, journal });
+        let took = search.begun().elapsed();
         let settled = settle(&mut bridge, &mut said, &search).await;
-        bridge.journal.attempted(&picked, search.begun(), settled.reason());
+        bridge.journal.attempted(&picked, took, settled.reason());
         match settled {
             Settled::Kept => {
                 search.succeeded(&picked);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -64,8 +65,8 @@ impl Journal {
         }
     }
 
-    /// Takes note of what came of an attempt that began at `begun`.
-    pub(super) fn attempted(&mut self, picked: &Picked, begun: Instant, outcome: &'static str) {
+    /// Takes note of what came of an attempt that took so long.
+    pub(super) fn attempted(&mut self, picked: &Picked, took: Duration, outcome: &'static str) {
         picked.endpoint.metrics().attempted(outcome);
         self.attempts.push(Attempted {
             endpoint: Arc::clone(picked.endpoint.label()),
@@ -73,7 +74,7 @@ impl Journal {
             outcome,
             status: None,
             reused: false,
-            ms: begun.elapsed().as_secs_f64() * 1e3,
+            ms: took.as_secs_f64() * 1e3,
         });
     }
 

@@ -92,7 +92,7 @@ async fn reach(search: &mut Search, journal: &mut Journal, preamble: &[u8]) -> O
         match reached {
             Ok(tcp) => {
                 picked.endpoint.metrics().connections_new.inc();
-                journal.attempted(&picked, search.begun(), "success");
+                journal.attempted(&picked, search.begun().elapsed(), "success");
                 return Some((picked, tcp));
             }
             Err(error) => search.failed(&picked, &error, journal),

@@ -79,7 +79,7 @@ impl Search {
 
     /// The latest attempt has failed.
     pub(super) fn failed(&self, picked: &Picked, error: &ConnectError, journal: &mut Journal) {
-        journal.attempted(picked, self.begun, error.reason());
+        journal.attempted(picked, self.begun.elapsed(), error.reason());
         tracing::debug!(
             farm = self.farm.name(),
             endpoint = &**picked.endpoint.label(),

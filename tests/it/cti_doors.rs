@@ -14,7 +14,8 @@ use xspgate::sim::pki::Caller;
 use xspgate::sim::site::CLOUD;
 
 use crate::harness::{
-    PROFILE, Stage, answer_in_the_clear, assert_bridged, dial, greeting, hello, old_hello, refusal, until, within,
+    PROFILE, Serving, Stage, answer_in_the_clear, assert_bridged, dial, greeting, hello, old_hello, refusal, until,
+    within,
 };
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
@@ -316,4 +317,21 @@ async fn renegotiation() {
     until(xsp, "the end of the XSP's connection", |records| !records[0].is_open()).await;
     assert_eq!(xsp.records()[0].bytes, b"<Before/><After/>");
     assert_eq!(stage.rung(), 1);
+}
+
+#[tokio::test]
+async fn who_is_turned_away_is_logged_but_not_each_time() {
+    let stage = Stage::cti(|_, _| ()).await;
+    let serving = Serving::start(&stage).await;
+    for _ in 0..5 {
+        refusal(&caller(&stage, Caller::WrongName), serving.cti[0]).await;
+    }
+    refusal(&stage.webex().anonymous(), serving.cti[0]).await;
+    for reason in ["client-certificate-name", "client-certificate-missing"] {
+        let told = |line: &str| (line.contains("turned away") && line.contains(reason)).then(|| line.to_owned());
+        let line = serving.program.line(reason, told).await;
+        assert!(line.contains("127.0.0.1") && line.contains(&serving.cti[0].to_string()), "{line}");
+    }
+    let told = serving.program.lines().iter().filter(|line| line.contains("turned away")).count();
+    assert_eq!(told, 2);
 }

@@ -38,8 +38,9 @@ pub(super) fn make(options: &Ca) -> Result<String, Failure> {
     let said = written(&issued, &certificate, &key, &options.making)?;
     Ok(format!(
         "{said}next: name {0} as `ca` of [trust.internal]; load it into the XSPs as what they trust on their CTI port;\n      \
-         `xspgate certs cti-client --ca {0} --ca-key {1}` and `xspgate certs xsp ...` sign with it\n",
+         `xspgate certs cti-client --ca {0} --ca-key {1} --out {2}` and `xspgate certs xsp ...` sign with it\n",
         certificate.display(),
-        key.display()
+        key.display(),
+        out.display()
     ))
 }

@@ -35,7 +35,7 @@ cti 0.0.0.0:8012 -> farm cti
 farm cti
   verified      xsp.example.com by \"internal\", shows \"cti-client\"
   default       SRV _cti._tcp.internal.example.com, else A internal.example.com, port 8012
-  failover      3 tries of 2s, the next after 600ms, blocked for 1m, 5xx confirmed by a probe
+  failover      3 tries of 500ms to connect and 500ms to shake hands, 2s in all, blocked for 1m
 farm xsp
   verified      xsp.example.com by \"internal\"
   site-a        A xsp-a.internal.example.com, port 443
