@@ -14,60 +14,6 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Files that change at each of so many looks are not waited for any longer.
 const PATIENCE: u32 = 10;
 
-/// Decides when files are read again. `S` is how they look.
-#[derive(Debug)]
-pub struct Watch<S> {
-    /// How they looked when they were last read.
-    read: S,
-    settling: Option<Settling<S>>,
-}
-
-#[derive(Debug)]
-struct Settling<S> {
-    seen: S,
-    looks: u32,
-}
-
-/// What follows from a look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Nothing has to be done.
-    Wait,
-    /// The files are to be read.
-    Read,
-}
-
-impl<S: PartialEq> Watch<S> {
-    /// For files that looked so when they were read.
-    pub const fn new(read: S) -> Self {
-        Self { read, settling: None }
-    }
-
-    /// Takes a look. Who renews a certificate writes several files, one after the other: they are read once they look the
-    /// same twice.
-    pub fn look(&mut self, seen: S) -> Next {
-        if seen == self.read {
-            self.settling = None;
-            return Next::Wait;
-        }
-        let (settled, looks) = match &self.settling {
-            Some(before) => (before.seen == seen, before.looks + 1),
-            None => (false, 1),
-        };
-        if settled || looks >= PATIENCE {
-            return self.asked(seen);
-        }
-        self.settling = Some(Settling { seen, looks });
-        Next::Wait
-    }
-
-    /// Somebody asks for it: they are read whatever they look like.
-    pub fn asked(&mut self, seen: S) -> Next {
-        *self = Self::new(seen);
-        Next::Read
-    }
-}
-
 /// Watches `files`, which looked like `read` when they were read, and calls `renew` whenever they have to be read again.
 ///
 /// All that touches files runs on a thread of its own: a network file system that hangs must not hold up what else runs
@@ -98,6 +44,60 @@ where
         if let Err(error) = done {
             tracing::error!(%error, "certificates could not be renewed, the old ones stay in use");
         }
+    }
+}
+
+/// Decides when files are read again. `S` is how they look.
+#[derive(Debug)]
+struct Watch<S> {
+    /// How they looked when they were last read.
+    read: S,
+    settling: Option<Settling<S>>,
+}
+
+#[derive(Debug)]
+struct Settling<S> {
+    seen: S,
+    looks: u32,
+}
+
+/// What follows from a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Nothing has to be done.
+    Wait,
+    /// The files are to be read.
+    Read,
+}
+
+impl<S: PartialEq> Watch<S> {
+    /// For files that looked so when they were read.
+    const fn new(read: S) -> Self {
+        Self { read, settling: None }
+    }
+
+    /// Takes a look. Who renews a certificate writes several files, one after the other: they are read once they look the
+    /// same twice.
+    fn look(&mut self, seen: S) -> Next {
+        if seen == self.read {
+            self.settling = None;
+            return Next::Wait;
+        }
+        let (settled, looks) = match &self.settling {
+            Some(before) => (before.seen == seen, before.looks + 1),
+            None => (false, 1),
+        };
+        if settled || looks >= PATIENCE {
+            return self.asked(seen);
+        }
+        self.settling = Some(Settling { seen, looks });
+        Next::Wait
+    }
+
+    /// Somebody asks for it: they are read whatever they look like.
+    fn asked(&mut self, seen: S) -> Next {
+        *self = Self::new(seen);
+        Next::Read
     }
 }
 

@@ -3,7 +3,7 @@
 pub mod certs;
 pub mod client;
 pub mod clients;
-pub(crate) mod der;
+mod der;
 pub mod hello;
 pub mod inspect;
 pub mod issue;

@@ -25,11 +25,11 @@ use crate::upstream::connect::{ConnectError, Dial, open};
 #[derive(Debug)]
 pub struct Client {
     /// Its connection.
-    pub tcp: TcpStream,
+    tcp: TcpStream,
     /// Where it comes from, and where it went.
-    pub header: Header,
+    header: Header,
     /// What it has sent: its whole ClientHello, and perhaps more.
-    pub hello: Vec<u8>,
+    hello: Vec<u8>,
 }
 
 /// Serves `client` to its end.

@@ -2,23 +2,23 @@
 //! certificate says, and can't say where in the bytes it stands.
 
 /// A SEQUENCE.
-pub(crate) const SEQUENCE: u8 = 0x30;
+pub(super) const SEQUENCE: u8 = 0x30;
 /// A BIT STRING.
-pub(crate) const BIT_STRING: u8 = 0x03;
+pub(super) const BIT_STRING: u8 = 0x03;
 /// `[0]`, as a certificate's version has it.
 const VERSION: u8 = 0xa0;
 
 /// One value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Value<'a> {
-    pub(crate) tag: u8,
-    pub(crate) content: &'a [u8],
+pub(super) struct Value<'a> {
+    pub(super) tag: u8,
+    pub(super) content: &'a [u8],
     /// Tag and length included.
-    pub(crate) whole: &'a [u8],
+    pub(super) whole: &'a [u8],
 }
 
 /// The value at the beginning of `bytes`, and what follows it. Of tags, those of one byte are known.
-pub(crate) fn next(bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
+pub(super) fn next(bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     let (&first, rest) = rest.split_first()?;
     let (length, rest) = match first {
@@ -34,7 +34,7 @@ pub(crate) fn next(bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
 }
 
 /// All values in `bytes`; `None` if there is anything else.
-pub(crate) fn values(mut bytes: &[u8]) -> Option<Vec<Value<'_>>> {
+pub(super) fn values(mut bytes: &[u8]) -> Option<Vec<Value<'_>>> {
     let mut values = Vec::new();
     while !bytes.is_empty() {
         let (value, rest) = next(bytes)?;
@@ -45,7 +45,7 @@ pub(crate) fn values(mut bytes: &[u8]) -> Option<Vec<Value<'_>>> {
 }
 
 /// A value of these contents.
-pub(crate) fn wrap(tag: u8, content: &[u8]) -> Vec<u8> {
+pub(super) fn wrap(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len().to_be_bytes();
     let digits = &length[length.iter().position(|digit| *digit != 0).unwrap_or(length.len() - 1)..];
     let mut bytes = vec![tag];
@@ -59,18 +59,18 @@ pub(crate) fn wrap(tag: u8, content: &[u8]) -> Vec<u8> {
 
 /// What certificates and revocation lists have in common (RFC 5280 sections 4.1 and 5.1).
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Signed<'a> {
+pub(super) struct Signed<'a> {
     /// What is signed.
-    pub(crate) content: Value<'a>,
+    pub(super) content: Value<'a>,
     /// How it is signed: the contents of the AlgorithmIdentifier.
-    pub(crate) algorithm: &'a [u8],
+    pub(super) algorithm: &'a [u8],
     /// The signature.
-    pub(crate) signature: &'a [u8],
+    pub(super) signature: &'a [u8],
 }
 
 impl<'a> Signed<'a> {
     /// Takes what was signed and its signature apart.
-    pub(crate) fn of(bytes: &'a [u8]) -> Option<Self> {
+    pub(super) fn of(bytes: &'a [u8]) -> Option<Self> {
         let (whole, _) = next(bytes)?;
         let [content, algorithm, signature] = values(whole.content)?.try_into().ok()?;
         let (_, signature) = signature.content.split_first()?;
@@ -80,18 +80,18 @@ impl<'a> Signed<'a> {
 
 /// A certificate's parts (RFC 5280 section 4.1).
 #[derive(Clone, Debug)]
-pub(crate) struct Parts<'a> {
+pub(super) struct Parts<'a> {
     /// Its fields in order, from the version, which may be missing.
-    pub(crate) fields: Vec<Value<'a>>,
+    pub(super) fields: Vec<Value<'a>>,
     /// Where the serial number stands among them: the others follow from there.
     serial: usize,
     /// How it is signed: the contents of the AlgorithmIdentifier.
-    pub(crate) algorithm: &'a [u8],
+    pub(super) algorithm: &'a [u8],
 }
 
 impl<'a> Parts<'a> {
     /// Takes a certificate apart.
-    pub(crate) fn of(certificate: &'a [u8]) -> Option<Self> {
+    pub(super) fn of(certificate: &'a [u8]) -> Option<Self> {
         let Signed { content, algorithm, .. } = Signed::of(certificate)?;
         let fields = values(content.content)?;
         let serial = usize::from(fields.first()?.tag == VERSION);
@@ -103,12 +103,12 @@ impl<'a> Parts<'a> {
     }
 
     /// Where the issuer stands among the fields.
-    pub(crate) const fn issuer(&self) -> usize {
+    pub(super) const fn issuer(&self) -> usize {
         self.serial + 2
     }
 
     /// The contents of the SubjectPublicKeyInfo.
-    pub(crate) fn public_key(&self) -> &'a [u8] {
+    pub(super) fn public_key(&self) -> &'a [u8] {
         self.fields[self.serial + 5].content
     }
 }
