@@ -1,11 +1,16 @@
-//! Xsi event channels: which requests open one, and which name one. Apart from the table of channels, because this is
-//! BroadWorks' own knowledge and that one is about time.
+//! Xsi event channels: which requests open one, which name one, and (in the modules below) what stands on its stream.
+//! Apart from the table of channels, because this is BroadWorks' own knowledge and that one is about time.
 
 use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::sync::Arc;
 
 use http::Method;
+
+pub mod finder;
+mod json;
+mod search;
+mod xml;
 
 /// The most characters of an id.
 const LONGEST_ID: usize = 256;
