@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::Method;
 
+pub mod documents;
 pub mod finder;
 mod json;
 mod search;
