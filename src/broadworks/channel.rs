@@ -8,6 +8,7 @@ use std::sync::Arc;
 use http::Method;
 
 pub mod documents;
+pub mod event;
 pub mod finder;
 mod json;
 mod search;
