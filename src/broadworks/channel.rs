@@ -10,6 +10,9 @@ use http::Method;
 pub mod documents;
 pub mod event;
 pub mod finder;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod json;
 mod search;
 mod xml;
