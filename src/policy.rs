@@ -4,6 +4,7 @@
 pub mod affinity;
 pub mod blocklist;
 pub mod budget;
+pub mod channels;
 pub mod classify;
 pub mod departed;
 pub mod endpoint;
