@@ -19,6 +19,7 @@ use crate::config::model::{self, Config};
 use crate::discover::dns::DnsResolver;
 use crate::discover::{Discovery, Event};
 use crate::drain::{Phase, reached};
+use crate::proxy::channels::Channels;
 use crate::proxy::context::Shared;
 use crate::renewal;
 use crate::telemetry::access::AccessLog;
@@ -88,8 +89,12 @@ impl Gateway {
         let snapshot = assemble::snapshot(config, material, &farms, &metrics, &bound, &[])?;
         let access = access_log(config, &metrics)?;
         let (phase, phases) = watch::channel(Phase::Running);
-        let shared =
-            Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), access: access.clone(), phase: phases });
+        let shared = Arc::new(Shared {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            channels: Channels::new(config.affinity.lost_channels_for),
+            access: access.clone(),
+            phase: phases,
+        });
         let (alive, ended) = worker::lifeline();
         let mut threads = Vec::new();
         for (index, sockets) in sockets.into_iter().enumerate() {

@@ -89,10 +89,26 @@ pub enum Session {
     At(EndpointId),
 }
 
+impl Session {
+    /// The session of a request that goes to `endpoint` for another reason than its cookie: one that has a home elsewhere
+    /// keeps it.
+    pub fn visiting(self, endpoint: &Endpoint) -> Self {
+        match self {
+            Self::New | Self::Unknown => self,
+            Self::At(_) => Self::At(endpoint.id),
+        }
+    }
+}
+
 impl Picked {
     /// An endpoint that nobody chose: the gateway looks at it for itself.
     pub const fn for_probe(endpoint: Arc<Endpoint>) -> Self {
         Self { endpoint, reason: Reason::Trial, trial: None }
+    }
+
+    /// The endpoint of the event channel that a request names: no other will do, however this one stands.
+    pub const fn for_channel(endpoint: Arc<Endpoint>) -> Self {
+        Self { endpoint, reason: Reason::Channel, trial: None }
     }
 
     /// Whether this is the one trial of an endpoint on probation.

@@ -4,6 +4,7 @@
 mod answer;
 mod attempt;
 mod challenge;
+pub mod channels;
 pub mod connection;
 pub mod context;
 pub mod error;
@@ -18,6 +19,7 @@ pub mod listener;
 mod location;
 mod probe;
 mod relay;
+mod request;
 mod service;
 pub mod snapshot;
 mod verdict;

@@ -145,6 +145,7 @@ tables! {
     Affinity {
         cookie: Key<CookieName>,
         key_file: Key<FilePath>,
+        lost_channels_for: Key<Time<SECOND, HOUR>>,
     }
 
     /// `[certificate.NAME]`.

@@ -262,6 +262,18 @@ pub struct Route {
     pub clients: Option<Clients>,
     /// The farm's `failover` with the interface's `[https.interface.NAME.failover]` over it.
     pub failover: Failover,
+    /// Whether channel requests may be sent twice.
+    pub channel_replay: ChannelReplay,
+}
+
+/// Whether a request for an event channel may be sent again after it may have been delivered. A second channel set of an
+/// application ends the first one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelReplay {
+    /// It may not, whatever `replay` of the farm says.
+    Never,
+    /// `replay = "all"` stands under `[https.interface.xsi-events.failover]` itself.
+    Allowed,
 }
 
 /// What a client's certificate must be like.

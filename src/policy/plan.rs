@@ -67,6 +67,8 @@ pub enum Reason {
     LastResort,
     /// Another XSP's Location named it. No plan says so; it stands here for the access log.
     Redirected,
+    /// The event channel that the request names is there (R-AFF-2). No plan says so either.
+    Channel,
 }
 
 impl Reason {
@@ -79,6 +81,7 @@ impl Reason {
             Self::Trial => "trial",
             Self::LastResort => "last-resort",
             Self::Redirected => "redirected",
+            Self::Channel => "channel",
         }
     }
 }

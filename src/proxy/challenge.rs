@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 
-use super::forward::Standing;
+use super::request::Standing;
 use crate::farm::{Farm, Session};
 use crate::http1::head::RequestHead;
 use crate::policy::endpoint::EndpointId;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use super::channels::Channels;
 use super::snapshot::Snapshot;
 use crate::drain::Phase;
 use crate::telemetry::access::AccessLog;
@@ -15,6 +16,8 @@ use crate::upstream::pool::Pool;
 pub struct Shared {
     /// The compiled configuration; loaded once per request.
     pub snapshot: ArcSwap<Snapshot>,
+    /// Which event channels are open, and where.
+    pub channels: Channels,
     /// Where requests are told about.
     pub access: AccessLog,
     /// How far the process is on its way to its end.

@@ -36,6 +36,9 @@ pub(super) enum Error {
     /// The client has shown no certificate, and the interface demands one.
     #[error("this interface is for clients with a certificate")]
     NoClientCertificate,
+    /// The XSP of the channel that the request names is gone, and the channel with it.
+    #[error("this channel is lost")]
+    ChannelLost,
     /// Discovery has found no endpoint yet.
     #[error("no XSP is known at the moment")]
     NoEndpoint,
@@ -69,7 +72,7 @@ impl Error {
             Self::Body | Self::AmbiguousPath => StatusCode::BAD_REQUEST,
             Self::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::UnknownPath => StatusCode::NOT_FOUND,
+            Self::UnknownPath | Self::ChannelLost => StatusCode::NOT_FOUND,
             Self::NotAllowed | Self::NoClientCertificate => StatusCode::FORBIDDEN,
             Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable => StatusCode::BAD_GATEWAY,
@@ -90,6 +93,7 @@ impl Error {
             Self::UnknownPath => "unknown-path",
             Self::NotAllowed => "not-allowed",
             Self::NoClientCertificate => "no-client-certificate",
+            Self::ChannelLost => "channel-lost",
             Self::NoEndpoint => "no-endpoint",
             Self::Unreachable => "unreachable",
             Self::Silent => "silent",
@@ -107,6 +111,7 @@ impl Error {
             | Self::UnknownPath
             | Self::NotAllowed
             | Self::NoClientCertificate
+            | Self::ChannelLost
             | Self::NoEndpoint
             | Self::Unreachable
             | Self::Silent => Last::No,

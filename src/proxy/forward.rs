@@ -18,35 +18,15 @@ use super::feed::{Feed, Outbound};
 use super::journal::Journal;
 use super::location;
 use super::probe;
+use super::request::{Aim, Request, Standing};
 use super::snapshot::{Block, Route, Snapshot};
 use super::verdict::{self, Asked};
 use crate::alarm::Alarm;
-use crate::farm::{Endpoint, Picked, Session};
+use crate::farm::{Endpoint, Picked};
 use crate::http1::head::ResponseHead;
-use crate::policy::classify::{Class, Outcome, Replay, classify};
+use crate::policy::classify::{Class, On5xx, Outcome, Replay, classify};
 use crate::policy::plan::{Plan, Purpose, Trials};
-use crate::upstream::connection::Connection;
-
-/// An XSP's answer that stands.
-pub(super) struct Standing {
-    pub(super) head: ResponseHead,
-    pub(super) endpoint: Arc<Endpoint>,
-    pub(super) connection: Box<Connection>,
-    /// How much of the request's body went over this connection.
-    pub(super) sent: u64,
-    pub(super) class: Class,
-}
-
-/// Where a request belongs.
-#[derive(Clone, Copy)]
-pub(super) struct Request<'a> {
-    pub(super) worker: &'a Worker,
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) block: &'a Block,
-    pub(super) route: &'a Arc<Route>,
-    /// The Host that the client named, which XSPs are asked for too.
-    pub(super) authority: &'a str,
-}
+use crate::upstream::connect::Scope;
 
 /// One request on its way to an answer.
 pub(super) struct Forward<'a> {
@@ -58,6 +38,8 @@ pub(super) struct Forward<'a> {
     authority: &'a str,
     journal: &'a mut Journal,
     plan: Plan,
+    /// Where the request's event channel is, if it names one.
+    channel: Option<Arc<Endpoint>>,
     running: SmallVec<[Box<Attempt>; 2]>,
     fallback: Option<Standing>,
     failure: Option<Failure>,
@@ -76,10 +58,13 @@ enum Event {
 }
 
 impl<'a> Forward<'a> {
-    pub(super) fn new(request: Request<'a>, outbound: Outbound, session: Session, journal: &'a mut Journal) -> Self {
+    pub(super) fn new(request: Request<'a>, outbound: Outbound, aim: Aim, journal: &'a mut Journal) -> Self {
         let Request { worker, snapshot, block, route, authority } = request;
         let trials = if outbound.replayable { Trials::Taken } else { Trials::Left };
-        let plan = route.farm.plan(session, route.failover.tries, trials);
+        let (plan, channel) = match aim {
+            Aim::Farm(session) => (route.farm.plan(session, route.failover.tries, trials), None),
+            Aim::Channel(endpoint) => (Plan::new(None, 0, Trials::Left), Some(endpoint)),
+        };
         Self {
             worker,
             snapshot,
@@ -89,6 +74,7 @@ impl<'a> Forward<'a> {
             authority,
             journal,
             plan,
+            channel,
             running: SmallVec::new(),
             fallback: None,
             failure: None,
@@ -107,8 +93,7 @@ impl<'a> Forward<'a> {
         feed: &mut Feed,
         alarm: &mut Alarm,
     ) -> Result<Standing, Error> {
-        self.leave_trials_to_probes();
-        let Some(first) = self.route.farm.pick(&mut self.plan, Purpose::First) else { return Err(Error::NoEndpoint) };
+        let Some(first) = self.first() else { return Err(Error::NoEndpoint) };
         self.begin(first);
         let mut body_since = Instant::now();
         loop {
@@ -200,6 +185,14 @@ impl<'a> Forward<'a> {
         })
     }
 
+    fn first(&mut self) -> Option<Picked> {
+        if let Some(endpoint) = &self.channel {
+            return Some(Picked::for_channel(Arc::clone(endpoint)));
+        }
+        self.leave_trials_to_probes();
+        self.route.farm.pick(&mut self.plan, Purpose::First)
+    }
+
     fn begin(&mut self, picked: Picked) {
         let failover = &self.route.failover;
         let mut attempt = Attempt::begin(
@@ -265,14 +258,16 @@ impl<'a> Forward<'a> {
     /// Judges an answer; `None`: it does not stand yet, and another endpoint is asked.
     fn answered(&mut self, attempt: Attempt, head: ResponseHead, feed: &Feed) -> Option<Standing> {
         let status = head.status.as_u16();
-        let class = classify(Outcome::Answered(head.status), self.route.failover.on_5xx);
+        // Whatever an XSP says of its own channel is an answer.
+        let on_5xx = if self.channel.is_some() { On5xx::Answer } else { self.route.failover.on_5xx };
+        let class = classify(Outcome::Answered(head.status), on_5xx);
         let outcome = match class {
             Class::Success => "success",
             Class::Suspect | Class::Failure => "5xx",
         };
         self.journal.ended(&attempt, outcome, Some(status));
-        verdict::report(self.route, Asked::of(&attempt), head.status, self.authority);
-        let hop = (class == Class::Success).then(|| self.redirection(&head, feed)).flatten();
+        verdict::report(self.route, Asked::of(&attempt), head.status, on_5xx, self.authority);
+        let hop = (class == Class::Success && self.channel.is_none()).then(|| self.redirection(&head, feed)).flatten();
         if let Some(picked) = hop {
             self.begin(picked);
             return None;
@@ -342,7 +337,9 @@ impl<'a> Forward<'a> {
             let authority = self.authority.to_owned();
             let snapshot = self.worker.shared.snapshot.load_full();
             tokio::spawn(attempt.linger(limits, move |attempt, end| match end {
-                Some(Ok(status)) => verdict::report(&route, Asked::of(attempt), status, &authority),
+                Some(Ok(status)) => {
+                    verdict::report(&route, Asked::of(attempt), status, route.failover.on_5xx, &authority)
+                }
                 Some(Err(failure)) => verdict::blame(&snapshot, &route, &attempt.picked.endpoint, &failure),
                 None => attempt.picked.endpoint.metrics().attempted("overtaken"),
             }));
@@ -366,6 +363,10 @@ impl<'a> Forward<'a> {
             return Ok(fallback);
         }
         Err(match self.failure {
+            // Nobody listens where the channel was.
+            Some(Failure::Connect(error)) if self.channel.is_some() && error.scope() != Scope::Gateway => {
+                Error::ChannelLost
+            }
             Some(failure) if failure.is_timeout() => Error::Silent,
             Some(_) => Error::Unreachable,
             None => Error::NoEndpoint,

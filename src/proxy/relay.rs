@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::attempt::send_body;
+use super::channels::Reader;
 use super::exchange::{ClientError, Exchange};
 use super::feed::Feed;
 use crate::alarm::Alarm;
@@ -31,6 +32,9 @@ pub(super) enum RelayError {
     /// The XSP said nothing for too long.
     #[error("silence within the answer")]
     XspStalled,
+    /// The answer is an event channel's, and its XSP is gone.
+    #[error("the channel is lost")]
+    ChannelLost,
 }
 
 impl RelayError {
@@ -41,6 +45,7 @@ impl RelayError {
             Self::ClientStalled => "client-stalled",
             Self::Xsp(_) => "xsp-broke",
             Self::XspStalled => "xsp-stalled",
+            Self::ChannelLost => "channel-lost",
         }
     }
 }
@@ -55,12 +60,14 @@ pub(super) struct Patience {
 }
 
 /// A body in motion.
-pub(super) struct Relay<'a> {
+pub(super) struct Relay<'a, 'c> {
     connection: &'a mut Connection,
     feed: &'a mut Feed,
     sent: &'a mut u64,
     patience: Patience,
     body: RequestBody,
+    /// Reads along, if the answer is an event channel's.
+    channel: Option<&'a mut Reader<'c>>,
     /// What the client had not taken when it was last looked at.
     backlog: usize,
 }
@@ -73,17 +80,19 @@ enum RequestBody {
     Abandoned,
 }
 
-impl<'a> Relay<'a> {
-    /// The answer that comes over `connection`, and the rest of the request's body, of which `sent` bytes have gone up.
+impl<'a, 'c> Relay<'a, 'c> {
+    /// The answer that comes over `connection`, and the rest of the request's body, of which `sent` bytes have gone up;
+    /// `channel` reads along.
     pub(super) fn new(
         connection: &'a mut Connection,
         feed: &'a mut Feed,
         sent: &'a mut u64,
         patience: Patience,
+        channel: Option<&'a mut Reader<'c>>,
     ) -> Self {
         // Other attempts may have gone on to where this one can't follow; a body with a gap would be another request.
         let body = if feed.reaches(*sent) { RequestBody::GoesUp } else { RequestBody::Abandoned };
-        Self { connection, feed, sent, patience, body, backlog: 0 }
+        Self { connection, feed, sent, patience, body, channel, backlog: 0 }
     }
 
     /// Moves the body to its end.
@@ -104,6 +113,9 @@ impl<'a> Relay<'a> {
     ) -> Poll<Result<(), RelayError>> {
         loop {
             self.pass_on(cx, exchange)?;
+            if self.channel.as_mut().is_some_and(|channel| channel.poll_cut(cx).is_ready()) {
+                return Poll::Ready(Err(RelayError::ChannelLost));
+            }
             match exchange.poll_flush(cx) {
                 Poll::Ready(result) => result.map_err(ClientError::Broken)?,
                 Poll::Pending => {
@@ -145,7 +157,11 @@ impl<'a> Relay<'a> {
 
     fn pass_on<E: Exchange>(&mut self, cx: &mut Context<'_>, exchange: &mut E) -> Result<(), RelayError> {
         let mut pushed: io::Result<()> = Ok(());
+        let channel = &mut self.channel;
         self.connection.relay_body(|event| {
+            if let (Some(channel), Event::Data(bytes)) = (channel.as_mut(), &event) {
+                channel.read(bytes);
+            }
             if pushed.is_ok() {
                 pushed = exchange.push(cx, event);
             }

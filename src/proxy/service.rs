@@ -10,24 +10,28 @@ use tokio::time::timeout;
 
 use super::answer::{Answer, Last};
 use super::challenge::Challenge;
+use super::channels::{End, Home, Reader};
 use super::context::Worker;
 use super::error::Error;
 use super::exchange::Exchange;
 use super::feed::{Feed, Outbound};
-use super::forward::{Forward, Request, Standing};
+use super::forward::Forward;
 use super::journal::{Journal, Origin};
-use super::relay::{Patience, Relay};
+use super::relay::{Patience, Relay, RelayError};
+use super::request::{Aim, Request, Standing};
 use super::snapshot::{Block, Route, Snapshot};
 use crate::alarm::Alarm;
+use crate::broadworks::channel::{self, ChannelId, opens_channel};
 use crate::broadworks::interface::Interface;
+use crate::config::model::ChannelReplay;
 use crate::drain::Phase;
-use crate::farm::Session;
+use crate::farm::{Endpoint, Session};
 use crate::http1::head::{Expectation, RequestFraming, RequestHead, ResponseFraming};
 use crate::policy::affinity::{cookie_values, set_cookie};
 use crate::policy::classify::Class;
 use crate::policy::headers::{self, Downstream, Trusted};
 use crate::policy::route::Unroutable;
-use crate::telemetry::metrics::SessionEvent;
+use crate::telemetry::metrics::{ChannelEvent, SessionEvent};
 
 /// What a request's connection is known to be.
 #[derive(Clone, Copy)]
@@ -90,7 +94,11 @@ impl<E: Exchange> Call<'_, E> {
             return Err(Error::NoEndpoint);
         }
         let session = route.farm.session(cookie_values(&head.fields, &route.cookie));
-        let home = self.challenge.home(&route.farm, session, head);
+        let channel = self.channel(&route)?;
+        let (session, aim) = match &channel {
+            Some((_, endpoint)) => (session.visiting(endpoint), Aim::Channel(Arc::clone(endpoint))),
+            None => (session, Aim::Farm(self.challenge.home(&route.farm, session, head))),
+        };
         *feed = Feed::new(head.framing, route.failover.replay_buffer_size);
         let outbound = outbound(from, head, &route, &self.journal.tracking_id);
         let request = Request {
@@ -100,8 +108,24 @@ impl<E: Exchange> Call<'_, E> {
             route: &route,
             authority: head.authority(),
         };
-        let standing = Forward::new(request, outbound, home, self.journal).run(self.exchange, feed, self.alarm).await?;
-        Ok((route, standing, session))
+        let forwarded = Forward::new(request, outbound, aim, self.journal).run(self.exchange, feed, self.alarm).await;
+        if let (Err(Error::ChannelLost), Some((id, _))) = (&forwarded, &channel) {
+            from.worker.shared.channels.cut(id);
+        }
+        Ok((route, forwarded?, session))
+    }
+
+    /// The event channel that the request names, and where it is, if anybody here knows.
+    fn channel(&self, route: &Route) -> Result<Option<(ChannelId, Arc<Endpoint>)>, Error> {
+        let is_events = route.interface == Interface::XsiEvents;
+        let Some(id) = is_events.then(|| channel::named(self.head.path())).flatten() else { return Ok(None) };
+        let (event, channel) = match self.from.worker.shared.channels.home(&id, &route.farm) {
+            Home::At(endpoint) => (ChannelEvent::Bound, Ok(Some((id, endpoint)))),
+            Home::Lost => (ChannelEvent::Refused, Err(Error::ChannelLost)),
+            Home::Unknown => (ChannelEvent::Unknown, Ok(None)),
+        };
+        route.farm.metrics().channel(event);
+        channel
     }
 
     /// The route of a request that may take it.
@@ -145,8 +169,15 @@ impl<E: Exchange> Call<'_, E> {
             write: from.snapshot.limits.write_timeout,
         };
         feed.settle(standing.sent);
-        let relay = Relay::new(&mut standing.connection, &mut feed, &mut standing.sent, patience);
-        let relayed = relay.run(exchange, alarm).await;
+        let channels = &from.worker.shared.channels;
+        let opened = is_channel(route, &standing) && opens_channel(&head.method, head.path());
+        let mut reader = opened.then(|| Reader::new(channels, &route.farm, &standing.endpoint));
+        let (connection, sent) = (&mut standing.connection, &mut standing.sent);
+        let relayed = Relay::new(connection, &mut feed, sent, patience, reader.as_mut()).run(exchange, alarm).await;
+        if let Some(reader) = &mut reader {
+            let broken = matches!(relayed, Err(RelayError::Xsp(_) | RelayError::ChannelLost));
+            reader.ended(if broken { End::Lost } else { End::Closed });
+        }
         journal.received = feed.content();
         journal.sent = exchange.sent();
         match relayed {
@@ -177,9 +208,15 @@ fn outbound(from: Origins<'_>, head: &RequestHead, route: &Route, tracking_id: &
     Outbound {
         head: bytes.into(),
         method: head.method.clone(),
-        replayable: route.failover.replay.allows(&head.method),
+        replayable: route.failover.replay.allows(&head.method) && may_repeat(route, head),
         expectation: head.expectation,
     }
+}
+
+/// A second channel set of an application ends the first one.
+fn may_repeat(route: &Route, head: &RequestHead) -> bool {
+    let opens = route.interface == Interface::XsiEvents && opens_channel(&head.method, head.path());
+    !opens || route.channel_replay == ChannelReplay::Allowed
 }
 
 /// An event channel says nothing for as long as nothing happens.

@@ -103,6 +103,8 @@ pub struct Route {
     pub farm: Arc<Farm>,
     /// How it fails over.
     pub failover: model::Failover,
+    /// Whether channel requests may be sent twice.
+    pub channel_replay: model::ChannelReplay,
     /// What a second look asks for.
     pub probe_path: String,
     /// The affinity cookie's name.
@@ -216,6 +218,7 @@ impl Block {
                 interface: route.interface,
                 farm: Arc::clone(farm),
                 failover: route.failover.clone(),
+                channel_replay: route.channel_replay,
                 probe_path: route.probe_path.clone(),
                 cookie: cookie_name(cookie, first_farm, https, route),
                 metrics: metrics.route(listener, route.interface.name()),

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::probe;
 use super::snapshot::{Route, Snapshot};
 use crate::farm::{Endpoint, Picked};
-use crate::policy::classify::{Class, Outcome, classify};
+use crate::policy::classify::{Class, On5xx, Outcome, classify};
 use crate::upstream::{self, connect::Scope};
 
 /// Who was asked, and when.
@@ -28,11 +28,11 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// An answer came.
-pub(super) fn report(route: &Arc<Route>, asked: Asked<'_>, status: StatusCode, authority: &str) {
+/// An answer came; `on_5xx` is what a 5xx amounts to.
+pub(super) fn report(route: &Arc<Route>, asked: Asked<'_>, status: StatusCode, on_5xx: On5xx, authority: &str) {
     let endpoint = &asked.picked.endpoint;
     endpoint.metrics().xsp_seconds.observe(asked.begun.elapsed().as_secs_f64());
-    match classify(Outcome::Answered(status), route.failover.on_5xx) {
+    match classify(Outcome::Answered(status), on_5xx) {
         Class::Success => {
             endpoint.metrics().attempted("success");
             route.farm.succeeded(endpoint, asked.begun.into_std());

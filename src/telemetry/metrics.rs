@@ -2,6 +2,7 @@
 //! be misspelt, and no label ever holds a path, a user or a client's address.
 
 mod certificates;
+mod channel;
 mod endpoint;
 mod route;
 mod stream;
@@ -20,6 +21,7 @@ use prometheus::{
 
 use certificates::Certificates;
 pub use certificates::{Expiry, Renewal};
+pub use channel::ChannelEvent;
 pub use endpoint::EndpointMetrics;
 pub use route::{Class, RouteMetrics};
 pub use stream::StreamMetrics;
@@ -57,6 +59,8 @@ pub struct Metrics {
     transitions: IntCounterVec,
     probes: IntCounterVec,
     sessions: IntCounterVec,
+    channels: IntGaugeVec,
+    channels_total: IntCounterVec,
     redirects: IntCounterVec,
     streams: IntGaugeVec,
     endpoint_streams: IntGaugeVec,
@@ -133,6 +137,8 @@ impl Default for Metrics {
             transitions: registrar.counters("xspgate_blocklist_transitions_total"),
             probes: registrar.counters("xspgate_probes_total"),
             sessions: registrar.counters("xspgate_sessions_total"),
+            channels: registrar.gauges("xspgate_channels"),
+            channels_total: registrar.counters("xspgate_channel_events_total"),
             redirects: registrar.counters("xspgate_redirects_total"),
             streams: registrar.gauges("xspgate_streams"),
             endpoint_streams: registrar.gauges("xspgate_endpoint_streams"),
@@ -196,6 +202,7 @@ impl Metrics {
         FarmMetrics {
             endpoints: self.endpoints.with_label_values(&[farm]),
             sessions: SessionEvent::ALL.map(|event| self.sessions.with_label_values(&[farm, event.name()])),
+            channels: ChannelEvent::ALL.map(|event| self.channels_total.with_label_values(&[farm, event.name()])),
             redirects_followed: self.redirects.with_label_values(&[farm, "followed"]),
             redirects_passed: self.redirects.with_label_values(&[farm, "passed"]),
         }
@@ -220,7 +227,8 @@ impl Metrics {
             transitions: self.transitions.clone(),
             probes: self.probes.clone(),
             streams: self.endpoint_streams.with_label_values(&labels),
-            gauges: [self.pool_idle.clone(), self.blocked.clone(), self.endpoint_streams.clone()],
+            channels: self.channels.with_label_values(&labels),
+            gauges: [&self.pool_idle, &self.blocked, &self.endpoint_streams, &self.channels].map(Clone::clone),
             seconds: self.xsp_seconds.clone(),
             upstream_connections: self.upstream_connections.clone(),
             live: Arc::clone(&self.live),
@@ -307,6 +315,7 @@ pub struct FarmMetrics {
     /// Endpoints that discovery knows.
     pub endpoints: IntGauge,
     sessions: [IntCounter; 4],
+    channels: [IntCounter; 6],
     /// Locations followed.
     pub redirects_followed: IntCounter,
     /// Locations passed on.
@@ -318,6 +327,13 @@ impl FarmMetrics {
     pub fn session(&self, event: SessionEvent) {
         let index = SessionEvent::ALL.iter().position(|known| *known == event).expect("ALL holds every event");
         self.sessions[index].inc();
+    }
+}
+
+impl FarmMetrics {
+    /// Counts what became of an event channel, or of a request that names one.
+    pub fn channel(&self, event: ChannelEvent) {
+        self.channels[event as usize].inc();
     }
 }
 

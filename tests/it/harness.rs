@@ -18,7 +18,7 @@ use xspgate::sim::site::{DOMAIN, Layout, Network, Simulation, Text};
 use xspgate::sim::xsp::Xsp;
 
 pub(crate) use calls::{assert_bridged, dial, exchange, greeting, refusal, rest, until};
-pub(crate) use client::{Body, Client, body, fed, request};
+pub(crate) use client::{Answer, Body, Client, body, fed, request};
 pub(crate) use gateway::Gateway;
 pub(crate) use hello::{answer_in_the_clear, fragmented, hello, old_hello, padded};
 pub(crate) use metrics::{Metrics, get as get_plain};

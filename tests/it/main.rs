@@ -9,6 +9,7 @@ mod affinity;
 mod blame;
 mod certificate_tools;
 mod certificates;
+mod channels;
 mod client_certificates;
 mod cti;
 mod cti_doors;

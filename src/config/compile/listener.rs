@@ -13,11 +13,12 @@ use super::{Check, Kind, Known, or, security};
 use crate::broadworks::interface::Interface;
 use crate::config::error::Problem;
 use crate::config::file::{self, File, Key, List};
-use crate::config::model::{ClientPurpose, Clients, Farm, Https, Route};
+use crate::config::model::{ChannelReplay, ClientPurpose, Clients, Farm, Https, Route};
 use crate::config::place::Spot;
 use crate::config::types::choice::Choice;
 use crate::config::types::name::HostName;
 use crate::config::types::network::{self, Allowed, Listen};
+use crate::policy::classify::Replay;
 use crate::policy::route::PathPrefix;
 
 const LISTEN: &str = "addresses and ports, such as listen = [\"0.0.0.0:443\"]";
@@ -175,8 +176,15 @@ fn route(
     };
     let farm = farm?;
     let failover = failover(check, &own.failover, &farm.failover);
+    let channel_replay = channel_replay(interface, &own);
     let allow = allow(if own.allow.is_some() { &own.allow } else { &section.get_ref().allow });
-    Some(Route { interface, farm, paths, probe_path, allow, clients: clients?, failover })
+    Some(Route { interface, farm, paths, probe_path, allow, clients: clients?, failover, channel_replay })
+}
+
+fn channel_replay(interface: Interface, own: &file::Overrides) -> ChannelReplay {
+    let named = own.failover.as_ref().and_then(|failover| failover.get_ref().replay.as_ref());
+    let all = named.is_some_and(|replay| replay.get_ref().0 == Replay::All);
+    if all && interface == Interface::XsiEvents { ChannelReplay::Allowed } else { ChannelReplay::Never }
 }
 
 fn default_paths(interface: Interface) -> Vec<PathPrefix> {

@@ -121,6 +121,7 @@ pub(super) fn affinity(check: &mut Check<'_>, file: &File, places: &mut Places) 
     Affinity {
         cookie: or(&affinity.cookie, |cookie| cookie.0.clone(), "XSPGATE".into()),
         key_file: affinity.key_file.as_ref().map(|path| check.resolve(path)),
+        lost_channels_for: or(&affinity.lost_channels_for, |time| time.0, seconds(120)),
     }
 }
 

@@ -96,4 +96,6 @@ pub struct Affinity {
     pub cookie: String,
     /// `key_file`; `None`: a random key, so sessions do not outlive this process.
     pub key_file: Option<PathBuf>,
+    /// `lost_channels_for`: how long what names a channel is told that it is lost, after its XSP has gone.
+    pub lost_channels_for: Duration,
 }

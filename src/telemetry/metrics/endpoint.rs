@@ -14,6 +14,8 @@ pub struct EndpointMetrics {
     pub blocked: IntGauge,
     /// CTI and pass-through connections.
     pub streams: IntGauge,
+    /// Event channels.
+    pub channels: IntGauge,
     /// Time to the response head.
     pub xsp_seconds: Histogram,
     /// Attempts on a new connection.
@@ -24,7 +26,7 @@ pub struct EndpointMetrics {
     pub(super) attempts: IntCounterVec,
     pub(super) transitions: IntCounterVec,
     pub(super) probes: IntCounterVec,
-    pub(super) gauges: [IntGaugeVec; 3],
+    pub(super) gauges: [IntGaugeVec; 4],
     pub(super) seconds: HistogramVec,
     pub(super) upstream_connections: IntCounterVec,
     pub(super) live: Live,

@@ -1,7 +1,7 @@
 //! What there is to measure, in one table, so that the registry and the README can both be held against it.
 
 /// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
-pub const TABLE: [(&str, &str, &str, &str); 31] = [
+pub const TABLE: [(&str, &str, &str, &str); 33] = [
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
     ("xspgate_connections", "gauge", "listener", "open client connections"),
@@ -55,6 +55,13 @@ pub const TABLE: [(&str, &str, &str, &str); 31] = [
         "counter",
         "farm, event",
         "session decisions: new, kept, moved, unknown (a cookie that names no endpoint)",
+    ),
+    ("xspgate_channels", "gauge", "farm, endpoint", "event channels whose id is known, by the XSP that they are at"),
+    (
+        "xspgate_channel_events_total",
+        "counter",
+        "farm, event",
+        "event channels opened, closed and lost; and requests that name one: bound to its XSP, refused since it is lost, unknown here",
     ),
     (
         "xspgate_redirects_total",

@@ -1,0 +1,218 @@
+//! Event channels: what names one goes where it is, whatever else speaks for another XSP (R-AFF-2), and is told at once when
+//! it is no more.
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use xspgate::sim::xsp::Behaviour;
+
+use crate::harness::{Blocked, CHANNEL, Client, PROFILE, Stage, body, eventually, request, within};
+
+/// An open channel, as a client has it.
+struct Channel {
+    id: String,
+    /// The XSP where it is.
+    xsp: String,
+    stream: Incoming,
+    _client: Client,
+}
+
+impl Channel {
+    async fn open(stage: &Stage) -> Self {
+        let mut client = stage.client();
+        let answer = client.open(request(Method::POST, CHANNEL, body("<Channel/>"))).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        let xsp = answer.headers()["x-xsp"].to_str().unwrap().to_owned();
+        let mut stream = answer.into_body();
+        let first = String::from_utf8(document(&mut stream).await.to_vec()).unwrap();
+        let (_, rest) = first.split_once("<channelId>").unwrap();
+        let id = rest.split_once("</channelId>").unwrap().0.to_owned();
+        Self { id, xsp, stream, _client: client }
+    }
+
+    fn path(&self) -> String {
+        format!("/com.broadsoft.xsi-events/v2.0/channel/{}", self.id)
+    }
+
+    fn heartbeat(&self) -> http::Request<crate::harness::Body> {
+        request(Method::PUT, &format!("{}/heartbeat", self.path()), body(""))
+    }
+
+    /// A heartbeat from a client that keeps no cookies and has a connection of its own.
+    async fn beats(&self, stage: &Stage) -> crate::harness::Answer {
+        stage.client().send(self.heartbeat()).await
+    }
+
+    async fn is_alive(&mut self) {
+        let answer = document(&mut self.stream).await;
+        assert!(answer.ends_with(b"<ChannelHeartBeat xmlns=\"http://schema.broadsoft.com/xsi\"/>"), "{answer:?}");
+    }
+}
+
+async fn document(stream: &mut Incoming) -> Bytes {
+    within("a document", stream.frame()).await.expect("the stream goes on").unwrap().into_data().unwrap()
+}
+
+/// Heartbeats that an XSP has seen.
+fn heartbeats(stage: &Stage, xsp: &str) -> usize {
+    stage.xsp(xsp).requests().iter().filter(|request| request.path().ends_with("/heartbeat")).count()
+}
+
+async fn counted(stage: &Stage, event: &str) -> f64 {
+    stage.metrics().await.count("xspgate_channel_events_total", &[("event", event)])
+}
+
+#[tokio::test]
+async fn r_aff_2_heartbeats_without_cookies_reach_their_channel() {
+    let (stage, ()) = Stage::with(|_, text| {
+        text.set("", "workers", 2);
+    })
+    .await;
+    let mut channels = Vec::new();
+    for _ in 0..12 {
+        channels.push(Channel::open(&stage).await);
+    }
+    for channel in &mut channels {
+        for _ in 0..4 {
+            let answer = channel.beats(&stage).await;
+            assert_eq!((answer.status, answer.xsp()), (StatusCode::OK, &*channel.xsp));
+            channel.is_alive().await;
+        }
+    }
+    for name in ["a1", "a2", "b1", "b2"] {
+        let own = channels.iter().filter(|channel| channel.xsp == name).count();
+        assert_eq!(heartbeats(&stage, name), 4 * own, "{name}");
+    }
+    assert_eq!(counted(&stage, "opened").await, 12.0);
+    assert_eq!(counted(&stage, "bound").await, 48.0);
+    assert_eq!(stage.metrics().await.count("xspgate_channels", &[]), 12.0);
+}
+
+#[tokio::test]
+async fn r_aff_2_the_channel_counts_for_more_than_a_cookie_of_another_xsp() {
+    let stage = Stage::start().await;
+    let mut channel = Channel::open(&stage).await;
+    let mut client = stage.client();
+    while client.get(PROFILE).await.xsp() == channel.xsp {
+        client.forget_cookies();
+    }
+    let elsewhere = client.get(PROFILE).await.xsp().to_owned();
+    let answer = client.send(channel.heartbeat()).await;
+    assert_eq!((answer.status, answer.xsp()), (StatusCode::OK, &*channel.xsp));
+    assert_eq!(answer.session(), None, "the session is moved");
+    channel.is_alive().await;
+    assert_eq!(client.get(PROFILE).await.xsp(), elsewhere);
+}
+
+#[tokio::test]
+async fn r_aff_2_refresh_and_delete_reach_the_channel_in_any_spelling() {
+    let stage = Stage::start().await;
+    let channel = Channel::open(&stage).await;
+    let spelled = channel
+        .path()
+        .replace("/channel/", "/Channel/")
+        .replace("com.broadsoft.xsi-events", "com.broadsoft.async/com.broadsoft.xsi-events");
+    for _ in 0..4 {
+        let refresh = request(Method::PUT, &spelled, body("<Channel><expires>3600</expires></Channel>"));
+        assert_eq!(stage.client().send(refresh).await.xsp(), channel.xsp);
+    }
+    let answer = stage.client().send(request(Method::DELETE, &channel.path(), body(""))).await;
+    assert_eq!((answer.status, answer.xsp()), (StatusCode::OK, &*channel.xsp));
+    eventually("the channel's end", async || counted(&stage, "closed").await == 1.0).await;
+    // Whatever an XSP says of a channel that was closed in good order is its business.
+    assert_eq!(channel.beats(&stage).await.header("x-xsp").len(), 2);
+    assert_eq!(counted(&stage, "unknown").await, 1.0);
+}
+
+#[tokio::test]
+async fn r_aff_2_heartbeats_reach_an_xsp_that_is_blocked() {
+    let (stage, ()) = Stage::with(|_, text| {
+        text.set("[farm.xsp.failover]", "on_5xx", "block");
+    })
+    .await;
+    let mut channel = Channel::open(&stage).await;
+    let busy = Behaviour::StatusFor("/com.broadsoft.xsi-actions".into(), StatusCode::SERVICE_UNAVAILABLE);
+    stage.xsp(&channel.xsp).behave(busy).await;
+    eventually("a request there", async || {
+        stage.client().get(PROFILE).await;
+        stage.metrics().await.count("xspgate_endpoint_blocked", &[]) == 1.0
+    })
+    .await;
+    stage.until_blocked(&channel.xsp, Blocked::Yes).await;
+    for _ in 0..5 {
+        let answer = channel.beats(&stage).await;
+        assert_eq!((answer.status, answer.xsp()), (StatusCode::OK, &*channel.xsp));
+        channel.is_alive().await;
+    }
+}
+
+#[tokio::test]
+async fn a_5xx_to_a_heartbeat_is_passed_on_and_blocks_nobody() {
+    let stage = Stage::start().await;
+    let channel = Channel::open(&stage).await;
+    let busy = Behaviour::StatusFor("/com.broadsoft.xsi-events".into(), StatusCode::SERVICE_UNAVAILABLE);
+    stage.xsp(&channel.xsp).behave(busy).await;
+    for _ in 0..5 {
+        let answer = channel.beats(&stage).await;
+        assert_eq!((answer.status, answer.xsp()), (StatusCode::SERVICE_UNAVAILABLE, &*channel.xsp));
+    }
+    assert_eq!(stage.metrics().await.count("xspgate_endpoint_blocked", &[]), 0.0);
+    assert_eq!(stage.metrics().await.count("xspgate_probes_total", &[]), 0.0);
+    assert_eq!(heartbeats(&stage, &channel.xsp), 5);
+}
+
+#[tokio::test]
+async fn r_aff_2_when_an_xsp_dies_its_channels_are_told_so_at_once() {
+    let (stage, ()) = Stage::with(|_, text| {
+        text.set("[affinity]", "lost_channels_for", "1s");
+    })
+    .await;
+    let mut channel = Channel::open(&stage).await;
+    stage.xsp(&channel.xsp).kill().await;
+    assert!(within("the end", channel.stream.frame()).await.expect("no last chunk").is_err());
+    let asked = stage.asked();
+    for _ in 0..3 {
+        let answer = channel.beats(&stage).await;
+        assert_eq!((answer.status, answer.xsp()), (StatusCode::NOT_FOUND, ""));
+    }
+    let answer = stage.client().send(request(Method::DELETE, &channel.path(), body(""))).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    assert_eq!(stage.asked(), asked, "an XSP was asked");
+    assert_eq!(counted(&stage, "lost").await, 1.0);
+    eventually("it is forgotten", async || !channel.beats(&stage).await.xsp().is_empty()).await;
+    assert_ne!(Channel::open(&stage).await.xsp, channel.xsp);
+}
+
+#[tokio::test]
+async fn a_channel_whose_xsp_takes_no_connections_any_more_is_lost() {
+    let (stage, ()) = Stage::with(|_, text| {
+        text.set("[farm.xsp.pool]", "idle_per_endpoint", 0);
+    })
+    .await;
+    let mut channel = Channel::open(&stage).await;
+    // Its host is gone without a word, as far as the stream can tell.
+    stage.xsp(&channel.xsp).behave(Behaviour::Refuse).await;
+    assert_eq!(channel.beats(&stage).await.status, StatusCode::NOT_FOUND);
+    assert!(within("the end", channel.stream.frame()).await.expect("no last chunk").is_err());
+    assert_eq!(channel.beats(&stage).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_channel_request_is_sent_twice_only_where_its_own_interface_says_so() {
+    for (section, asked) in [("[farm.xsp.failover]", 1), ("[https.interface.xsi-events.failover]", 2)] {
+        let stage = Stage::in_order(|_, text| {
+            if section.starts_with("[https") {
+                text.push("[https.interface.xsi-events]").push(section);
+            }
+            text.set(section, "replay", "all").set(section, "response_timeout", "500ms");
+            text.set(section, "advance_after", "off");
+        })
+        .await;
+        stage.xsp("a1").behave(Behaviour::Hang).await;
+        let opened = stage.client().open(request(Method::POST, CHANNEL, body("<Channel/>"))).await.unwrap();
+        let expected = if asked == 1 { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::OK };
+        assert_eq!(opened.status(), expected, "{section}");
+        assert_eq!(stage.asked(), asked, "{section}");
+    }
+}
