@@ -7,6 +7,7 @@ mod challenge;
 pub mod channels;
 pub mod connection;
 pub mod context;
+mod documents;
 pub mod error;
 mod exchange;
 mod failure;

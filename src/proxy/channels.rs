@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::documents::Assembly;
 use crate::broadworks::channel::ChannelId;
 use crate::broadworks::channel::finder::{Finder, Found};
 use crate::farm::{Endpoint, Farm};
+use crate::http1::chunked::Event;
 use crate::policy::channels as policy;
 use crate::telemetry::metrics::{ChannelEvent, Held};
 
@@ -84,6 +86,7 @@ pub(super) struct Reader<'a> {
     farm: &'a Arc<Farm>,
     endpoint: &'a Arc<Endpoint>,
     reading: Reading,
+    assembly: Assembly,
 }
 
 #[derive(Debug)]
@@ -113,11 +116,21 @@ pub(super) enum End {
 impl<'a> Reader<'a> {
     /// Nothing is known yet of a channel that `endpoint` of `farm` opens.
     pub(super) fn new(channels: &'a Channels, farm: &'a Arc<Farm>, endpoint: &'a Arc<Endpoint>) -> Self {
-        Self { channels, farm, endpoint, reading: Reading::Searching(Finder::new()) }
+        Self { channels, farm, endpoint, reading: Reading::Searching(Finder::new()), assembly: Assembly::default() }
     }
 
-    /// Takes a look at what passes by.
-    pub(super) fn read(&mut self, bytes: &[u8]) {
+    /// Takes one event of the XSP's body, and gives `out` those of the client's: a chunk for each document.
+    pub(super) fn pass(&mut self, event: Event<'_>, out: &mut impl FnMut(Event<'_>)) {
+        if let Event::Data(bytes) = &event {
+            self.read(bytes);
+        }
+        self.assembly.pass(event, out);
+        for _ in 0..self.assembly.assembled() {
+            self.farm.metrics().channel(ChannelEvent::Reassembled);
+        }
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
         let Reading::Searching(finder) = &mut self.reading else { return };
         self.reading = match finder.read(bytes) {
             Found::Searching => return,

@@ -157,14 +157,25 @@ impl<'a, 'c> Relay<'a, 'c> {
 
     fn pass_on<E: Exchange>(&mut self, cx: &mut Context<'_>, exchange: &mut E) -> Result<(), RelayError> {
         let mut pushed: io::Result<()> = Ok(());
-        let channel = &mut self.channel;
-        self.connection.relay_body(|event| {
-            if let (Some(channel), Event::Data(bytes)) = (channel.as_mut(), &event) {
-                channel.read(bytes);
-            }
+        let mut push = |event: Event<'_>, leaves: Leaves| {
             if pushed.is_ok() {
                 pushed = exchange.push(cx, event);
             }
+            if pushed.is_ok()
+                && leaves == Leaves::AtOnce
+                && let Poll::Ready(Err(error)) = exchange.poll_flush(cx)
+            {
+                pushed = Err(error);
+            }
+        };
+        let channel = &mut self.channel;
+        self.connection.relay_body(|event| match channel.as_mut() {
+            Some(channel) => channel.pass(event, &mut |event| {
+                // Each document in a write of its own, though several have come together.
+                let leaves = if matches!(event, Event::ChunkEnd) { Leaves::AtOnce } else { Leaves::Later };
+                push(event, leaves);
+            }),
+            None => push(event, Leaves::Later),
         })?;
         Ok(pushed.map_err(ClientError::Broken)?)
     }
@@ -197,6 +208,14 @@ impl<'a, 'c> Relay<'a, 'c> {
             *moved = Instant::now();
         }
     }
+}
+
+/// When what is pushed is handed to the client's socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaves {
+    AtOnce,
+    /// With what else the same read has brought.
+    Later,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

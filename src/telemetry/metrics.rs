@@ -315,7 +315,7 @@ pub struct FarmMetrics {
     /// Endpoints that discovery knows.
     pub endpoints: IntGauge,
     sessions: [IntCounter; 4],
-    channels: [IntCounter; 6],
+    channels: [IntCounter; 7],
     /// Locations followed.
     pub redirects_followed: IntCounter,
     /// Locations passed on.

@@ -5,6 +5,8 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use xspgate::sim::raw::{Gate, Step};
+use xspgate::sim::site::CLOUD;
 use xspgate::sim::xsp::Behaviour;
 
 use crate::harness::{Blocked, CHANNEL, Client, PROFILE, Stage, body, eventually, request, within};
@@ -215,4 +217,41 @@ async fn a_channel_request_is_sent_twice_only_where_its_own_interface_says_so() 
         assert_eq!(opened.status(), expected, "{section}");
         assert_eq!(stage.asked(), asked, "{section}");
     }
+}
+
+#[tokio::test]
+async fn a_document_leaves_as_one_chunk_however_it_comes() {
+    let (stage, raw) = Stage::before_raw(|_, _| ()).await;
+    let first = "<?xml version=\"1.0\"?>\n<Channel><channelId>raw-1</channelId></Channel>";
+    let event = format!("<?xml version=\"1.0\"?><Event a='/>'>{}</Event>", "x".repeat(40_000));
+    let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+    let (cut, rest) = event.split_at(20_000);
+    let mut steps = vec![Step::send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")];
+    let gates: Vec<Gate> = (0..3).map(|_| Gate::new()).collect();
+    // In pieces; in one chunk after all; two at once.
+    for (piece, gate) in [chunk(first), chunk(cut), chunk(rest)].into_iter().zip(&gates) {
+        steps.extend([Step::send(piece), Step::Gate(gate.clone())]);
+    }
+    steps.push(Step::send(format!("{}{}0\r\n\r\n", chunk(&format!("{first}{event}")), chunk("<b/>"))));
+    raw.next(steps);
+    let mut client = stage.raw_client().await;
+    client.send(format!("POST {CHANNEL} HTTP/1.1\r\nHost: {CLOUD}\r\nContent-Length: 0\r\n\r\n")).await;
+    client.until_tail(&chunk(first)).await;
+    gates.iter().for_each(Gate::open);
+    let received = client.until_tail("0\r\n\r\n").await.text();
+    let expected = [&event, first, &event, "<b/>"].map(chunk).concat();
+    assert!(received == format!("{expected}0\r\n\r\n"), "{} bytes", received.len());
+    assert!(counted(&stage, "reassembled").await >= 1.0);
+    assert_eq!(counted(&stage, "opened").await, 1.0);
+}
+
+#[tokio::test]
+async fn what_is_no_document_passes_through_a_channel_as_it_comes() {
+    let (stage, raw) = Stage::before_raw(|_, _| ()).await;
+    let body = "5\r\nhello\r\n6\r\n<a/><b\r\n2\r\n/>\r\n0\r\n\r\n";
+    raw.answer(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}"));
+    let mut client = stage.raw_client().await;
+    client.send(format!("POST {CHANNEL} HTTP/1.1\r\nHost: {CLOUD}\r\nContent-Length: 0\r\n\r\n")).await;
+    let received = client.until_tail("0\r\n\r\n").await.text();
+    assert_eq!(received.split_once("\r\n\r\n").unwrap().1, body);
 }

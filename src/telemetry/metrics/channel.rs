@@ -15,12 +15,14 @@ pub enum ChannelEvent {
     Refused,
     /// A request names a channel that is not known here.
     Unknown,
+    /// One of its documents came in pieces, and was put together.
+    Reassembled,
 }
 
 impl ChannelEvent {
     /// In the order of their values.
-    pub(super) const ALL: [Self; 6] =
-        [Self::Opened, Self::Closed, Self::Lost, Self::Bound, Self::Refused, Self::Unknown];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Opened, Self::Closed, Self::Lost, Self::Bound, Self::Refused, Self::Unknown, Self::Reassembled];
 
     /// The name in metrics.
     pub const fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl ChannelEvent {
             Self::Bound => "bound",
             Self::Refused => "refused",
             Self::Unknown => "unknown",
+            Self::Reassembled => "reassembled",
         }
     }
 }

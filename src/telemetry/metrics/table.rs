@@ -61,7 +61,7 @@ pub const TABLE: [(&str, &str, &str, &str); 33] = [
         "xspgate_channel_events_total",
         "counter",
         "farm, event",
-        "event channels opened, closed and lost; and requests that name one: bound to its XSP, refused since it is lost, unknown here",
+        "event channels opened, closed and lost; and requests that name one: bound to its XSP, refused since it is lost, unknown here; and documents reassembled, since they came in pieces",
     ),
     (
         "xspgate_redirects_total",
