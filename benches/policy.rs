@@ -13,7 +13,7 @@ use xspgate::http1::head::{Limits, parse_request};
 use xspgate::policy::blocklist::Blocklist;
 use xspgate::policy::budget::Budget;
 use xspgate::policy::endpoint::{Endpoint, Roster, Tier, Weight};
-use xspgate::policy::headers::{self, Downstream, Trusted};
+use xspgate::policy::headers::{self, Downstream, Encodings, Trusted};
 use xspgate::policy::plan::{Plan, Purpose, Trials};
 use xspgate::policy::route::{PathPrefix, Paths};
 
@@ -78,7 +78,13 @@ fn route(criterion: &mut Criterion) {
 fn request_head(criterion: &mut Criterion) {
     let (head, _) = parse_request(REQUEST, &Limits::default()).expect("it is valid").expect("it is whole");
     let peer = IpAddr::from([192, 0, 2, 7]);
-    let from = Downstream { peer, trusted: Trusted::No, tracking_id: "GATEWAY_1", cookie: "XSPGATE" };
+    let from = Downstream {
+        peer,
+        trusted: Trusted::No,
+        tracking_id: "GATEWAY_1",
+        cookie: "XSPGATE",
+        encodings: Encodings::Any,
+    };
     let mut out = Vec::with_capacity(4096);
     criterion.bench_function("request_head", |bencher| {
         bencher.iter(|| {

@@ -22,6 +22,17 @@ pub struct Downstream<'a> {
     pub tracking_id: &'a str,
     /// The name of the gateway's own cookie.
     pub cookie: &'a str,
+    /// What the answer may be encoded in.
+    pub encodings: Encodings,
+}
+
+/// What the answer to a request may be encoded in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encodings {
+    /// Whatever the client takes.
+    Any,
+    /// Nothing: the gateway reads along, and what is compressed can't leave at once either.
+    None,
 }
 
 /// Whether a sender is one of the operator's proxies (`trusted_proxies`).
@@ -70,6 +81,7 @@ pub fn request_head(head: &RequestHead, from: &Downstream<'_>, framing: RequestF
                 encode::field(out, name, value);
             }
             Kind::Other if options.name(name) => {}
+            Kind::Other if from.encodings == Encodings::None && name.eq_ignore_ascii_case(b"Accept-Encoding") => {}
             Kind::Other => encode::field(out, name, value),
         }
     }
@@ -303,6 +315,7 @@ mod tests {
         trusted: Trusted::No,
         tracking_id: "GATEWAY_1",
         cookie: "XSPGATE",
+        encodings: Encodings::Any,
     };
 
     fn request(raw: &str) -> RequestHead {

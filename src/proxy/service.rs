@@ -29,7 +29,7 @@ use crate::farm::{Endpoint, Session};
 use crate::http1::head::{Expectation, RequestFraming, RequestHead, ResponseFraming};
 use crate::policy::affinity::{cookie_values, set_cookie};
 use crate::policy::classify::Class;
-use crate::policy::headers::{self, Downstream, Trusted};
+use crate::policy::headers::{self, Downstream, Encodings, Trusted};
 use crate::policy::route::Unroutable;
 use crate::telemetry::metrics::{ChannelEvent, SessionEvent};
 
@@ -170,7 +170,7 @@ impl<E: Exchange> Call<'_, E> {
         };
         feed.settle(standing.sent);
         let channels = &from.worker.shared.channels;
-        let opened = is_channel(route, &standing) && opens_channel(&head.method, head.path());
+        let opened = is_channel(route, &standing) && asks_for_channel(route, head);
         let mut reader = opened.then(|| Reader::new(channels, &route.farm, &standing.endpoint));
         let (connection, sent) = (&mut standing.connection, &mut standing.sent);
         let relayed = Relay::new(connection, &mut feed, sent, patience, reader.as_mut()).run(exchange, alarm).await;
@@ -202,6 +202,7 @@ fn outbound(from: Origins<'_>, head: &RequestHead, route: &Route, tracking_id: &
         trusted: if from.block.trusts(from.client) { Trusted::Yes } else { Trusted::No },
         tracking_id,
         cookie: &route.cookie,
+        encodings: if asks_for_channel(route, head) { Encodings::None } else { Encodings::Any },
     };
     let mut bytes = Vec::with_capacity(1024);
     headers::request_head(head, &downstream, head.framing, &mut bytes);
@@ -213,10 +214,13 @@ fn outbound(from: Origins<'_>, head: &RequestHead, route: &Route, tracking_id: &
     }
 }
 
+fn asks_for_channel(route: &Route, head: &RequestHead) -> bool {
+    route.interface == Interface::XsiEvents && opens_channel(&head.method, head.path())
+}
+
 /// A second channel set of an application ends the first one.
 fn may_repeat(route: &Route, head: &RequestHead) -> bool {
-    let opens = route.interface == Interface::XsiEvents && opens_channel(&head.method, head.path());
-    !opens || route.channel_replay == ChannelReplay::Allowed
+    !asks_for_channel(route, head) || route.channel_replay == ChannelReplay::Allowed
 }
 
 /// An event channel says nothing for as long as nothing happens.

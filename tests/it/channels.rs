@@ -255,3 +255,18 @@ async fn what_is_no_document_passes_through_a_channel_as_it_comes() {
     let received = client.until_tail("0\r\n\r\n").await.text();
     assert_eq!(received.split_once("\r\n\r\n").unwrap().1, body);
 }
+
+#[tokio::test]
+async fn a_channel_is_asked_for_in_the_clear_of_any_compression() {
+    let stage = Stage::in_order(|_, _| ()).await;
+    let asks = |method: Method, target: &str| {
+        let mut request = request(method, target, body(""));
+        request.headers_mut().insert("accept-encoding", "gzip, br".parse().unwrap());
+        request
+    };
+    stage.client().send(asks(Method::GET, PROFILE)).await;
+    let _stream = stage.client().open(asks(Method::POST, CHANNEL)).await.unwrap();
+    let seen: Vec<_> =
+        stage.xsp("a1").requests().iter().map(|asked| asked.header("accept-encoding").to_owned()).collect();
+    assert_eq!(seen, ["gzip, br", ""]);
+}
