@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -32,8 +32,8 @@ struct State {
     table: policy::Channels<u64>,
     /// The endpoints that have one.
     places: HashMap<u64, Place>,
-    /// Dropping one ends the channel's stream.
-    alive: HashMap<ChannelId, oneshot::Sender<()>>,
+    /// What is sent here ends the channel's stream.
+    cuts: HashMap<ChannelId, oneshot::Sender<()>>,
 }
 
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Channels {
     /// None yet; one that is lost is remembered for `remember`.
     pub fn new(remember: Duration) -> Self {
         let table = policy::Channels::new(CAPACITY, remember);
-        Self(Mutex::new(State { table, places: HashMap::new(), alive: HashMap::new() }))
+        Self(Mutex::new(State { table, places: HashMap::new(), cuts: HashMap::new() }))
     }
 
     /// The home of the channel `id`, if it is one of `farm`.
@@ -75,7 +75,10 @@ impl Channels {
 
     /// The XSP of the channel `id` takes no connections any more: the channel's stream ends, and the channel with it.
     pub(super) fn cut(&self, id: &ChannelId) {
-        drop(self.0.lock().alive.remove(id));
+        if let Some(cut) = self.0.lock().cuts.remove(id) {
+            // The error says that it has just ended by itself.
+            cut.send(()).ok();
+        }
     }
 }
 
@@ -100,7 +103,8 @@ enum Reading {
 #[derive(Debug)]
 struct Known {
     stream: policy::Stream,
-    cut: oneshot::Receiver<()>,
+    /// `None`: nobody can tell any more.
+    cut: Option<oneshot::Receiver<()>>,
     _open: Held,
 }
 
@@ -140,23 +144,28 @@ impl<'a> Reader<'a> {
     }
 
     fn opened(&self, id: ChannelId) -> Reading {
-        let (alive, cut) = oneshot::channel();
+        let (cut, told) = oneshot::channel();
         let (farm, endpoint) = (Arc::clone(self.farm), Arc::clone(self.endpoint));
         let mut state = self.channels.0.lock();
         let Some(stream) = state.table.opened(id.clone(), endpoint.key(), Instant::now()) else { return Reading::Over };
         state.places.insert(endpoint.key(), Place { farm, endpoint });
-        // An older stream of that id is a channel's that is no more.
-        state.alive.insert(id, alive);
+        // An older stream of that id goes on, though nothing finds it any more.
+        state.cuts.insert(id, cut);
         drop(state);
         self.farm.metrics().channel(ChannelEvent::Opened);
-        Reading::Known(Box::new(Known { stream, cut, _open: Held::new(&self.endpoint.metrics().channels) }))
+        Reading::Known(Box::new(Known { stream, cut: Some(told), _open: Held::new(&self.endpoint.metrics().channels) }))
     }
 
     /// Ready once the channel is known to be lost though its stream is not.
     pub(super) fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.reading {
-            Reading::Known(known) => Pin::new(&mut known.cut).poll(cx).map(drop),
-            Reading::Searching(_) | Reading::Over => Poll::Pending,
+        let Reading::Known(known) = &mut self.reading else { return Poll::Pending };
+        let Some(cut) = &mut known.cut else { return Poll::Pending };
+        match ready!(Pin::new(cut).poll(cx)) {
+            Ok(()) => Poll::Ready(()),
+            Err(_) => {
+                known.cut = None;
+                Poll::Pending
+            }
         }
     }
 
@@ -176,7 +185,7 @@ impl<'a> Reader<'a> {
         };
         let id = known.stream.id();
         if !matches!(state.table.home(id, Instant::now()), policy::Home::At(_)) {
-            state.alive.remove(id);
+            state.cuts.remove(id);
         }
         if state.table.open_at(self.endpoint.key()) == 0 {
             state.places.remove(&self.endpoint.key());

@@ -270,3 +270,30 @@ async fn a_channel_is_asked_for_in_the_clear_of_any_compression() {
         stage.xsp("a1").requests().iter().map(|asked| asked.header("accept-encoding").to_owned()).collect();
     assert_eq!(seen, ["gzip, br", ""]);
 }
+
+#[tokio::test]
+async fn a_stream_goes_on_though_another_one_has_its_id() {
+    let (stage, raw) = Stage::before_raw(|_, _| ()).await;
+    let document = "<Channel><channelId>twice</channelId></Channel>";
+    let (chunk, gate) = (format!("{:x}\r\n{document}\r\n", document.len()), Gate::new());
+    raw.always(vec![
+        Step::send(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}")),
+        Step::Gate(gate.clone()),
+        Step::send(format!("{chunk}0\r\n\r\n")),
+    ]);
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = stage.raw_client().await;
+        client.send(format!("POST {CHANNEL} HTTP/1.1\r\nHost: {CLOUD}\r\nContent-Length: 0\r\n\r\n")).await;
+        client.until_tail(&chunk).await;
+        clients.push(client);
+    }
+    for _ in 0..2 {
+        gate.open();
+    }
+    for client in &mut clients {
+        assert!(client.until_tail("0\r\n\r\n").await.text().starts_with(&chunk));
+    }
+    eventually("both ends", async || counted(&stage, "closed").await == 2.0).await;
+    assert_eq!(stage.metrics().await.count("xspgate_channels", &[]), 0.0);
+}

@@ -125,7 +125,7 @@ async fn origin_conn<S: AsyncRead + AsyncWrite + Unpin>(mut s: S, name: Rc<Strin
             }
         }
         buf.drain(..used);
-        REQS.fetch_add(1, Relaxed);
+        let number = REQS.fetch_add(1, Relaxed);
         if let Some(m) = path.strip_prefix("/__ctl") {
             match query(m, "mode") { Some("ok") => MODE.store(0, Relaxed), Some("503") => MODE.store(1, Relaxed), Some("hang") => MODE.store(2, Relaxed), _ => {} }
             let b = format!("{{\"reqs\":{},\"conns\":{}}}\n", REQS.load(Relaxed), CONNS.load(Relaxed));
@@ -144,7 +144,8 @@ async fn origin_conn<S: AsyncRead + AsyncWrite + Unpin>(mut s: S, name: Rc<Strin
             s.write_all(format!("HTTP/1.1 200 OK\r\nX-Backend: {name}\r\nContent-Type: application/xml\r\nTransfer-Encoding: chunked\r\n\r\n").as_bytes()).await?;
             let chunk = format!("1e\r\n<ChannelHeartBeat b=\"{:<4}\"/>\r\n\r\n", &name[..name.len().min(4)]);
             debug_assert_eq!(chunk.len(), 0x1e + 6);
-            let id = format!("00000000-0000-4000-8000-{:012x}", REQS.load(Relaxed));
+            let origin: u32 = name.bytes().fold(0, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+            let id = format!("{origin:08x}-0000-4000-8000-{:012x}", number);
             let first = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Channel xmlns=\"http://schema.broadsoft.com/xsi\"><channelId>{id}</channelId><expires>3600</expires></Channel>");
             s.write_all(format!("{:x}\r\n{first}\r\n{chunk}", first.len()).as_bytes()).await?; s.flush().await?;
             let mut tmp = [0u8; 64];
