@@ -8,6 +8,7 @@ pub mod channels;
 pub mod classify;
 pub mod departed;
 pub mod endpoint;
+pub mod events;
 pub mod headers;
 pub mod plan;
 pub mod route;

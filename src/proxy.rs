@@ -1,6 +1,7 @@
 //! A request's life: accepted, routed, forwarded until an answer stands, relayed, told about. Errors leave at one place,
 //! `error::Error`.
 
+mod acknowledgement;
 mod answer;
 mod attempt;
 mod challenge;

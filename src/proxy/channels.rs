@@ -3,24 +3,32 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::documents::Assembly;
 use crate::broadworks::channel::ChannelId;
+use crate::broadworks::channel::event::{EventId, event_ids};
 use crate::broadworks::channel::finder::{Finder, Found};
 use crate::farm::{Endpoint, Farm};
 use crate::http1::chunked::Event;
 use crate::policy::channels as policy;
+use crate::policy::events::{Events, Trail};
 use crate::telemetry::metrics::{ChannelEvent, Held};
 
 /// No gateway has so many connections.
 const CAPACITY: usize = 10_000_000;
+/// How many events of a channel may wait to be acknowledged; an XSP ends a channel that acknowledges none.
+const EVENTS_PER_CHANNEL: usize = 64;
+/// How many events of all channels; they take some 200 bytes each.
+const EVENTS: usize = 200_000;
 
 /// Every channel whose id is known.
 #[derive(Debug)]
@@ -34,6 +42,8 @@ struct State {
     places: HashMap<u64, Place>,
     /// What is sent here ends the channel's stream.
     cuts: HashMap<ChannelId, oneshot::Sender<()>>,
+    /// Which endpoint has sent which event to which client, by [`Endpoint::key`].
+    events: Events<IpAddr, u64>,
 }
 
 #[derive(Debug)]
@@ -57,17 +67,15 @@ impl Channels {
     /// None yet; one that is lost is remembered for `remember`.
     pub fn new(remember: Duration) -> Self {
         let table = policy::Channels::new(CAPACITY, remember);
-        Self(Mutex::new(State { table, places: HashMap::new(), cuts: HashMap::new() }))
+        let events = Events::new(EVENTS_PER_CHANNEL, EVENTS);
+        Self(Mutex::new(State { table, places: HashMap::new(), cuts: HashMap::new(), events }))
     }
 
     /// The home of the channel `id`, if it is one of `farm`.
     pub(super) fn home(&self, id: &ChannelId, farm: &Arc<Farm>) -> Home {
         let state = self.0.lock();
         match state.table.home(id, Instant::now()) {
-            policy::Home::At(key) => match state.places.get(&key) {
-                Some(place) if Arc::ptr_eq(&place.farm, farm) => Home::At(Arc::clone(&place.endpoint)),
-                Some(_) | None => Home::Unknown,
-            },
+            policy::Home::At(key) => state.place(key, farm).map_or(Home::Unknown, Home::At),
             policy::Home::Lost => Home::Lost,
             policy::Home::Unknown => Home::Unknown,
         }
@@ -80,6 +88,47 @@ impl Channels {
             cut.send(()).ok();
         }
     }
+
+    /// The XSP of `farm` from which the first of `events` that is known came to `client`.
+    pub(super) fn origin(&self, client: IpAddr, events: &[EventId], farm: &Arc<Farm>) -> Option<Arc<Endpoint>> {
+        if events.is_empty() {
+            return None;
+        }
+        let state = self.0.lock();
+        let key = events.iter().find_map(|id| state.events.seen(&(client, id.clone())))?;
+        state.place(key, farm)
+    }
+
+    /// `client` has acknowledged `events`.
+    pub(super) fn acknowledged(&self, client: IpAddr, events: Vec<EventId>) {
+        if events.is_empty() {
+            return;
+        }
+        let mut state = self.0.lock();
+        for id in events {
+            state.events.acknowledged(&(client, id));
+        }
+    }
+
+    /// `document` is about to leave on the channel of `trail`.
+    fn saw(&self, trail: &mut Trail<IpAddr, u64>, document: &[u8]) {
+        let ids: SmallVec<[EventId; 1]> = event_ids(document).collect();
+        if ids.is_empty() {
+            return;
+        }
+        let mut state = self.0.lock();
+        for id in ids {
+            state.events.saw(trail, id);
+        }
+    }
+}
+
+impl State {
+    /// The endpoint `key`, if it is one of `farm`.
+    fn place(&self, key: u64, farm: &Arc<Farm>) -> Option<Arc<Endpoint>> {
+        let place = self.places.get(&key).filter(|place| Arc::ptr_eq(&place.farm, farm))?;
+        Some(Arc::clone(&place.endpoint))
+    }
 }
 
 /// Reads along on the answer to a channel request, and keeps the channel in the table while its stream lives.
@@ -88,6 +137,7 @@ pub(super) struct Reader<'a> {
     channels: &'a Channels,
     farm: &'a Arc<Farm>,
     endpoint: &'a Arc<Endpoint>,
+    client: IpAddr,
     reading: Reading,
     assembly: Assembly,
 }
@@ -103,6 +153,7 @@ enum Reading {
 #[derive(Debug)]
 struct Known {
     stream: policy::Stream,
+    trail: Trail<IpAddr, u64>,
     /// `None`: nobody can tell any more.
     cut: Option<oneshot::Receiver<()>>,
     _open: Held,
@@ -118,9 +169,15 @@ pub(super) enum End {
 }
 
 impl<'a> Reader<'a> {
-    /// Nothing is known yet of a channel that `endpoint` of `farm` opens.
-    pub(super) fn new(channels: &'a Channels, farm: &'a Arc<Farm>, endpoint: &'a Arc<Endpoint>) -> Self {
-        Self { channels, farm, endpoint, reading: Reading::Searching(Finder::new()), assembly: Assembly::default() }
+    /// Nothing is known yet of a channel that `endpoint` of `farm` opens for `client`.
+    pub(super) fn new(
+        channels: &'a Channels,
+        farm: &'a Arc<Farm>,
+        endpoint: &'a Arc<Endpoint>,
+        client: IpAddr,
+    ) -> Self {
+        let reading = Reading::Searching(Finder::new());
+        Self { channels, farm, endpoint, client, reading, assembly: Assembly::default() }
     }
 
     /// Takes one event of the XSP's body, and gives `out` those of the client's: a chunk for each document.
@@ -128,7 +185,14 @@ impl<'a> Reader<'a> {
         if let Event::Data(bytes) = &event {
             self.read(bytes);
         }
-        self.assembly.pass(event, out);
+        let Self { channels, reading, assembly, .. } = self;
+        assembly.pass(event, &mut |event| {
+            // Before it leaves, since the answer to it may come over another connection at once.
+            if let (Event::Data(document), Reading::Known(known)) = (&event, &mut *reading) {
+                channels.saw(&mut known.trail, document);
+            }
+            out(event);
+        });
         for _ in 0..self.assembly.assembled() {
             self.farm.metrics().channel(ChannelEvent::Reassembled);
         }
@@ -153,7 +217,9 @@ impl<'a> Reader<'a> {
         state.cuts.insert(id, cut);
         drop(state);
         self.farm.metrics().channel(ChannelEvent::Opened);
-        Reading::Known(Box::new(Known { stream, cut: Some(told), _open: Held::new(&self.endpoint.metrics().channels) }))
+        let trail = Trail::new(self.client, self.endpoint.key());
+        let open = Held::new(&self.endpoint.metrics().channels);
+        Reading::Known(Box::new(Known { stream, trail, cut: Some(told), _open: open }))
     }
 
     /// Ready once the channel is known to be lost though its stream is not.
@@ -183,6 +249,7 @@ impl<'a> Reader<'a> {
                 ChannelEvent::Lost
             }
         };
+        state.events.ended(&known.trail);
         let id = known.stream.id();
         if !matches!(state.table.home(id, Instant::now()), policy::Home::At(_)) {
             state.cuts.remove(id);

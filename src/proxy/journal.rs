@@ -29,9 +29,9 @@ pub(super) struct Journal {
     pub(super) tracking_id: String,
     pub(super) route: Option<Arc<Route>>,
     attempts: Attempts,
-    /// From the first attempt's beginning to the latest end of one: others' time, not the gateway's.
+    /// From when others were first awaited to the latest end of an attempt: their time, not the gateway's.
     waited: Duration,
-    first_attempt: Option<Instant>,
+    awaiting_since: Option<Instant>,
     pub(super) session: Option<SessionEvent>,
     pub(super) status: Option<u16>,
     pub(super) origin: Origin,
@@ -70,7 +70,7 @@ impl Journal {
             route: None,
             attempts: Attempts::new(),
             waited: Duration::ZERO,
-            first_attempt: None,
+            awaiting_since: None,
             session: None,
             status: None,
             origin: Origin::Gateway,
@@ -103,9 +103,14 @@ impl Journal {
         }
     }
 
+    /// Takes note that the client's body is awaited before the first attempt.
+    pub(super) fn awaits_body(&mut self) {
+        self.awaiting_since.get_or_insert_with(Instant::now);
+    }
+
     /// Takes note of an attempt that begins, and returns its place: attempts are told of in the order of their beginning.
     pub(super) fn began(&mut self, attempt: &Attempt) -> usize {
-        self.first_attempt.get_or_insert(attempt.begun());
+        self.awaiting_since.get_or_insert(attempt.begun());
         self.attempts.push(attempt.log("abandoned", None));
         self.attempts.len() - 1
     }
@@ -115,7 +120,7 @@ impl Journal {
         if let Some(entry) = self.attempts.get_mut(attempt.entry) {
             *entry = attempt.log(outcome, status);
         }
-        self.waited = self.first_attempt.map_or(Duration::ZERO, |first| first.elapsed());
+        self.waited = self.awaiting_since.map_or(Duration::ZERO, |since| since.elapsed());
     }
 
     /// The response's head is on its way: what is the gateway's own share of the time until now?

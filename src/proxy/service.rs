@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::acknowledgement;
 use super::answer::{Answer, Last};
 use super::challenge::Challenge;
 use super::channels::{End, Home, Reader};
@@ -100,6 +101,12 @@ impl<E: Exchange> Call<'_, E> {
             None => (session, Aim::Farm(self.challenge.home(&route.farm, session, head))),
         };
         *feed = Feed::new(head.framing, route.failover.replay_buffer_size);
+        let aim = match aim {
+            Aim::Farm(Session::New | Session::Unknown) if acknowledgement::is_one(&route, head) => {
+                Aim::Farm(self.origin(&route, session, feed).await?)
+            }
+            Aim::Farm(_) | Aim::Channel(_) => aim,
+        };
         let outbound = outbound(from, head, &route, &self.journal.tracking_id);
         let request = Request {
             worker: from.worker,
@@ -112,7 +119,22 @@ impl<E: Exchange> Call<'_, E> {
         if let (Err(Error::ChannelLost), Some((id, _))) = (&forwarded, &channel) {
             from.worker.shared.channels.cut(id);
         }
-        Ok((route, forwarded?, session))
+        let standing = forwarded?;
+        if standing.head.status.is_success() && acknowledgement::is_one(&route, head) {
+            from.worker.shared.channels.acknowledged(from.client, acknowledgement::events(head, feed));
+        }
+        Ok((route, standing, session))
+    }
+
+    /// Where an acknowledgement rather goes that no session binds: to the XSP from which the client has the event.
+    async fn origin(&mut self, route: &Route, session: Session, feed: &mut Feed) -> Result<Session, Error> {
+        let Self { from, head, .. } = *self;
+        let patience = from.snapshot.limits.request_body_idle_timeout;
+        self.journal.awaits_body();
+        acknowledgement::read(head, self.exchange, feed, self.alarm, patience).await?;
+        let events = acknowledgement::events(head, feed);
+        let origin = from.worker.shared.channels.origin(from.client, &events, &route.farm);
+        Ok(origin.map_or(session, |endpoint| Session::At(endpoint.id())))
     }
 
     /// The event channel that the request names, and where it is, if anybody here knows.
@@ -171,7 +193,7 @@ impl<E: Exchange> Call<'_, E> {
         feed.settle(standing.sent);
         let channels = &from.worker.shared.channels;
         let opened = is_channel(route, &standing) && asks_for_channel(route, head);
-        let mut reader = opened.then(|| Reader::new(channels, &route.farm, &standing.endpoint));
+        let mut reader = opened.then(|| Reader::new(channels, &route.farm, &standing.endpoint, from.client));
         let (connection, sent) = (&mut standing.connection, &mut standing.sent);
         let relayed = Relay::new(connection, &mut feed, sent, patience, reader.as_mut()).run(exchange, alarm).await;
         if let Some(reader) = &mut reader {

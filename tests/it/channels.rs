@@ -12,17 +12,21 @@ use xspgate::sim::xsp::Behaviour;
 use crate::harness::{Blocked, CHANNEL, Client, PROFILE, Stage, body, eventually, request, within};
 
 /// An open channel, as a client has it.
-struct Channel {
-    id: String,
+pub(crate) struct Channel {
+    pub(crate) id: String,
     /// The XSP where it is.
-    xsp: String,
+    pub(crate) xsp: String,
     stream: Incoming,
     _client: Client,
 }
 
 impl Channel {
-    async fn open(stage: &Stage) -> Self {
-        let mut client = stage.client();
+    pub(crate) async fn open(stage: &Stage) -> Self {
+        Self::of(stage.client()).await
+    }
+
+    /// The channel that `client` opens.
+    pub(crate) async fn of(mut client: Client) -> Self {
         let answer = client.open(request(Method::POST, CHANNEL, body("<Channel/>"))).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         let xsp = answer.headers()["x-xsp"].to_str().unwrap().to_owned();
@@ -49,6 +53,18 @@ impl Channel {
     async fn is_alive(&mut self) {
         let answer = document(&mut self.stream).await;
         assert!(answer.ends_with(b"<ChannelHeartBeat xmlns=\"http://schema.broadsoft.com/xsi\"/>"), "{answer:?}");
+    }
+
+    /// Its XSP sends an event, and it arrives.
+    pub(crate) async fn receives(&mut self, stage: &Stage, event: &str) {
+        let document = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?><xsi:Event xsi1:type=\"xsi:SubscriptionEvent\" \
+             xmlns:xsi=\"http://schema.broadsoft.com/xsi\"><xsi:eventID>{event}</xsi:eventID><xsi:sequenceNumber>1\
+             </xsi:sequenceNumber><xsi:channelId>{}</xsi:channelId></xsi:Event>",
+            self.id
+        );
+        assert!(stage.xsp(&self.xsp).publish(&self.id, document.clone()));
+        assert_eq!(self::document(&mut self.stream).await, document);
     }
 }
 

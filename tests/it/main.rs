@@ -5,6 +5,7 @@
 #![expect(clippy::large_futures, reason = "a test's future is polled once, from a stack of its own")]
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+mod acknowledgements;
 mod affinity;
 mod blame;
 mod certificate_tools;

@@ -28,10 +28,14 @@ impl fmt::Debug for EventId {
     }
 }
 
+/// The name under which ids stand.
+const NAME: &str = "eventID";
+
 /// The ids that stand as `eventID` in a document from a channel's stream, or in the body of an event response, in the
 /// order in which they do; those that are none are left out, and so is all that follows what is neither XML nor JSON.
+/// Where the name does not stand, as in heartbeats, nothing is read but once for its letters.
 pub fn event_ids(document: &[u8]) -> EventIds<'_> {
-    EventIds { search: Search::new("eventID"), rest: document }
+    EventIds { search: Search::new(NAME), rest: if may_hold_name(document) { document } else { &[] } }
 }
 
 /// The ids of [`event_ids`], read as they are asked for.
@@ -64,6 +68,15 @@ impl Iterator for EventIds<'_> {
     }
 }
 
+/// The names in JSON may be escaped.
+fn may_hold_name(document: &[u8]) -> bool {
+    let is_name = |second: usize| {
+        let word = second.checked_sub(1).and_then(|start| document.get(start..start + NAME.len()));
+        word.is_some_and(|word| word.eq_ignore_ascii_case(NAME.as_bytes()))
+    };
+    memchr::memchr2_iter(b'v', b'V', document).any(is_name) || memchr::memchr(b'\\', document).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +100,10 @@ mod tests {
                 r#"{"EventResponse":{"eventID":{"$":"1"},"a":{"eventID":"2","eventID":null,"eventID":"3"}}}"#,
                 &["1", "2", "3"],
             ),
+            (r#"{"EventResponse":{"event\u0049D":"1"}}"#, &["1"]),
+            ("<a><EVENTid>1</EVENTid></a>", &["1"]),
+            ("v<a/>", &[]),
+            ("<a/>v", &[]),
             ("<ChannelHeartBeat xmlns=\"http://schema.broadsoft.com/xsi\"/>", &[]),
             ("<eventID>1</eventID><<eventID>2</eventID>", &["1"]),
             ("eventID=1", &[]),
