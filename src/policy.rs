@@ -9,6 +9,7 @@ pub mod classify;
 pub mod departed;
 pub mod endpoint;
 pub mod headers;
+pub mod pace;
 pub mod plan;
 pub mod route;
 pub mod srv;

@@ -97,6 +97,7 @@ impl<E: Exchange> Call<'_, E> {
         let channel = self.channel(&route)?;
         let (session, aim) = match &channel {
             Some((_, endpoint)) => (session.visiting(endpoint), Aim::Channel(Arc::clone(endpoint))),
+            None if opens(&route, head) => (session, Aim::NewChannel(self.challenge.home(&route.farm, session, head))),
             None => (session, Aim::Farm(self.challenge.home(&route.farm, session, head))),
         };
         *feed = Feed::new(head.framing, route.failover.replay_buffer_size);
@@ -170,7 +171,7 @@ impl<E: Exchange> Call<'_, E> {
         };
         feed.settle(standing.sent);
         let channels = &from.worker.shared.channels;
-        let opened = is_channel(route, &standing) && opens_channel(&head.method, head.path());
+        let opened = is_channel(route, &standing) && opens(route, head);
         let mut reader = opened.then(|| Reader::new(channels, &route.farm, &standing.endpoint));
         let (connection, sent) = (&mut standing.connection, &mut standing.sent);
         let relayed = Relay::new(connection, &mut feed, sent, patience, reader.as_mut()).run(exchange, alarm).await;
@@ -213,10 +214,14 @@ fn outbound(from: Origins<'_>, head: &RequestHead, route: &Route, tracking_id: &
     }
 }
 
+/// Whether the request opens an event channel.
+fn opens(route: &Route, head: &RequestHead) -> bool {
+    route.interface == Interface::XsiEvents && opens_channel(&head.method, head.path())
+}
+
 /// A second channel set of an application ends the first one.
 fn may_repeat(route: &Route, head: &RequestHead) -> bool {
-    let opens = route.interface == Interface::XsiEvents && opens_channel(&head.method, head.path());
-    !opens || route.channel_replay == ChannelReplay::Allowed
+    !opens(route, head) || route.channel_replay == ChannelReplay::Allowed
 }
 
 /// An event channel says nothing for as long as nothing happens.
