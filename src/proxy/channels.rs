@@ -85,6 +85,8 @@ pub(super) struct Reader<'a> {
     channels: &'a Channels,
     farm: &'a Arc<Farm>,
     endpoint: &'a Arc<Endpoint>,
+    /// Gets the id, once it is known.
+    note: &'a mut Option<ChannelId>,
     reading: Reading,
     assembly: Assembly,
 }
@@ -114,9 +116,15 @@ pub(super) enum End {
 }
 
 impl<'a> Reader<'a> {
-    /// Nothing is known yet of a channel that `endpoint` of `farm` opens.
-    pub(super) fn new(channels: &'a Channels, farm: &'a Arc<Farm>, endpoint: &'a Arc<Endpoint>) -> Self {
-        Self { channels, farm, endpoint, reading: Reading::Searching(Finder::new()), assembly: Assembly::default() }
+    /// Nothing is known yet of a channel that `endpoint` of `farm` opens; `note` gets its id.
+    pub(super) fn new(
+        channels: &'a Channels,
+        farm: &'a Arc<Farm>,
+        endpoint: &'a Arc<Endpoint>,
+        note: &'a mut Option<ChannelId>,
+    ) -> Self {
+        let reading = Reading::Searching(Finder::new());
+        Self { channels, farm, endpoint, note, reading, assembly: Assembly::default() }
     }
 
     /// Takes one event of the XSP's body, and gives `out` those of the client's: a chunk for each document.
@@ -134,7 +142,10 @@ impl<'a> Reader<'a> {
         let Reading::Searching(finder) = &mut self.reading else { return };
         self.reading = match finder.read(bytes) {
             Found::Searching => return,
-            Found::Id(id) => self.opened(id),
+            Found::Id(id) => {
+                *self.note = Some(id.clone());
+                self.opened(id)
+            }
             Found::GivenUp => Reading::Over,
         };
     }

@@ -172,7 +172,7 @@ impl<E: Exchange> Call<'_, E> {
         feed.settle(standing.sent);
         let channels = &from.worker.shared.channels;
         let opened = is_channel(route, &standing) && opens(route, head);
-        let mut reader = opened.then(|| Reader::new(channels, &route.farm, &standing.endpoint));
+        let mut reader = opened.then(|| Reader::new(channels, &route.farm, &standing.endpoint, &mut journal.channel));
         let (connection, sent) = (&mut standing.connection, &mut standing.sent);
         let relayed = Relay::new(connection, &mut feed, sent, patience, reader.as_mut()).run(exchange, alarm).await;
         if let Some(reader) = &mut reader {
