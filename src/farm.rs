@@ -1,9 +1,9 @@
 //! The shell of one farm: its endpoints, blocklist and affinity behind one small lock, with clock, randomness, metrics and
 //! log. It decides nothing itself: `policy` does, and the farm remembers and tells.
 
+mod channels;
 mod describe;
 mod endpoint;
-mod pacing;
 mod renewal;
 mod turnover;
 

@@ -189,10 +189,15 @@ impl<'a> Reader<'a> {
         if !matches!(state.table.home(id, Instant::now()), policy::Home::At(_)) {
             state.alive.remove(id);
         }
-        if state.table.open_at(self.endpoint.key()) == 0 {
+        let left = state.table.open_at(self.endpoint.key());
+        if left == 0 {
             state.places.remove(&self.endpoint.key());
         }
         drop(state);
+        if left == 0 && self.endpoint.is_departed() {
+            let (farm, endpoint) = (self.farm.name(), &**self.endpoint.label());
+            tracing::info!(farm, endpoint, "the last event channel on an endpoint that left has gone");
+        }
         self.farm.metrics().channel(event);
     }
 }

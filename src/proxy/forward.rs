@@ -68,7 +68,7 @@ impl<'a> Forward<'a> {
         let plan = |session| route.farm.plan(session, route.failover.tries, trials);
         let (plan, channel, turn) = match aim {
             Aim::Farm(session) => (plan(session), None, Turn::NotNeeded),
-            Aim::NewChannel(session) => (plan(session), None, Turn::needed()),
+            Aim::NewChannel(session) => (plan(route.farm.opening_session(session)), None, Turn::needed()),
             Aim::Channel(endpoint) => (Plan::new(None, 0, Trials::Left), Some(endpoint), Turn::NotNeeded),
         };
         Self {

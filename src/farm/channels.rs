@@ -1,13 +1,23 @@
-//! When the farm's endpoints are sent new event channels. Apart from the farm's part in other requests, which never wait.
+//! Where and when new event channels are opened. Apart from the farm's part in other requests, which never wait.
 
 use std::time::Instant;
 
-use super::{Farm, Picked};
+use super::{Farm, Picked, Session};
 use crate::policy::blocklist::Standing;
 use crate::policy::pace::Turn;
 use crate::policy::plan::Reason;
 
 impl Farm {
+    /// The session of a request that opens a channel: an endpoint that discovery no longer names gets no new ones, or it
+    /// would never be done with.
+    pub fn opening_session(&self, session: Session) -> Session {
+        let is_departed = |id| self.state.lock().endpoints.get(&id).is_some_and(|endpoint| endpoint.is_departed());
+        match session {
+            Session::At(id) if is_departed(id) => Session::Unknown,
+            Session::New | Session::Unknown | Session::At(_) => session,
+        }
+    }
+
     /// When the endpoint that was picked may be sent a new channel; none is promised for later than `latest`.
     pub fn channel_turn(&self, picked: &Picked, latest: Instant) -> Turn {
         self.state.lock().pace.take(picked.endpoint.id(), Instant::now(), latest)
