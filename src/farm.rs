@@ -1,6 +1,7 @@
 //! The shell of one farm: its endpoints, blocklist and affinity behind one small lock, with clock, randomness, metrics and
 //! log. It decides nothing itself: `policy` does, and the farm remembers and tells.
 
+mod channels;
 mod describe;
 mod endpoint;
 mod renewal;
@@ -23,6 +24,7 @@ use crate::policy::blocklist::{self, Blocklist, Standing, Transition, jittered};
 use crate::policy::budget::Budget;
 use crate::policy::departed::Departed;
 use crate::policy::endpoint::{EndpointId, Roster};
+use crate::policy::pace::Pace;
 use crate::policy::plan::{Plan, Purpose, Reason, Trials};
 use crate::telemetry::metrics::{FarmMetrics, Metrics};
 use crate::tls::client::ClientTls;
@@ -49,6 +51,7 @@ struct State {
     departed: Departed,
     blocklist: Blocklist,
     budget: Budget,
+    pace: Pace,
     rng: StdRng,
     endpoints: HashMap<EndpointId, Arc<Endpoint>>,
 }
@@ -123,7 +126,6 @@ impl Farm {
         Arc::new(Self {
             metrics: metrics.farm(&config.name),
             all_metrics: Arc::clone(metrics),
-            config,
             tls: ArcSwap::from_pointee(tls),
             keyring: ArcSwap::new(keyring),
             state: Mutex::new(State {
@@ -131,10 +133,12 @@ impl Farm {
                 departed: Departed::default(),
                 blocklist: Blocklist::default(),
                 budget: Budget::new(Instant::now()),
+                pace: Pace::new(config.channel_rate),
                 rng: StdRng::from_rng(&mut rand::rng()),
                 endpoints: HashMap::new(),
             }),
             tags: ArcSwap::default(),
+            config,
         })
     }
 
@@ -189,7 +193,7 @@ impl Farm {
 
     /// The plan's next endpoint.
     pub fn pick(self: &Arc<Self>, plan: &mut Plan, purpose: Purpose) -> Option<Picked> {
-        let State { roster, departed, blocklist, budget, rng, endpoints } = &mut *self.state.lock();
+        let State { roster, departed, blocklist, budget, rng, endpoints, .. } = &mut *self.state.lock();
         let now = Instant::now();
         let pick = plan.next(purpose, roster, blocklist, budget, now, rng)?;
         departed.used(pick.id, now);

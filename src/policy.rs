@@ -10,6 +10,7 @@ pub mod departed;
 pub mod endpoint;
 pub mod events;
 pub mod headers;
+pub mod pace;
 pub mod plan;
 pub mod route;
 pub mod srv;

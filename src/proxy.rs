@@ -24,4 +24,5 @@ mod relay;
 mod request;
 mod service;
 pub mod snapshot;
+mod turn;
 mod verdict;

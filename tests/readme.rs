@@ -84,6 +84,7 @@ fn every_field_of_the_access_log_is_listed() {
         reason: None,
         tracking_id: "",
         session: None,
+        channel: None,
         received: 0,
         sent: 0,
         ms: 0.0,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::model::{AddressFamily, ClientPurpose, LogFormat, ProxyProtocol, TlsVersion};
-use super::types::amount::{Count, OffOrTime, Size, Time};
+use super::types::amount::{Count, OffOrCount, OffOrTime, Size, Time};
 use super::types::choice::{Access, Choice, Strict};
 use super::types::name::{CookieName, HostName, LogFilter, SectionName, ServiceName};
 use super::types::network::{Allowed, DnsServer, Listen, Range, XspAddress};
@@ -171,6 +171,7 @@ tables! {
         a: Key<HostName>,
         srv: Key<ServiceName>,
         addresses: List<XspAddress>,
+        channel_rate: Key<OffOrCount<1, 100_000>>,
         #[serde(default)]
         site: Blocks<Site>,
         failover: Key<Failover>,

@@ -5,6 +5,7 @@ mod settings;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,6 +103,8 @@ pub struct Farm {
     pub port: u16,
     /// `family` of the addresses that are looked up.
     pub family: AddressFamily,
+    /// `channel_rate`: new event channels per XSP and second; `None` (`"off"`): as many as come.
+    pub channel_rate: Option<NonZeroU32>,
     /// `[farm.NAME.failover]`.
     pub failover: Failover,
     /// `[farm.NAME.pool]`.

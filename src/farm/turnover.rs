@@ -51,6 +51,7 @@ impl Farm {
                 state.roster.forget(id);
                 state.departed.remove(id);
                 state.blocklist.forget(id);
+                state.pace.forget(id);
                 if let Some(endpoint) = state.endpoints.remove(&id) {
                     info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint that left is forgotten");
                 }

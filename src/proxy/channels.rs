@@ -138,6 +138,8 @@ pub(super) struct Reader<'a> {
     farm: &'a Arc<Farm>,
     endpoint: &'a Arc<Endpoint>,
     client: IpAddr,
+    /// Gets the id, once it is known.
+    note: &'a mut Option<ChannelId>,
     reading: Reading,
     assembly: Assembly,
 }
@@ -169,15 +171,16 @@ pub(super) enum End {
 }
 
 impl<'a> Reader<'a> {
-    /// Nothing is known yet of a channel that `endpoint` of `farm` opens for `client`.
+    /// Nothing is known yet of a channel that `endpoint` of `farm` opens for `client`; `note` gets its id.
     pub(super) fn new(
         channels: &'a Channels,
         farm: &'a Arc<Farm>,
         endpoint: &'a Arc<Endpoint>,
         client: IpAddr,
+        note: &'a mut Option<ChannelId>,
     ) -> Self {
         let reading = Reading::Searching(Finder::new());
-        Self { channels, farm, endpoint, client, reading, assembly: Assembly::default() }
+        Self { channels, farm, endpoint, client, note, reading, assembly: Assembly::default() }
     }
 
     /// Takes one event of the XSP's body, and gives `out` those of the client's: a chunk for each document.
@@ -202,7 +205,10 @@ impl<'a> Reader<'a> {
         let Reading::Searching(finder) = &mut self.reading else { return };
         self.reading = match finder.read(bytes) {
             Found::Searching => return,
-            Found::Id(id) => self.opened(id),
+            Found::Id(id) => {
+                *self.note = Some(id.clone());
+                self.opened(id)
+            }
             Found::GivenUp => Reading::Over,
         };
     }
@@ -254,10 +260,15 @@ impl<'a> Reader<'a> {
         if !matches!(state.table.home(id, Instant::now()), policy::Home::At(_)) {
             state.cuts.remove(id);
         }
-        if state.table.open_at(self.endpoint.key()) == 0 {
+        let left = state.table.open_at(self.endpoint.key());
+        if left == 0 {
             state.places.remove(&self.endpoint.key());
         }
         drop(state);
+        if left == 0 && self.endpoint.is_departed() {
+            let (farm, endpoint) = (self.farm.name(), &**self.endpoint.label());
+            tracing::info!(farm, endpoint, "the last event channel on an endpoint that left has gone");
+        }
         self.farm.metrics().channel(event);
     }
 }

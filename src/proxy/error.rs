@@ -42,6 +42,9 @@ pub(super) enum Error {
     /// Discovery has found no endpoint yet.
     #[error("no XSP is known at the moment")]
     NoEndpoint,
+    /// More new channels are asked for than the XSPs are sent.
+    #[error("too many channels are opened at the moment")]
+    ChannelsBusy,
     /// Every attempt broke.
     #[error("no XSP could be reached")]
     Unreachable,
@@ -74,7 +77,7 @@ impl Error {
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::UnknownPath | Self::ChannelLost => StatusCode::NOT_FOUND,
             Self::NotAllowed | Self::NoClientCertificate => StatusCode::FORBIDDEN,
-            Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::ChannelsBusy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable => StatusCode::BAD_GATEWAY,
             Self::Silent => StatusCode::GATEWAY_TIMEOUT,
             Self::ClientGone => return None,
@@ -95,6 +98,7 @@ impl Error {
             Self::NoClientCertificate => "no-client-certificate",
             Self::ChannelLost => "channel-lost",
             Self::NoEndpoint => "no-endpoint",
+            Self::ChannelsBusy => "channels-busy",
             Self::Unreachable => "unreachable",
             Self::Silent => "silent",
             Self::ClientGone => "client-gone",
@@ -113,6 +117,7 @@ impl Error {
             | Self::NoClientCertificate
             | Self::ChannelLost
             | Self::NoEndpoint
+            | Self::ChannelsBusy
             | Self::Unreachable
             | Self::Silent => Last::No,
         }
@@ -121,7 +126,7 @@ impl Error {
     /// The response, unless the client has left; `text` is this error's message.
     pub(super) fn into_response<'a>(self, text: &'a str, tracking_id: &'a str, unread: Last) -> Option<Answer<'a>> {
         let status = self.status()?;
-        let retry_after = matches!(self, Self::NoEndpoint).then_some(1);
+        let retry_after = matches!(self, Self::NoEndpoint | Self::ChannelsBusy).then_some(1);
         let last = if unread == Last::Yes { Last::Yes } else { self.last() };
         Some(Answer::Own { status, text, retry_after, tracking_id, last })
     }

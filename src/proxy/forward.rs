@@ -20,6 +20,7 @@ use super::location;
 use super::probe;
 use super::request::{Aim, Request, Standing};
 use super::snapshot::{Block, Route, Snapshot};
+use super::turn::Turn;
 use super::verdict::{self, Asked};
 use crate::alarm::Alarm;
 use crate::farm::{Endpoint, Picked};
@@ -40,6 +41,7 @@ pub(super) struct Forward<'a> {
     plan: Plan,
     /// Where the request's event channel is, if it names one.
     channel: Option<Arc<Endpoint>>,
+    turn: Turn,
     running: SmallVec<[Box<Attempt>; 2]>,
     fallback: Option<Standing>,
     failure: Option<Failure>,
@@ -53,6 +55,8 @@ enum Event {
     Progress(usize, Result<Progress, Failure>),
     /// The latest attempt has been silent for `advance_after`.
     Overdue,
+    /// The request's turn to open a channel has come.
+    Turn,
     /// The client's body stalled.
     BodyStalled,
 }
@@ -61,9 +65,11 @@ impl<'a> Forward<'a> {
     pub(super) fn new(request: Request<'a>, outbound: Outbound, aim: Aim, journal: &'a mut Journal) -> Self {
         let Request { worker, snapshot, block, route, authority } = request;
         let trials = if outbound.replayable { Trials::Taken } else { Trials::Left };
-        let (plan, channel) = match aim {
-            Aim::Farm(session) => (route.farm.plan(session, route.failover.tries, trials), None),
-            Aim::Channel(endpoint) => (Plan::new(None, 0, Trials::Left), Some(endpoint)),
+        let plan = |session| route.farm.plan(session, route.failover.tries, trials);
+        let (plan, channel, turn) = match aim {
+            Aim::Farm(session) => (plan(session), None, Turn::NotNeeded),
+            Aim::NewChannel(session) => (plan(route.farm.opening_session(session)), None, Turn::needed()),
+            Aim::Channel(endpoint) => (Plan::new(None, 0, Trials::Left), Some(endpoint), Turn::NotNeeded),
         };
         Self {
             worker,
@@ -75,6 +81,7 @@ impl<'a> Forward<'a> {
             journal,
             plan,
             channel,
+            turn,
             running: SmallVec::new(),
             fallback: None,
             failure: None,
@@ -94,9 +101,9 @@ impl<'a> Forward<'a> {
         alarm: &mut Alarm,
     ) -> Result<Standing, Error> {
         let Some(first) = self.first() else { return Err(Error::NoEndpoint) };
-        self.begin(first);
+        self.begin_in_turn(first);
         let mut body_since = Instant::now();
-        loop {
+        while !self.running.is_empty() || self.turn.at().is_some() {
             let event = poll_fn(|cx| self.poll_event(cx, exchange, feed, alarm, &mut body_since)).await;
             match event.inspect_err(|_| self.abandon())? {
                 Event::Progress(_, Ok(Progress::Informed(head))) => exchange.inform(&head),
@@ -111,15 +118,14 @@ impl<'a> Forward<'a> {
                     self.failed(&attempt, failure, feed);
                 }
                 Event::Overdue => self.overdue(feed),
+                Event::Turn => self.turn_has_come(),
                 Event::BodyStalled => {
                     self.abandon();
                     return Err(Error::Slow);
                 }
             }
-            if self.running.is_empty() {
-                return self.give_up();
-            }
         }
+        self.give_up()
     }
 
     fn poll_event<E: Exchange>(
@@ -174,13 +180,16 @@ impl<'a> Forward<'a> {
         let silent =
             self.running.iter().enumerate().filter_map(|(index, attempt)| Some((attempt.deadline()?, index))).min();
         let silent_at = silent.map(|(at, _)| at);
-        let Some(at) = [overdue_at, stalled_at, silent_at].into_iter().flatten().min() else { return Poll::Pending };
+        let Some(at) = [overdue_at, stalled_at, silent_at, self.turn.at()].into_iter().flatten().min() else {
+            return Poll::Pending;
+        };
         std::task::ready!(alarm.poll_at(cx, at));
         Poll::Ready(match silent {
             Some((deadline, index)) if deadline <= at => {
                 Event::Progress(index, Err(Failure::Timeout(self.route.failover.response_timeout)))
             }
             Some(_) | None if overdue_at == Some(at) => Event::Overdue,
+            Some(_) | None if self.turn.at() == Some(at) => Event::Turn,
             Some(_) | None => Event::BodyStalled,
         })
     }
@@ -191,6 +200,21 @@ impl<'a> Forward<'a> {
         }
         self.leave_trials_to_probes();
         self.route.farm.pick(&mut self.plan, Purpose::First)
+    }
+
+    /// Begins an attempt, or waits for its turn.
+    fn begin_in_turn(&mut self, picked: Picked) {
+        if let Some(picked) = self.turn.take(&self.route.farm, picked) {
+            self.begin(picked);
+        }
+    }
+
+    fn turn_has_come(&mut self) {
+        match self.turn.come() {
+            Some(picked) if self.route.farm.has_turned_bad(&picked) => self.advance(Purpose::Retry),
+            Some(picked) => self.begin(picked),
+            None => {}
+        }
     }
 
     fn begin(&mut self, picked: Picked) {
@@ -219,7 +243,7 @@ impl<'a> Forward<'a> {
     /// Moves on to the next endpoint, if there is one.
     fn advance(&mut self, purpose: Purpose) {
         match self.route.farm.pick(&mut self.plan, purpose) {
-            Some(picked) => self.begin(picked),
+            Some(picked) => self.begin_in_turn(picked),
             None => self.advanced = true,
         }
     }
@@ -269,7 +293,7 @@ impl<'a> Forward<'a> {
         verdict::report(self.route, Asked::of(&attempt), head.status, on_5xx, self.authority);
         let hop = (class == Class::Success && self.channel.is_none()).then(|| self.redirection(&head, feed)).flatten();
         if let Some(picked) = hop {
-            self.begin(picked);
+            self.begin_in_turn(picked);
             return None;
         }
         let may_move_on = self.may_move_on(&attempt, feed);
@@ -367,6 +391,7 @@ impl<'a> Forward<'a> {
             Some(Failure::Connect(error)) if self.channel.is_some() && error.scope() != Scope::Gateway => {
                 Error::ChannelLost
             }
+            Some(_) | None if self.turn.is_missed() => Error::ChannelsBusy,
             Some(failure) if failure.is_timeout() => Error::Silent,
             Some(_) => Error::Unreachable,
             None => Error::NoEndpoint,

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::attempt::Attempt;
 use super::snapshot::Route;
+use crate::broadworks::channel::ChannelId;
 use crate::http1::head::RequestHead;
 use crate::telemetry::access::{Access, AccessLog, Attempts, timestamp};
 use crate::telemetry::metrics::{Class, ListenerMetrics, SessionEvent};
@@ -33,6 +34,8 @@ pub(super) struct Journal {
     waited: Duration,
     awaiting_since: Option<Instant>,
     pub(super) session: Option<SessionEvent>,
+    /// The event channel that the request has opened.
+    pub(super) channel: Option<ChannelId>,
     pub(super) status: Option<u16>,
     pub(super) origin: Origin,
     pub(super) reason: Option<&'static str>,
@@ -72,6 +75,7 @@ impl Journal {
             waited: Duration::ZERO,
             awaiting_since: None,
             session: None,
+            channel: None,
             status: None,
             origin: Origin::Gateway,
             reason: None,
@@ -147,6 +151,7 @@ impl Drop for Journal {
         if self.origin == Origin::Gateway {
             self.metrics.refused(self.reason.unwrap_or("client-gone"));
         }
+        let channel = self.channel.as_ref().map(|id| String::from_utf8_lossy(id.as_bytes()));
         self.access.log(&Access {
             time: self.time,
             event: "access",
@@ -166,6 +171,7 @@ impl Drop for Journal {
             reason: self.reason,
             tracking_id: &self.tracking_id,
             session: self.session.map(SessionEvent::name),
+            channel: channel.as_deref(),
             received: self.received,
             sent: self.sent,
             ms: self.begun.elapsed().as_secs_f64() * 1e3,

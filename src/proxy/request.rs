@@ -34,6 +34,8 @@ pub(super) struct Request<'a> {
 pub(super) enum Aim {
     /// Any of the farm, and rather the session's own.
     Farm(Session),
+    /// The same for a request that opens an event channel: it waits for its turn.
+    NewChannel(Session),
     /// The one where the event channel is that the request names, and no other, however that one stands (R-AFF-2).
     Channel(Arc<Endpoint>),
 }

@@ -98,6 +98,7 @@ impl<E: Exchange> Call<'_, E> {
         let channel = self.channel(&route)?;
         let (session, aim) = match &channel {
             Some((_, endpoint)) => (session.visiting(endpoint), Aim::Channel(Arc::clone(endpoint))),
+            None if opens(&route, head) => (session, Aim::NewChannel(self.challenge.home(&route.farm, session, head))),
             None => (session, Aim::Farm(self.challenge.home(&route.farm, session, head))),
         };
         *feed = Feed::new(head.framing, route.failover.replay_buffer_size);
@@ -105,7 +106,7 @@ impl<E: Exchange> Call<'_, E> {
             Aim::Farm(Session::New | Session::Unknown) if acknowledgement::is_one(&route, head) => {
                 Aim::Farm(self.origin(&route, session, feed).await?)
             }
-            Aim::Farm(_) | Aim::Channel(_) => aim,
+            Aim::Farm(_) | Aim::NewChannel(_) | Aim::Channel(_) => aim,
         };
         let outbound = outbound(from, head, &route, &self.journal.tracking_id);
         let request = Request {
@@ -192,8 +193,9 @@ impl<E: Exchange> Call<'_, E> {
         };
         feed.settle(standing.sent);
         let channels = &from.worker.shared.channels;
-        let opened = is_channel(route, &standing) && asks_for_channel(route, head);
-        let mut reader = opened.then(|| Reader::new(channels, &route.farm, &standing.endpoint, from.client));
+        let opened = is_channel(route, &standing) && opens(route, head);
+        let (farm, endpoint) = (&route.farm, &standing.endpoint);
+        let mut reader = opened.then(|| Reader::new(channels, farm, endpoint, from.client, &mut journal.channel));
         let (connection, sent) = (&mut standing.connection, &mut standing.sent);
         let relayed = Relay::new(connection, &mut feed, sent, patience, reader.as_mut()).run(exchange, alarm).await;
         if let Some(reader) = &mut reader {
@@ -224,7 +226,7 @@ fn outbound(from: Origins<'_>, head: &RequestHead, route: &Route, tracking_id: &
         trusted: if from.block.trusts(from.client) { Trusted::Yes } else { Trusted::No },
         tracking_id,
         cookie: &route.cookie,
-        encodings: if asks_for_channel(route, head) { Encodings::None } else { Encodings::Any },
+        encodings: if opens(route, head) { Encodings::None } else { Encodings::Any },
     };
     let mut bytes = Vec::with_capacity(1024);
     headers::request_head(head, &downstream, head.framing, &mut bytes);
@@ -236,13 +238,14 @@ fn outbound(from: Origins<'_>, head: &RequestHead, route: &Route, tracking_id: &
     }
 }
 
-fn asks_for_channel(route: &Route, head: &RequestHead) -> bool {
+/// Whether the request opens an event channel.
+fn opens(route: &Route, head: &RequestHead) -> bool {
     route.interface == Interface::XsiEvents && opens_channel(&head.method, head.path())
 }
 
 /// A second channel set of an application ends the first one.
 fn may_repeat(route: &Route, head: &RequestHead) -> bool {
-    !asks_for_channel(route, head) || route.channel_replay == ChannelReplay::Allowed
+    !opens(route, head) || route.channel_replay == ChannelReplay::Allowed
 }
 
 /// An event channel says nothing for as long as nothing happens.

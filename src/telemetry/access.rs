@@ -49,6 +49,8 @@ pub struct Access<'a> {
     pub tracking_id: &'a str,
     /// What affinity decided.
     pub session: Option<&'static str>,
+    /// The event channel that the request has opened.
+    pub channel: Option<&'a str>,
     /// Bytes of the request's body, as they were framed.
     pub received: u64,
     /// Bytes of the answer's body, as they were framed.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use http_body_util::BodyExt;
 use serde_json::Value;
 use xspgate::sim::xsp::Behaviour;
 
-use crate::harness::{Client, DEADLINE, PROFILE, RawClient, Serving, Stage, eventually};
+use crate::harness::{CHANNEL, Client, DEADLINE, PROFILE, RawClient, Serving, Stage, eventually};
 
 const CLOUD: &str = "webex-cloud-xsp.example.com";
 
@@ -131,6 +132,23 @@ async fn the_access_log_tells_each_request_with_all_its_attempts() {
     assert_eq!(attempts[1]["outcome"], "success");
     assert!(attempts.iter().all(|attempt| attempt["ms"].is_number() && attempt["chosen"].is_string()), "{event}");
     assert!(!serving.program.lines().iter().any(|line| line.contains("secret")), "a secret is in the log");
+}
+
+#[tokio::test]
+async fn the_access_log_tells_of_a_channel_at_its_end() {
+    let stage = Stage::start().await;
+    let serving = Serving::start(&stage).await;
+    let mut client = Client::new(serving.https[0], stage.sim.pki.public_roots());
+    let opening = crate::harness::request(http::Method::POST, CHANNEL, crate::harness::body("<Channel/>"));
+    let mut answer = client.open(opening).await.unwrap();
+    let xsp = answer.headers()["x-xsp"].to_str().unwrap().to_owned();
+    let first = answer.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
+    let id = stage.xsp(&xsp).channels().pop().unwrap();
+    assert!(stage.xsp(&xsp).end_channel(&id));
+    let event = serving.event_of("access", |event| event["channel"] == *id).await;
+    assert_eq!((&event["method"], &event["status"], &event["reason"]), (&"POST".into(), &200.into(), &Value::Null));
+    assert!(event["sent"].as_u64() >= Some(first.len() as u64), "{event}");
+    assert_eq!(event["attempts"][0]["endpoint"], stage.xsp(&xsp).address().to_string(), "{event}");
 }
 
 #[tokio::test]

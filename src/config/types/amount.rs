@@ -21,6 +21,10 @@ pub struct Size<const MIN: u64, const MAX: u64>(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count<const MIN: u64, const MAX: u64>(pub u64);
 
+/// `"off"`, or a whole number from `MIN` to `MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffOrCount<const MIN: u64, const MAX: u64>(pub Option<u64>);
+
 const TIME_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 const SIZE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
@@ -74,7 +78,7 @@ macro_rules! readable {
         }
     )+};
 }
-readable!(Time, OffOrTime, Size, Count);
+readable!(Time, OffOrTime, Size, Count, OffOrCount);
 
 fn no_time_unit(number: i64) -> Refusal {
     Refusal::new(format!("the duration {number} has no unit")).help(format!("write \"{number}s\" or \"{number}ms\""))
@@ -117,6 +121,27 @@ impl<const MIN: u64, const MAX: u64> Leaf for Count<MIN, MAX> {
             Ok(number) if (MIN..=MAX).contains(&number) => Ok(Self(number)),
             Ok(_) | Err(_) => Err(out_of_range()),
         }
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Leaf for OffOrCount<MIN, MAX> {
+    fn expected() -> String {
+        format!("a whole number from {MIN} to {MAX}, or \"off\"")
+    }
+
+    fn text(text: &str) -> Result<Self, Refusal> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let refusal = super::wrong_type::<Self>(&format!("the string {}", quoted(text)));
+        Err(match text.parse::<u64>() {
+            Ok(number) => refusal.help(format!("write {number} without quotes")),
+            Err(_) => refusal,
+        })
+    }
+
+    fn integer(number: i64) -> Result<Self, Refusal> {
+        Count::<MIN, MAX>::integer(number).map(|count| Self(Some(count.0)))
     }
 }
 
@@ -216,5 +241,10 @@ mod tests {
             assert_eq!(C::integer(number).unwrap_err().help.unwrap(), "at least 1, at most 10");
         }
         assert_eq!(C::text("3").unwrap_err().help.unwrap(), "write 3 without quotes");
+        type O = OffOrCount<1, 10>;
+        assert_eq!((O::text("off").unwrap().0, O::integer(10).unwrap().0), (None, Some(10)));
+        assert_eq!(O::integer(0).unwrap_err().help.unwrap(), "at least 1, at most 10");
+        assert_eq!(O::text("3").unwrap_err().help.unwrap(), "write 3 without quotes");
+        assert!(O::text("none").unwrap_err().message.contains("or \"off\", found the string \"none\""));
     }
 }

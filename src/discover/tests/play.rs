@@ -260,6 +260,7 @@ pub(in crate::discover) fn farm<const N: usize>(name: &str, sources: [Source; N]
         certificate: None,
         port: 443,
         family: AddressFamily::Ipv4,
+        channel_rate: None,
         failover: Failover {
             connect_timeout: Duration::ZERO,
             response_timeout: Duration::ZERO,
