@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use crate::farm::{Farm, Picked};
 use crate::policy::pace::{self, LONGEST_WAIT};
+use crate::telemetry::metrics::ChannelEvent;
 
 /// Whether a request waits for its turn.
 pub(super) enum Turn {
@@ -31,11 +32,18 @@ impl Turn {
             Self::Taken { latest } | Self::Awaited { latest, .. } => *latest,
             Self::Missed => return None,
         };
-        *self = match farm.channel_turn(&picked, latest.into_std()) {
+        let event = match farm.channel_turn(&picked, latest.into_std()) {
             pace::Turn::Now => return Some(picked),
-            pace::Turn::At(at) => Self::Awaited { latest, at: Instant::from_std(at), picked },
-            pace::Turn::Missed => Self::Missed,
+            pace::Turn::At(at) => {
+                *self = Self::Awaited { latest, at: Instant::from_std(at), picked };
+                ChannelEvent::Queued
+            }
+            pace::Turn::Missed => {
+                *self = Self::Missed;
+                ChannelEvent::Rejected
+            }
         };
+        farm.metrics().channel(event);
         None
     }
 
