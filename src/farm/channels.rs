@@ -23,10 +23,11 @@ impl Farm {
         self.state.lock().pace.take(picked.endpoint.id(), Instant::now(), latest)
     }
 
-    /// Whether the endpoint that was picked some time ago would be picked no more, since it has been blocked.
+    /// Whether the endpoint that was picked some time ago would be picked no more: it has left, or has been blocked.
     pub fn has_turned_bad(&self, picked: &Picked) -> bool {
         let standing = self.state.lock().blocklist.standing(picked.endpoint.id(), Instant::now());
         // Where nothing better was left, it was blocked already.
-        picked.reason != Reason::LastResort && matches!(standing, Standing::Blocked { .. })
+        let is_blocked = picked.reason != Reason::LastResort && matches!(standing, Standing::Blocked { .. });
+        is_blocked || picked.endpoint.is_departed()
     }
 }

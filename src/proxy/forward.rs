@@ -20,7 +20,7 @@ use super::location;
 use super::probe;
 use super::request::{Aim, Request, Standing};
 use super::snapshot::{Block, Route, Snapshot};
-use super::turn::Turn;
+use super::turn::{Look, Turn};
 use super::verdict::{self, Asked};
 use crate::alarm::Alarm;
 use crate::farm::{Endpoint, Picked};
@@ -55,7 +55,7 @@ enum Event {
     Progress(usize, Result<Progress, Failure>),
     /// The latest attempt has been silent for `advance_after`.
     Overdue,
-    /// The request's turn to open a channel has come.
+    /// The request's turn to open a channel may have come.
     Turn,
     /// The client's body stalled.
     BodyStalled,
@@ -118,7 +118,7 @@ impl<'a> Forward<'a> {
                     self.failed(&attempt, failure, feed);
                 }
                 Event::Overdue => self.overdue(feed),
-                Event::Turn => self.turn_has_come(),
+                Event::Turn => self.await_turn(),
                 Event::BodyStalled => {
                     self.abandon();
                     return Err(Error::Slow);
@@ -209,11 +209,11 @@ impl<'a> Forward<'a> {
         }
     }
 
-    fn turn_has_come(&mut self) {
-        match self.turn.come() {
-            Some(picked) if self.route.farm.has_turned_bad(&picked) => self.advance(Purpose::Retry),
-            Some(picked) => self.begin(picked),
-            None => {}
+    fn await_turn(&mut self) {
+        match self.turn.look(&self.route.farm) {
+            Look::Wait => {}
+            Look::Ask(picked) => self.begin(picked),
+            Look::Elsewhere => self.advance(Purpose::Retry),
         }
     }
 

@@ -315,7 +315,7 @@ pub struct FarmMetrics {
     /// Endpoints that discovery knows.
     pub endpoints: IntGauge,
     sessions: [IntCounter; 4],
-    channels: [IntCounter; 7],
+    channels: [IntCounter; ChannelEvent::ALL.len()],
     /// Locations followed.
     pub redirects_followed: IntCounter,
     /// Locations passed on.

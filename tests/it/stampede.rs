@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use xspgate::sim::xsp::{Behaviour, Xsp};
 
-use crate::harness::{CHANNEL, DEADLINE, PROFILE, Stage, body, eventually, request};
+use crate::harness::{CHANNEL, DEADLINE, Metrics, PROFILE, Stage, body, eventually, request};
 
 /// How often a client that is turned away tries again.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -96,7 +96,9 @@ async fn when_an_xsp_dies_its_channels_move_at_the_pace_of_the_others() {
     assert_eq!(times.len(), 200, "a channel was asked for twice");
     assert_eq!(stage.xsp("a2").channels().len(), 200);
     eventually("the counts", async || counted(&stage, "opened").await == 400.0).await;
-    assert!(stage.metrics().await.count("xspgate_refused_total", &[("reason", "channels-busy")]) >= 1.0);
+    let rejected = counted(&stage, "rejected").await;
+    assert!(rejected >= 1.0 && counted(&stage, "queued").await >= 1.0);
+    assert_eq!(stage.metrics().await.count("xspgate_refused_total", &[("reason", "channels-busy")]), rejected);
     crowd.abort_all();
 }
 
@@ -120,12 +122,32 @@ async fn other_requests_pass_by_those_who_wait() {
 }
 
 #[tokio::test]
+async fn who_waits_for_an_xsp_that_is_blocked_meanwhile_goes_to_another() {
+    let stage = Stage::in_order(|_, text| {
+        text.set("[farm.xsp]", "channel_rate", 1);
+    })
+    .await;
+    let (held, mut seen) = watch::channel([0, 0]);
+    let mut crowd = crowd(&stage, 2, 2, &held);
+    until_held(&mut seen, 0, 1).await;
+    eventually("the second one waits", async || counted(&stage, "queued").await >= 1.0).await;
+    stage.xsp("a1").kill().await;
+    assert_eq!(stage.client().get(PROFILE).await.xsp(), "a2");
+    // The first one has a second channel, and the second one its first.
+    let both = |held: &[usize; 2]| held[0] == 2 && held[1] >= 1;
+    assert!(tokio::time::timeout(DEADLINE, seen.wait_for(both)).await.is_ok(), "{:?}", held.borrow());
+    let refused = |metrics: &Metrics| metrics.count("xspgate_refused_total", &[("reason", "unreachable")]);
+    assert_eq!(refused(&stage.metrics().await), 0.0);
+    crowd.abort_all();
+}
+
+#[tokio::test]
 async fn without_a_rate_nobody_waits() {
     let stage = two_xsps("off").await;
     let (held, mut seen) = watch::channel([0, 0]);
     let mut crowd = crowd(&stage, 100, 1, &held);
     until_held(&mut seen, 0, 100).await;
     assert_eq!(asked_at(stage.xsp("a1")).len() + asked_at(stage.xsp("a2")).len(), 100);
-    assert_eq!(stage.metrics().await.count("xspgate_refused_total", &[]), 0.0);
+    assert_eq!(counted(&stage, "queued").await + counted(&stage, "rejected").await, 0.0);
     crowd.abort_all();
 }

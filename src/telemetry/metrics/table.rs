@@ -61,7 +61,7 @@ pub const TABLE: [(&str, &str, &str, &str); 33] = [
         "xspgate_channel_events_total",
         "counter",
         "farm, event",
-        "event channels opened, closed and lost; and requests that name one: bound to its XSP, refused since it is lost, unknown here; and documents reassembled, since they came in pieces",
+        "event channels opened, closed and lost; and requests that name one: bound to its XSP, refused since it is lost, unknown here; documents reassembled, since they came in pieces; and requests that open one: queued until it is their turn, rejected since there was none in time",
     ),
     (
         "xspgate_redirects_total",
