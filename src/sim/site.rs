@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use crate::sim::cti;
 use crate::sim::dns::{Nameserver, Zones};
 use crate::sim::pki::Pki;
-use crate::sim::xsp::Xsp;
+use crate::sim::xsp::{Farm, Xsp};
 
 mod text;
 
@@ -86,8 +86,9 @@ impl Simulation {
             Network::Own => own_network(),
         };
         let pki = Pki::new();
+        let farm = Farm::default();
         let xsps = start_at_one_port(network, |name, address| {
-            let xsp = Xsp::start(name, DOMAIN, address, &pki)?;
+            let xsp = Xsp::start(name, DOMAIN, address, &pki, &farm)?;
             let address = xsp.address();
             Ok((xsp, address))
         })?;

@@ -16,7 +16,7 @@ use super::pki::Show;
 use super::site::{DOMAIN, Network, Simulation};
 use super::xsp::{Behaviour, End, Xsp};
 
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
 async fn handshake(xsp: &Xsp, roots: Arc<RootCertStore>) -> std::io::Result<TlsStream<TcpStream>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -27,14 +27,14 @@ async fn handshake(xsp: &Xsp, roots: Arc<RootCertStore>) -> std::io::Result<TlsS
     connector.connect(ServerName::try_from(DOMAIN).unwrap(), tcp).await
 }
 
-async fn connect(simulation: &Simulation, xsp: &Xsp) -> std::io::Result<SendRequest<Full<bytes::Bytes>>> {
+pub(super) async fn connect(simulation: &Simulation, xsp: &Xsp) -> std::io::Result<SendRequest<Full<bytes::Bytes>>> {
     let tls = handshake(xsp, simulation.pki.internal_roots()).await?;
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
     tokio::spawn(connection);
     Ok(sender)
 }
 
-fn request(method: Method, target: &str) -> Request<Full<bytes::Bytes>> {
+pub(super) fn request(method: Method, target: &str) -> Request<Full<bytes::Bytes>> {
     Request::builder().method(method).uri(target).header("host", "x").body(Full::default()).unwrap()
 }
 

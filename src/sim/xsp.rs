@@ -21,11 +21,16 @@ mod answer;
 mod channels;
 mod connection;
 mod dms;
+mod documents;
+mod limit;
 mod record;
 mod service;
+#[cfg(test)]
+mod tests;
 mod xsi_actions;
 mod xsi_events;
 
+pub use channels::Farm;
 pub use record::{Connections, End, Recorded};
 
 /// How an XSP behaves. What concerns TCP and TLS goes for new connections, the rest for new requests.
@@ -58,6 +63,8 @@ pub enum Behaviour {
     Status(StatusCode),
     /// It answers so where the path begins with this.
     StatusFor(String, StatusCode),
+    /// It answers so many requests of one user within a second, and the rest with 503, as HTML.
+    PerUser(u32),
     /// It answers with these bytes, which need not be HTTP, and closes.
     Garbage(Vec<u8>),
     /// It sends everyone to this location (302).
@@ -76,6 +83,7 @@ struct Shared {
     behaviour: Mutex<Behaviour>,
     ledger: record::Ledger,
     channels: channels::Channels,
+    limit: limit::Limit,
     /// Each change breaks the connections that are open.
     cut: watch::Sender<u64>,
     accepting: Mutex<Option<JoinHandle<()>>>,
@@ -83,14 +91,14 @@ struct Shared {
 }
 
 impl Xsp {
-    /// Starts an XSP at `address` (port 0: any) which calls itself `name` and whose certificate names `domain`.
+    /// Starts an XSP of `farm` at `address` (port 0: any) which calls itself `name` and whose certificate names `domain`.
     ///
     /// # Errors
     /// Those of binding the address.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn start(name: &str, domain: &str, address: SocketAddr, pki: &Pki) -> io::Result<Self> {
+    pub fn start(name: &str, domain: &str, address: SocketAddr, pki: &Pki, farm: &Farm) -> io::Result<Self> {
         let listener = bind(address)?;
         let address = listener.local_addr()?;
         let shows = Show::WRONG.into_iter().chain([Show::Good]);
@@ -101,7 +109,8 @@ impl Xsp {
             tls,
             behaviour: Mutex::default(),
             ledger: record::Ledger::default(),
-            channels: channels::Channels::default(),
+            channels: channels::Channels::new(farm.clone(), address),
+            limit: limit::Limit::default(),
             cut: watch::Sender::new(0),
             accepting: Mutex::default(),
             runtime: Handle::current(),
@@ -191,6 +200,33 @@ impl Xsp {
     /// Sends `document` on a channel's stream, as one chunk; false if the channel is not open here.
     pub fn publish(&self, channel: &str, document: impl Into<bytes::Bytes>) -> bool {
         self.0.channels.publish(channel, document.into())
+    }
+
+    /// Sends an event of `user` on a channel's stream, with `data` (XML) within; its eventID, or `None` if the channel is not
+    /// open here. If it is not acknowledged in time, the channel ends (NonResponsiveChannel).
+    pub fn publish_event(&self, channel: &str, user: &str, data: &str) -> Option<String> {
+        let (event, time) = self.0.channels.publish_event(channel, user, data)?;
+        let (channels, channel, expected) = (self.0.channels.clone(), channel.to_owned(), event.clone());
+        self.0.runtime.spawn(async move {
+            tokio::time::sleep(time).await;
+            channels.expect_acknowledged(&channel, &expected);
+        });
+        Some(event)
+    }
+
+    /// How long events that are sent from now on wait for their acknowledgements; 10 s at first.
+    pub fn acknowledge_within(&self, time: Duration) {
+        self.0.channels.acknowledge_within(time);
+    }
+
+    /// Heartbeats that came here for channels that never were this XSP's, whatever its behaviour.
+    pub fn stray_heartbeats(&self) -> u64 {
+        self.0.channels.stray_heartbeats()
+    }
+
+    /// Acknowledgements that came here for events that no channel open here has had.
+    pub fn stray_acknowledgements(&self) -> u64 {
+        self.0.channels.stray_acknowledgements()
     }
 
     /// Ends a channel's stream as HTTP ends it; false if the channel is not open here.

@@ -64,6 +64,7 @@ async fn serve(shared: &Arc<Shared>, mut tcp: TcpStream, number: u64) -> io::Res
         | Behaviour::Close
         | Behaviour::Status(_)
         | Behaviour::StatusFor(..)
+        | Behaviour::PerUser(_)
         | Behaviour::Garbage(_)
         | Behaviour::Redirect(_) => {}
     }

@@ -10,7 +10,7 @@ use http::{HeaderMap, Method};
 use crate::sim::watched::Watched;
 
 /// How much of a request's body is kept, in bytes.
-const BODY_KEPT: usize = 64 * 1024;
+pub(super) const BODY_KEPT: usize = 64 * 1024;
 
 /// One request that an XSP has seen.
 #[derive(Clone, Debug)]

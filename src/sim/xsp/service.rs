@@ -11,8 +11,9 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::mpsc;
 
 use super::answer::{Answer, Content, Draft, html, json, text};
+use super::channels::Channels;
 use super::connection::Ending;
-use super::record::Entry;
+use super::record::{BODY_KEPT, Entry};
 use super::{Behaviour, Shared, dms, xsi_actions, xsi_events};
 
 /// A request's head as the applications see it.
@@ -20,6 +21,8 @@ pub(super) struct Asked<'a> {
     pub(super) head: &'a Parts,
     /// The path's segments behind the application's context, as they came.
     pub(super) segments: Vec<&'a str>,
+    /// The first 64 KiB of the body; of a channel request that goes on, its first piece.
+    pub(super) body: &'a [u8],
 }
 
 impl Asked<'_> {
@@ -51,14 +54,13 @@ pub(super) async fn respond(
 ) -> Result<Response<Answer>, Infallible> {
     let (head, body) = request.into_parts();
     let mut exchange = shared.ledger.begin(&head, connection);
+    if let Some(channel) = xsi_events::heartbeat_of(&head) {
+        shared.channels.note_heartbeat(&channel);
+    }
     let behaviour = shared.behaviour.lock().clone();
 
-    // A channel may be acknowledged on its own open request: its answer does not wait for the body's end.
-    if xsi_events::opens_channel(&head) && body.size_hint().exact().is_none() {
-        tokio::spawn(read(body, exchange.entry.clone()));
-    } else {
-        read(body, exchange.entry.clone()).await;
-    }
+    let content = content(&shared, &head, body, &exchange.entry).await;
+    let application = |ending| application(&shared, &head, &content, ending);
     let draft = match behaviour {
         Behaviour::Hang => std::future::pending().await,
         Behaviour::Reset => end_with(&ending, Ending::Reset).await,
@@ -70,15 +72,17 @@ pub(super) async fn respond(
         Behaviour::Redirect(location) => redirect(&location),
         Behaviour::Slow(delay) => {
             tokio::time::sleep(delay).await;
-            application(&shared, &head, ending)
+            application(ending)
         }
+        Behaviour::PerUser(most) if !shared.limit.admits(&head, most) => html(StatusCode::SERVICE_UNAVAILABLE),
         Behaviour::Normal
         | Behaviour::Refuse
         | Behaviour::SilentTcp
         | Behaviour::SlowHandshake(_)
         | Behaviour::PlainText
         | Behaviour::Certificate(_)
-        | Behaviour::StatusFor(..) => application(&shared, &head, ending),
+        | Behaviour::PerUser(_)
+        | Behaviour::StatusFor(..) => application(ending),
     };
     if head.method == Method::HEAD {
         exchange.answered();
@@ -96,10 +100,40 @@ async fn end_with(ending: &mpsc::UnboundedSender<Ending>, how: Ending) -> Draft 
     std::future::pending().await
 }
 
-async fn read(mut body: Incoming, entry: Entry) {
-    while let Some(Ok(frame)) = body.frame().await {
-        if let Some(data) = frame.data_ref() {
-            entry.body(data);
+/// What an application is shown of a body.
+async fn content(shared: &Shared, head: &Parts, mut body: Incoming, entry: &Entry) -> Vec<u8> {
+    // A channel may be acknowledged on its own open request: its answer does not wait for the body's end.
+    if xsi_events::opens_channel(head) && body.size_hint().exact().is_none() {
+        let first = piece(&mut body, entry).await.unwrap_or_default();
+        tokio::spawn(read_responses(body, entry.clone(), shared.channels.clone()));
+        return first.to_vec();
+    }
+    let mut kept = Vec::new();
+    while let Some(data) = piece(&mut body, entry).await {
+        let room = BODY_KEPT.saturating_sub(kept.len());
+        kept.extend_from_slice(&data[..data.len().min(room)]);
+    }
+    kept
+}
+
+/// The next piece of a body; `None` at its end, however it ends.
+async fn piece(body: &mut Incoming, entry: &Entry) -> Option<Bytes> {
+    loop {
+        if let Ok(data) = body.frame().await?.ok()?.into_data() {
+            entry.body(&data);
+            return Some(data);
+        }
+    }
+}
+
+/// Reads on in a channel request, whose client may acknowledge events there.
+async fn read_responses(mut body: Incoming, entry: Entry, channels: Channels) {
+    let mut unread = String::new();
+    while let Some(data) = piece(&mut body, &entry).await {
+        unread.push_str(&String::from_utf8_lossy(&data));
+        while let Some((response, rest)) = unread.split_once("EventResponse>") {
+            xsi_events::acknowledge(&channels, response.as_bytes());
+            unread = rest.to_owned();
         }
     }
 }
@@ -111,24 +145,24 @@ fn redirect(location: &str) -> Draft {
 }
 
 /// Finds the application of a path and lets it answer.
-fn application(shared: &Arc<Shared>, head: &Parts, ending: mpsc::UnboundedSender<Ending>) -> Draft {
+fn application(shared: &Shared, head: &Parts, body: &[u8], ending: mpsc::UnboundedSender<Ending>) -> Draft {
     let mut segments: Vec<&str> = head.uri.path().split('/').skip(1).collect();
     let context = segments.remove(0).to_ascii_lowercase();
     let (mut draft, cookie_path) = match context.as_str() {
         "com.broadsoft.xsi-actions" => {
-            (xsi_actions::answer(&Asked { head, segments }), Some("/com.broadsoft.xsi-actions"))
+            (xsi_actions::answer(&Asked { head, segments, body }), Some("/com.broadsoft.xsi-actions"))
         }
         "com.broadsoft.xsi-events" => {
-            let asked = Asked { head, segments };
+            let asked = Asked { head, segments, body };
             (xsi_events::answer(&shared.channels, &asked, ending), Some("/com.broadsoft.xsi-events"))
         }
         "com.broadsoft.async" => {
             segments.remove(0);
-            let asked = Asked { head, segments };
+            let asked = Asked { head, segments, body };
             (xsi_events::answer(&shared.channels, &asked, ending), Some("/com.broadsoft.xsi-events"))
         }
-        "authservice" => (token(&Asked { head, segments }), None),
-        "dms" => (dms::answer(&shared.name, &Asked { head, segments }), None),
+        "authservice" => (token(&Asked { head, segments, body }), None),
+        "dms" => (dms::answer(&shared.name, &Asked { head, segments, body }), None),
         "callsettings" => {
             let page = format!("<html><body>Call settings at {}</body></html>", shared.name);
             (text(StatusCode::OK, "text/html;charset=utf-8", page), Some("/callsettings"))

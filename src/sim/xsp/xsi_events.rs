@@ -1,17 +1,14 @@
 //! Xsi-Events on a simulated XSP: channels with their streams and heartbeats, subscriptions in outline.
 
-use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use tokio::sync::mpsc;
 
 use super::answer::{Content, Draft, empty, error_info, xml};
-use super::channels::Channels;
+use super::channels::{Application, ChannelSet, Channels};
 use super::connection::Ending;
+use super::documents::{text_of, uuid};
 use super::service::Asked;
-
-const XML_DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
-const HEARTBEAT: &str = "<ChannelHeartBeat xmlns=\"http://schema.broadsoft.com/xsi\"/>";
 
 /// Whether a request opens a channel.
 pub(super) fn opens_channel(head: &Parts) -> bool {
@@ -19,10 +16,17 @@ pub(super) fn opens_channel(head: &Parts) -> bool {
     head.method == Method::POST && path.starts_with("/com.broadsoft.async/") && path.ends_with("/channel")
 }
 
+/// The channel whose heartbeat a request is.
+pub(super) fn heartbeat_of(head: &Parts) -> Option<String> {
+    let path = head.uri.path().to_ascii_lowercase();
+    let id = path.strip_suffix("/heartbeat")?.rsplit_once("/channel/")?.1;
+    (head.method == Method::PUT).then(|| id.to_owned())
+}
+
 /// Answers a request below `/com.broadsoft.xsi-events`, with or without `/com.broadsoft.async` before it.
 pub(super) fn answer(channels: &Channels, asked: &Asked<'_>, ending: mpsc::UnboundedSender<Ending>) -> Draft {
     if opens_channel(asked.head) {
-        return open(channels, ending);
+        return open(channels, asked, ending);
     }
     let (method, words) = asked.words();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -30,10 +34,11 @@ pub(super) fn answer(channels: &Channels, asked: &Asked<'_>, ending: mpsc::Unbou
         ("GET", ["v2.0", "versions"]) => {
             xml(StatusCode::OK, "<Versions xmlns=\"http://schema.broadsoft.com/xsi\"><version>2.0</version></Versions>")
         }
-        ("POST", ["v2.0", "channel", "eventresponse"]) => empty(),
+        ("POST", ["v2.0", "channel", "eventresponse"]) => acknowledge(channels, asked.body),
         ("PUT", ["v2.0", "channel", id, "heartbeat"]) => heartbeat(channels, id),
         ("PUT", ["v2.0", "channel", id]) if channels.is_open(id) => empty(),
-        ("DELETE", ["v2.0", "channel", id]) if channels.end(id) => empty(),
+        ("PUT", ["v2.0", "channel", _]) => error_info(StatusCode::NOT_FOUND, "Channel not found", "110850"),
+        ("DELETE", ["v2.0", "channel", id]) if channels.delete(id) => empty(),
         ("DELETE", ["v2.0", "channel", _]) => error_info(StatusCode::FORBIDDEN, "Channel not found", "110850"),
         ("GET", ["v2.0", "channelset", _]) => error_info(StatusCode::FORBIDDEN, "Channel set not found", "110842"),
         ("POST", ["v2.0", "user" | "serviceprovider" | "enterprise", ..]) => subscription(),
@@ -43,23 +48,33 @@ pub(super) fn answer(channels: &Channels, asked: &Asked<'_>, ending: mpsc::Unbou
     }
 }
 
-fn open(channels: &Channels, ending: mpsc::UnboundedSender<Ending>) -> Draft {
-    let id = uuid();
-    let first = format!(
-        "{XML_DECLARATION}<Channel xmlns=\"http://schema.broadsoft.com/xsi\"><channelId>{id}</channelId>\
-         <expires>86400</expires></Channel>"
-    );
-    let mut draft = Response::new(Content::Channel(channels.open(&id, Bytes::from(first), ending)));
+fn open(channels: &Channels, asked: &Asked<'_>, ending: mpsc::UnboundedSender<Ending>) -> Draft {
+    let mut draft = Response::new(Content::Channel(channels.open(channel_set(asked), ending)));
     draft.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml;charset=UTF-8"));
+    let tracking = HeaderValue::from_str(&uuid()).expect("it is ASCII");
+    draft.headers_mut().insert("trackingid", tracking);
     draft
 }
 
-fn heartbeat(channels: &Channels, id: &str) -> Draft {
-    if channels.publish(id, Bytes::from(format!("{XML_DECLARATION}{HEARTBEAT}"))) {
-        empty()
-    } else {
-        error_info(StatusCode::NOT_FOUND, "Channel not found", "110850")
+/// The channel set that a channel request names. One without an application replaces none.
+fn channel_set(asked: &Asked<'_>) -> Option<ChannelSet> {
+    let body = String::from_utf8_lossy(asked.body);
+    let credentials = asked.head.headers.get(header::AUTHORIZATION).map(|field| field.as_bytes().to_vec());
+    let id = text_of(&body, "applicationId")?;
+    let application = Application { credentials: credentials.unwrap_or_default(), id };
+    Some(ChannelSet { application, id: text_of(&body, "channelSetId").unwrap_or_else(uuid) })
+}
+
+/// Takes an acknowledgement, on its own or up a channel's open request.
+pub(super) fn acknowledge(channels: &Channels, response: &[u8]) -> Draft {
+    match text_of(&String::from_utf8_lossy(response), "eventID") {
+        Some(event) if !channels.acknowledge(&event) => error_info(StatusCode::NOT_FOUND, "Event not found", "110851"),
+        Some(_) | None => empty(),
     }
+}
+
+fn heartbeat(channels: &Channels, id: &str) -> Draft {
+    if channels.heartbeat(id) { empty() } else { error_info(StatusCode::NOT_FOUND, "Channel not found", "110850") }
 }
 
 fn subscription() -> Draft {
@@ -69,9 +84,4 @@ fn subscription() -> Draft {
         uuid()
     );
     xml(StatusCode::OK, &element)
-}
-
-fn uuid() -> String {
-    let hex = format!("{:032x}", rand::random::<u128>());
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
