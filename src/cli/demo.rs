@@ -4,6 +4,7 @@
 mod crowd;
 mod lines;
 mod report;
+mod rotation;
 mod story;
 mod tally;
 mod user;

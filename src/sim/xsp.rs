@@ -144,6 +144,11 @@ impl Xsp {
         }
     }
 
+    /// Whether its port is open.
+    pub fn is_listening(&self) -> bool {
+        self.0.accepting.lock().is_some()
+    }
+
     /// Dies: closes the port and resets all connections.
     pub async fn kill(&self) {
         self.behave(Behaviour::Refuse).await;

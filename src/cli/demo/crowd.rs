@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
+use super::rotation::Rotation;
 use super::tally::{Tallies, Tally};
 use super::user::{Door, User, name_of};
 
@@ -31,8 +32,10 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
-    /// So many users, and so many more with an event channel, come in.
-    pub(super) fn start(door: Door, users: usize, channels: usize) -> Self {
+    /// So many users, and so many more with an event channel, come in. The channels' heartbeats are compared with what
+    /// `rotation` would have done to them.
+    pub(super) fn start(door: Door, users: usize, channels: usize, rotation: Rotation) -> Self {
+        let rotation = Arc::new(rotation);
         let mut crowd = Self {
             door,
             tallies: Tallies::default(),
@@ -46,8 +49,14 @@ impl Crowd {
             crowd.tasks.spawn(work(number, user, tallies, homes));
         }
         for number in 0..channels {
-            let (door, tallies, open) = (crowd.door.clone(), crowd.tallies.clone(), Arc::clone(&crowd.channels));
-            crowd.tasks.spawn(listen(number, door, tallies, open));
+            let listener = Listener {
+                number,
+                door: crowd.door.clone(),
+                tallies: crowd.tallies.clone(),
+                open: Arc::clone(&crowd.channels),
+                rotation: Arc::clone(&rotation),
+            };
+            crowd.tasks.spawn(listener.listen());
         }
         crowd
     }
@@ -115,23 +124,51 @@ async fn work(number: usize, mut user: User, tallies: Tallies, homes: Arc<Mutex<
     }
 }
 
-/// One event channel after the other, for ever: a new one whenever the one before was lost.
-async fn listen(number: usize, door: Door, tallies: Tallies, open: Arc<Mutex<BTreeMap<usize, String>>>) {
-    let mut user = User::new(door);
-    loop {
-        if let Ok((stream, id, xsp)) = open_channel(&mut user).await {
-            open.lock().insert(number, xsp);
-            let mut companion = user.companion();
-            tokio::select! {
-                () = read(stream) => {}
-                () = beat(&mut companion, &id) => {}
+/// One who holds an event channel.
+struct Listener {
+    number: usize,
+    door: Door,
+    tallies: Tallies,
+    open: Arc<Mutex<BTreeMap<usize, String>>>,
+    rotation: Arc<Rotation>,
+}
+
+impl Listener {
+    /// One event channel after the other, for ever: a new one whenever the one before was lost.
+    async fn listen(self) {
+        let mut user = User::new(self.door.clone());
+        loop {
+            if let Ok((stream, id, xsp)) = open_channel(&mut user).await {
+                self.open.lock().insert(self.number, xsp.clone());
+                tokio::select! {
+                    () = read(stream) => {}
+                    () = self.beat(&id, &xsp) => {}
+                }
+                self.open.lock().remove(&self.number);
+                self.tallies.reopened();
+                // The stream of the lost channel ends with its connection.
+                user = user.companion();
             }
-            open.lock().remove(&number);
-            tallies.reopened();
-            // The stream of the lost channel ends with its connection.
-            user = companion;
+            tokio::time::sleep(BREATH).await;
         }
-        tokio::time::sleep(BREATH).await;
+    }
+
+    /// Sends heartbeats until one is answered 404, or two in a row fail (R-APP-6). Each comes on a connection of its own and
+    /// without a cookie: what names the channel must be enough (R-AFF-2).
+    async fn beat(&self, id: &str, home: &str) {
+        let target = format!("/com.broadsoft.xsi-events/v2.0/channel/{id}/heartbeat");
+        let mut failures = 0;
+        while failures < 2 {
+            tokio::time::sleep(HEARTBEAT).await;
+            match User::new(self.door.clone()).ask(Method::PUT, &target).await.0 {
+                Ok(answer) if answer.status == StatusCode::OK => {
+                    failures = 0;
+                    self.tallies.beat(home, self.rotation.next());
+                }
+                Ok(answer) if answer.status == StatusCode::NOT_FOUND => return,
+                Ok(_) | Err(_) => failures += 1,
+            }
+        }
     }
 }
 
@@ -151,18 +188,4 @@ async fn open_channel(user: &mut User) -> Result<(Incoming, String, String)> {
 /// Reads a stream to its end, however it ends.
 async fn read(mut stream: Incoming) {
     while let Some(Ok(_)) = stream.frame().await {}
-}
-
-/// Sends heartbeats until one is answered 404, or two in a row fail (R-APP-6).
-async fn beat(user: &mut User, id: &str) {
-    let target = format!("/com.broadsoft.xsi-events/v2.0/channel/{id}/heartbeat");
-    let mut failures = 0;
-    while failures < 2 {
-        tokio::time::sleep(HEARTBEAT).await;
-        match user.ask(Method::PUT, &target).await.0 {
-            Ok(answer) if answer.status == StatusCode::OK => failures = 0,
-            Ok(answer) if answer.status == StatusCode::NOT_FOUND => return,
-            Ok(_) | Err(_) => failures += 1,
-        }
-    }
 }

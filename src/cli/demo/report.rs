@@ -47,20 +47,28 @@ impl Step {
 
 /// Prints the table; true if all expectations held.
 pub(super) fn conclude(steps: &[Step], took: Duration) -> bool {
-    let head = ["requests", "errors", "slowest", "CTI", "reopened"];
-    let row = |title: &str, [requests, errors, slowest, said, lost]: [&str; 5], verdict: &str| {
-        say(&format!("{title:<24} {requests:>8} {errors:>7} {slowest:>9} {said:>6} {lost:>9}   {verdict}"));
+    let head = ["requests", "errors", "slowest", "CTI", "reopened", "beats"];
+    let row = |title: &str, [requests, errors, slowest, said, lost, beats]: [&str; 6], verdict: &str| {
+        say(&format!("{title:<24} {requests:>8} {errors:>7} {slowest:>9} {said:>6} {lost:>9} {beats:>6}   {verdict}"));
     };
     row("step", head, "expectations");
     for step in steps {
-        let Tally { requests, errors, slowest, said, lost, .. } = &step.seen;
+        let Tally { requests, errors, slowest, said, lost, heartbeats, .. } = &step.seen;
         let slowest = format!("{} ms", slowest.as_millis());
-        let cells = [&requests.to_string(), &errors.to_string(), &slowest, &said.to_string(), &lost.to_string()];
-        row(step.title, cells.map(String::as_str), if step.held() { "held" } else { "FAILED" });
+        let counts = [requests, errors, said, lost, heartbeats].map(u64::to_string);
+        let [requests, errors, said, lost, beats] = counts.each_ref().map(String::as_str);
+        row(step.title, [requests, errors, &slowest, said, lost, beats], if step.held() { "held" } else { "FAILED" });
     }
-    let held = steps.iter().all(Step::held);
+    let sum = |count: fn(&Tally) -> u64| -> u64 { steps.iter().map(|step| count(&step.seen)).sum() };
+    let (beats, astray) = (sum(|seen| seen.heartbeats), sum(|seen| seen.astray_in_rotation));
+    let held = beats > 0 && steps.iter().all(Step::held);
     let verdict = if held { "All expectations held." } else { "Not all expectations held." };
     say("");
+    say(&format!(
+        "Of {beats} heartbeats without a cookie, round-robin would have sent {astray} ({} %) to a wrong XSP, each of which \
+         would have torn its channel down.",
+        astray * 100 / beats.max(1)
+    ));
     say(&format!("{verdict} {} s in all.", took.as_secs()));
     held
 }

@@ -9,13 +9,15 @@ use http::StatusCode;
 use super::crowd::Crowd;
 use super::lines::Lines;
 use super::report::{Held, Step};
+use super::rotation::Rotation;
 use super::say;
+use super::tally::Tally;
 use super::user::Door;
 use crate::app::Gateway;
 use crate::sim::cti::Webex;
 use crate::sim::dns::Fault;
 use crate::sim::site::{SITE_A, Simulation};
-use crate::sim::xsp::Behaviour;
+use crate::sim::xsp::{Behaviour, Xsp};
 
 const USERS: usize = 20;
 const CHANNELS: usize = 6;
@@ -33,6 +35,8 @@ struct Scene<'a> {
     crowd: Crowd,
     lines: Lines,
     steps: Vec<Step>,
+    /// Heartbeats on a wrong XSP before this step.
+    strays_before: u64,
 }
 
 /// Plays all steps.
@@ -44,9 +48,9 @@ pub(super) async fn play(simulation: &Simulation, gateway: &Gateway) -> Result<V
     let cti = *gateway.cti().first().context("the gateway serves no address for CTI")?;
     let door = Door::new(address, simulation.pki.public_roots());
     until_served(&door).await;
-    let crowd = Crowd::start(door, USERS, CHANNELS);
+    let crowd = Crowd::start(door, USERS, CHANNELS, Rotation::new(&simulation.xsps));
     let lines = Lines::open(&Webex::new(&simulation.pki), cti, LINES, &crowd.tallies());
-    let mut scene = Scene { simulation, crowd, lines, steps: Vec::new() };
+    let mut scene = Scene { simulation, crowd, lines, steps: Vec::new(), strays_before: 0 };
     scene.sign_in().await;
     scene.kill().await;
     scene.hang().await;
@@ -59,7 +63,7 @@ pub(super) async fn play(simulation: &Simulation, gateway: &Gateway) -> Result<V
 
 /// Waits for discovery's first answer.
 async fn until_served(door: &Door) {
-    let probe = Crowd::start(door.clone(), 0, 0);
+    let probe = Crowd::start(door.clone(), 0, 0, Rotation::new(&[]));
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline && probe.newcomers(1).await.contains_key("") {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -200,9 +204,10 @@ impl Scene<'_> {
         self.conclude("DNS dies", 0, vec![(format!("new sessions still begin: {}", show(&begun)), held)]);
     }
 
-    fn announce(&self, title: &str, plan: &str) {
+    fn announce(&mut self, title: &str, plan: &str) {
         // What was seen between two steps belongs to neither.
         drop(self.crowd.tally());
+        self.strays_before = self.strays();
         say(&format!("{}  {title}", self.steps.len() + 1));
         say(&format!("   expected  {plan}"));
     }
@@ -214,6 +219,8 @@ impl Scene<'_> {
         expected.push(("no request of a user failed".into(), (seen.errors == 0 && seen.requests > 0).into()));
         let quick = seen.slowest < CALLERS_PATIENCE;
         expected.push((format!("none took {} s, when the cloud gives up", CALLERS_PATIENCE.as_secs()), quick.into()));
+        let strays = self.strays() - self.strays_before;
+        expected.push((astray(strays, &seen), (strays == 0).into()));
         let cti = match lost {
             0 => "no CTI connection was lost".into(),
             lost => format!("the {lost} CTI connections were back within {} s", CALLERS_PATIENCE.as_secs()),
@@ -228,6 +235,11 @@ impl Scene<'_> {
     /// Whether each user was last answered by one of `xsps`.
     fn only(&self, xsps: &[&str]) -> bool {
         self.crowd.homes().values().all(|home| xsps.contains(&home.as_str()))
+    }
+
+    /// Heartbeats that have landed on an XSP that is not their channel's.
+    fn strays(&self) -> u64 {
+        self.simulation.xsps.iter().map(Xsp::stray_heartbeats).sum()
     }
 
     fn lines_are_at(&self, xsp: &str) -> bool {
@@ -254,6 +266,15 @@ impl Scene<'_> {
         }
         false
     }
+}
+
+/// What is said of heartbeats on wrong XSPs, and beside it what a load balancer that knows no channels would have done.
+fn astray(strays: u64, seen: &Tally) -> String {
+    let landed = if strays == 0 { "no heartbeat".to_owned() } else { format!("{strays} heartbeats") };
+    let Tally { heartbeats, astray_in_rotation, .. } = seen;
+    format!(
+        "{landed} landed on a wrong XSP (R-AFF-2), where round-robin would have sent {astray_in_rotation} of {heartbeats}"
+    )
 }
 
 async fn wait(time: Duration) {

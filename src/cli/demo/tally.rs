@@ -22,6 +22,10 @@ pub(super) struct Tally {
     pub(super) answered_by: BTreeMap<String, u64>,
     /// Event channels that were opened anew because the one before was lost.
     pub(super) reopened: u64,
+    /// Heartbeats that found their channel.
+    pub(super) heartbeats: u64,
+    /// Those among them that round-robin would have sent to another XSP.
+    pub(super) astray_in_rotation: u64,
     /// Requests on CTI connections that were answered.
     pub(super) said: u64,
     /// CTI connections that were lost.
@@ -59,6 +63,13 @@ impl Tallies {
     /// A lost channel was replaced.
     pub(super) fn reopened(&self) {
         self.0.lock().reopened += 1;
+    }
+
+    /// A heartbeat found its channel at `home`; round-robin would have sent it to `turn`.
+    pub(super) fn beat(&self, home: &str, turn: Option<&str>) {
+        let mut tally = self.0.lock();
+        tally.heartbeats += 1;
+        tally.astray_in_rotation += u64::from(turn != Some(home));
     }
 
     /// A request on a CTI connection was answered.
