@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use xspgate::sim::raw::{Gate, Step};
-use xspgate::sim::site::CLOUD;
+use xspgate::sim::site::{ALL, APP, CLOUD};
 use xspgate::sim::xsp::Behaviour;
 
 use crate::harness::{Blocked, CHANNEL, Client, PROFILE, Stage, body, eventually, request, within};
@@ -22,8 +22,12 @@ struct Channel {
 
 impl Channel {
     async fn open(stage: &Stage) -> Self {
+        Self::open_with(stage, "<Channel/>").await
+    }
+
+    async fn open_with(stage: &Stage, content: &str) -> Self {
         let mut client = stage.client();
-        let answer = client.open(request(Method::POST, CHANNEL, body("<Channel/>"))).await.unwrap();
+        let answer = client.open(request(Method::POST, CHANNEL, body(content.to_owned()))).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         let xsp = answer.headers()["x-xsp"].to_str().unwrap().to_owned();
         let mut stream = answer.into_body();
@@ -59,6 +63,51 @@ async fn document(stream: &mut Incoming) -> Bytes {
 /// Heartbeats that an XSP has seen.
 fn heartbeats(stage: &Stage, xsp: &str) -> usize {
     stage.xsp(xsp).requests().iter().filter(|request| request.path().ends_with("/heartbeat")).count()
+}
+
+/// Gets an XSP on the blocklist of a gateway that blocks on the first 5xx. Xsi-Events goes on there.
+async fn block(stage: &Stage, xsp: &str) {
+    let busy = Behaviour::StatusFor("/com.broadsoft.xsi-actions".into(), StatusCode::SERVICE_UNAVAILABLE);
+    stage.xsp(xsp).behave(busy).await;
+    eventually("a request there", async || {
+        stage.client().get(PROFILE).await;
+        stage.metrics().await.count("xspgate_endpoint_blocked", &[]) == 1.0
+    })
+    .await;
+    stage.until_blocked(xsp, Blocked::Yes).await;
+}
+
+/// Takes an XSP out of DNS, and waits until the gateway has followed.
+async fn remove(stage: &Stage, xsp: &str) {
+    let zones = stage.sim.zones();
+    let others = stage.sim.xsps.iter().filter(|other| other.name() != xsp);
+    zones.set_a(ALL, 0, others.map(|other| other.address().ip()));
+    // The next query gets the new answer; the one behind it shows that this answer has been taken over.
+    let asked = zones.queries(ALL, "A");
+    eventually("the change of DNS", async || zones.queries(ALL, "A") >= asked + 2).await;
+}
+
+/// Writes a new certificate, and waits until the gateway has taken it over.
+async fn renew(stage: &Stage) {
+    stage.sim.pki.public(&[CLOUD, APP]).write(stage.sim.folder(), "public").unwrap();
+    eventually("the renewal", async || {
+        stage.metrics().await.count("xspgate_renewals_total", &[("outcome", "renewed")]) >= 1.0
+    })
+    .await;
+}
+
+/// A heartbeat of each channel from a client without cookies, and one from a client with a session elsewhere.
+async fn all_beat(stage: &Stage, channels: &mut [Channel]) {
+    for channel in channels {
+        let mut elsewhere = stage.client();
+        while elsewhere.get(PROFILE).await.xsp() == channel.xsp {
+            elsewhere.forget_cookies();
+        }
+        for answer in [channel.beats(stage).await, elsewhere.send(channel.heartbeat()).await] {
+            assert_eq!((answer.status, answer.xsp()), (StatusCode::OK, &*channel.xsp));
+            channel.is_alive().await;
+        }
+    }
 }
 
 async fn counted(stage: &Stage, event: &str) -> f64 {
@@ -134,18 +183,37 @@ async fn r_aff_2_heartbeats_reach_an_xsp_that_is_blocked() {
     })
     .await;
     let mut channel = Channel::open(&stage).await;
-    let busy = Behaviour::StatusFor("/com.broadsoft.xsi-actions".into(), StatusCode::SERVICE_UNAVAILABLE);
-    stage.xsp(&channel.xsp).behave(busy).await;
-    eventually("a request there", async || {
-        stage.client().get(PROFILE).await;
-        stage.metrics().await.count("xspgate_endpoint_blocked", &[]) == 1.0
-    })
-    .await;
-    stage.until_blocked(&channel.xsp, Blocked::Yes).await;
+    block(&stage, &channel.xsp).await;
     for _ in 0..5 {
         let answer = channel.beats(&stage).await;
         assert_eq!((answer.status, answer.xsp()), (StatusCode::OK, &*channel.xsp));
         channel.is_alive().await;
+    }
+}
+
+#[tokio::test]
+async fn r_aff_2_no_heartbeat_lands_on_a_wrong_xsp_whatever_changes_around_it() {
+    let (stage, ()) = Stage::with(|_, text| {
+        text.set("", "workers", 2).set("[farm.xsp.failover]", "on_5xx", "block");
+    })
+    .await;
+    let mut channels = Vec::new();
+    for number in 0..8 {
+        let set = format!("<channelSetId>set{number}</channelSetId><applicationId>app{number}</applicationId>");
+        channels.push(Channel::open_with(&stage, &format!("<Channel>{set}</Channel>")).await);
+    }
+    all_beat(&stage, &mut channels).await;
+    renew(&stage).await;
+    all_beat(&stage, &mut channels).await;
+    block(&stage, &channels[0].xsp).await;
+    all_beat(&stage, &mut channels).await;
+    remove(&stage, &channels[0].xsp).await;
+    all_beat(&stage, &mut channels).await;
+    for xsp in &stage.sim.xsps {
+        assert_eq!(xsp.stray_heartbeats(), 0, "{}", xsp.name());
+    }
+    for (event, times) in [("opened", 8.0), ("bound", 64.0), ("unknown", 0.0), ("lost", 0.0), ("closed", 0.0)] {
+        assert_eq!(counted(&stage, event).await, times, "{event}");
     }
 }
 
