@@ -189,6 +189,26 @@ async fn a_request_body_may_go_on_while_the_answer_streams() {
 }
 
 #[tokio::test]
+async fn events_may_be_acknowledged_up_the_channels_own_request() {
+    let stage = Stage::in_order(|_, _| ()).await;
+    let (pieces, content) = fed();
+    let mut client = stage.client();
+    pieces.send(Bytes::from_static(b"<Channel/>")).unwrap();
+    let mut stream = client.open(request(Method::POST, CHANNEL, content)).await.unwrap().into_body();
+    document(&mut stream).await;
+    let xsp = stage.xsp("a1");
+    let event = xsp.publish_event(&xsp.channels()[0], "alice@example.com", "<call/>").unwrap();
+    assert!(String::from_utf8_lossy(&document(&mut stream).await).contains(&event));
+    // The one that it has not sent shows that it has read the one before.
+    for event in [&*event, "unknown"] {
+        let response = format!("<EventResponse><eventID>{event}</eventID></EventResponse>");
+        pieces.send(Bytes::from(response)).unwrap();
+    }
+    eventually("the second one", async || xsp.stray_acknowledgements() > 0).await;
+    assert_eq!(xsp.stray_acknowledgements(), 1);
+}
+
+#[tokio::test]
 async fn a_channel_request_is_never_sent_twice() {
     let stage = Stage::in_order(|_, _| ()).await;
     stage.xsp("a1").behave(xspgate::sim::xsp::Behaviour::Hang).await;

@@ -65,6 +65,11 @@ impl Channel {
     fn send(&self, document: Bytes) -> bool {
         self.items.send(Item::Document(document)).is_ok()
     }
+
+    /// Says why it ends, and ends its stream.
+    fn terminate(self, id: &str, reason: Reason) -> bool {
+        self.send(documents::terminated(id, reason)) && self.items.send(Item::End).is_ok()
+    }
 }
 
 /// What the XSPs of one farm know together: the open channels by id, and so which channel set an application has. Clones
@@ -75,9 +80,18 @@ pub struct Farm(Arc<Mutex<HashMap<String, Channel>>>);
 impl Farm {
     fn terminate(&self, id: &str, reason: Reason) -> bool {
         let channel = self.0.lock().remove(id);
-        channel.is_some_and(|channel| {
-            channel.send(documents::terminated(id, reason)) && channel.items.send(Item::End).is_ok()
-        })
+        channel.is_some_and(|channel| channel.terminate(id, reason))
+    }
+
+    /// Adds a channel, and ends those of its application's other channel sets.
+    fn add(&self, id: String, channel: Channel) {
+        let mut open = self.0.lock();
+        if let Some(set) = &channel.set {
+            for (id, other) in open.extract_if(|_, other| other.is_ended_by(set)) {
+                other.terminate(&id, Reason::DuplicateChannelSet);
+            }
+        }
+        open.insert(id, channel);
     }
 }
 
@@ -112,9 +126,6 @@ impl Channels {
     /// at whichever XSP of the farm they are.
     pub(super) fn open(&self, set: Option<ChannelSet>, ending: mpsc::UnboundedSender<Ending>) -> Stream {
         let id = uuid();
-        if let Some(set) = &set {
-            self.end_others(set);
-        }
         let (items, documents) = mpsc::unbounded_channel();
         items.send(Item::Document(documents::channel(&id))).expect("the receiver is in scope");
         self.0.opened.lock().insert(id.clone());
@@ -127,18 +138,8 @@ impl Channels {
             sequence_number: 0,
             events: HashMap::new(),
         };
-        self.0.farm.0.lock().insert(id.clone(), channel);
+        self.0.farm.add(id.clone(), channel);
         Stream { documents, over: false, id, farm: self.0.farm.clone() }
-    }
-
-    fn end_others(&self, set: &ChannelSet) {
-        let open = self.0.farm.0.lock();
-        let ended: Vec<String> =
-            open.iter().filter(|(_, channel)| channel.is_ended_by(set)).map(|(id, _)| id.clone()).collect();
-        drop(open);
-        for id in ended {
-            self.0.farm.terminate(&id, Reason::DuplicateChannelSet);
-        }
     }
 
     pub(super) fn ids(&self) -> Vec<String> {
