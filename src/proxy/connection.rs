@@ -86,8 +86,7 @@ impl Client {
             let Some(block) = here.block(&self.host).cloned() else { break };
             match self.head(&snapshot, first).await {
                 Ok(head) => {
-                    let journal = self.journal(here);
-                    if Box::pin(self.request(&snapshot, &block, &head, journal)).await == Served::Broken {
+                    if Box::pin(self.request(&snapshot, &block, &head)).await == Served::Broken {
                         return;
                     }
                 }
@@ -116,13 +115,8 @@ impl Client {
         Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.client, self.peer.clone())
     }
 
-    async fn request(
-        &mut self,
-        snapshot: &Snapshot,
-        block: &Block,
-        head: &RequestHead,
-        mut journal: Journal,
-    ) -> Served {
+    async fn request(&mut self, snapshot: &Snapshot, block: &Block, head: &RequestHead) -> Served {
+        let mut journal = self.journal(&snapshot.listeners[self.listener]);
         let peer = self.peer.as_deref();
         let from = Origins { worker: &self.worker, snapshot, block, client: self.client, peer };
         let Self { http, alarm, challenge, .. } = self;

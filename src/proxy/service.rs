@@ -27,7 +27,7 @@ use crate::broadworks::interface::Interface;
 use crate::config::model::ChannelReplay;
 use crate::drain::Phase;
 use crate::farm::{Endpoint, Session};
-use crate::http1::head::{Expectation, RequestFraming, RequestHead, ResponseFraming};
+use crate::http1::head::{Expectation, Fields, RequestFraming, RequestHead, ResponseFraming};
 use crate::policy::affinity::{cookie_values, set_cookie};
 use crate::policy::classify::Class;
 use crate::policy::headers::{self, Downstream, Encodings, Trusted};
@@ -79,7 +79,11 @@ impl<E: Exchange> Call<'_, E> {
         let mut feed = Feed::new(self.head.framing, 0);
         // In a box of its own, which is gone when the answer's body begins: a channel lives for hours.
         match Box::pin(self.forward(&mut feed)).await {
-            Ok((route, standing, session)) => self.relay(feed, &route, standing, session).await,
+            Ok((route, mut standing, session)) => {
+                let patience = self.respond(&mut feed, &route, &mut standing, session);
+                let relayed = self.relay(&mut feed, &route, &mut standing, patience).await;
+                self.conclude(&feed, standing, relayed)
+            }
             Err(error) => {
                 let patience = self.from.snapshot.limits.write_timeout;
                 refuse(self.exchange, self.journal, error, &feed, self.from.last(), patience).await
@@ -175,45 +179,61 @@ impl<E: Exchange> Call<'_, E> {
         Ok(Arc::clone(route))
     }
 
-    /// Passes the answer on to its end.
-    async fn relay(self, mut feed: Feed, route: &Route, mut standing: Standing, session: Session) -> Served {
-        let Self { from, exchange, head, journal, alarm, challenge } = self;
-        challenge.note(&route.farm, &standing);
+    /// Queues the answer's head, and keeps its fields no longer; how long either side may keep still from now on.
+    fn respond(&mut self, feed: &mut Feed, route: &Route, standing: &mut Standing, session: Session) -> Patience {
+        let Self { from, exchange, head, journal, challenge, .. } = self;
+        challenge.note(&route.farm, standing);
         let cookie =
-            (standing.class == Class::Success).then(|| remember(journal, &standing, session, &route.cookie)).flatten();
+            (standing.class == Class::Success).then(|| remember(journal, standing, session, &route.cookie)).flatten();
         journal.origin = Origin::Xsp;
         journal.status = Some(standing.head.status.as_u16());
         journal.responding();
         let abandoned = head.expectation == Expectation::Continue && !feed.is_complete() && feed.content() == 0;
         let last = if abandoned { Last::Yes } else { from.last() };
         exchange.respond(&Answer::Relayed { head: &standing.head, cookie, tracking_id: &journal.tracking_id, last });
-        let patience = Patience {
-            answer: (!is_channel(route, &standing)).then_some(from.snapshot.limits.response_idle_timeout),
-            write: from.snapshot.limits.write_timeout,
-        };
+        standing.head.fields = Fields::default();
         feed.settle(standing.sent);
+        Patience {
+            answer: (!is_channel(route, standing)).then_some(from.snapshot.limits.response_idle_timeout),
+            write: from.snapshot.limits.write_timeout,
+        }
+    }
+
+    /// Passes the answer's body on to its end. All that it holds is borrowed: a channel lives for hours.
+    async fn relay(
+        &mut self,
+        feed: &mut Feed,
+        route: &Route,
+        standing: &mut Standing,
+        patience: Patience,
+    ) -> Result<(), RelayError> {
+        let Self { from, exchange, head, journal, alarm, .. } = self;
         let channels = &from.worker.shared.channels;
-        let opened = is_channel(route, &standing) && opens(route, head);
+        let opened = is_channel(route, standing) && opens(route, head);
         let (farm, endpoint) = (&route.farm, &standing.endpoint);
         let mut reader = opened.then(|| Reader::new(channels, farm, endpoint, from.client, &mut journal.channel));
         let (connection, sent) = (&mut standing.connection, &mut standing.sent);
-        let relayed = Relay::new(connection, &mut feed, sent, patience, reader.as_mut()).run(exchange, alarm).await;
+        let relayed = Relay::new(connection, feed, sent, patience, reader.as_mut()).run(*exchange, alarm).await;
         if let Some(reader) = &mut reader {
             let broken = matches!(relayed, Err(RelayError::Xsp(_) | RelayError::ChannelLost));
             reader.ended(if broken { End::Lost } else { End::Closed });
         }
-        journal.received = feed.content();
-        journal.sent = exchange.sent();
+        relayed
+    }
+
+    fn conclude(self, feed: &Feed, standing: Standing, relayed: Result<(), RelayError>) -> Served {
+        self.journal.received = feed.content();
+        self.journal.sent = self.exchange.sent();
         match relayed {
             Ok(()) => {
                 // An XSP that answered before it had the whole request still waits for the rest of it.
                 if feed.is_sent(standing.sent) && standing.connection.is_reusable() {
-                    from.worker.pool.put(&standing.endpoint, standing.connection);
+                    self.from.worker.pool.put(&standing.endpoint, standing.connection);
                 }
                 Served::Whole
             }
             Err(error) => {
-                journal.reason = Some(error.reason());
+                self.journal.reason = Some(error.reason());
                 Served::Broken
             }
         }
