@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::Farm;
 use crate::policy::blocklist::Standing;
-use crate::policy::endpoint::Presence;
+use crate::policy::endpoint::{EndpointId, Presence};
+use crate::telemetry::metrics::{EndpointMetrics, Gauge};
 
 /// One endpoint as `/status` shows it.
 #[derive(Clone, Debug, Serialize)]
@@ -20,6 +21,10 @@ pub struct Described {
     pub state: &'static str,
     /// Seconds until its block ends.
     pub blocked_for: Option<f64>,
+    /// Event channels on it whose id is known.
+    pub channels: i64,
+    /// CTI and pass-through connections on it.
+    pub streams: i64,
 }
 
 impl Farm {
@@ -27,6 +32,9 @@ impl Farm {
     pub fn describe(&self) -> Vec<Described> {
         let state = self.state.lock();
         let now = Instant::now();
+        let held = |id: EndpointId, gauge: fn(&EndpointMetrics) -> &Gauge| {
+            state.endpoints.get(&id).map_or(0, |endpoint| gauge(endpoint.metrics()).get())
+        };
         let members = state.roster.present().chain(state.roster.departed());
         let described = members.map(|member| Described {
             endpoint: member.endpoint().address,
@@ -45,6 +53,8 @@ impl Farm {
                 Standing::Blocked { until } => Some(until.saturating_duration_since(now).as_secs_f64()),
                 Standing::Up | Standing::Probation | Standing::OnTrial => None,
             },
+            channels: held(member.id(), |metrics| &metrics.channels),
+            streams: held(member.id(), |metrics| &metrics.streams),
         });
         described.collect()
     }

@@ -29,6 +29,8 @@ pub use table::TABLE;
 
 /// A counter, for whoever counts without knowing what is measured.
 pub type Counter = IntCounter;
+/// A gauge, for whoever reads one without knowing what is measured.
+pub type Gauge = IntGauge;
 
 /// Seconds, from a tenth of a millisecond to ten seconds.
 const BUCKETS: [f64; 14] =

@@ -285,19 +285,23 @@ async fn a_drain_leaves_connections_until_its_time_is_over() {
 #[tokio::test]
 async fn connections_are_counted() {
     let stage = Stage::cti(|_, _| ()).await;
-    let streams = async || stage.metrics().await.count("xspgate_streams", &[("farm", "cti")]);
+    let open_now = async || stage.metrics().await.count("xspgate_streams", &[("farm", "cti")]);
     let (first, _) = stage.greeted().await;
     let (mut second, _) = stage.greeted().await;
-    assert_eq!(streams().await, 2.0);
+    assert_eq!(open_now().await, 2.0);
     let listener = stage.gateway.cti().to_string();
     let open = stage.metrics().await.count("xspgate_connections", &[("listener", &listener)]);
     assert_eq!(open, 2.0);
+    let status: serde_json::Value = serde_json::from_str(&stage.gateway.admin("/status").await.1).unwrap();
+    let farm = status["farms"].as_array().unwrap().iter().find(|farm| farm["name"] == "cti").unwrap();
+    let streams = farm["endpoints"].as_array().unwrap().iter().map(|endpoint| endpoint["streams"].as_i64().unwrap());
+    assert_eq!(streams.collect::<Vec<_>>(), [2, 0, 0, 0]);
     first.reset();
     second.finish().await.unwrap();
     rest(&mut second).await;
     stage.until_ended("ended", 1.0).await;
     stage.until_ended("client-broke", 1.0).await;
-    eventually("none is left", async || streams().await == 0.0).await;
+    eventually("none is left", async || open_now().await == 0.0).await;
     assert_eq!(stage.tried("cti", "a1", "success").await, 2.0);
 }
 
