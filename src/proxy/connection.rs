@@ -38,9 +38,9 @@ pub(super) struct Accepted {
 }
 
 /// Serves the connection to its end; `listener` is its index in the snapshot.
-pub(super) async fn serve_https(worker: Worker, listener: usize, accepted: Accepted) {
+pub(super) fn serve_https(worker: Worker, listener: usize, accepted: Accepted) -> impl Future<Output = ()> {
     let draining = Box::pin(drain::reached(worker.shared.phase.clone(), Phase::Draining));
-    let client = Client {
+    let mut client = Client {
         worker,
         listener,
         host: accepted.host,
@@ -51,7 +51,7 @@ pub(super) async fn serve_https(worker: Worker, listener: usize, accepted: Accep
         challenge: Challenge::default(),
         draining,
     };
-    client.run().await;
+    async move { client.run().await }
 }
 
 struct Client {
@@ -77,50 +77,53 @@ enum End {
 }
 
 impl Client {
-    async fn run(mut self) {
+    async fn run(&mut self) {
         let mut first = First::Yes;
         loop {
             let snapshot = self.worker.shared.snapshot.load_full();
-            let here = &snapshot.listeners[self.listener];
             // A reload may have taken the host away.
-            let Some(block) = here.block(&self.host).cloned() else { break };
-            match self.head(&snapshot, first).await {
-                Ok(head) => {
-                    if Box::pin(self.request(&snapshot, &block, &head)).await == Served::Broken {
-                        return;
-                    }
-                }
+            let Some(block) = snapshot.listeners[self.listener].block(&self.host).cloned() else { break };
+            // Phases that pass have boxes of their own, so that a connection never holds more than its present one.
+            let request = match self.head(&snapshot, first).await {
+                Ok(head) => Box::pin(self.request(&snapshot, &block, head)),
                 Err(End::Quiet) => break,
                 Err(End::Refused(error)) => {
-                    let mut journal = self.journal(here);
-                    journal.tracking_id = new_tracking_id();
-                    self.http.close_after();
-                    let feed = Feed::new(RequestFraming::None, 0);
-                    let patience = snapshot.limits.write_timeout;
-                    if refuse(&mut self.http, &mut journal, error, &feed, Last::Yes, patience).await == Served::Broken {
+                    if Box::pin(self.refuse(&snapshot, error)).await == Served::Broken {
                         return;
                     }
                     break;
                 }
+            };
+            if request.await == Served::Broken {
+                return;
             }
             if !self.http.is_reusable() {
                 break;
             }
             first = First::No;
         }
-        self.close().await;
+        Box::pin(self.close()).await;
     }
 
     fn journal(&self, here: &Listener) -> Journal {
         Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.client, self.peer.clone())
     }
 
-    async fn request(&mut self, snapshot: &Snapshot, block: &Block, head: &RequestHead) -> Served {
+    async fn request(&mut self, snapshot: &Snapshot, block: &Block, head: RequestHead) -> Served {
         let mut journal = self.journal(&snapshot.listeners[self.listener]);
         let peer = self.peer.as_deref();
         let from = Origins { worker: &self.worker, snapshot, block, client: self.client, peer };
         let Self { http, alarm, challenge, .. } = self;
-        Call { from, exchange: http, head, journal: &mut journal, alarm, challenge }.serve().await
+        Call { from, exchange: http, journal: &mut journal, alarm, challenge }.serve(head).await
+    }
+
+    /// Answers what is no request.
+    async fn refuse(&mut self, snapshot: &Snapshot, error: Error) -> Served {
+        let mut journal = self.journal(&snapshot.listeners[self.listener]);
+        journal.tracking_id = new_tracking_id();
+        self.http.close_after();
+        let feed = Feed::new(RequestFraming::None, 0);
+        refuse(&mut self.http, &mut journal, error, &feed, Last::Yes, snapshot.limits.write_timeout).await
     }
 
     /// The next request's head. The time for a head runs from its first byte, and for the first one from the handshake.
@@ -150,7 +153,7 @@ impl Client {
 
     /// A proper end: close_notify, then what the client still sends is thrown away for a moment, so that its last answer
     /// is not lost to a reset.
-    async fn close(mut self) {
+    async fn close(&mut self) {
         let ending = async {
             if poll_fn(|cx| self.http.poll_shutdown(cx)).await.is_ok() {
                 poll_fn(|cx| self.http.poll_discard(cx)).await;

@@ -1,7 +1,6 @@
 //! An answer's body on its way to the client, while the rest of the request's body may still go up. Nothing is gathered:
 //! what one read brings leaves in one write, and chunk boundaries stay where the XSP made them.
 
-use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -70,6 +69,8 @@ pub(super) struct Relay<'a, 'c> {
     channel: Option<&'a mut Reader<'c>>,
     /// What the client had not taken when it was last looked at.
     backlog: usize,
+    /// When either side last did something.
+    moved: Instant,
 }
 
 /// What becomes of the rest of the request's body.
@@ -92,24 +93,18 @@ impl<'a, 'c> Relay<'a, 'c> {
     ) -> Self {
         // Other attempts may have gone on to where this one can't follow; a body with a gap would be another request.
         let body = if feed.reaches(*sent) { RequestBody::GoesUp } else { RequestBody::Abandoned };
-        Self { connection, feed, sent, patience, body, channel, backlog: 0 }
+        Self { connection, feed, sent, patience, body, channel, backlog: 0, moved: Instant::now() }
     }
 
     /// Moves the body to its end.
     ///
     /// # Errors
     /// See [`RelayError`].
-    pub(super) async fn run<E: Exchange>(mut self, exchange: &mut E, alarm: &mut Alarm) -> Result<(), RelayError> {
-        let mut moved = Instant::now();
-        poll_fn(|cx| self.poll(cx, exchange, alarm, &mut moved)).await
-    }
-
-    fn poll<E: Exchange>(
+    pub(super) fn poll<E: Exchange>(
         &mut self,
         cx: &mut Context<'_>,
         exchange: &mut E,
         alarm: &mut Alarm,
-        moved: &mut Instant,
     ) -> Poll<Result<(), RelayError>> {
         loop {
             self.pass_on(cx, exchange)?;
@@ -120,26 +115,26 @@ impl<'a, 'c> Relay<'a, 'c> {
                 Poll::Ready(result) => result.map_err(ClientError::Broken)?,
                 Poll::Pending => {
                     // A client may read nothing before it has sent everything.
-                    self.poll_up(cx, exchange, moved)?;
+                    self.poll_up(cx, exchange)?;
                     // One that reads slowly is still reading.
                     let backlog = exchange.backlog();
                     if backlog < std::mem::replace(&mut self.backlog, backlog) {
-                        *moved = Instant::now();
+                        self.moved = Instant::now();
                     }
-                    ready!(alarm.poll_at(cx, *moved + self.patience.write));
+                    ready!(alarm.poll_at(cx, self.moved + self.patience.write));
                     return Poll::Ready(Err(RelayError::ClientStalled));
                 }
             }
             if self.connection.is_body_done() {
                 return Poll::Ready(Ok(()));
             }
-            let going_up = self.poll_up(cx, exchange, moved)?;
+            let going_up = self.poll_up(cx, exchange)?;
             match self.connection.poll_body(cx)? {
                 Poll::Ready(turn) => {
                     if turn == BodyTurn::Ended {
                         exchange.push(cx, Event::End(Fields::default())).map_err(ClientError::Broken)?;
                     }
-                    *moved = Instant::now();
+                    self.moved = Instant::now();
                 }
                 Poll::Pending => {
                     if going_up == Up::Through
@@ -148,7 +143,7 @@ impl<'a, 'c> Relay<'a, 'c> {
                         return Poll::Ready(Err(error.into()));
                     }
                     let Some(patience) = self.patience.answer else { return Poll::Pending };
-                    ready!(alarm.poll_at(cx, *moved + patience));
+                    ready!(alarm.poll_at(cx, self.moved + patience));
                     return Poll::Ready(Err(RelayError::XspStalled));
                 }
             }
@@ -181,12 +176,7 @@ impl<'a, 'c> Relay<'a, 'c> {
     }
 
     /// The rest of the request's body, for which some clients keep their request open while they read.
-    fn poll_up<E: Exchange>(
-        &mut self,
-        cx: &mut Context<'_>,
-        exchange: &mut E,
-        moved: &mut Instant,
-    ) -> Result<Up, RelayError> {
+    fn poll_up<E: Exchange>(&mut self, cx: &mut Context<'_>, exchange: &mut E) -> Result<Up, RelayError> {
         loop {
             if self.body == RequestBody::Abandoned || self.feed.is_sent(*self.sent) && self.connection.is_flushed() {
                 return Ok(Up::Through);
@@ -205,7 +195,7 @@ impl<'a, 'c> Relay<'a, 'c> {
                 Poll::Ready(result) => result?,
                 Poll::Pending => return Ok(Up::Waiting),
             }
-            *moved = Instant::now();
+            self.moved = Instant::now();
         }
     }
 }

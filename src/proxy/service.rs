@@ -27,12 +27,13 @@ use crate::broadworks::interface::Interface;
 use crate::config::model::ChannelReplay;
 use crate::drain::Phase;
 use crate::farm::{Endpoint, Session};
-use crate::http1::head::{Expectation, Fields, RequestFraming, RequestHead, ResponseFraming};
+use crate::http1::head::{Expectation, RequestFraming, RequestHead, ResponseFraming};
 use crate::policy::affinity::{cookie_values, set_cookie};
 use crate::policy::classify::Class;
 use crate::policy::headers::{self, Downstream, Encodings, Trusted};
 use crate::policy::route::Unroutable;
 use crate::telemetry::metrics::{ChannelEvent, SessionEvent};
+use crate::upstream::connection::Connection;
 
 /// What a request's connection is known to be.
 #[derive(Clone, Copy)]
@@ -61,45 +62,69 @@ pub(super) enum Served {
     Broken,
 }
 
-/// One request of a client, and the connection that it came over.
+/// A request's life on the connection that it came over.
 pub(super) struct Call<'a, E> {
     pub(super) from: Origins<'a>,
     pub(super) exchange: &'a mut E,
-    pub(super) head: &'a RequestHead,
     pub(super) journal: &'a mut Journal,
     pub(super) alarm: &'a mut Alarm,
     pub(super) challenge: &'a mut Challenge,
 }
 
+/// What is held while an answer's body lasts, and no more: a channel lives for hours.
+struct Body {
+    route: Arc<Route>,
+    endpoint: Arc<Endpoint>,
+    connection: Box<Connection>,
+    /// The rest of the request's body, and how much of it has gone up.
+    feed: Feed,
+    sent: u64,
+    patience: Patience,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The stream of an event channel.
+    Channel,
+    Other,
+}
+
 impl<E: Exchange> Call<'_, E> {
     /// Serves the request.
-    pub(super) async fn serve(mut self) -> Served {
-        self.journal.tracking_id = tracking_id(self.head);
-        self.journal.request(self.head);
-        let mut feed = Feed::new(self.head.framing, 0);
-        // In a box of its own, which is gone when the answer's body begins: a channel lives for hours.
-        match Box::pin(self.forward(&mut feed)).await {
-            Ok((route, mut standing, session)) => {
-                let patience = self.respond(&mut feed, &route, &mut standing, session);
-                let relayed = self.relay(&mut feed, &route, &mut standing, patience).await;
-                self.conclude(&feed, standing, relayed)
-            }
+    pub(super) async fn serve(&mut self, head: RequestHead) -> Served {
+        // In a box of its own, which is gone with the head when the answer's body begins.
+        let mut body = match Box::pin(self.answer(head)).await {
+            Ok(body) => body,
+            Err(served) => return served,
+        };
+        let relayed = self.relay(&mut body).await;
+        self.conclude(body, relayed)
+    }
+
+    /// Has the request answered. The body is still to come, unless the gateway has answered itself.
+    async fn answer(&mut self, head: RequestHead) -> Result<Body, Served> {
+        self.journal.tracking_id = tracking_id(&head);
+        self.journal.request(&head);
+        let mut feed = Feed::new(head.framing, 0);
+        match self.forward(&head, &mut feed).await {
+            Ok((route, standing, session)) => Ok(self.respond(&head, feed, route, standing, session)),
             Err(error) => {
                 let patience = self.from.snapshot.limits.write_timeout;
-                refuse(self.exchange, self.journal, error, &feed, self.from.last(), patience).await
+                Err(refuse(self.exchange, self.journal, error, &feed, self.from.last(), patience).await)
             }
         }
     }
 
     /// Finds out who is asked for what, in which session, and has an XSP answer it.
-    async fn forward(&mut self, feed: &mut Feed) -> Result<(Arc<Route>, Standing, Session), Error> {
-        let Self { from, head, .. } = *self;
-        let route = self.admit()?;
+    async fn forward(&mut self, head: &RequestHead, feed: &mut Feed) -> Result<(Arc<Route>, Standing, Session), Error> {
+        let from = self.from;
+        let route = self.admit(head)?;
         if route.farm.is_empty() {
             return Err(Error::NoEndpoint);
         }
         let session = route.farm.session(cookie_values(&head.fields, &route.cookie));
-        let channel = self.channel(&route)?;
+        let channel = self.channel(&route, head)?;
         let (session, aim) = match &channel {
             Some((_, endpoint)) => (session.visiting(endpoint), Aim::Channel(Arc::clone(endpoint))),
             None if opens(&route, head) => (session, Aim::NewChannel(self.challenge.home(&route.farm, session, head))),
@@ -108,7 +133,7 @@ impl<E: Exchange> Call<'_, E> {
         *feed = Feed::new(head.framing, route.failover.replay_buffer_size);
         let aim = match aim {
             Aim::Farm(Session::New | Session::Unknown) if acknowledgement::is_one(&route, head) => {
-                Aim::Farm(self.origin(&route, session, feed).await?)
+                Aim::Farm(self.origin(&route, session, head, feed).await?)
             }
             Aim::Farm(_) | Aim::NewChannel(_) | Aim::Channel(_) => aim,
         };
@@ -132,8 +157,14 @@ impl<E: Exchange> Call<'_, E> {
     }
 
     /// Where an acknowledgement rather goes that no session binds: to the XSP from which the client has the event.
-    async fn origin(&mut self, route: &Route, session: Session, feed: &mut Feed) -> Result<Session, Error> {
-        let Self { from, head, .. } = *self;
+    async fn origin(
+        &mut self,
+        route: &Route,
+        session: Session,
+        head: &RequestHead,
+        feed: &mut Feed,
+    ) -> Result<Session, Error> {
+        let from = self.from;
         let patience = from.snapshot.limits.request_body_idle_timeout;
         self.journal.awaits_body();
         acknowledgement::read(head, self.exchange, feed, self.alarm, patience).await?;
@@ -143,9 +174,9 @@ impl<E: Exchange> Call<'_, E> {
     }
 
     /// The event channel that the request names, and where it is, if anybody here knows.
-    fn channel(&self, route: &Route) -> Result<Option<(ChannelId, Arc<Endpoint>)>, Error> {
+    fn channel(&self, route: &Route, head: &RequestHead) -> Result<Option<(ChannelId, Arc<Endpoint>)>, Error> {
         let is_events = route.interface == Interface::XsiEvents;
-        let Some(id) = is_events.then(|| channel::named(self.head.path())).flatten() else { return Ok(None) };
+        let Some(id) = is_events.then(|| channel::named(head.path())).flatten() else { return Ok(None) };
         let (event, channel) = match self.from.worker.shared.channels.home(&id, &route.farm) {
             Home::At(endpoint) => (ChannelEvent::Bound, Ok(Some((id, endpoint)))),
             Home::Lost => (ChannelEvent::Refused, Err(Error::ChannelLost)),
@@ -156,8 +187,8 @@ impl<E: Exchange> Call<'_, E> {
     }
 
     /// The route of a request that may take it.
-    fn admit(&mut self) -> Result<Arc<Route>, Error> {
-        let Self { from, head, .. } = *self;
+    fn admit(&mut self, head: &RequestHead) -> Result<Arc<Route>, Error> {
+        let from = self.from;
         if !from.block.serves(head.host()) {
             return Err(Error::Misdirected);
         }
@@ -179,41 +210,53 @@ impl<E: Exchange> Call<'_, E> {
         Ok(Arc::clone(route))
     }
 
-    /// Queues the answer's head, and keeps its fields no longer; how long either side may keep still from now on.
-    fn respond(&mut self, feed: &mut Feed, route: &Route, standing: &mut Standing, session: Session) -> Patience {
-        let Self { from, exchange, head, journal, challenge, .. } = self;
-        challenge.note(&route.farm, standing);
+    /// Queues the answer's head, and keeps what its body needs.
+    fn respond(
+        &mut self,
+        head: &RequestHead,
+        mut feed: Feed,
+        route: Arc<Route>,
+        standing: Standing,
+        session: Session,
+    ) -> Body {
+        let Self { from, exchange, journal, challenge, .. } = self;
+        challenge.note(&route.farm, &standing);
         let cookie =
-            (standing.class == Class::Success).then(|| remember(journal, standing, session, &route.cookie)).flatten();
+            (standing.class == Class::Success).then(|| remember(journal, &standing, session, &route.cookie)).flatten();
         journal.origin = Origin::Xsp;
         journal.status = Some(standing.head.status.as_u16());
+        journal.received = feed.content();
         journal.responding();
         let abandoned = head.expectation == Expectation::Continue && !feed.is_complete() && feed.content() == 0;
         let last = if abandoned { Last::Yes } else { from.last() };
         exchange.respond(&Answer::Relayed { head: &standing.head, cookie, tracking_id: &journal.tracking_id, last });
-        standing.head.fields = Fields::default();
         feed.settle(standing.sent);
-        Patience {
-            answer: (!is_channel(route, standing)).then_some(from.snapshot.limits.response_idle_timeout),
+        let is_stream = is_stream(&route, &standing);
+        let patience = Patience {
+            answer: (!is_stream).then_some(from.snapshot.limits.response_idle_timeout),
             write: from.snapshot.limits.write_timeout,
-        }
+        };
+        let kind = if is_stream && opens(&route, head) { Kind::Channel } else { Kind::Other };
+        let Standing { endpoint, connection, sent, .. } = standing;
+        Body { route, endpoint, connection, feed, sent, patience, kind }
     }
 
-    /// Passes the answer's body on to its end. All that it holds is borrowed: a channel lives for hours.
-    async fn relay(
-        &mut self,
-        feed: &mut Feed,
-        route: &Route,
-        standing: &mut Standing,
-        patience: Patience,
-    ) -> Result<(), RelayError> {
-        let Self { from, exchange, head, journal, alarm, .. } = self;
+    /// Passes the answer's body on to its end.
+    async fn relay(&mut self, body: &mut Body) -> Result<(), RelayError> {
+        let Self { from, exchange, journal, alarm, .. } = self;
+        let Body { route, endpoint, connection, feed, sent, patience, kind } = body;
+        let Journal { channel, sent: passed, .. } = &mut **journal;
         let channels = &from.worker.shared.channels;
-        let opened = is_channel(route, standing) && opens(route, head);
-        let (farm, endpoint) = (&route.farm, &standing.endpoint);
-        let mut reader = opened.then(|| Reader::new(channels, farm, endpoint, from.client, &mut journal.channel));
-        let (connection, sent) = (&mut standing.connection, &mut standing.sent);
-        let relayed = Relay::new(connection, feed, sent, patience, reader.as_mut()).run(*exchange, alarm).await;
+        let mut reader =
+            (*kind == Kind::Channel).then(|| Reader::new(channels, &route.farm, endpoint, from.client, channel));
+        let mut relay = Relay::new(connection, feed, sent, *patience, reader.as_mut());
+        let relayed = poll_fn(|cx| {
+            let relayed = relay.poll(cx, *exchange, alarm);
+            // It may be cut off at any time.
+            *passed = exchange.sent();
+            relayed
+        })
+        .await;
         if let Some(reader) = &mut reader {
             let broken = matches!(relayed, Err(RelayError::Xsp(_) | RelayError::ChannelLost));
             reader.ended(if broken { End::Lost } else { End::Closed });
@@ -221,14 +264,13 @@ impl<E: Exchange> Call<'_, E> {
         relayed
     }
 
-    fn conclude(self, feed: &Feed, standing: Standing, relayed: Result<(), RelayError>) -> Served {
-        self.journal.received = feed.content();
-        self.journal.sent = self.exchange.sent();
+    fn conclude(&mut self, body: Body, relayed: Result<(), RelayError>) -> Served {
+        self.journal.received = body.feed.content();
         match relayed {
             Ok(()) => {
                 // An XSP that answered before it had the whole request still waits for the rest of it.
-                if feed.is_sent(standing.sent) && standing.connection.is_reusable() {
-                    self.from.worker.pool.put(&standing.endpoint, standing.connection);
+                if body.feed.is_sent(body.sent) && body.connection.is_reusable() {
+                    self.from.worker.pool.put(&body.endpoint, body.connection);
                 }
                 Served::Whole
             }
@@ -268,8 +310,8 @@ fn may_repeat(route: &Route, head: &RequestHead) -> bool {
     !opens(route, head) || route.channel_replay == ChannelReplay::Allowed
 }
 
-/// An event channel says nothing for as long as nothing happens.
-fn is_channel(route: &Route, standing: &Standing) -> bool {
+/// Whether the answer is a stream of events, which says nothing for as long as nothing happens.
+fn is_stream(route: &Route, standing: &Standing) -> bool {
     route.interface == Interface::XsiEvents
         && matches!(standing.head.framing, ResponseFraming::Chunked | ResponseFraming::UntilClose)
 }
