@@ -18,7 +18,7 @@ use crate::admin::{self, Admin};
 use crate::config::model::{self, Config};
 use crate::discover::dns::DnsResolver;
 use crate::discover::{Discovery, Event};
-use crate::drain::{Phase, reached};
+use crate::drain::{Cuts, Phase, reached};
 use crate::proxy::channels::Channels;
 use crate::proxy::context::Shared;
 use crate::renewal;
@@ -31,7 +31,7 @@ use renewing::Renewing;
 /// How often endpoints that have left DNS are looked over.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// A gateway that runs. Dropping it ends it at once; [`Phase::Draining`] first, and [`Gateway::drained`], end it gracefully.
+/// A gateway that runs. Dropping it ends it at once; [`Gateway::drain`] ends it gracefully.
 #[derive(Debug)]
 pub struct Gateway {
     https: Vec<SocketAddr>,
@@ -94,6 +94,7 @@ impl Gateway {
             channels: Channels::new(config.affinity.lost_channels_for),
             access: access.clone(),
             phase: phases,
+            cuts: Cuts::new(config.drain_rate),
         });
         let (alive, ended) = worker::lifeline();
         let mut threads = Vec::new();
@@ -169,14 +170,23 @@ impl Gateway {
         self.ended.first().await;
     }
 
-    /// How long a stop waits for what is in flight.
-    pub const fn drain_timeout(&self) -> Duration {
-        self.drain_timeout
-    }
-
-    /// Returns once every worker has ended, as they do when the gateway drains and their connections are gone.
-    pub async fn drained(&mut self) {
-        for _ in 0..self.workers {
+    /// Takes no new connections, and returns once the last one has gone: by itself within `drain_timeout`, or cut
+    /// after it, at `drain_rate`.
+    pub async fn drain(&mut self) {
+        self.enter(Phase::Draining);
+        let mut left = self.workers;
+        let drained = async {
+            while left > 0 {
+                self.ended.first().await;
+                left -= 1;
+            }
+        };
+        if tokio::time::timeout(self.drain_timeout, drained).await.is_ok() {
+            return;
+        }
+        tracing::info!("drain_timeout is over: what is left is cut");
+        self.enter(Phase::Cutting);
+        for _ in 0..left {
             self.ended.first().await;
         }
     }

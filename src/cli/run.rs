@@ -23,7 +23,8 @@ Run the gateway until SIGTERM or SIGINT.
 
 The addresses that are served are printed to standard error, problems of the configuration too; logs and the access log \
 go to standard output, as [log] says. After the first signal /readyz says 503 for a second, then no new connection is \
-accepted, and what is in flight has drain_timeout to end; a second signal ends at once.
+accepted, and what is in flight has drain_timeout to end; what is left then is cut, drain_rate connections a second. A \
+second signal ends at once.
 
 Certificates, keys, CAs and affinity keys that change on disk are taken over within seconds, and at once on SIGHUP, all of \
 them or none. A changed configuration needs a restart.
@@ -119,7 +120,10 @@ fn serve(source: &Source, mut gateway: Gateway) -> Result<()> {
         tracing::info!("stopping; a second signal ends at once");
         gateway.enter(Phase::LameDuck);
         tokio::select! {
-            () = wind_down(&mut gateway) => {}
+            () = async {
+                tokio::time::sleep(LAME_DUCK).await;
+                gateway.drain().await;
+            } => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
@@ -141,14 +145,6 @@ fn note_changes(source: &Source) {
             tracing::warn!(config = %source.path.display(), %error, "SIGHUP: the configuration can't be read any more");
         }
     }
-}
-
-async fn wind_down(gateway: &mut Gateway) {
-    tokio::time::sleep(LAME_DUCK).await;
-    gateway.enter(Phase::Draining);
-    let patience = gateway.drain_timeout();
-    // What is still in flight after that is cut.
-    drop(tokio::time::timeout(patience, gateway.drained()).await);
 }
 
 #[cfg(test)]

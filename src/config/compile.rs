@@ -47,6 +47,7 @@ pub(super) fn compile(file: &File, source: &Source, gaps: &Gaps) -> (Config, Vec
         workers: settings::workers(file),
         state_dir: file.state_dir.as_ref().map(|path| check.resolve(path)),
         drain_timeout: settings::drain_timeout(file),
+        drain_rate: settings::drain_rate(file),
         admin: settings::admin(&mut check, file),
         log: settings::log(file),
         dns: settings::dns(&mut check, file),

@@ -80,6 +80,7 @@ tables! {
         workers: Key<Count<0, 1024>>,
         state_dir: Key<FilePath>,
         drain_timeout: Key<Time<0, DAY>>,
+        drain_rate: Key<OffOrCount<1, 1_000_000>>,
         admin: Key<Admin>,
         log: Key<Log>,
         dns: Key<Dns>,

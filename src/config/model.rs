@@ -29,6 +29,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// How long a stop waits for what is in flight (`drain_timeout`).
     pub drain_timeout: Duration,
+    /// How many connections a second are cut after that (`drain_rate`); `None` (`"off"`): all at once.
+    pub drain_rate: Option<NonZeroU32>,
     /// `[admin]`; `None`: no admin listener.
     pub admin: Option<Admin>,
     /// `[log]`.

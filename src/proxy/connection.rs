@@ -1,8 +1,8 @@
 //! One client's HTTPS connection: request after request until one side has had enough. Every wait in it has an end.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::journal::Journal;
 use super::service::{Call, Origins, Served, new_tracking_id, refuse};
 use super::snapshot::{Block, Listener, Snapshot};
 use crate::alarm::Alarm;
-use crate::drain::{self, Phase};
+use crate::drain::Phase;
 use crate::http1::head::{RequestFraming, RequestHead};
 use crate::tls::stream::Stream;
 
@@ -39,7 +39,6 @@ pub(super) struct Accepted {
 
 /// Serves the connection to its end; `listener` is its index in the snapshot.
 pub(super) fn serve_https(worker: Worker, listener: usize, accepted: Accepted) -> impl Future<Output = ()> {
-    let draining = Box::pin(drain::reached(worker.shared.phase.clone(), Phase::Draining));
     let mut client = Client {
         worker,
         listener,
@@ -49,7 +48,6 @@ pub(super) fn serve_https(worker: Worker, listener: usize, accepted: Accepted) -
         http: Http1::new(accepted.stream),
         alarm: Alarm::default(),
         challenge: Challenge::default(),
-        draining,
     };
     async move { client.run().await }
 }
@@ -65,7 +63,6 @@ struct Client {
     http: Http1,
     alarm: Alarm,
     challenge: Challenge,
-    draining: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// Why no request follows.
@@ -131,7 +128,7 @@ impl Client {
         let limits = &snapshot.limits;
         let start = Instant::now();
         let mut begun = (first == First::Yes || self.http.has_begun()).then_some(start);
-        let Self { http, alarm, draining, .. } = self;
+        let Self { worker, http, alarm, .. } = self;
         poll_fn(|cx: &mut Context<'_>| {
             match http.poll_head(cx, &snapshot.head_limits, limits.request_body_size) {
                 Poll::Ready(Ok(head)) => return Poll::Ready(Ok(head)),
@@ -142,7 +139,7 @@ impl Client {
             if begun.is_none() && http.has_begun() {
                 begun = Some(Instant::now());
             }
-            if !http.has_begun() && draining.as_mut().poll(cx).is_ready() {
+            if !http.has_begun() && *worker.shared.phase.borrow() >= Phase::Draining {
                 return Poll::Ready(Err(End::Quiet));
             }
             let at = begun.map_or(start + limits.keep_alive_timeout, |begun| begun + limits.request_head_timeout);

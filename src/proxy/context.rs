@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::channels::Channels;
 use super::snapshot::Snapshot;
-use crate::drain::Phase;
+use crate::drain::{Cuts, Phase};
 use crate::telemetry::access::AccessLog;
 use crate::upstream::pool::Pool;
 
@@ -22,6 +22,8 @@ pub struct Shared {
     pub access: AccessLog,
     /// How far the process is on its way to its end.
     pub phase: watch::Receiver<Phase>,
+    /// When the connections that are left at its end are cut.
+    pub cuts: Cuts,
 }
 
 /// One worker's own.

@@ -38,6 +38,7 @@ pub(super) struct Journal {
     pub(super) channel: Option<ChannelId>,
     pub(super) status: Option<u16>,
     pub(super) origin: Origin,
+    /// Why the gateway has answered itself, or the answer broke off; `None`: neither.
     pub(super) reason: Option<&'static str>,
     pub(super) received: u64,
     pub(super) sent: u64,
@@ -78,7 +79,8 @@ impl Journal {
             channel: None,
             status: None,
             origin: Origin::Gateway,
-            reason: None,
+            // Unless somebody says otherwise, the gateway's own end cuts it off.
+            reason: Some("cut"),
             received: 0,
             sent: 0,
         }
@@ -149,7 +151,7 @@ impl Drop for Journal {
             route.metrics.answered(self.class());
         }
         if self.origin == Origin::Gateway {
-            self.metrics.refused(self.reason.unwrap_or("client-gone"));
+            self.metrics.refused(self.reason.unwrap_or_default());
         }
         let channel = self.channel.as_ref().map(|id| String::from_utf8_lossy(id.as_bytes()));
         self.access.log(&Access {

@@ -1,5 +1,6 @@
 //! Accepting: one loop per worker and listening address.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::context::Worker;
 use super::front::serve;
-use crate::drain::{Phase, reached};
+use crate::drain::{Phase, reached, until_cut};
 use crate::telemetry::metrics::Held;
 
 /// How long to wait when the process is out of descriptors.
@@ -63,8 +64,9 @@ pub async fn accept(worker: Worker, listener: usize, socket: TcpListener, alive:
             let open = Held::new(&metrics.open);
             let alive = alive.clone();
             let serving = serve(worker.clone(), listener, tcp, peer);
+            let shared = Arc::clone(&worker.shared);
             tokio::spawn(async move {
-                serving.await;
+                until_cut(serving, shared.phase.clone(), &shared.cuts).await;
                 drop((seat, open, alive));
             });
         }

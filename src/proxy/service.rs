@@ -268,6 +268,7 @@ impl<E: Exchange> Call<'_, E> {
         self.journal.received = body.feed.content();
         match relayed {
             Ok(()) => {
+                self.journal.reason = None;
                 // An XSP that answered before it had the whole request still waits for the rest of it.
                 if body.feed.is_sent(body.sent) && body.connection.is_reusable() {
                     self.from.worker.pool.put(&body.endpoint, body.connection);

@@ -1,6 +1,8 @@
 //! Event channels: what names one goes where it is, whatever else speaks for another XSP (R-AFF-2), and is told at once when
 //! it is no more.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
@@ -61,6 +63,13 @@ impl Channel {
     async fn is_alive(&mut self) {
         let answer = document(&mut self.stream).await;
         assert!(answer.ends_with(b"<ChannelHeartBeat xmlns=\"http://schema.broadsoft.com/xsi\"/>"), "{answer:?}");
+    }
+
+    /// Returns when its stream has been cut off, without a last chunk.
+    pub(crate) async fn cut(mut self) -> Instant {
+        let end = within("the end of a stream", self.stream.frame()).await;
+        assert!(end.is_some_and(|end| end.is_err()), "it has ended properly");
+        Instant::now()
     }
 
     /// Its XSP sends an event, and it arrives.

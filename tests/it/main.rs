@@ -31,6 +31,7 @@ mod renewal;
 mod retries;
 mod routing;
 mod stampede;
+mod stopping;
 mod streams;
 mod strictness;
 mod tls;

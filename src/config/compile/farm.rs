@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::settings::{small, tcp};
+use super::settings::{rate_of, small, tcp};
 use super::{Check, Kind, Named, Whereabouts, fields, or, security};
 use crate::config::error::Problem;
 use crate::config::file::{self, File, Key};
@@ -91,7 +91,7 @@ fn farm(
         },
         port,
         family: or(&fields.family, |family| family.0, AddressFamily::Ipv4),
-        channel_rate: or(&fields.channel_rate, |rate| channel_rate(rate.0), NonZeroU32::new(1000)),
+        channel_rate: or(&fields.channel_rate, |rate| rate_of(rate.0), NonZeroU32::new(1000)),
         failover,
         pool,
         tls,
@@ -142,10 +142,6 @@ fn port(check: &mut Check<'_>, section: &Spanned<file::Farm>, uses: Use) -> u16 
         check.report(Problem::warning(span, message).help("make two farms of it, one with port = 8012"));
     }
     named.map_or(default, |port| u16::try_from(port.get_ref().0).unwrap_or(default))
-}
-
-fn channel_rate(rate: Option<u64>) -> Option<NonZeroU32> {
-    rate.and_then(|rate| NonZeroU32::new(u32::try_from(rate).unwrap_or(u32::MAX)))
 }
 
 fn sites(check: &mut Check<'_>, table: &Range<usize>, farm: &file::Farm, port: u16) -> Option<Vec<Site>> {

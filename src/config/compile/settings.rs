@@ -1,5 +1,6 @@
 //! The sections that stand by themselves. Apart from farms and listeners, which refer to one another.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,15 @@ pub(super) fn workers(file: &File) -> usize {
 
 pub(super) fn drain_timeout(file: &File) -> Duration {
     or(&file.drain_timeout, |time| time.0, seconds(30))
+}
+
+pub(super) fn drain_rate(file: &File) -> Option<NonZeroU32> {
+    or(&file.drain_rate, |rate| rate_of(rate.0), NonZeroU32::new(1000))
+}
+
+/// A rate that its type keeps within `u32` and above 0.
+pub(super) fn rate_of(rate: Option<u64>) -> Option<NonZeroU32> {
+    rate.and_then(|rate| NonZeroU32::new(u32::try_from(rate).unwrap_or(u32::MAX)))
 }
 
 pub(super) fn admin(check: &mut Check<'_>, file: &File) -> Option<Admin> {

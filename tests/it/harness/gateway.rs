@@ -99,13 +99,10 @@ impl Gateway {
         self.running.iter().for_each(|running| running.enter(Phase::LameDuck));
     }
 
-    /// Drains, and returns when all is through, or ends the rest by force when its drain timeout is over.
+    /// Drains, and returns when all is through, or has been cut after its drain timeout.
     pub(crate) async fn stop(mut self) {
         let Some(mut running) = self.running.take() else { return };
-        running.enter(Phase::Draining);
-        let patience = running.drain_timeout();
-        // What is left when the time is over is ended by the drop.
-        let _ = tokio::time::timeout(patience, running.drained()).await;
+        running.drain().await;
         tokio::task::spawn_blocking(move || drop(running)).await.unwrap();
     }
 }
