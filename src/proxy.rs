@@ -24,5 +24,6 @@ mod relay;
 mod request;
 mod service;
 pub mod snapshot;
+mod tracking;
 mod turn;
 mod verdict;

@@ -21,7 +21,7 @@ use crate::farm::{Endpoint, Farm};
 use crate::http1::chunked::Event;
 use crate::policy::channels as policy;
 use crate::policy::events::{Events, Trail};
-use crate::telemetry::metrics::{ChannelEvent, Held};
+use crate::telemetry::metrics::{ChannelEnd, ChannelEvent, Held};
 
 /// No gateway has so many connections.
 const CAPACITY: usize = 10_000_000;
@@ -161,15 +161,6 @@ struct Known {
     _open: Held,
 }
 
-/// How a channel's stream has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// The client has left, or the XSP has ended it.
-    Closed,
-    /// The XSP is gone.
-    Lost,
-}
-
 impl<'a> Reader<'a> {
     /// Nothing is known yet of a channel that `endpoint` of `farm` opens for `client`; `note` gets its id.
     pub(super) fn new(
@@ -222,7 +213,7 @@ impl<'a> Reader<'a> {
         // An older stream of that id goes on, though nothing finds it any more.
         state.cuts.insert(id, cut);
         drop(state);
-        self.farm.metrics().channel(ChannelEvent::Opened);
+        self.endpoint.metrics().channels_opened.inc();
         let trail = Trail::new(self.client, self.endpoint.key());
         let open = Held::new(&self.endpoint.metrics().channels);
         Reading::Known(Box::new(Known { stream, trail, cut: Some(told), _open: open }))
@@ -242,19 +233,13 @@ impl<'a> Reader<'a> {
     }
 
     /// The channel's stream has ended.
-    pub(super) fn ended(&mut self, end: End) {
+    pub(super) fn ended(&mut self, end: ChannelEnd) {
         let Reading::Known(known) = std::mem::replace(&mut self.reading, Reading::Over) else { return };
         let mut state = self.channels.0.lock();
-        let event = match end {
-            End::Closed => {
-                state.table.closed(&known.stream);
-                ChannelEvent::Closed
-            }
-            End::Lost => {
-                state.table.lost(&known.stream, Instant::now());
-                ChannelEvent::Lost
-            }
-        };
+        match end {
+            ChannelEnd::Client | ChannelEnd::Xsp | ChannelEnd::Cut => state.table.closed(&known.stream),
+            ChannelEnd::Lost => state.table.lost(&known.stream, Instant::now()),
+        }
         state.events.ended(&known.trail);
         let id = known.stream.id();
         if !matches!(state.table.home(id, Instant::now()), policy::Home::At(_)) {
@@ -269,12 +254,12 @@ impl<'a> Reader<'a> {
             let (farm, endpoint) = (self.farm.name(), &**self.endpoint.label());
             tracing::info!(farm, endpoint, "the last event channel on an endpoint that left has gone");
         }
-        self.farm.metrics().channel(event);
+        self.farm.metrics().channel_closed(end);
     }
 }
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
-        self.ended(End::Closed);
+        self.ended(ChannelEnd::Cut);
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::acknowledgement;
 use super::answer::{Answer, Last};
 use super::challenge::Challenge;
-use super::channels::{End, Home, Reader};
+use super::channels::{Home, Reader};
 use super::context::Worker;
 use super::error::Error;
 use super::exchange::Exchange;
@@ -21,6 +21,7 @@ use super::journal::{Journal, Origin};
 use super::relay::{Patience, Relay, RelayError};
 use super::request::{Aim, Request, Standing};
 use super::snapshot::{Block, Route, Snapshot};
+use super::tracking::tracking_id;
 use crate::alarm::Alarm;
 use crate::broadworks::channel::{self, ChannelId, opens_channel};
 use crate::broadworks::interface::Interface;
@@ -32,7 +33,7 @@ use crate::policy::affinity::{cookie_values, set_cookie};
 use crate::policy::classify::Class;
 use crate::policy::headers::{self, Downstream, Encodings, Trusted};
 use crate::policy::route::Unroutable;
-use crate::telemetry::metrics::{ChannelEvent, SessionEvent};
+use crate::telemetry::metrics::{ChannelEnd, ChannelEvent, Heartbeat, SessionEvent};
 use crate::upstream::connection::Connection;
 
 /// What a request's connection is known to be.
@@ -146,8 +147,16 @@ impl<E: Exchange> Call<'_, E> {
             authority: head.authority(),
         };
         let forwarded = Forward::new(request, outbound, aim, self.journal).run(self.exchange, feed, self.alarm).await;
-        if let (Err(Error::ChannelLost), Some((id, _))) = (&forwarded, &channel) {
-            from.worker.shared.channels.cut(id);
+        if let Some((id, _)) = &channel {
+            let heartbeat = match &forwarded {
+                Ok(standing) => Heartbeat::answered(standing.head.status.as_u16()),
+                Err(Error::ChannelLost) => {
+                    from.worker.shared.channels.cut(id);
+                    Heartbeat::Lost
+                }
+                Err(_) => Heartbeat::Failed,
+            };
+            count(&route, head, heartbeat);
         }
         let standing = forwarded?;
         if standing.head.status.is_success() && acknowledgement::is_one(&route, head) {
@@ -179,8 +188,14 @@ impl<E: Exchange> Call<'_, E> {
         let Some(id) = is_events.then(|| channel::named(head.path())).flatten() else { return Ok(None) };
         let (event, channel) = match self.from.worker.shared.channels.home(&id, &route.farm) {
             Home::At(endpoint) => (ChannelEvent::Bound, Ok(Some((id, endpoint)))),
-            Home::Lost => (ChannelEvent::Refused, Err(Error::ChannelLost)),
-            Home::Unknown => (ChannelEvent::Unknown, Ok(None)),
+            Home::Lost => {
+                count(route, head, Heartbeat::Lost);
+                (ChannelEvent::Refused, Err(Error::ChannelLost))
+            }
+            Home::Unknown => {
+                count(route, head, Heartbeat::Unknown);
+                (ChannelEvent::Unknown, Ok(None))
+            }
         };
         route.farm.metrics().channel(event);
         channel
@@ -258,8 +273,11 @@ impl<E: Exchange> Call<'_, E> {
         })
         .await;
         if let Some(reader) = &mut reader {
-            let broken = matches!(relayed, Err(RelayError::Xsp(_) | RelayError::ChannelLost));
-            reader.ended(if broken { End::Lost } else { End::Closed });
+            reader.ended(match &relayed {
+                Ok(()) => ChannelEnd::Xsp,
+                Err(RelayError::Client(_) | RelayError::ClientStalled) => ChannelEnd::Client,
+                Err(RelayError::Xsp(_) | RelayError::XspStalled | RelayError::ChannelLost) => ChannelEnd::Lost,
+            });
         }
         relayed
     }
@@ -298,6 +316,13 @@ fn outbound(from: Origins<'_>, head: &RequestHead, route: &Route, tracking_id: &
         method: head.method.clone(),
         replayable: route.failover.replay.allows(&head.method) && may_repeat(route, head),
         expectation: head.expectation,
+    }
+}
+
+/// Counts what came of the request, if it is a heartbeat.
+fn count(route: &Route, head: &RequestHead, heartbeat: Heartbeat) {
+    if channel::is_heartbeat(&head.method, head.path()) {
+        route.farm.metrics().heartbeat(heartbeat);
     }
 }
 
@@ -351,23 +376,4 @@ pub(super) async fn refuse<E: Exchange>(
         Ok(Ok(())) => Served::Whole,
         Ok(Err(_)) | Err(_) => Served::Broken,
     }
-}
-
-/// The request's TrackingID as it came, or a new one.
-fn tracking_id(head: &RequestHead) -> String {
-    match head.fields.get("trackingid").filter(|value| !value.is_empty()) {
-        Some(given) => String::from_utf8_lossy(given).into_owned(),
-        None => new_tracking_id(),
-    }
-}
-
-/// For a request that brings none.
-pub(super) fn new_tracking_id() -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let random: [u8; 16] = rand::random();
-    let digits = random.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-    let mut id = String::with_capacity(40);
-    id.push_str("XSPGATE_");
-    id.extend(digits.map(char::from));
-    id
 }

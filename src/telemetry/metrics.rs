@@ -4,6 +4,7 @@
 mod certificates;
 mod channel;
 mod endpoint;
+mod farm;
 mod route;
 mod stream;
 mod table;
@@ -21,8 +22,9 @@ use prometheus::{
 
 use certificates::Certificates;
 pub use certificates::{Expiry, Renewal};
-pub use channel::ChannelEvent;
+pub use channel::{ChannelEnd, ChannelEvent, Heartbeat};
 pub use endpoint::EndpointMetrics;
+pub use farm::FarmMetrics;
 pub use route::{Class, RouteMetrics};
 pub use stream::StreamMetrics;
 pub use table::TABLE;
@@ -62,7 +64,10 @@ pub struct Metrics {
     probes: IntCounterVec,
     sessions: IntCounterVec,
     channels: IntGaugeVec,
-    channels_total: IntCounterVec,
+    channels_opened: IntCounterVec,
+    channels_closed: IntCounterVec,
+    heartbeats: IntCounterVec,
+    channel_events: IntCounterVec,
     redirects: IntCounterVec,
     streams: IntGaugeVec,
     endpoint_streams: IntGaugeVec,
@@ -140,7 +145,10 @@ impl Default for Metrics {
             probes: registrar.counters("xspgate_probes_total"),
             sessions: registrar.counters("xspgate_sessions_total"),
             channels: registrar.gauges("xspgate_channels"),
-            channels_total: registrar.counters("xspgate_channel_events_total"),
+            channels_opened: registrar.counters("xspgate_channels_opened_total"),
+            channels_closed: registrar.counters("xspgate_channels_closed_total"),
+            heartbeats: registrar.counters("xspgate_heartbeats_total"),
+            channel_events: registrar.counters("xspgate_channel_events_total"),
             redirects: registrar.counters("xspgate_redirects_total"),
             streams: registrar.gauges("xspgate_streams"),
             endpoint_streams: registrar.gauges("xspgate_endpoint_streams"),
@@ -204,7 +212,9 @@ impl Metrics {
         FarmMetrics {
             endpoints: self.endpoints.with_label_values(&[farm]),
             sessions: SessionEvent::ALL.map(|event| self.sessions.with_label_values(&[farm, event.name()])),
-            channels: ChannelEvent::ALL.map(|event| self.channels_total.with_label_values(&[farm, event.name()])),
+            channels_closed: ChannelEnd::ALL.map(|end| self.channels_closed.with_label_values(&[farm, end.name()])),
+            heartbeats: Heartbeat::ALL.map(|heartbeat| self.heartbeats.with_label_values(&[farm, heartbeat.name()])),
+            channels: ChannelEvent::ALL.map(|event| self.channel_events.with_label_values(&[farm, event.name()])),
             redirects_followed: self.redirects.with_label_values(&[farm, "followed"]),
             redirects_passed: self.redirects.with_label_values(&[farm, "passed"]),
         }
@@ -230,6 +240,8 @@ impl Metrics {
             probes: self.probes.clone(),
             streams: self.endpoint_streams.with_label_values(&labels),
             channels: self.channels.with_label_values(&labels),
+            channels_opened: self.channels_opened.with_label_values(&labels),
+            opened: self.channels_opened.clone(),
             gauges: [&self.pool_idle, &self.blocked, &self.endpoint_streams, &self.channels].map(Clone::clone),
             seconds: self.xsp_seconds.clone(),
             upstream_connections: self.upstream_connections.clone(),
@@ -308,34 +320,6 @@ impl ListenerMetrics {
     /// Counts a request that the gateway answered itself.
     pub fn refused(&self, reason: &'static str) {
         self.refused.with_label_values(&[self.listener.as_str(), reason]).inc();
-    }
-}
-
-/// One farm.
-#[derive(Debug)]
-pub struct FarmMetrics {
-    /// Endpoints that discovery knows.
-    pub endpoints: IntGauge,
-    sessions: [IntCounter; 4],
-    channels: [IntCounter; ChannelEvent::ALL.len()],
-    /// Locations followed.
-    pub redirects_followed: IntCounter,
-    /// Locations passed on.
-    pub redirects_passed: IntCounter,
-}
-
-impl FarmMetrics {
-    /// Counts what affinity decided.
-    pub fn session(&self, event: SessionEvent) {
-        let index = SessionEvent::ALL.iter().position(|known| *known == event).expect("ALL holds every event");
-        self.sessions[index].inc();
-    }
-}
-
-impl FarmMetrics {
-    /// Counts what became of an event channel, or of a request that names one.
-    pub fn channel(&self, event: ChannelEvent) {
-        self.channels[event as usize].inc();
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use xspgate::sim::xsp::{Behaviour, Xsp};
 
+use crate::channels::opened;
 use crate::harness::{CHANNEL, DEADLINE, Metrics, PROFILE, Stage, body, eventually, request};
 
 /// How often a client that is turned away tries again.
@@ -95,7 +96,7 @@ async fn when_an_xsp_dies_its_channels_move_at_the_pace_of_the_others() {
     assert_rate(&times, 50.0);
     assert_eq!(times.len(), 200, "a channel was asked for twice");
     assert_eq!(stage.xsp("a2").channels().len(), 200);
-    eventually("the counts", async || counted(&stage, "opened").await == 400.0).await;
+    eventually("the counts", async || opened(&stage).await == 400.0).await;
     let rejected = counted(&stage, "rejected").await;
     assert!(rejected >= 1.0 && counted(&stage, "queued").await >= 1.0);
     assert_eq!(stage.metrics().await.count("xspgate_refused_total", &[("reason", "channels-busy")]), rejected);

@@ -1,21 +1,15 @@
 //! What becomes of event channels. Apart from sessions, because a channel has a life of its own.
 
-/// What became of an event channel, or of a request that names or opens one.
+/// What became of a request that names or opens an event channel, or of one of its documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelEvent {
-    /// Its id was read on its stream.
-    Opened,
-    /// Its stream has ended.
-    Closed,
-    /// Its XSP has gone.
-    Lost,
-    /// A request that names it went to its XSP.
+    /// A request that names one went to its XSP.
     Bound,
-    /// A request that names it was told that it is lost.
+    /// A request that names one was told that it is lost.
     Refused,
     /// A request names a channel that is not known here.
     Unknown,
-    /// One of its documents came in pieces, and was put together.
+    /// A document came in pieces, and was put together.
     Reassembled,
     /// A request that opens one waits for its turn.
     Queued,
@@ -25,30 +19,94 @@ pub enum ChannelEvent {
 
 impl ChannelEvent {
     /// In the order of their values.
-    pub(super) const ALL: [Self; 9] = [
-        Self::Opened,
-        Self::Closed,
-        Self::Lost,
-        Self::Bound,
-        Self::Refused,
-        Self::Unknown,
-        Self::Reassembled,
-        Self::Queued,
-        Self::Rejected,
-    ];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Bound, Self::Refused, Self::Unknown, Self::Reassembled, Self::Queued, Self::Rejected];
 
     /// The name in metrics.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Opened => "opened",
-            Self::Closed => "closed",
-            Self::Lost => "lost",
             Self::Bound => "bound",
             Self::Refused => "refused",
             Self::Unknown => "unknown",
             Self::Reassembled => "reassembled",
             Self::Queued => "queued",
             Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// Who or what ended an event channel whose id was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelEnd {
+    /// The client: it has left, or took no more bytes.
+    Client,
+    /// The XSP, properly: it was deleted, or has run out.
+    Xsp,
+    /// The XSP is gone, or broke the stream.
+    Lost,
+    /// The gateway's own end.
+    Cut,
+}
+
+impl ChannelEnd {
+    /// In the order of their values.
+    pub(super) const ALL: [Self; 4] = [Self::Client, Self::Xsp, Self::Lost, Self::Cut];
+
+    /// The name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Xsp => "xsp",
+            Self::Lost => "lost",
+            Self::Cut => "cut",
+        }
+    }
+}
+
+/// What came of a heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heartbeat {
+    /// Its channel's XSP took it.
+    Taken,
+    /// Its channel's XSP does not know the channel: 404.
+    NotFound,
+    /// Its channel's XSP answered 5xx.
+    Error,
+    /// Its channel's XSP answered something else: 401, say.
+    Other,
+    /// Its channel's XSP gave no answer, or the client did not wait for one.
+    Failed,
+    /// The gateway answered 404, since the channel is lost.
+    Lost,
+    /// It names a channel that is not known here, and went where its cookie says, or anywhere.
+    Unknown,
+}
+
+impl Heartbeat {
+    /// In the order of their values.
+    pub(super) const ALL: [Self; 7] =
+        [Self::Taken, Self::NotFound, Self::Error, Self::Other, Self::Failed, Self::Lost, Self::Unknown];
+
+    /// What its channel's XSP means by this status.
+    pub const fn answered(status: u16) -> Self {
+        match status {
+            200..=299 => Self::Taken,
+            404 => Self::NotFound,
+            500..=599 => Self::Error,
+            _ => Self::Other,
+        }
+    }
+
+    /// The name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::NotFound => "not-found",
+            Self::Error => "error",
+            Self::Other => "other",
+            Self::Failed => "failed",
+            Self::Lost => "lost",
+            Self::Unknown => "unknown",
         }
     }
 }

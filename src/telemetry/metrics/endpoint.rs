@@ -16,6 +16,8 @@ pub struct EndpointMetrics {
     pub streams: IntGauge,
     /// Event channels.
     pub channels: IntGauge,
+    /// Event channels that were ever opened.
+    pub channels_opened: IntCounter,
     /// Time to the response head.
     pub xsp_seconds: Histogram,
     /// Attempts on a new connection.
@@ -26,6 +28,7 @@ pub struct EndpointMetrics {
     pub(super) attempts: IntCounterVec,
     pub(super) transitions: IntCounterVec,
     pub(super) probes: IntCounterVec,
+    pub(super) opened: IntCounterVec,
     pub(super) gauges: [IntGaugeVec; 4],
     pub(super) seconds: HistogramVec,
     pub(super) upstream_connections: IntCounterVec,
@@ -44,6 +47,7 @@ impl Drop for EndpointMetrics {
         for gauges in &self.gauges {
             drop(gauges.remove_label_values(&[farm, endpoint]));
         }
+        drop(self.opened.remove_label_values(&[farm, endpoint]));
         drop(self.seconds.remove_label_values(&[farm, endpoint]));
         for counters in [&self.attempts, &self.upstream_connections, &self.transitions, &self.probes] {
             for last in last_labels(counters, farm, endpoint) {

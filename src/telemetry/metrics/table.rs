@@ -1,7 +1,7 @@
 //! What there is to measure, in one table, so that the registry and the README can both be held against it.
 
 /// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
-pub const TABLE: [(&str, &str, &str, &str); 33] = [
+pub const TABLE: [(&str, &str, &str, &str); 36] = [
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
     ("xspgate_connections", "gauge", "listener", "open client connections"),
@@ -57,11 +57,24 @@ pub const TABLE: [(&str, &str, &str, &str); 33] = [
         "session decisions: new, kept, moved, unknown (a cookie that names no endpoint)",
     ),
     ("xspgate_channels", "gauge", "farm, endpoint", "event channels whose id is known, by the XSP that they are at"),
+    ("xspgate_channels_opened_total", "counter", "farm, endpoint", "event channels whose id was learnt"),
+    (
+        "xspgate_channels_closed_total",
+        "counter",
+        "farm, reason",
+        "those that have ended: by the client, by the xsp, lost with their XSP, cut by the gateway's own end",
+    ),
+    (
+        "xspgate_heartbeats_total",
+        "counter",
+        "farm, outcome",
+        "heartbeats of event channels: taken by the channel's XSP, or answered by it with 404 (not-found), 5xx (error) or something else (other); failed, since it gave no answer; lost: answered with 404 by the gateway; unknown: the channel is not known here",
+    ),
     (
         "xspgate_channel_events_total",
         "counter",
         "farm, event",
-        "event channels opened, closed and lost; and requests that name one: bound to its XSP, refused since it is lost, unknown here; documents reassembled, since they came in pieces; and requests that open one: queued until it is their turn, rejected since there was none in time",
+        "requests that name an event channel: bound to its XSP, refused since it is lost, unknown here; requests that open one: queued until it is their turn, rejected since there was none in time; documents reassembled, since they came in pieces",
     ),
     (
         "xspgate_redirects_total",

@@ -1,0 +1,43 @@
+//! One farm's series, apart from those of its endpoints, which come and go.
+
+use prometheus::{IntCounter, IntGauge};
+
+use super::{ChannelEnd, ChannelEvent, Heartbeat, SessionEvent};
+
+/// One farm.
+#[derive(Debug)]
+pub struct FarmMetrics {
+    /// Endpoints that discovery knows.
+    pub endpoints: IntGauge,
+    pub(super) sessions: [IntCounter; 4],
+    pub(super) channels_closed: [IntCounter; ChannelEnd::ALL.len()],
+    pub(super) heartbeats: [IntCounter; Heartbeat::ALL.len()],
+    pub(super) channels: [IntCounter; ChannelEvent::ALL.len()],
+    /// Locations followed.
+    pub redirects_followed: IntCounter,
+    /// Locations passed on.
+    pub redirects_passed: IntCounter,
+}
+
+impl FarmMetrics {
+    /// Counts what affinity decided.
+    pub fn session(&self, event: SessionEvent) {
+        let index = SessionEvent::ALL.iter().position(|known| *known == event).expect("ALL holds every event");
+        self.sessions[index].inc();
+    }
+
+    /// Counts what became of a request that names or opens an event channel, or of one of its documents.
+    pub fn channel(&self, event: ChannelEvent) {
+        self.channels[event as usize].inc();
+    }
+
+    /// Counts an event channel that has ended.
+    pub fn channel_closed(&self, end: ChannelEnd) {
+        self.channels_closed[end as usize].inc();
+    }
+
+    /// Counts a heartbeat.
+    pub fn heartbeat(&self, heartbeat: Heartbeat) {
+        self.heartbeats[heartbeat as usize].inc();
+    }
+}
