@@ -288,7 +288,10 @@ impl Housekeeping {
         let sweeping = async {
             loop {
                 tokio::time::sleep(SWEEP).await;
-                swept.iter().for_each(|farm| farm.forget_departed(std::time::Instant::now()));
+                for farm in &swept {
+                    farm.tell_vacated();
+                    farm.forget_departed(std::time::Instant::now());
+                }
             }
         };
         let read = renewing.material.load().read.clone();

@@ -7,7 +7,7 @@ mod endpoint;
 mod renewal;
 mod turnover;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,6 +49,8 @@ pub struct Farm {
 struct State {
     roster: Roster,
     departed: Departed,
+    /// Those that get no new sessions, and of which nobody has been told yet that nothing is held there any more.
+    vacating: BTreeSet<EndpointId>,
     blocklist: Blocklist,
     budget: Budget,
     pace: Pace,
@@ -131,6 +133,7 @@ impl Farm {
             state: Mutex::new(State {
                 roster: Roster::default(),
                 departed: Departed::default(),
+                vacating: BTreeSet::new(),
                 blocklist: Blocklist::default(),
                 budget: Budget::new(Instant::now()),
                 pace: Pace::new(config.channel_rate),
@@ -164,7 +167,7 @@ impl Farm {
 
     /// Whether no endpoint is known at all.
     pub fn is_empty(&self) -> bool {
-        self.state.lock().roster.is_empty()
+        self.state.lock().endpoints.is_empty()
     }
 
     /// What `values`, the gateway's cookies of a request, say of its session.
@@ -229,7 +232,7 @@ impl Farm {
             endpoint.address.port() == port
                 && endpoint.target.as_deref().is_some_and(|target| target.eq_ignore_ascii_case(name))
         };
-        let mut present = state.endpoints.values().filter(|endpoint| !endpoint.is_departed());
+        let mut present = state.endpoints.values().filter(|endpoint| !endpoint.is_leaving());
         let endpoint = present.find(|endpoint| by_address(endpoint) || by_target(endpoint))?;
         Some(Picked { endpoint: Arc::clone(endpoint), reason: Reason::Redirected, trial: None })
     }

@@ -7,6 +7,7 @@ pub mod budget;
 pub mod channels;
 pub mod classify;
 pub mod departed;
+pub mod drained;
 pub mod endpoint;
 pub mod events;
 pub mod headers;

@@ -1,6 +1,7 @@
 //! From the file to the model: defaults filled in, names resolved, relations checked, all problems together. Apart from
 //! reading, because here nothing is wrong by itself, only in relation to something else.
 
+mod drain;
 mod farm;
 mod listener;
 mod security;

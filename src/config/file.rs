@@ -13,7 +13,7 @@ use super::model::{AddressFamily, ClientPurpose, LogFormat, ProxyProtocol, TlsVe
 use super::types::amount::{Count, OffOrCount, OffOrTime, Size, Time};
 use super::types::choice::{Access, Choice, Strict};
 use super::types::name::{CookieName, HostName, LogFilter, SectionName, ServiceName};
-use super::types::network::{Allowed, DnsServer, Listen, Range, XspAddress};
+use super::types::network::{Allowed, DnsServer, DrainedXsp, Listen, Range, XspAddress};
 use super::types::oid::Oid;
 use super::types::path::{FilePath, Prefix, ProbePath};
 use super::types::suite::{Group, Suite};
@@ -172,6 +172,7 @@ tables! {
         a: Key<HostName>,
         srv: Key<ServiceName>,
         addresses: List<XspAddress>,
+        drain: List<DrainedXsp>,
         channel_rate: Key<OffOrCount<1, 100_000>>,
         #[serde(default)]
         site: Blocks<Site>,

@@ -16,6 +16,7 @@ use super::place::Places;
 use super::types::oid::Oid;
 use crate::broadworks::interface::Interface;
 use crate::policy::classify::{On5xx, Replay};
+use crate::policy::drained::Drained;
 use crate::policy::route::PathPrefix;
 
 pub use settings::{AccessLog, Admin, Affinity, Dns, Limits, Log, LogFormat, Tcp};
@@ -105,6 +106,8 @@ pub struct Farm {
     pub port: u16,
     /// `family` of the addresses that are looked up.
     pub family: AddressFamily,
+    /// `drain`: XSPs that get no new sessions.
+    pub drain: Drained,
     /// `channel_rate`: new event channels per XSP and second; `None` (`"off"`): as many as come.
     pub channel_rate: Option<NonZeroU32>,
     /// `[farm.NAME.failover]`.

@@ -8,12 +8,12 @@ use crate::policy::pace::Turn;
 use crate::policy::plan::Reason;
 
 impl Farm {
-    /// The session of a request that opens a channel: an endpoint that discovery no longer names gets no new ones, or it
-    /// would never be done with.
+    /// The session of a request that opens a channel: an endpoint that is leaving gets no new ones, or it would
+    /// never be done with.
     pub fn opening_session(&self, session: Session) -> Session {
-        let is_departed = |id| self.state.lock().endpoints.get(&id).is_some_and(|endpoint| endpoint.is_departed());
+        let is_leaving = |id| self.state.lock().endpoints.get(&id).is_some_and(|endpoint| endpoint.is_leaving());
         match session {
-            Session::At(id) if is_departed(id) => Session::Unknown,
+            Session::At(id) if is_leaving(id) => Session::Unknown,
             Session::New | Session::Unknown | Session::At(_) => session,
         }
     }
@@ -23,11 +23,11 @@ impl Farm {
         self.state.lock().pace.take(picked.endpoint.id(), Instant::now(), latest)
     }
 
-    /// Whether the endpoint that was picked some time ago would be picked no more: it has left, or has been blocked.
+    /// Whether the endpoint that was picked some time ago would be picked no more: it is leaving, or has been blocked.
     pub fn has_turned_bad(&self, picked: &Picked) -> bool {
         let standing = self.state.lock().blocklist.standing(picked.endpoint.id(), Instant::now());
         // Where nothing better was left, it was blocked already.
         let is_blocked = picked.reason != Reason::LastResort && matches!(standing, Standing::Blocked { .. });
-        is_blocked || picked.endpoint.is_departed()
+        is_blocked || picked.endpoint.is_leaving()
     }
 }

@@ -17,7 +17,7 @@ pub struct Described {
     pub endpoint: SocketAddr,
     /// Its site's name.
     pub site: String,
-    /// `up`, `blocked`, `probation` or `departed`.
+    /// `up`, `blocked`, `probation`, `draining` or `departed`.
     pub state: &'static str,
     /// Seconds until its block ends.
     pub blocked_for: Option<f64>,
@@ -35,7 +35,7 @@ impl Farm {
         let held = |id: EndpointId, gauge: fn(&EndpointMetrics) -> &Gauge| {
             state.endpoints.get(&id).map_or(0, |endpoint| gauge(endpoint.metrics()).get())
         };
-        let members = state.roster.present().chain(state.roster.departed());
+        let members = state.roster.present().chain(state.roster.leaving());
         let described = members.map(|member| Described {
             endpoint: member.endpoint().address,
             site: self
@@ -47,6 +47,7 @@ impl Farm {
                 (_, Standing::Blocked { .. }) => "blocked",
                 (_, Standing::Probation | Standing::OnTrial) => "probation",
                 (Presence::Departed, Standing::Up) => "departed",
+                (Presence::Draining, Standing::Up) => "draining",
                 (Presence::Present, Standing::Up) => "up",
             },
             blocked_for: match state.blocklist.standing(member.id(), now) {

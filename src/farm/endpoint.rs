@@ -26,7 +26,7 @@ pub struct Endpoint {
     pub(super) pool: model::Pool,
     pub(super) metrics: Arc<EndpointMetrics>,
     pub(super) probing: AtomicBool,
-    pub(super) departed: AtomicBool,
+    pub(super) leaving: AtomicBool,
 }
 
 /// The right to look a second time at an endpoint; nobody else may while it is held.
@@ -79,9 +79,9 @@ impl Endpoint {
         &self.metrics
     }
 
-    /// Whether discovery no longer names it.
-    pub fn is_departed(&self) -> bool {
-        self.departed.load(Ordering::Relaxed)
+    /// Whether it gets no new sessions: discovery no longer names it, or the operator drains it.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 }
 

@@ -25,16 +25,48 @@ impl Farm {
         let now = Instant::now();
         for endpoint in changes.left.iter().filter_map(|id| state.endpoints.get(id)) {
             info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint left; it gets no new sessions");
-            endpoint.departed.store(true, Ordering::Relaxed);
+            endpoint.leaving.store(true, Ordering::Relaxed);
+            state.vacating.insert(endpoint.id);
             state.departed.left(endpoint.id, now);
         }
         for endpoint in changes.returned.iter().filter_map(|id| state.endpoints.get(id)) {
             info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint is back");
-            endpoint.departed.store(false, Ordering::Relaxed);
+            endpoint.leaving.store(false, Ordering::Relaxed);
+            state.vacating.remove(&endpoint.id);
             state.departed.remove(endpoint.id);
         }
-        self.metrics.endpoints.set(i64::try_from(state.roster.len()).unwrap_or(i64::MAX));
+        self.drain(state);
+        self.metrics.endpoints.set(i64::try_from(state.roster.named()).unwrap_or(i64::MAX));
         self.retag(state);
+    }
+
+    fn drain(&self, state: &mut State) {
+        let drains = state.roster.drain(&self.config.drain);
+        for endpoint in drains.begun.iter().filter_map(|id| state.endpoints.get(id)) {
+            info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint is drained; it gets no new sessions");
+            endpoint.leaving.store(true, Ordering::Relaxed);
+            state.vacating.insert(endpoint.id);
+        }
+        for endpoint in drains.ended.iter().filter_map(|id| state.endpoints.get(id)) {
+            info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint is drained no more");
+            endpoint.leaving.store(false, Ordering::Relaxed);
+            state.vacating.remove(&endpoint.id);
+        }
+    }
+
+    /// Says of each endpoint that is leaving, once, that it holds no event channel and no connection any more: whoever has
+    /// waited for that may take it down. To be called every second or so.
+    pub fn tell_vacated(&self) {
+        let State { vacating, endpoints, .. } = &mut *self.state.lock();
+        vacating.retain(|id| {
+            let Some(endpoint) = endpoints.get(id) else { return false };
+            let is_held = endpoint.metrics.channels.get() > 0 || endpoint.metrics.streams.get() > 0;
+            if !is_held {
+                let (farm, endpoint) = (self.name(), &*endpoint.label);
+                info!(farm, endpoint, "endpoint that is leaving holds no event channel and no connection any more");
+            }
+            is_held
+        });
     }
 
     /// Forgets the endpoints that discovery no longer names and that nobody will miss, and their series with them. To be
@@ -85,7 +117,7 @@ impl Farm {
             metrics: self.all_metrics.endpoint(&self.config.name, &label),
             label,
             probing: AtomicBool::new(false),
-            departed: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
         }
     }
 }

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use super::drained::Drained;
+
 /// One endpoint of one farm, for as long as the process lives: an id never comes to mean another address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointId(u32);
@@ -48,12 +50,14 @@ pub struct Member {
     overdue: u32,
 }
 
-/// Whether discovery still names an endpoint.
+/// Whether an endpoint may be picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// It may be picked.
+    /// It may.
     Present,
-    /// It has left: only sessions that are pinned to it may still go there.
+    /// Discovery names it, and the operator drains it: only sessions that are pinned to it may still go there.
+    Draining,
+    /// Discovery no longer names it: the same.
     Departed,
 }
 
@@ -68,7 +72,7 @@ impl Member {
         &self.endpoint
     }
 
-    /// Whether discovery still names it.
+    /// Whether it may be picked.
     pub fn presence(&self) -> Presence {
         self.presence
     }
@@ -98,8 +102,17 @@ pub struct Changes {
     pub returned: Vec<EndpointId>,
     /// Departed just now.
     pub left: Vec<EndpointId>,
-    /// Still present, with another tier, weight or target.
+    /// Still named, with another tier, weight or target.
     pub changed: Vec<EndpointId>,
+}
+
+/// What [`Roster::drain`] changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drains {
+    /// They may be picked no more.
+    pub begun: Vec<EndpointId>,
+    /// They may be picked again.
+    pub ended: Vec<EndpointId>,
 }
 
 impl Changes {
@@ -142,12 +155,33 @@ impl Roster {
         changes
     }
 
-    /// Drops a departed endpoint for good and returns it; a present or unknown one is left as it is. If its address
+    /// Has those that are `drained`, of those that discovery names, picked no more, and all others again. To be called after
+    /// each update.
+    pub fn drain(&mut self, drained: &Drained) -> Drains {
+        let mut drains = Drains::default();
+        for member in &mut self.members {
+            match (member.presence, drained.has(&member.endpoint)) {
+                (Presence::Present, true) => {
+                    member.presence = Presence::Draining;
+                    drains.begun.push(member.id);
+                }
+                (Presence::Draining, false) => {
+                    member.presence = Presence::Present;
+                    drains.ended.push(member.id);
+                }
+                (Presence::Present, false) | (Presence::Draining, true) | (Presence::Departed, _) => {}
+            }
+        }
+        self.reorder();
+        drains
+    }
+
+    /// Drops a departed endpoint for good and returns it; one that discovery names or that is unknown is left as it is. If its address
     /// comes back later, it gets a new id.
     pub fn forget(&mut self, id: EndpointId) -> Option<Endpoint> {
         let index = self.index(id)?;
         match self.members[index].presence {
-            Presence::Present => None,
+            Presence::Present | Presence::Draining => None,
             Presence::Departed => {
                 let member = self.members.remove(index);
                 self.reorder();
@@ -156,12 +190,12 @@ impl Roster {
         }
     }
 
-    /// The endpoint of that id, present or departed.
+    /// The endpoint of that id, whether it may be picked or not.
     pub fn get(&self, id: EndpointId) -> Option<&Member> {
         self.index(id).map(|index| &self.members[index])
     }
 
-    /// The endpoint at that address, present or departed.
+    /// The endpoint at that address, whether it may be picked or not.
     pub fn at(&self, address: SocketAddr) -> Option<&Member> {
         self.members.iter().find(|member| member.endpoint.address == address)
     }
@@ -171,9 +205,14 @@ impl Roster {
         self.order.iter().map(|&index| &self.members[index])
     }
 
-    /// The departed endpoints that are not forgotten yet.
-    pub fn departed(&self) -> impl Iterator<Item = &Member> {
-        self.members.iter().filter(|member| member.presence == Presence::Departed)
+    /// The endpoints that may not be picked: those that are drained, and those that have departed and are not forgotten yet.
+    pub fn leaving(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| member.presence != Presence::Present)
+    }
+
+    /// How many endpoints discovery names.
+    pub fn named(&self) -> usize {
+        self.members.iter().filter(|member| member.presence != Presence::Departed).count()
     }
 
     /// The present endpoints tier by tier, the best one first; no tier is empty.
@@ -225,7 +264,7 @@ impl Member {
     /// Takes over what discovery says now; `None`: it says nothing any more.
     fn take(&mut self, news: Option<Endpoint>, changes: &mut Changes) {
         match (news, self.presence) {
-            (Some(endpoint), Presence::Present) => {
+            (Some(endpoint), Presence::Present | Presence::Draining) => {
                 if endpoint != self.endpoint {
                     self.endpoint = endpoint;
                     changes.changed.push(self.id);
@@ -236,7 +275,7 @@ impl Member {
                 self.presence = Presence::Present;
                 changes.returned.push(self.id);
             }
-            (None, Presence::Present) => {
+            (None, Presence::Present | Presence::Draining) => {
                 self.presence = Presence::Departed;
                 changes.left.push(self.id);
             }
@@ -248,6 +287,7 @@ impl Member {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::drained::Whom;
 
     fn endpoint(last: u8, site: u16, priority: u16) -> Endpoint {
         Endpoint {
@@ -291,11 +331,31 @@ mod tests {
         assert_eq!(second.joined.len(), 1);
         assert_eq!(roster.get(one).unwrap().presence(), Presence::Departed);
         assert_eq!(lasts(roster.present()), [3, 2]);
-        assert_eq!(lasts(roster.departed()), [1]);
+        assert_eq!(lasts(roster.leaving()), [1]);
 
         let third = roster.update(vec![endpoint(1, 0, 0), endpoint(3, 0, 0)]);
         assert_eq!((third.returned, third.left), (vec![one], vec![two]));
         assert!(third.joined.is_empty() && third.changed.is_empty());
+    }
+
+    #[test]
+    fn what_is_drained_is_not_picked_and_stays_known() {
+        let whom = |last| Drained::new(vec![Whom::Address([10, 0, 0, last].into())]);
+        let mut roster = Roster::new();
+        let joined = roster.update(vec![endpoint(1, 0, 0), endpoint(2, 0, 0)]).joined;
+        let (one, two) = (joined[0], joined[1]);
+        assert_eq!(roster.drain(&whom(1)), Drains { begun: vec![one], ended: vec![] });
+        assert_eq!(roster.drain(&whom(1)), Drains::default());
+        assert_eq!((lasts(roster.present()), lasts(roster.leaving()), roster.named()), (vec![2], vec![1], 2));
+        assert!(roster.update(vec![endpoint(1, 0, 0), endpoint(2, 0, 0)]).is_empty());
+        assert_eq!(roster.get(one).unwrap().presence(), Presence::Draining);
+        assert_eq!(roster.forget(one), None, "discovery names it");
+
+        assert_eq!(roster.update(vec![endpoint(2, 0, 0)]).left, [one]);
+        assert_eq!(roster.update(vec![endpoint(1, 0, 0), endpoint(2, 0, 0)]).returned, [one]);
+        assert_eq!(roster.drain(&whom(1)).begun, [one], "it comes back drained");
+        assert_eq!(roster.drain(&whom(2)), Drains { begun: vec![two], ended: vec![one] });
+        assert_eq!(lasts(roster.present()), [1]);
     }
 
     #[test]

@@ -597,7 +597,7 @@ mod tests {
         if at_home && (!trial || trials == Trials::Taken) {
             return Some((0, Tier::default(), 0));
         }
-        if seen.presence == Presence::Departed {
+        if seen.presence != Presence::Present {
             return None;
         }
         match (seen.tried, open, seen.overdue) {
@@ -665,7 +665,7 @@ mod tests {
                         plan = Plan::new(pinned, limit, trials);
                     }
                     Step::Next(purpose) => {
-                        let seen: Vec<Seen> = farm.roster.present().chain(farm.roster.departed()).map(|member| Seen {
+                        let seen: Vec<Seen> = farm.roster.present().chain(farm.roster.leaving()).map(|member| Seen {
                             id: member.id(),
                             tier: member.endpoint().tier,
                             standing: farm.blocklist.standing(member.id(), farm.now),

@@ -245,15 +245,10 @@ impl<'a> Reader<'a> {
         if !matches!(state.table.home(id, Instant::now()), policy::Home::At(_)) {
             state.cuts.remove(id);
         }
-        let left = state.table.open_at(self.endpoint.key());
-        if left == 0 {
+        if state.table.open_at(self.endpoint.key()) == 0 {
             state.places.remove(&self.endpoint.key());
         }
         drop(state);
-        if left == 0 && self.endpoint.is_departed() {
-            let (farm, endpoint) = (self.farm.name(), &**self.endpoint.label());
-            tracing::info!(farm, endpoint, "the last event channel on an endpoint that left has gone");
-        }
         self.farm.metrics().channel_closed(end);
     }
 }

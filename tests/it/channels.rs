@@ -11,7 +11,7 @@ use xspgate::sim::raw::{Gate, Step};
 use xspgate::sim::site::{ALL, APP, CLOUD};
 use xspgate::sim::xsp::Behaviour;
 
-use crate::harness::{Blocked, CHANNEL, Client, PROFILE, Serving, Stage, body, eventually, request, within};
+use crate::harness::{Blocked, CHANNEL, Client, PROFILE, Stage, body, eventually, request, within};
 
 /// An open channel, as a client has it.
 pub(crate) struct Channel {
@@ -63,6 +63,16 @@ impl Channel {
     async fn is_alive(&mut self) {
         let answer = document(&mut self.stream).await;
         assert!(answer.ends_with(b"<ChannelHeartBeat xmlns=\"http://schema.broadsoft.com/xsi\"/>"), "{answer:?}");
+    }
+
+    /// Returns when its stream has ended properly.
+    pub(crate) async fn ends(&mut self) {
+        assert!(within("the end", self.stream.frame()).await.is_none());
+    }
+
+    /// What its client sends to stay in its session.
+    pub(crate) fn session(&self) -> &str {
+        self.client.session().unwrap()
     }
 
     /// Returns when its stream has been cut off, without a last chunk.
@@ -317,42 +327,6 @@ async fn a_channel_whose_xsp_takes_no_connections_any_more_is_lost() {
     assert_eq!(channel.beats(&stage).await.status, StatusCode::NOT_FOUND);
     assert!(within("the end", channel.stream.frame()).await.expect("no last chunk").is_err());
     assert_eq!(channel.beats(&stage).await.status, StatusCode::NOT_FOUND);
-}
-
-#[tokio::test]
-async fn an_xsp_that_left_gets_no_new_channels_and_is_done_when_the_last_one_has_gone() {
-    let (stage, ()) = Stage::with(|_, text| {
-        text.set("[log]", "level", "info");
-    })
-    .await;
-    let serving = Serving::start(&stage).await;
-    let client = || Client::new(serving.https[0], stage.sim.pki.public_roots());
-    let mut first = Channel::of(client()).await;
-    let cookie = first.client.session().unwrap().to_owned();
-    let by_session = async || {
-        let mut client = client();
-        client.set_cookie("XSPGATE", &cookie);
-        Channel::of(client).await
-    };
-    let mut second = by_session().await;
-    assert_eq!(second.xsp, first.xsp);
-    let xsp = stage.xsp(&first.xsp);
-    let others = stage.sim.xsps.iter().filter(|other| other.name() != first.xsp);
-    stage.sim.zones().set_a(ALL, 0, others.map(|other| other.address().ip()));
-    let said = |what: &str| {
-        let address = xsp.address().to_string();
-        serving.program.lines().iter().filter(|line| line.contains(what) && line.contains(&address)).count()
-    };
-    eventually("its leaving", async || said("endpoint left") == 1).await;
-    let third = by_session().await;
-    assert_ne!(third.xsp, first.xsp);
-    xsp.end_channel(&first.id);
-    assert!(within("the end", first.stream.frame()).await.is_none());
-    serving.event_of("access", |event| event["channel"] == *first.id).await;
-    assert_eq!(said("the last event channel"), 0);
-    xsp.end_channel(&second.id);
-    assert!(within("the end", second.stream.frame()).await.is_none());
-    eventually("the last one's end", async || said("the last event channel") == 1).await;
 }
 
 #[tokio::test]

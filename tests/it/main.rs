@@ -18,6 +18,7 @@ mod cti_edges;
 mod cti_failover;
 mod demonstration;
 mod discovery;
+mod draining;
 mod expectation;
 mod failover;
 mod forwarding;

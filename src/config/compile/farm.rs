@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use super::drain::drain;
 use super::settings::{rate_of, small, tcp};
 use super::{Check, Kind, Named, Whereabouts, fields, or, security};
 use crate::config::error::Problem;
@@ -79,6 +80,7 @@ fn farm(
     let certificate = fields.certificate.as_ref().map(|name| check.find(Kind::Certificate, name, certificates));
     let port = port(check, section, uses);
     let sites = sites(check, &table, fields, port);
+    let drain = drain(check, fields, sites.as_deref().unwrap_or_default());
     let failover = failover(check, &fields.failover, &Failover::default());
     let pool = pool(check, &fields.pool);
     let tls = security::policy(check, &fields.tls);
@@ -91,6 +93,7 @@ fn farm(
         },
         port,
         family: or(&fields.family, |family| family.0, AddressFamily::Ipv4),
+        drain,
         channel_rate: or(&fields.channel_rate, |rate| rate_of(rate.0), NonZeroU32::new(1000)),
         failover,
         pool,

@@ -40,7 +40,31 @@ fn each_mistake_is_told_with_its_place_and_what_would_be_right() {
 }
 
 /// What it is, what of [`BASE`] is replaced (nothing: appended), by what, and what is said.
-const MISTAKES: [(&str, &str, &str, &str); 65] = [
+const MISTAKES: [(&str, &str, &str, &str); 67] = [
+    (
+        "drain names nothing of the farm",
+        r##"a = "xsp-a.example.com""##,
+        r##"addresses = ["192.0.2.11", "192.0.2.12:8443"]
+drain = ["192.0.2.12", "192.0.2.12:443"]"##,
+        r##"warning: no XSP of the farm is meant by that, so that it drains nothing
+ --> x.toml:15:24
+  | drain = ["192.0.2.12", "192.0.2.12:443"]
+  |                        ^^^^^^^^^^^^^^^^
+help: write an address of the farm as it stands there
+"##,
+    ),
+    (
+        "drain names the whole farm",
+        r##"a = "xsp-a.example.com""##,
+        r##"addresses = ["192.0.2.11", "192.0.2.12:8443"]
+drain = ["192.0.2.11", "192.0.2.12:8443"]"##,
+        r##"warning: every XSP of the farm is drained
+ --> x.toml:15:9
+  | drain = ["192.0.2.11", "192.0.2.12:8443"]
+  |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+help: new sessions and channels get 503, until one is left
+"##,
+    ),
     (
         "a duration without a unit",
         r##"a = "xsp-a"##,

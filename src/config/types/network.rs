@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use crate::broadworks::ranges;
+use crate::policy::drained::Whom;
 
+use super::name::HostName;
 use super::{Leaf, Refusal, choice, leaves, quoted};
 
 /// Where the gateway listens: `ip:port`; port 0 takes any free one.
@@ -24,6 +26,10 @@ pub struct XspAddress {
     /// 1 or more; `None`: the farm's port.
     pub port: Option<u16>,
 }
+
+/// An XSP that is drained: `ip`, `ip:port`, or the name of an SRV target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainedXsp(pub Whom);
 
 /// A range in CIDR notation; an address alone is a range of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +78,7 @@ impl Leaf for XspAddress {
             Err(_) => {
                 let address: SocketAddr = text.parse().map_err(|_| {
                     let refusal = not_an_address(text, "10.0.0.1");
-                    match super::name::HostName::text(text) {
+                    match HostName::text(text) {
                         Ok(_) => refusal.help(format!("a name is looked up: write a = {}", quoted(text))),
                         Err(_) => refusal,
                     }
@@ -81,6 +87,20 @@ impl Leaf for XspAddress {
             }
         };
         reachable(text, ip, port).map(|()| Self { ip, port })
+    }
+}
+
+impl Leaf for DrainedXsp {
+    fn expected() -> String {
+        "an XSP such as \"10.0.0.1\", \"10.0.0.1:443\" or, for a target of SRV records, \"xsp1.example.com\"".into()
+    }
+
+    fn text(text: &str) -> Result<Self, Refusal> {
+        if let Ok(name) = HostName::text(text) {
+            return Ok(Self(Whom::Target(name.0)));
+        }
+        let XspAddress { ip, port } = XspAddress::text(text)?;
+        Ok(Self(port.map_or(Whom::Address(ip), |port| Whom::Endpoint(SocketAddr::new(ip, port)))))
     }
 }
 
@@ -170,7 +190,7 @@ fn range(text: &str) -> Result<IpNet, Refusal> {
     }
 }
 
-leaves!(Listen, DnsServer, XspAddress, Range, Allowed);
+leaves!(Listen, DnsServer, XspAddress, DrainedXsp, Range, Allowed);
 
 #[cfg(test)]
 mod tests {
@@ -211,6 +231,17 @@ mod tests {
             assert!(XspAddress::text(text).is_err(), "{text}");
         }
         assert_eq!(help::<XspAddress>("xsp-a.example.com"), "a name is looked up: write a = \"xsp-a.example.com\"");
+    }
+
+    #[test]
+    fn a_drained_xsp_is_an_address_or_an_srv_target() {
+        let whom = |text: &str| DrainedXsp::text(text).unwrap().0;
+        assert_eq!(whom("10.0.0.1"), Whom::Address([10, 0, 0, 1].into()));
+        assert_eq!(whom("10.0.0.1:8443"), Whom::Endpoint(([10, 0, 0, 1], 8443).into()));
+        assert_eq!(whom("XSP1.example.com."), Whom::Target("xsp1.example.com".into()));
+        for text in ["", "10.0.0.256", "0.0.0.0", "xsp1.example.com:443", "10.0.0.0/24"] {
+            assert!(DrainedXsp::text(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tracing::subscriber::DefaultGuard;
 use super::super::*;
 use crate::config::model::{AddressFamily, Failover, Pool, Site, Source, Tcp, TlsPolicy, TlsVersion};
 use crate::policy::classify::{On5xx, Replay};
+use crate::policy::drained::Drained;
 use crate::policy::srv::Target;
 
 /// What a question gets.
@@ -260,6 +261,7 @@ pub(in crate::discover) fn farm<const N: usize>(name: &str, sources: [Source; N]
         certificate: None,
         port: 443,
         family: AddressFamily::Ipv4,
+        drain: Drained::default(),
         channel_rate: None,
         failover: Failover {
             connect_timeout: Duration::ZERO,

@@ -12,14 +12,20 @@ pub(crate) struct Serving {
     pub(crate) https: Vec<SocketAddr>,
     pub(crate) cti: Vec<SocketAddr>,
     pub(crate) passthrough: Vec<SocketAddr>,
+    admin: SocketAddr,
 }
 
 impl Serving {
     /// Starts it with the stage's own configuration, beside the stage's gateway, and waits until it is ready.
     pub(crate) async fn start(stage: &Stage) -> Self {
+        Self::start_changed(stage, |text| text).await
+    }
+
+    /// As [`Serving::start`], with a configuration that `change` has changed.
+    pub(crate) async fn start_changed(stage: &Stage, change: impl FnOnce(String) -> String) -> Self {
         let path = stage.sim.folder().join("logged.toml");
         let text = std::fs::read_to_string(stage.sim.folder().join("xspgate.toml")).unwrap();
-        std::fs::write(&path, text.replace("access = false", "access = true")).unwrap();
+        std::fs::write(&path, change(text.replace("access = false", "access = true"))).unwrap();
         let program = Program::start(&["run", path.to_str().unwrap()]);
         // The last line of those that say where.
         let admin = program
@@ -32,7 +38,12 @@ impl Serving {
             lines.iter().filter_map(|line| line.strip_prefix(&prefix)?.parse().ok()).collect()
         };
         let (https, cti, passthrough) = (serving("HTTPS"), serving("CTI"), serving("pass-through"));
-        Self { program, https, cti, passthrough }
+        Self { program, https, cti, passthrough, admin }
+    }
+
+    /// Asks the admin listener; status and body.
+    pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
+        metrics::get(self.admin, path).await
     }
 
     /// The first event of that kind in the log.
