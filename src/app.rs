@@ -274,7 +274,8 @@ impl Housekeeping {
         let status = discovery.status();
         let told = Arc::clone(&metrics);
         let updated = farms.clone();
-        let discovering = discovery.run(resolver, move |event| match event {
+        let (_unused, changes) = tokio::sync::mpsc::unbounded_channel();
+        let discovering = discovery.run(resolver, changes, move |event| match event {
             Event::Endpoints { farm, endpoints } => {
                 for known in updated.iter().filter(|known| known.name() == farm.name) {
                     known.update(endpoints.clone());

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 
 pub use self::resolve::{Answer, Outcome, Question, RecordKind, Records, Resolve, ResolveError};
@@ -43,6 +43,17 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
+}
+
+/// What a running discovery is to follow from now on.
+#[derive(Debug)]
+pub struct Change<R> {
+    /// Every farm. One whose name and sites stay is followed on.
+    pub farms: Vec<Arc<Farm>>,
+    /// `[dns]`.
+    pub dns: Dns,
+    /// Who is asked; `None`: who was asked before.
+    pub resolver: Option<R>,
 }
 
 /// Follows the names of a set of farms.
@@ -89,11 +100,17 @@ impl Discovery {
         self.status.clone()
     }
 
-    /// Follows the names for ever. `tell` is called with static and restored endpoints before the first look-up, then
-    /// as soon as any site's endpoints change; it must not block. Dropping the future ends all look-ups.
+    /// Follows the names for ever, and whatever `changes` say. `tell` is called with static and restored endpoints before
+    /// the first look-up, then as soon as any site's endpoints change; it must not block. Dropping the future ends all
+    /// look-ups.
     ///
     /// Must run on a tokio runtime with time, I/O and blocking tasks.
-    pub async fn run<R: Resolve>(mut self, resolver: R, mut tell: impl FnMut(Event) + Send) {
+    pub async fn run<R: Resolve>(
+        mut self,
+        resolver: R,
+        mut changes: mpsc::UnboundedReceiver<Change<R>>,
+        mut tell: impl FnMut(Event) + Send,
+    ) {
         if let Some(saved) = &self.saved {
             tokio::spawn(state::keep(saved.dir.clone(), saved.sender.subscribe()));
         }
@@ -108,7 +125,23 @@ impl Discovery {
             tokio::select! {
                 (flight, result, sent) = flights.land() => self.land(&flight, result, sent, &mut tell),
                 () = sleep_until(next) => {}
+                Some(change) = changes.recv() => self.follow(change, &mut flights),
             }
+        }
+    }
+
+    /// Goes by `change` from now on. What is known of names that are still needed stays, and a site whose new names have
+    /// not been answered yet keeps its endpoints.
+    fn follow<R: Resolve>(&mut self, change: Change<R>, flights: &mut Flights<R>) {
+        let mut old = std::mem::take(&mut self.farms);
+        let mut taken = |farm: &Farm| {
+            let index = old.iter().position(|sites| sites.farm.name == farm.name)?;
+            Some(old.swap_remove(index))
+        };
+        self.farms = change.farms.into_iter().map(|farm| Sites::following(taken(&farm), farm)).collect();
+        self.names.set_ttl(change.dns.min_ttl..=change.dns.max_ttl);
+        if let Some(resolver) = change.resolver {
+            flights.resolver = Arc::new(resolver);
         }
     }
 

@@ -4,6 +4,7 @@
 mod channels;
 mod describe;
 mod endpoint;
+mod reconfiguration;
 mod renewal;
 mod turnover;
 
@@ -35,7 +36,8 @@ pub use endpoint::{Endpoint, Probing};
 /// A farm that runs.
 #[derive(Debug)]
 pub struct Farm {
-    config: Arc<model::Farm>,
+    name: String,
+    config: ArcSwap<model::Farm>,
     tls: ArcSwap<ClientTls>,
     keyring: ArcSwap<Keyring>,
     metrics: FarmMetrics,
@@ -141,18 +143,19 @@ impl Farm {
                 endpoints: HashMap::new(),
             }),
             tags: ArcSwap::default(),
-            config,
+            name: config.name.clone(),
+            config: ArcSwap::new(config),
         })
     }
 
     /// Its name in the configuration.
     pub fn name(&self) -> &str {
-        &self.config.name
+        &self.name
     }
 
-    /// Its section of the configuration.
-    pub const fn config(&self) -> &Arc<model::Farm> {
-        &self.config
+    /// Its section of the configuration, as it is now.
+    pub fn config(&self) -> Arc<model::Farm> {
+        self.config.load_full()
     }
 
     /// How its XSPs are dialled.

@@ -72,10 +72,10 @@ impl Renewing {
 
     fn make(&self, old: &Material, new: &Material) -> Result<Made> {
         let made = |farm: &Arc<Farm>| {
-            let tls = assemble::client_tls(farm.config(), new).with_context(|| format!("[farm.{}]", farm.name()));
+            let tls = assemble::client_tls(&farm.config(), new).with_context(|| format!("[farm.{}]", farm.name()));
             Ok((Arc::clone(farm), tls?))
         };
-        let changed = self.farms.iter().filter(|farm| farm_changed(farm.config(), old, new));
+        let changed = self.farms.iter().filter(|farm| farm_changed(&farm.config(), old, new));
         let farms = changed.map(made).collect::<Result<_>>()?;
         let running = self.shared.snapshot.load();
         let faces = &running.faces;

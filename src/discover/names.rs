@@ -43,6 +43,11 @@ impl Names {
         Self { ttl, entries: BTreeMap::new(), restored, epochs: 0 }
     }
 
+    /// The range of TTLs from now on.
+    pub(super) fn set_ttl(&mut self, ttl: RangeInclusive<Duration>) {
+        self.ttl = ttl;
+    }
+
     /// Makes these the names that are followed; new ones are due at once. Whether that brought restored knowledge.
     pub(super) fn want(&mut self, wanted: &BTreeMap<Question, Urgency>, now: Instant) -> bool {
         self.entries.retain(|question, _| wanted.contains_key(question));

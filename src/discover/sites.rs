@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::names::{Denied, Names, Urgency};
 use super::resolve::{Question, RecordKind};
-use crate::config::model::{AddressFamily, Farm, Source};
+use crate::config::model::{self, AddressFamily, Farm, Source};
 use crate::policy::endpoint::{Endpoint, Tier, Weight};
 use crate::policy::srv::Target;
 
@@ -40,11 +40,29 @@ impl Sites {
         Self { farm, sites, published: Vec::new() }
     }
 
+    /// The sites of `farm`, which were `old` until now. A site that stays under its name keeps its endpoints until there
+    /// are others.
+    pub(super) fn following(old: Option<Self>, farm: Arc<Farm>) -> Self {
+        let Some(mut old) = old else { return Self::new(farm) };
+        if old.farm.sites == farm.sites && old.farm.port == farm.port && old.farm.family == farm.family {
+            return Self { farm, ..old };
+        }
+        let kept = |site: &model::Site| {
+            let known = old.farm.sites.iter().position(|known| known.name == site.name);
+            known.and_then(|index| old.sites.get_mut(index)).map(std::mem::take).unwrap_or_default()
+        };
+        let mut sites: Vec<Site> = farm.sites.iter().map(kept).collect();
+        for (index, site) in sites.iter_mut().enumerate() {
+            site.endpoints.iter_mut().for_each(|endpoint| endpoint.tier.site = place(index));
+        }
+        Self { farm, sites, published: old.published }
+    }
+
     /// Composes every site afresh.
     pub(super) fn compose(&mut self, names: &Names) -> Vec<SeveralAddresses> {
         let mut several = Vec::new();
         for (index, (model, site)) in self.farm.sites.iter().zip(&mut self.sites).enumerate() {
-            let composer = Composer { farm: &self.farm, names, site: u16::try_from(index).unwrap_or(u16::MAX) };
+            let composer = Composer { farm: &self.farm, names, site: place(index) };
             let mut odd = Vec::new();
             let endpoints = composer.site(&model.source, &mut odd);
             if !endpoints.is_empty() {
@@ -77,6 +95,11 @@ impl Sites {
         self.published.clone_from(&merged);
         Some(merged)
     }
+}
+
+/// A site's place in the farm's list, as tiers have it.
+fn place(index: usize) -> u16 {
+    u16::try_from(index).unwrap_or(u16::MAX)
 }
 
 /// Composes one site.

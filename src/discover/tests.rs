@@ -505,3 +505,30 @@ async fn look_ups_end_with_the_discovery() {
     play.pass(seconds(60)).await;
     assert_eq!(play.script.asked(), asked);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_farm_that_changes_keeps_what_it_has_until_there_is_something_else() {
+    let play = Play::new([farm("xsp", [site(A), static_site([at(9, 443)])]), farm("dms", [site(A)])]);
+    play.script.addresses(A, 60, [ip(1)]);
+    let _run = play.run();
+    play.pass(seconds(1)).await;
+    assert_eq!(play.addresses("xsp"), [at(1, 443), at(9, 443)]);
+    let said = || (play.script.asked(), play.times_told("xsp"));
+    let before = said();
+
+    // Nothing that is needed has changed: nobody is asked, and nothing is told.
+    play.follow([farm("xsp", [site(A), static_site([at(9, 443)])]), farm("dms", [site(A)])]);
+    play.pass(seconds(1)).await;
+    assert_eq!(said(), before);
+
+    // Another name, which is not answered at first.
+    play.script.set(B, RecordKind::A, Line::Fail(Outcome::Timeout));
+    play.follow([farm("xsp", [site(B), static_site([at(8, 443)])]), farm("new", [static_site([at(7, 443)])])]);
+    play.pass(seconds(1)).await;
+    assert_eq!(play.addresses("xsp"), [at(1, 443), at(8, 443)]);
+    assert_eq!(play.addresses("new"), [at(7, 443)]);
+    play.script.addresses(B, 60, [ip(2)]);
+    play.pass(seconds(60)).await;
+    assert_eq!(play.addresses("xsp"), [at(2, 443), at(8, 443)]);
+    assert_eq!(play.endpoints_ever_empty(), 0);
+}

@@ -30,6 +30,7 @@ pub struct Described {
 impl Farm {
     /// Every endpoint and how it stands, for whoever wants to see.
     pub fn describe(&self) -> Vec<Described> {
+        let config = self.config();
         let state = self.state.lock();
         let now = Instant::now();
         let held = |id: EndpointId, gauge: fn(&EndpointMetrics) -> &Gauge| {
@@ -38,8 +39,7 @@ impl Farm {
         let members = state.roster.present().chain(state.roster.leaving());
         let described = members.map(|member| Described {
             endpoint: member.endpoint().address,
-            site: self
-                .config
+            site: config
                 .sites
                 .get(usize::from(member.endpoint().tier.site))
                 .map_or_else(String::new, |site| site.name.clone()),

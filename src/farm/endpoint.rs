@@ -23,7 +23,7 @@ pub struct Endpoint {
     pub(super) target: Option<Box<str>>,
     pub(super) tag: ArcSwap<Tag>,
     pub(super) tls: ArcSwap<ClientConfig>,
-    pub(super) pool: model::Pool,
+    pub(super) pool: ArcSwap<model::Pool>,
     pub(super) metrics: Arc<EndpointMetrics>,
     pub(super) probing: AtomicBool,
     pub(super) leaving: AtomicBool,
@@ -70,8 +70,8 @@ impl Endpoint {
     }
 
     /// How many connections to it may idle, and how long.
-    pub const fn pool_limits(&self) -> &model::Pool {
-        &self.pool
+    pub fn pool_limits(&self) -> Arc<model::Pool> {
+        self.pool.load_full()
     }
 
     /// Its counters.

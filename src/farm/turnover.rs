@@ -40,8 +40,9 @@ impl Farm {
         self.retag(state);
     }
 
-    fn drain(&self, state: &mut State) {
-        let drains = state.roster.drain(&self.config.drain);
+    /// Has the endpoints picked no more that the configuration drains.
+    pub(super) fn drain(&self, state: &mut State) {
+        let drains = state.roster.drain(&self.config.load().drain);
         for endpoint in drains.begun.iter().filter_map(|id| state.endpoints.get(id)) {
             info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint is drained; it gets no new sessions");
             endpoint.leaving.store(true, Ordering::Relaxed);
@@ -97,9 +98,10 @@ impl Farm {
 
     pub(super) fn retag(&self, state: &State) {
         let keyring = self.keyring.load();
-        let tags = state.endpoints.values().flat_map(|endpoint| {
-            keyring.accepted_tags(&self.config.name, endpoint.address).map(|tag| (tag, endpoint.id))
-        });
+        let tags = state
+            .endpoints
+            .values()
+            .flat_map(|endpoint| keyring.accepted_tags(&self.name, endpoint.address).map(|tag| (tag, endpoint.id)));
         self.tags.store(Arc::new(tags.collect()));
     }
 
@@ -111,10 +113,10 @@ impl Farm {
             key: KEYS.fetch_add(1, Ordering::Relaxed),
             address: found.address,
             target: found.target.clone(),
-            tag: ArcSwap::from_pointee(self.keyring.load().tag(&self.config.name, found.address)),
+            tag: ArcSwap::from_pointee(self.keyring.load().tag(&self.name, found.address)),
             tls: ArcSwap::new(self.tls.load().for_endpoint()),
-            pool: self.config.pool.clone(),
-            metrics: self.all_metrics.endpoint(&self.config.name, &label),
+            pool: ArcSwap::from_pointee(self.config.load().pool.clone()),
+            metrics: self.all_metrics.endpoint(&self.name, &label),
             label,
             probing: AtomicBool::new(false),
             leaving: AtomicBool::new(false),

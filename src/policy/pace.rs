@@ -55,6 +55,11 @@ impl Pace {
         if wait.is_zero() { Turn::Now } else { Turn::At(at) }
     }
 
+    /// Up to `rate` from now on. Turns that were given stay.
+    pub fn set_rate(&mut self, rate: Option<NonZeroU32>) {
+        self.interval = Self::new(rate).interval;
+    }
+
     /// The endpoint is forgotten.
     pub fn forget(&mut self, id: EndpointId) {
         self.spent.remove(&id);

@@ -29,7 +29,8 @@ impl Search {
     /// A search that lasts no longer than the farm's `response_timeout`. Nothing is lost by a failed attempt, so it takes
     /// endpoints on probation, too.
     pub(super) fn new(line: &Line, arrival: &Arrival) -> Self {
-        let failover = &line.farm.config().failover;
+        let config = line.farm.config();
+        let failover = &config.failover;
         let now = Instant::now();
         Self {
             plan: line.farm.plan(Session::New, failover.tries, Trials::Taken),

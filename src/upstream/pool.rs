@@ -2,6 +2,7 @@
 //! that nobody else wants.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use parking_lot::Mutex;
@@ -20,7 +21,7 @@ pub struct Pool {
 
 #[derive(Debug)]
 struct Shelf {
-    limits: model::Pool,
+    limits: Arc<model::Pool>,
     connections: Vec<Idle>,
 }
 
@@ -62,8 +63,9 @@ impl Pool {
             return;
         }
         let mut idle = self.idle.lock();
-        let shelf =
-            idle.entry(endpoint.key()).or_insert_with(|| Shelf { limits: limits.clone(), connections: Vec::new() });
+        let fresh = || Shelf { limits: Arc::clone(&limits), connections: Vec::new() };
+        let shelf = idle.entry(endpoint.key()).or_insert_with(fresh);
+        shelf.limits = Arc::clone(&limits);
         if shelf.connections.len() >= limits.idle_per_endpoint {
             shelf.connections.remove(0);
         }

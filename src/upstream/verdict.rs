@@ -37,9 +37,10 @@ fn address_lost(farms: &[Arc<Farm>], farm: &Arc<Farm>, ip: IpAddr) {
             let other = Arc::clone(other);
             tokio::spawn(async move {
                 let _probing = probing;
-                let failover = &other.config().failover;
+                let config = other.config();
+                let failover = &config.failover;
                 let dial = Dial::to(&other, &endpoint, failover.connect_timeout);
-                let reached = match other.config().proof {
+                let reached = match config.proof {
                     Some(_) => connect(dial).await.map(drop),
                     // Its TLS is between it and the clients.
                     None => open(&dial).await.map(drop),

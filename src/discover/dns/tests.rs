@@ -237,7 +237,8 @@ async fn promise_11_over_real_dns_changes_are_followed_and_an_outage_is_survived
     let farm = play::farm("xsp", [play::srv_site(TARGETS, "example.com"), play::site(NAME)]);
     let discovery = Discovery::new(&dns, [Arc::new(farm)], None);
     let (sender, mut seen) = tokio::sync::watch::channel(Vec::new());
-    let run = tokio::spawn(discovery.run(DnsResolver::new(&dns), move |event| {
+    let (_, unchanged) = tokio::sync::mpsc::unbounded_channel();
+    let run = tokio::spawn(discovery.run(DnsResolver::new(&dns), unchanged, move |event| {
         if let Event::Endpoints { endpoints, .. } = event {
             sender.send_replace(endpoints.iter().map(|endpoint| endpoint.address).collect());
         }

@@ -44,6 +44,7 @@ pub(in crate::discover) struct Play {
     pub(in crate::discover) script: Script,
     pub(in crate::discover) status: DiscoveryStatus,
     discovery: Mutex<Option<Discovery>>,
+    changes: Mutex<Option<mpsc::UnboundedSender<Change<Script>>>>,
     told: Arc<Mutex<Vec<Event>>>,
     log: Log,
     _subscriber: DefaultGuard,
@@ -54,6 +55,15 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 /// Ends the discovery when dropped.
 pub(in crate::discover) struct Run(AbortHandle);
+
+fn dns() -> Dns {
+    Dns {
+        servers: Vec::new(),
+        timeout: Duration::from_secs(2),
+        min_ttl: Duration::from_secs(1),
+        max_ttl: Duration::from_secs(300),
+    }
+}
 
 impl Play {
     pub(in crate::discover) fn new<const N: usize>(farms: [Farm; N]) -> Self {
@@ -69,17 +79,12 @@ impl Play {
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
         let guard = tracing::subscriber::set_default(subscriber);
-        let dns = Dns {
-            servers: Vec::new(),
-            timeout: Duration::from_secs(2),
-            min_ttl: Duration::from_secs(1),
-            max_ttl: Duration::from_secs(300),
-        };
-        let discovery = Discovery::new(&dns, farms.map(Arc::new), state_dir);
+        let discovery = Discovery::new(&dns(), farms.map(Arc::new), state_dir);
         Self {
             script: Script::default(),
             status: discovery.status(),
             discovery: Mutex::new(Some(discovery)),
+            changes: Mutex::default(),
             told: Arc::default(),
             log,
             _subscriber: guard,
@@ -88,8 +93,16 @@ impl Play {
 
     pub(in crate::discover) fn run(&self) -> Run {
         let (discovery, told) = (self.discovery.lock().take().unwrap(), self.told.clone());
-        let run = discovery.run(self.script.clone(), move |event| told.lock().push(event));
+        let (changes, changed) = mpsc::unbounded_channel();
+        *self.changes.lock() = Some(changes);
+        let run = discovery.run(self.script.clone(), changed, move |event| told.lock().push(event));
         Run(tokio::spawn(run).abort_handle())
+    }
+
+    /// Has the running discovery follow these.
+    pub(in crate::discover) fn follow<const N: usize>(&self, farms: [Farm; N]) {
+        let change = Change { farms: farms.map(Arc::new).into(), dns: dns(), resolver: None };
+        assert!(self.changes.lock().as_ref().unwrap().send(change).is_ok());
     }
 
     /// Lets virtual time pass.
