@@ -30,6 +30,7 @@ mod proxy_protocol;
 mod renewal;
 mod retries;
 mod routing;
+mod soak;
 mod stampede;
 mod streams;
 mod strictness;

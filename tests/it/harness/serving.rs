@@ -1,10 +1,11 @@
 //! The gateway's binary in front of a simulated site, with its access log on.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Program, Stage, eventually, metrics};
+use super::{Metrics, Program, Stage, eventually, metrics};
 
 /// A running `xspgate run`, and where it serves.
 pub(crate) struct Serving {
@@ -12,6 +13,7 @@ pub(crate) struct Serving {
     pub(crate) https: Vec<SocketAddr>,
     pub(crate) cti: Vec<SocketAddr>,
     pub(crate) passthrough: Vec<SocketAddr>,
+    admin: SocketAddr,
 }
 
 impl Serving {
@@ -20,6 +22,11 @@ impl Serving {
         let path = stage.sim.folder().join("logged.toml");
         let text = std::fs::read_to_string(stage.sim.folder().join("xspgate.toml")).unwrap();
         std::fs::write(&path, text.replace("access = false", "access = true")).unwrap();
+        Self::of(&path).await
+    }
+
+    /// Starts it with the configuration at `path`, and waits until it is ready.
+    pub(crate) async fn of(path: &Path) -> Self {
         let program = Program::start(&["run", path.to_str().unwrap()]);
         // The last line of those that say where.
         let admin = program
@@ -32,7 +39,12 @@ impl Serving {
             lines.iter().filter_map(|line| line.strip_prefix(&prefix)?.parse().ok()).collect()
         };
         let (https, cti, passthrough) = (serving("HTTPS"), serving("CTI"), serving("pass-through"));
-        Self { program, https, cti, passthrough }
+        Self { program, https, cti, passthrough, admin }
+    }
+
+    /// What the metrics say now.
+    pub(crate) async fn metrics(&self) -> Metrics {
+        Metrics::parse(&metrics::get(self.admin, "/metrics").await.1)
     }
 
     /// The first event of that kind in the log.
