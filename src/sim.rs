@@ -14,6 +14,7 @@ pub mod dns;
 pub mod pki;
 pub mod raw;
 pub mod site;
+mod socket;
 mod watched;
 pub mod xsp;
 

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+
+use super::socket::Socket;
 
 /// What becomes of a connection's socket.
 pub(super) enum Farewell {
@@ -16,7 +18,7 @@ pub(super) enum Farewell {
 
 /// Accepts connections until it is aborted, and serves each. What `serve` gives back with the farewell is dropped when the
 /// socket is gone.
-pub(super) async fn accept<S, Open>(listener: TcpListener, mut serve: impl FnMut(TcpStream, SocketAddr) -> S)
+pub(super) async fn accept<S, Open>(listener: TcpListener, mut serve: impl FnMut(Socket, SocketAddr) -> S)
 where
     S: Future<Output = (Farewell, Open)> + Send + 'static,
     Open: Send,
@@ -27,16 +29,14 @@ where
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        // A second handle to the same socket: the first one is deep inside TLS when the connection is cut.
-        let Ok(socket) = socket2::SockRef::from(&tcp).try_clone() else { continue };
-        let serving = serve(tcp, from);
+        let socket = Socket::new(tcp);
+        // The one that is served is deep inside TLS when the connection is cut.
+        let serving = serve(socket.clone(), from);
         tokio::spawn(async move {
             let (farewell, open) = serving.await;
             match farewell {
                 Farewell::Close => {}
-                Farewell::Reset => {
-                    let _ = socket.set_linger(Some(Duration::ZERO));
-                }
+                Farewell::Reset => socket.reset_on_close(),
             }
             drop(socket);
             drop(open);

@@ -10,12 +10,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::sim::pki::{Pki, Show};
+use crate::sim::socket::Socket;
 use crate::sim::xsp::{bind, server_config};
 
 /// One step of an answer. An answer begins when a request's head has come in.
@@ -193,9 +194,9 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
         };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            let Ok(socket) = socket2::SockRef::from(&tcp).try_clone() else { return };
-            if let Ok(Farewell::Reset) = converse(&shared, tcp, index).await {
-                let _ = socket.set_linger(Some(Duration::ZERO));
+            let socket = Socket::new(tcp);
+            if let Ok(Farewell::Reset) = converse(&shared, socket.clone(), index).await {
+                socket.reset_on_close();
             }
             shared.ended.fetch_add(1, Ordering::Relaxed);
         });
@@ -207,8 +208,8 @@ enum Farewell {
     Reset,
 }
 
-async fn converse(shared: &Shared, tcp: TcpStream, index: usize) -> io::Result<Farewell> {
-    tcp.set_nodelay(true)?;
+async fn converse(shared: &Shared, tcp: Socket, index: usize) -> io::Result<Farewell> {
+    tcp.options().set_tcp_nodelay(true)?;
     let tls = TlsAcceptor::from(Arc::clone(&shared.tls)).accept(tcp).await?;
     let (reader, mut writer) = tokio::io::split(tls);
     // Reading goes on while an answer waits, so that all that comes is on record.
@@ -219,7 +220,7 @@ async fn converse(shared: &Shared, tcp: TcpStream, index: usize) -> io::Result<F
     }
 }
 
-async fn read(shared: &Shared, index: usize, mut reader: ReadHalf<TlsStream<TcpStream>>) -> io::Result<Farewell> {
+async fn read(shared: &Shared, index: usize, mut reader: ReadHalf<TlsStream<Socket>>) -> io::Result<Farewell> {
     let mut scratch = vec![0; 16 * 1024];
     loop {
         let length = reader.read(&mut scratch).await?;
@@ -234,7 +235,7 @@ async fn read(shared: &Shared, index: usize, mut reader: ReadHalf<TlsStream<TcpS
     }
 }
 
-async fn answer(shared: &Shared, index: usize, writer: &mut WriteHalf<TlsStream<TcpStream>>) -> io::Result<Farewell> {
+async fn answer(shared: &Shared, index: usize, writer: &mut WriteHalf<TlsStream<Socket>>) -> io::Result<Farewell> {
     let mut changed = shared.changed.subscribe();
     let mut begin = 0;
     loop {

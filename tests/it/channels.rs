@@ -51,7 +51,7 @@ impl Channel {
         format!("/com.broadsoft.xsi-events/v2.0/channel/{}", self.id)
     }
 
-    fn heartbeat(&self) -> http::Request<crate::harness::Body> {
+    pub(crate) fn heartbeat(&self) -> http::Request<crate::harness::Body> {
         request(Method::PUT, &format!("{}/heartbeat", self.path()), body(""))
     }
 
@@ -60,7 +60,8 @@ impl Channel {
         stage.client().send(self.heartbeat()).await
     }
 
-    async fn is_alive(&mut self) {
+    /// A heartbeat of its own shows on its stream, next of all.
+    pub(crate) async fn is_alive(&mut self) {
         let answer = document(&mut self.stream).await;
         assert!(answer.ends_with(b"<ChannelHeartBeat xmlns=\"http://schema.broadsoft.com/xsi\"/>"), "{answer:?}");
     }

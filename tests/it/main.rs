@@ -31,6 +31,7 @@ mod proxy_protocol;
 mod renewal;
 mod retries;
 mod routing;
+mod soak;
 mod stampede;
 mod stopping;
 mod streams;

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_rustls::server::TlsStream;
 
 use super::record::{End, Entry};
@@ -12,14 +12,15 @@ use super::{Behaviour, Cut, Manner, Noise, Preface, Shared, door, greeting};
 use crate::proxy_protocol::{Read, read};
 use crate::sim::accept::{self, Farewell, linger};
 use crate::sim::pki::Show;
+use crate::sim::socket::Socket;
 
 /// The most that one read or write takes: a TLS record.
 const PIECE: usize = 16 * 1024;
 /// The receive buffer of a socket that is not to be read.
 const NARROW: usize = 16 * 1024;
 
-type Reader = ReadHalf<TlsStream<TcpStream>>;
-type Writer = WriteHalf<TlsStream<TcpStream>>;
+type Reader = ReadHalf<TlsStream<Socket>>;
+type Writer = WriteHalf<TlsStream<Socket>>;
 
 /// Accepts connections until it is aborted.
 pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
@@ -40,8 +41,8 @@ pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     accept::accept(listener, serve).await;
 }
 
-async fn serve(shared: &Shared, mut tcp: TcpStream, entry: &Entry) -> io::Result<Farewell> {
-    tcp.set_nodelay(true)?;
+async fn serve(shared: &Shared, mut tcp: Socket, entry: &Entry) -> io::Result<Farewell> {
+    tcp.options().set_tcp_nodelay(true)?;
     let Manner { behaviour, demand, preface } = shared.manner.lock().clone();
     if preface == Preface::Proxy && !take_preface(&mut tcp, entry).await? {
         return Ok(Farewell::Close);
@@ -72,7 +73,7 @@ async fn serve(shared: &Shared, mut tcp: TcpStream, entry: &Entry) -> io::Result
 }
 
 /// What an XSP does instead of shaking hands, if anything.
-async fn before_the_handshake(behaviour: &Behaviour, name: &str, tcp: &mut TcpStream) -> io::Result<Option<Farewell>> {
+async fn before_the_handshake(behaviour: &Behaviour, name: &str, tcp: &mut Socket) -> io::Result<Option<Farewell>> {
     match behaviour {
         Behaviour::ResetOnAccept => return Ok(Some(Farewell::Reset)),
         Behaviour::SilentTcp => return linger(tcp).await.map(Some),
@@ -81,7 +82,7 @@ async fn before_the_handshake(behaviour: &Behaviour, name: &str, tcp: &mut TcpSt
             return linger(tcp).await.map(Some);
         }
         Behaviour::SlowHandshake(delay) => tokio::time::sleep(*delay).await,
-        Behaviour::Deaf => socket2::SockRef::from(&*tcp).set_recv_buffer_size(NARROW)?,
+        Behaviour::Deaf => tcp.options().set_recv_buffer_size(NARROW)?,
         Behaviour::Greet
         | Behaviour::Echo
         | Behaviour::Answer(_)
@@ -102,7 +103,7 @@ async fn before_the_handshake(behaviour: &Behaviour, name: &str, tcp: &mut TcpSt
 }
 
 /// Reads the PROXY header; false if there is none.
-async fn take_preface(tcp: &mut TcpStream, entry: &Entry) -> io::Result<bool> {
+async fn take_preface(tcp: &mut Socket, entry: &Entry) -> io::Result<bool> {
     let mut received = Vec::new();
     loop {
         match read(&received) {
@@ -121,7 +122,7 @@ async fn take_preface(tcp: &mut TcpStream, entry: &Entry) -> io::Result<bool> {
 async fn converse(
     shared: &Shared,
     behaviour: Behaviour,
-    mut tls: TlsStream<TcpStream>,
+    mut tls: TlsStream<Socket>,
     entry: &Entry,
 ) -> io::Result<Farewell> {
     let greeting = greeting(&shared.name);
@@ -166,7 +167,7 @@ async fn converse(
 }
 
 /// Ends a connection by the alert bad_record_mac, as if it had read a record that nobody sealed.
-async fn break_off(mut tls: TlsStream<TcpStream>) -> io::Result<Farewell> {
+async fn break_off(mut tls: TlsStream<Socket>) -> io::Result<Farewell> {
     let mut unsealed = [0; 5 + 32];
     unsealed[..5].copy_from_slice(&[23, 3, 3, 0, 32]);
     let (tcp, session) = tls.get_mut();
@@ -179,7 +180,7 @@ async fn break_off(mut tls: TlsStream<TcpStream>) -> io::Result<Farewell> {
     linger(tcp).await
 }
 
-async fn answer_late(answer: &[u8], tls: TlsStream<TcpStream>, entry: &Entry) -> io::Result<Farewell> {
+async fn answer_late(answer: &[u8], tls: TlsStream<Socket>, entry: &Entry) -> io::Result<Farewell> {
     let (mut reader, mut writer) = tokio::io::split(tls);
     read_to_end(&mut reader, entry).await?;
     send(&mut writer, answer, entry).await?;
@@ -187,7 +188,7 @@ async fn answer_late(answer: &[u8], tls: TlsStream<TcpStream>, entry: &Entry) ->
     Ok(Farewell::Close)
 }
 
-async fn end_first(greeting: &[u8], tls: TlsStream<TcpStream>, entry: &Entry) -> io::Result<Farewell> {
+async fn end_first(greeting: &[u8], tls: TlsStream<Socket>, entry: &Entry) -> io::Result<Farewell> {
     let (mut reader, mut writer) = tokio::io::split(tls);
     send(&mut writer, greeting, entry).await?;
     writer.shutdown().await?;
@@ -195,7 +196,7 @@ async fn end_first(greeting: &[u8], tls: TlsStream<TcpStream>, entry: &Entry) ->
     Ok(Farewell::Close)
 }
 
-async fn exchange(length: u64, tls: TlsStream<TcpStream>, entry: &Entry) -> io::Result<Farewell> {
+async fn exchange(length: u64, tls: TlsStream<Socket>, entry: &Entry) -> io::Result<Farewell> {
     let (mut reader, mut writer) = tokio::io::split(tls);
     let sending = async {
         send_noise(&mut writer, length, entry).await?;
@@ -205,7 +206,7 @@ async fn exchange(length: u64, tls: TlsStream<TcpStream>, entry: &Entry) -> io::
     Ok(Farewell::Close)
 }
 
-async fn burst(length: u64, tls: TlsStream<TcpStream>, entry: &Entry) -> io::Result<Farewell> {
+async fn burst(length: u64, tls: TlsStream<Socket>, entry: &Entry) -> io::Result<Farewell> {
     let (mut reader, mut writer) = tokio::io::split(tls);
     read_some(&mut reader, &mut [0; 1024], entry).await?;
     send_noise(&mut writer, length, entry).await?;
@@ -214,7 +215,7 @@ async fn burst(length: u64, tls: TlsStream<TcpStream>, entry: &Entry) -> io::Res
 }
 
 /// Sends `first`, then what comes in and what the XSP is told to say, until the other side ends.
-async fn echo(shared: &Shared, first: &[u8], tls: TlsStream<TcpStream>, entry: &Entry) -> io::Result<Farewell> {
+async fn echo(shared: &Shared, first: &[u8], tls: TlsStream<Socket>, entry: &Entry) -> io::Result<Farewell> {
     let mut says = shared.says.subscribe();
     let (mut reader, mut writer) = tokio::io::split(tls);
     send(&mut writer, first, entry).await?;

@@ -8,7 +8,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
@@ -16,6 +16,7 @@ use super::service::respond;
 use super::{Behaviour, Shared};
 use crate::sim::accept::{self, Farewell, linger};
 use crate::sim::pki::Show;
+use crate::sim::socket::Socket;
 
 const PLAIN_ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nX-Xsp: plain\r\nContent-Length: 2\r\n\r\nok";
 
@@ -43,8 +44,8 @@ pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     accept::accept(listener, serve).await;
 }
 
-async fn serve(shared: &Arc<Shared>, mut tcp: TcpStream, number: u64) -> io::Result<Farewell> {
-    tcp.set_nodelay(true)?;
+async fn serve(shared: &Arc<Shared>, mut tcp: Socket, number: u64) -> io::Result<Farewell> {
+    tcp.options().set_tcp_nodelay(true)?;
     let behaviour = shared.behaviour.lock().clone();
     let mut show = Show::Good;
     match behaviour {

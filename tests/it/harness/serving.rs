@@ -1,10 +1,11 @@
 //! The gateway's binary in front of a simulated site, with its access log on.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Program, Stage, eventually, metrics};
+use super::{Metrics, Program, Stage, eventually, metrics};
 
 /// A running `xspgate run`, and where it serves.
 pub(crate) struct Serving {
@@ -26,6 +27,11 @@ impl Serving {
         let path = stage.sim.folder().join("logged.toml");
         let text = std::fs::read_to_string(stage.sim.folder().join("xspgate.toml")).unwrap();
         std::fs::write(&path, change(text.replace("access = false", "access = true"))).unwrap();
+        Self::of(&path).await
+    }
+
+    /// Starts it with the configuration at `path`, and waits until it is ready.
+    pub(crate) async fn of(path: &Path) -> Self {
         let program = Program::start(&["run", path.to_str().unwrap()]);
         // The last line of those that say where.
         let admin = program
@@ -44,6 +50,11 @@ impl Serving {
     /// Asks the admin listener; status and body.
     pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
         metrics::get(self.admin, path).await
+    }
+
+    /// What the metrics say now.
+    pub(crate) async fn metrics(&self) -> Metrics {
+        Metrics::parse(&self.admin("/metrics").await.1)
     }
 
     /// The first event of that kind in the log.
