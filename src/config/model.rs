@@ -69,7 +69,7 @@ pub struct Certificate {
     pub chain: PathBuf,
     /// `key`: PEM.
     pub key: PathBuf,
-    /// `strict`: what breaking R-CTI-3 amounts to.
+    /// `strict`: what breaking R-CTI-3 amounts to. A key that does not fit is an error in any case.
     pub strict: Strictness,
 }
 

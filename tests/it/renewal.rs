@@ -545,6 +545,26 @@ async fn r_cti_3_the_rules_of_the_client_certificate_are_checked_again() {
 }
 
 #[tokio::test]
+async fn r_cti_3_half_a_pair_is_not_taken_over_though_the_rules_are_waived() {
+    let stage = Stage::cti(|_, text| {
+        text.set("[certificate.cti-client]", "strict", false);
+    })
+    .await;
+    let (mut old, xsp) = stage.greeted().await;
+    let folder = stage.sim.folder();
+    let identity = stage.sim.pki.cti_client();
+    replace(&folder.join("cti-client-chain.pem"), &identity.chain_pem);
+    until_refused(&stage, 1.0).await;
+    assert_eq!(renewals(&stage, "renewed").await, 0.0);
+    assert_eq!(stage.greeted().await.1, xsp, "the old pair goes on");
+    replace(&folder.join("cti-client-key.pem"), &identity.key_pem);
+    until_renewed(&stage, 1.0).await;
+    assert_eq!(stage.metrics().await.value("xspgate_renewal_refused", &[]), Some(0.0));
+    assert_eq!(stage.greeted().await.1, xsp, "so does the new one");
+    assert_bridged(&mut old, b"still here").await;
+}
+
+#[tokio::test]
 async fn sighup_renews_at_once() {
     let stage = Stage::start().await;
     let path = stage.sim.folder().join("xspgate.toml");

@@ -36,7 +36,7 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// What a broken rule amounts to.
+    /// What a broken rule amounts to, unless it is that of [`Self::other_key`].
     pub(super) const fn severity(&self) -> Severity {
         match self.certificate.strict {
             Strictness::Errors => Severity::Error,
@@ -49,11 +49,12 @@ impl<'a> Client<'a> {
         links.iter().position(|link| link.facts.role == Role::EndEntity).unwrap_or(0)
     }
 
-    /// Reports that the key is another certificate's.
+    /// Reports that the key is another certificate's. Nobody is let off that: there is no XSP that would take it, and
+    /// where the two files are renewed one after the other, the old pair serves until both are there.
     pub(super) fn other_key(&self, problems: &mut Vec<Problem>) {
         let shown = |path: &std::path::Path| path.display().to_string();
         let fault = Fault::OtherKey { key: shown(&self.certificate.key), chain: shown(&self.certificate.chain) };
-        problems.push(self.problem(&fault, self.key.clone()));
+        problems.push(self.problem(&fault, self.key.clone(), Severity::Error));
     }
 
     /// Reports each rule that the certificate breaks. A bundle that could not be read says nothing of a chain's end: that
@@ -69,11 +70,12 @@ impl<'a> Client<'a> {
         let proofs = self.farms.iter().filter_map(|farm| farm.proof.as_ref());
         let bundles = proofs.filter_map(|proof| authorities.get(&proof.trust.name));
         let broken = bundles.filter_map(|bundle| chain.fault(&bundle.roots)).next();
-        problems.extend(faults.iter().chain(&broken).map(|fault| self.problem(fault, self.chain.clone())));
+        let problem = |fault| self.problem(fault, self.chain.clone(), self.severity());
+        problems.extend(faults.iter().chain(&broken).map(problem));
     }
 
-    fn problem(&self, fault: &Fault, span: Option<Range<usize>>) -> Problem {
+    fn problem(&self, fault: &Fault, span: Option<Range<usize>>, severity: Severity) -> Problem {
         let message = format!("XSPs will turn [certificate.{}] away on their CTI port: {fault}", self.certificate.name);
-        Problem { severity: self.severity(), ..Problem::error(span, message) }.help(fault.remedy())
+        Problem { severity, ..Problem::error(span, message) }.help(fault.remedy())
     }
 }
