@@ -95,8 +95,10 @@ impl Renewing {
         }
         self.shared.snapshot.store(Arc::new(made.snapshot));
         self.metrics.certificates_expire(new.expiries.iter().cloned());
+        let now = certs::now();
         for section in new.read.changed(&old.read) {
-            let expiries = new.expiries.iter().filter(|expiry| expiry.section == section);
+            // What is over already has been told of by a warning.
+            let expiries = new.expiries.iter().filter(|expiry| expiry.section == section && expiry.at >= now);
             let ends = expiries.map(|expiry| expiry.at).min().and_then(Instant::of).map(|end| end.day);
             info!(section, ends, "certificates renewed");
         }

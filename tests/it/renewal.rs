@@ -446,6 +446,31 @@ async fn the_metrics_follow_a_renewal() {
 }
 
 #[tokio::test]
+async fn what_has_expired_in_a_bundle_is_measured_until_it_is_taken_out() {
+    let stage = Stage::start().await;
+    let expired = stage.sim.pki.xsp(DOMAIN, "old.sim.invalid", Show::Expired).chain_pem;
+    let good = stage.sim.pki.internal_ca();
+    let days = async || {
+        let labels = [("section", "trust.internal"), ("subject", "CN=old.sim.invalid")];
+        stage.metrics().await.value("xspgate_certificate_expiry_days", &labels)
+    };
+    for (round, (bundle, expected)) in [
+        (format!("{expired}{good}"), Some(-1.0)),
+        // There twice, it is one certificate all the same.
+        (format!("{expired}{good}{expired}"), Some(-1.0)),
+        (good.clone(), None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        replace(&stage.sim.folder().join("internal-ca.pem"), &bundle);
+        stage.gateway.renew();
+        until_renewed(&stage, round as f64 + 1.0).await;
+        assert_eq!(days().await.map(f64::round), expected, "{round}");
+    }
+}
+
+#[tokio::test]
 async fn nobody_notices_twenty_renewals() {
     let stage = Stage::start().await;
     let (asked, over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));

@@ -1,6 +1,7 @@
 //! The series of certificates and of their renewal. Apart from the others, because they go when a certificate does, and
 //! change with the calendar alone.
 
+use std::cmp::Reverse;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
@@ -69,9 +70,13 @@ impl Certificates {
 }
 
 impl Metrics {
-    /// Takes note of when certificates expire; the series of others go with the next [`Self::refresh_certificates`].
+    /// Takes note of when certificates expire; the series of others go with the next [`Self::refresh_certificates`]. Of
+    /// those that share a series, as a CA and its successor may, the first to expire is shown.
     pub fn certificates_expire(&self, certificates: impl IntoIterator<Item = Expiry>) {
-        *self.certificates.known.lock() = certificates.into_iter().collect();
+        let mut known: Vec<Expiry> = certificates.into_iter().collect();
+        // The last one to be set stays.
+        known.sort_by_key(|expiry| Reverse(expiry.at));
+        *self.certificates.known.lock() = known;
     }
 
     /// Brings the days until certificates expire up to date; negative once they have.

@@ -94,6 +94,18 @@ fn a_certificate_that_is_gone_takes_its_series_along() {
 }
 
 #[test]
+fn of_certificates_with_the_same_labels_the_first_to_expire_counts() {
+    let metrics = Metrics::default();
+    let far = Expiry { at: 100_000_000_000, ..expiry("01") };
+    for certificates in [[far.clone(), expiry("01")], [expiry("01"), far]] {
+        metrics.certificates_expire(certificates);
+        metrics.refresh_certificates();
+        let text = metrics.render();
+        assert!(text.contains("serial=\"01\",subject=\"CN=xsp\"} -"), "{text}");
+    }
+}
+
+#[test]
 fn a_refusal_shows_until_the_files_can_be_used() {
     let metrics = Metrics::default();
     let refused = || metrics.render().contains("\nxspgate_renewal_refused 1\n");

@@ -19,7 +19,7 @@ pub(super) struct Bundle {
     pub(super) store: RootCertStore,
     /// Those that can sign, expired or not, in their order.
     pub(super) sorted: Sorted,
-    /// When each of them expires.
+    /// When each of them expires; also of those that were left out because they have.
     pub(super) expiries: Vec<Expiry>,
 }
 
@@ -54,14 +54,17 @@ pub(super) fn load(
             }
         };
         let which = format!("{which} ({})", link.facts.subject_text);
-        match believe(&mut store, &link, now) {
-            Ok(()) => {
-                expiries.push(expiry(section, &link.facts));
-                if link.facts.role == Role::EndEntity {
-                    let help = "name the CA that signed it; nothing else is verified by this entry";
-                    problems.push(warning(format!("{which} is not a CA")).help(help));
-                }
+        let believed = believe(&mut store, &link, now);
+        let expiry = expiry(section, &link.facts);
+        if matches!(believed, Ok(()) | Err(LeftOut::Expired(_))) && !expiries.contains(&expiry) {
+            expiries.push(expiry);
+        }
+        match believed {
+            Ok(()) if link.facts.role == Role::EndEntity => {
+                let help = "name the CA that signed it; nothing else is verified by this entry";
+                problems.push(warning(format!("{which} is not a CA")).help(help));
             }
+            Ok(()) => {}
             Err(why) => problems.push(warning(format!("{which} is left out: {why}"))),
         }
         if link.facts.role == Role::Authority {

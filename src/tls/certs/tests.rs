@@ -110,6 +110,21 @@ fn the_first_to_expire_counts() {
 }
 
 #[test]
+fn what_has_expired_in_a_bundle_is_listed_once() {
+    let site = site();
+    let good = read(site.path(), "certs/internal-ca.pem");
+    let old = Authority::root_with("Old", |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
+    let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    write(site.path(), "certs/internal-ca.pem", &format!("{}{good}{garbage}{}{good}", old.pem, old.pem));
+    let (material, _) = load_at(&config(site.path()), 1_800_000_000);
+    let material = material.unwrap();
+    let bundle = material.expiries.iter().filter(|expiry| expiry.section == "trust.internal");
+    let listed: Vec<_> = bundle.map(|expiry| (expiry.subject.as_str(), expiry.at < 1_800_000_000)).collect();
+    assert_eq!(listed, [("CN=Old", true), ("CN=Internal Root", false)]);
+    assert_eq!(material.authorities["internal"].roots.len(), 2, "the good one twice, and nothing else");
+}
+
+#[test]
 fn what_was_read_is_recognized_by_its_bytes() {
     let site = site();
     let reading = || files::Reading::now(&config(site.path()));
