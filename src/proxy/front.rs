@@ -134,8 +134,8 @@ async fn arrive(here: &Listener, mut guest: Guest, from: &mut IpAddr) -> Result<
     if let Some(block) = here.cti() {
         let client = guest.client();
         guest.admit(&block.line)?;
-        // It may ask for any name, but not at any length; whatever else is wrong, the handshake says best.
-        drop(guest.gather_hello().await?);
+        // It may ask for any name, or for none.
+        guest.read_hello().await?;
         let stream = guest.shake_hands(Arc::clone(&block.tls)).await?;
         return Ok(Arrived::Cti(Arc::clone(block), client, stream));
     }
@@ -207,27 +207,20 @@ impl Guest {
         }
     }
 
-    /// The name that the client asks for.
+    /// Waits for a whole ClientHello, and for no more than one: the name that the client asks for. Who has sent something
+    /// else has been told so by an alert.
     async fn read_hello(&mut self) -> Result<Option<String>, &'static str> {
-        match self.gather_hello().await? {
-            Ok(name) => Ok(name),
-            Err(alert) => {
-                self.turn_away(&alert).await;
-                Err("not-tls")
-            }
-        }
-    }
-
-    /// Waits for a whole ClientHello, and for no more than one: the name in it, or the alert for what is none.
-    async fn gather_hello(&mut self) -> Result<Result<Option<String>, Vec<u8>>, &'static str> {
-        loop {
+        let (alert, reason) = loop {
             match peek(&self.received) {
                 Hello::Incomplete => self.read().await?,
                 Hello::TooLong => return Err("hello-too-long"),
-                Hello::Name(name) => return Ok(Ok(name)),
-                Hello::Garbage(alert) => return Ok(Err(alert)),
+                Hello::Name(name) => return Ok(name),
+                Hello::Garbage(alert) => break (alert, "not-tls"),
+                Hello::Incompatible(alert) => break (alert, "incompatible"),
             }
-        }
+        };
+        self.turn_away(&alert).await;
+        Err(reason)
     }
 
     async fn shake_hands(self, tls: Arc<ServerConfig>) -> Result<Stream, &'static str> {

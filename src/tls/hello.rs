@@ -1,6 +1,7 @@
 //! The ClientHello, read before anybody answers it: which name does the client ask for? Apart from the server's
 //! configurations, because it decides which of them answers, or that none does.
 
+use rustls::Error;
 use rustls::server::Acceptor;
 
 /// The longest ClientHello, as a handshake message.
@@ -28,6 +29,8 @@ pub enum Hello {
     TooLong,
     /// No ClientHello; these bytes say so to the client.
     Garbage(Vec<u8>),
+    /// A ClientHello of a client that nobody here can agree with, such as one of TLS 1.1; these bytes say so to it.
+    Incompatible(Vec<u8>),
 }
 
 /// Reads the ClientHello at the beginning of `received`, across records, without answering it. May be asked again after
@@ -92,11 +95,12 @@ fn parse(received: &[u8]) -> Hello {
             Ok(Some(accepted)) => {
                 return Hello::Name(accepted.client_hello().server_name().map(str::to_ascii_lowercase));
             }
-            Err((_, mut alert)) => {
+            Err((error, mut alert)) => {
                 let mut bytes = Vec::new();
                 // A Vec takes every byte.
                 drop(alert.write_all(&mut bytes));
-                return Hello::Garbage(bytes);
+                let agrees_on_nothing = matches!(error, Error::PeerIncompatible(_));
+                return if agrees_on_nothing { Hello::Incompatible(bytes) } else { Hello::Garbage(bytes) };
             }
         }
     }

@@ -134,6 +134,7 @@ async fn r_tls_1_nothing_earlier_than_1_2_is_passed_through() {
     .0;
     let answer = answer_in_the_clear(stage.gateway.passthrough(), &old_hello()).await;
     assert_eq!(answer.first(), Some(&21), "no alert: {answer:?}");
+    stage.until_failed("incompatible", 1.0).await;
     assert_eq!(stage.rung(), 0);
 }
 

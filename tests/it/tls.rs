@@ -54,6 +54,7 @@ async fn r_tls_1_nothing_earlier_than_1_2_is_spoken() {
     let stage = Stage::start().await;
     let answer = answer_in_the_clear(stage.gateway.https(), &old_hello()).await;
     assert!(answer.is_empty() || answer[0] == 21, "no alert: {answer:?}");
+    stage.until_failed("incompatible", 1.0).await;
     assert_eq!(stage.asked(), 0);
 }
 
