@@ -26,8 +26,18 @@ const ALTERNATIVES: usize = 64;
 struct List {
     der: CertificateRevocationListDer<'static>,
     facts: ListFacts,
-    /// The key of the bundle's CA that has signed it: the contents of its SubjectPublicKeyInfo.
-    signer: Option<Vec<u8>>,
+    signer: Signer,
+}
+
+/// Who has signed a list, as far as the bundle tells. Only a client that brings other CAs along can tell more.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Signer {
+    /// A CA of the bundle with this key: the contents of its SubjectPublicKeyInfo.
+    Known(Vec<u8>),
+    /// None of those that have its issuer's name.
+    Other,
+    /// None of the bundle has its issuer's name.
+    Absent,
 }
 
 /// What one file of lists amounts to.
@@ -90,7 +100,9 @@ fn list(der: CertificateRevocationListDer<'static>, authorities: &Sorted, which:
     OwnedCertRevocationList::from_der(&der)
         .map_err(|error| format!("{which} ({}) can't be used: {error}", facts.issuer_text))?;
     let issuers = authorities.iter().filter(|authority| authority.facts.subject == facts.issuer);
-    let signer = issuers.map(|issuer| public_key(&issuer.der)).find(|key| verdict(&der, key) == Verdict::Fits);
+    let keys: Vec<_> = issuers.map(|issuer| public_key(&issuer.der)).collect();
+    let none = if keys.is_empty() { Signer::Absent } else { Signer::Other };
+    let signer = keys.into_iter().find(|key| verdict(&der, key) == Verdict::Fits).map_or(none, Signer::Known);
     Ok(List { der, facts, signer })
 }
 
@@ -101,9 +113,20 @@ fn expiry(section: &str, facts: &ListFacts) -> Option<Expiry> {
 }
 
 fn warn(list: &List, which: &str, span: &Option<Range<usize>>, now: i64, problems: &mut Vec<Problem>) {
-    if list.signer.is_none() {
-        let problem = Problem::warning(span.clone(), format!("{which} was signed by no CA of this trust"));
-        problems.push(problem.help("add the CA to `ca`, or take the list of one that is there"));
+    match list.signer {
+        Signer::Known(_) => {}
+        Signer::Other => {
+            let message = format!("the signature of {which} does not fit the CA of that name in `ca`");
+            let help = "that CA's clients are refused unless there is a list that it has signed";
+            problems.push(Problem::warning(span.clone(), message).help(help));
+        }
+        Signer::Absent => {
+            let message =
+                format!("{which} is of a CA that `ca` does not hold, so that its signature could not be checked");
+            let help = "it is used for clients of that CA that bring the CA's certificate along; the signature is \
+                        checked then";
+            problems.push(Problem::warning(span.clone(), message).help(help));
+        }
     }
     if let Some(due) = list.facts.next_update.as_ref().filter(|due| due.unix < now) {
         let problem = Problem::warning(span.clone(), format!("{which} expired on {}", due.day));
@@ -138,7 +161,7 @@ fn warn_of_uncovered(
 /// for one name, and a newer list stands before an older one.
 fn alternatives(mut lists: Vec<List>) -> Vec<Lists> {
     lists.sort_by(|a, b| b.facts.this_update.unix.cmp(&a.facts.this_update.unix).then_with(|| a.der.cmp(&b.der)));
-    let mut names: BTreeMap<Vec<u8>, BTreeMap<Option<Vec<u8>>, Lists>> = BTreeMap::new();
+    let mut names: BTreeMap<Vec<u8>, BTreeMap<Signer, Lists>> = BTreeMap::new();
     for list in lists {
         names.entry(list.facts.issuer).or_default().entry(list.signer).or_default().push(list.der);
     }

@@ -462,11 +462,17 @@ fn revocation_lists_are_taken_as_they_are() {
     let place = " --> x.toml:33:7\n  | crl = \"certs/webex.crl\"\n  |       ^^^^^^^^^^^^^^^^^\n";
 
     let (said, count) = said_of_lists(&[&root], &lists);
-    let expected = "revocation list 2 in certs/webex.crl (CN=Issuing) was signed by no CA of this trust\n";
-    assert!(said.starts_with(&format!("warning: {expected}{place}")), "{said}");
-    assert_eq!(count, Some(2));
+    let expected = "revocation list 2 in certs/webex.crl (CN=Issuing) is of a CA that `ca` does not hold, so that its \
+                    signature could not be checked\n";
+    let help = "help: it is used for clients of that CA that bring the CA's certificate along; the signature is checked \
+                then\n";
+    assert_eq!(said, format!("warning: {expected}{place}{help}"));
+    assert_eq!(count, Some(2), "it is used");
     let (said, _) = said_of_lists(&[&root, &issuing], &Authority::root("Root").revokes(&[]));
-    assert!(said.contains("list 1 in certs/webex.crl (CN=Root) was signed by no CA of this trust\n"), "{said}");
+    let expected =
+        "the signature of revocation list 1 in certs/webex.crl (CN=Root) does not fit the CA of that name in `ca`\n";
+    let help = "help: that CA's clients are refused unless there is a list that it has signed\n";
+    assert!(said.starts_with(&format!("warning: {expected}{place}{help}")), "{said}");
 
     let old = root.revokes_with(&[], |params| params.next_update = rcgen::date_time_ymd(2026, 3, 1));
     let (said, count) = said_of_lists(&[&root, &issuing], &old);

@@ -413,6 +413,10 @@ fn what_is_revoked_does_not_come_in() {
     assert_eq!(outside.verdict(&[&leaf, &issuing.pem]), REVOKED);
     let spared = client(&issuing);
     assert_eq!(outside.verdict(&[&spared.pem, &issuing.pem]), GOOD);
+    // Without it, nothing is known of that CA's clients; and its signature counts.
+    for list in [root.revokes(&[]), Authority::root("Issuing").revokes(&[])] {
+        assert_eq!(Demand::of(&root.pem).crl(list).verdict(&[&spared.pem, &issuing.pem]), UNKNOWN);
+    }
 }
 
 #[test]
