@@ -3,6 +3,7 @@
 
 mod credentials;
 mod list;
+mod name;
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -11,6 +12,7 @@ use x509_parser::time::ASN1Time;
 
 pub use credentials::{Credentials, credentials, subject};
 pub(super) use list::{ListFacts, list_facts};
+pub(super) use name::text as name_text;
 
 use crate::config::error::printable;
 
@@ -21,7 +23,7 @@ pub struct Facts {
     pub subject: Vec<u8>,
     /// The issuer, in DER.
     pub issuer: Vec<u8>,
-    /// The subject as text, for messages.
+    /// The subject as text, for messages; another name of the certificate's if it is empty.
     pub subject_text: String,
     /// The issuer as text, for messages.
     pub issuer_text: String,
@@ -116,8 +118,8 @@ pub fn facts(der: &[u8]) -> Result<Facts, Unreadable> {
     Ok(Facts {
         subject: certificate.subject().as_raw().to_vec(),
         issuer: certificate.issuer().as_raw().to_vec(),
-        subject_text: printable(&certificate.subject().to_string()),
-        issuer_text: printable(&certificate.issuer().to_string()),
+        subject_text: printable(&name::owner(&certificate)),
+        issuer_text: printable(&name::text(certificate.issuer())),
         serial: serial(certificate.raw_serial()),
         common_name: common_name.map(str::to_owned),
         dns_names: names.filter_map(dns_name).collect(),
@@ -222,6 +224,49 @@ mod tests {
         let facts = facts(&CertificateDer::from_pem_slice(root.pem.as_bytes()).unwrap()).unwrap();
         let told = "CN=A\u{fffd}[31m\u{fffd}\u{fffd}B";
         assert_eq!((facts.subject_text.as_str(), facts.issuer_text.as_str()), (told, told));
+    }
+
+    /// A certificate's subject, as it is told, that has these attributes and no others.
+    fn told(attributes: &[(&[u64], &str)], dns_names: &[&str]) -> String {
+        let leaf = Authority::root("CA").leaf_with("x", dns_names, |params| {
+            params.serial_number = Some(0xab01.into());
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            for (oid, value) in attributes {
+                params.distinguished_name.push(rcgen::DnType::CustomDnType(oid.to_vec()), *value);
+            }
+        });
+        facts(&CertificateDer::from_pem_slice(leaf.pem.as_bytes()).unwrap()).unwrap().subject_text
+    }
+
+    #[test]
+    fn subjects_are_told_without_ambiguity() {
+        const CN: &[u64] = &[2, 5, 4, 3];
+        const O: &[u64] = &[2, 5, 4, 10];
+        for (common_name, expected) in [
+            ("bwcticlient.webex.com", "CN=bwcticlient.webex.com"),
+            ("Jos\u{e9} Example 1 #2", "CN=Jos\u{e9} Example 1 #2"),
+            ("a=b/c", "CN=a=b/c"),
+            ("evil, CN=bwcticlient.webex.com", "CN=evil\\, CN=bwcticlient.webex.com"),
+            ("a + O=b", "CN=a \\+ O=b"),
+            ("\"a\" <b>; c\\", "CN=\\\"a\\\" \\<b\\>\\; c\\\\"),
+            ("#a", "CN=\\#a"),
+            (" a ", "CN=\\ a\\ "),
+            ("  ", "CN=\\ \\ "),
+            (" ", "CN=\\ "),
+            ("\0", "CN=\\00"),
+            ("", "CN="),
+        ] {
+            assert_eq!(told(&[(CN, common_name)], &[]), expected);
+        }
+        assert_eq!(told(&[(CN, "a"), (O, "b, c")], &["d.example.com"]), "CN=a, O=b\\, c");
+        assert_eq!(told(&[(&[1, 2, 3, 4], "a"), (CN, "b")], &[]), "1.2.3.4=a, CN=b");
+    }
+
+    #[test]
+    fn who_has_no_subject_is_told_by_another_name() {
+        assert_eq!(told(&[], &["A.example.com", "b.example.com"]), "DNS:A.example.com");
+        assert_eq!(told(&[], &["a, CN=b"]), "DNS:a\\, CN=b");
+        assert_eq!(told(&[], &[]), "serial:AB01");
     }
 
     #[test]

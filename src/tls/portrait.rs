@@ -96,7 +96,7 @@ pub(super) fn request(der: &[u8]) -> Result<Request, Unreadable> {
     let (_, request) = X509CertificationRequest::from_der(der).map_err(|_| Unreadable)?;
     let information = &request.certification_request_info;
     let mut asked = Request {
-        subject: information.subject.to_string(),
+        subject: peer::name_text(&information.subject),
         alternatives: Vec::new(),
         usages: None,
         key: key(&information.subject_pki),

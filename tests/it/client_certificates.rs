@@ -443,10 +443,14 @@ async fn r_auth_2_the_access_log_says_who_the_peer_was() {
     .await;
     let serving = Serving::start(&stage).await;
     let forged = "x\"}\n{\"event\":\"forged\"}\u{1b}[31m";
+    let escaped = forged.replace('"', "\\\"");
+    let (two, nameless) = ("evil, CN=bwcticlient.webex.com", "DNS:bwcticlient.webex.com");
     let clients = [
         ("PEER_1", None, 403, Value::Null),
         ("PEER_2", Some(stage.sim.pki.webex_client(CTI_CLIENT)), 200, Value::from("CN=bwcticlient.webex.com")),
-        ("PEER_3", Some(stage.sim.pki.webex_client_of("a", forged)), 200, Value::from(format!("CN=a, O={forged}"))),
+        ("PEER_3", Some(stage.sim.pki.webex_client_of("a", forged)), 200, Value::from(format!("CN=a, O={escaped}"))),
+        ("PEER_4", Some(stage.sim.pki.webex_client(two)), 200, Value::from("CN=evil\\, CN=bwcticlient.webex.com")),
+        ("PEER_5", Some(stage.sim.pki.webex_client_without_subject(CTI_CLIENT)), 200, Value::from(nameless)),
     ];
     for (tracking_id, identity, status, peer) in clients {
         let tls = Arc::new(shows(&stage.sim.pki, &TLS13, identity.as_ref()));

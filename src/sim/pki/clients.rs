@@ -2,8 +2,8 @@
 //! works, because only tests need them.
 
 use rcgen::{
-    CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, KeyIdMethod,
-    RevokedCertParams, SerialNumber,
+    CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    KeyIdMethod, RevokedCertParams, SerialNumber,
 };
 
 use super::{Authority, Identity, OffsetDateTime, Pki, REASON, chained, leaf, signed};
@@ -16,6 +16,13 @@ impl Pki {
     pub fn webex_client_of(&self, common_name: &str, organization: &str) -> Identity {
         let mut params = leaf(common_name, &[], ExtendedKeyUsagePurpose::ClientAuth);
         params.distinguished_name.push(DnType::OrganizationName, organization);
+        chained(&params, &self.webex_issuing)
+    }
+
+    /// A client certificate of Webex's chain with an empty subject, which names its owner by a DNS name alone.
+    pub fn webex_client_without_subject(&self, dns_name: &str) -> Identity {
+        let mut params = leaf("", &[dns_name], ExtendedKeyUsagePurpose::ClientAuth);
+        params.distinguished_name = DistinguishedName::new();
         chained(&params, &self.webex_issuing)
     }
 

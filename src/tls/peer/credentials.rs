@@ -6,7 +6,7 @@ use x509_parser::asn1_rs::{FromDer as _, Oid};
 use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry::OID_X509_EXT_EXTENDED_KEY_USAGE;
 
-use super::{Unreadable, read};
+use super::{Unreadable, name, read};
 
 /// What a client's certificate claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,12 +40,12 @@ pub fn credentials(der: &[u8]) -> Result<Credentials, Unreadable> {
     })
 }
 
-/// The subject of the certificate that the peer has proved to own, as text such as `CN=bwcticlient.webex.com`; `None` if
-/// it has shown none.
+/// The subject of the certificate that the peer has proved to own, as text such as `CN=bwcticlient.webex.com`, or another
+/// of its names if it is empty; `None` if it has shown none.
 pub fn subject(session: &CommonState) -> Option<String> {
     let certificate = session.peer_certificates()?.first()?;
     // The verifier has read it before.
-    read(certificate).ok().map(|certificate| certificate.subject().to_string())
+    read(certificate).ok().map(|certificate| name::owner(&certificate))
 }
 
 fn usages(der: &[u8]) -> Result<Vec<Vec<u8>>, Unreadable> {

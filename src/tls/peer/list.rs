@@ -26,7 +26,7 @@ pub(in crate::tls) fn list_facts(der: &[u8]) -> Option<ListFacts> {
     let (rest, list) = CertificateRevocationList::from_der(der).ok()?;
     rest.is_empty().then(|| ListFacts {
         issuer: list.issuer().as_raw().to_vec(),
-        issuer_text: printable(&list.issuer().to_string()),
+        issuer_text: printable(&super::name::text(list.issuer())),
         number: list.crl_number().map(|number| format!("{number:X}")).unwrap_or_default(),
         this_update: list.last_update().into(),
         next_update: list.next_update().map(Instant::from),
