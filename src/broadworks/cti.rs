@@ -107,8 +107,12 @@ impl fmt::Display for Fault {
                 list(found, "empty")
             ),
             Self::CommonName { found } => {
-                let plural = if found.len() == 1 { "CN is" } else { "CNs are" };
-                write!(f, "its {plural} {}; the rule is one CN, {CLIENT_NAME}", list(found, "missing"))
+                match found.as_slice() {
+                    [] => f.write_str("it has no CN")?,
+                    [only] => write!(f, "its CN is {only}")?,
+                    several => write!(f, "its CNs are {}", several.join(", "))?,
+                }
+                write!(f, "; the rule is one CN, {CLIENT_NAME}")
             }
             Self::AlternativeNames { found } => {
                 write!(f, "it has a SAN ({}); the rule is none, of whatever kind", list(found, "which can't be read"))
