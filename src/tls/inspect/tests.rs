@@ -212,3 +212,21 @@ fn nothing_in_a_certificate_steers_the_terminal() {
     let said = told(&leaf.pem, None);
     assert!(!said.contains('\u{1b}') && !said.contains("\nline"), "{said:?}");
 }
+
+#[test]
+fn days_are_counted_as_people_count_them() {
+    let day = 24 * 3600;
+    for (not_after, expected) in [
+        (2 * day, "2 days left"),
+        (2 * day - 1, "1 day left"),
+        (day, "1 day left"),
+        (0, "0 days left"),
+        (-1, "over since today"),
+        (-day, "over since today"),
+        (-day - 1, "over for 1 day"),
+        (-2 * day, "over for 1 day"),
+        (-2 * day - 1, "over for 2 days"),
+    ] {
+        assert_eq!(left(NOW + not_after, NOW), expected, "{not_after}");
+    }
+}

@@ -103,6 +103,7 @@ pub(super) fn left(not_after: i64, now: i64) -> String {
         1 => "1 day left".to_owned(),
         0.. => format!("{days} days left"),
         -1 => "over since today".to_owned(),
+        -2 => "over for 1 day".to_owned(),
         _ => format!("over for {} days", -days - 1),
     }
 }
