@@ -12,7 +12,7 @@ use toml::Spanned;
 use super::model::{AddressFamily, ClientPurpose, LogFormat, ProxyProtocol, TlsVersion};
 use super::types::amount::{Count, OffOrCount, OffOrTime, Size, Time};
 use super::types::choice::{Access, Choice, Strict};
-use super::types::name::{CookieName, HostName, LogFilter, SectionName, ServiceName};
+use super::types::name::{ClientName, CookieName, HostName, LogFilter, SectionName, ServiceName};
 use super::types::network::{Allowed, DnsServer, DrainedXsp, Listen, Range, XspAddress};
 use super::types::oid::Oid;
 use super::types::path::{FilePath, Prefix, ProbePath};
@@ -222,7 +222,7 @@ tables! {
         hosts: List<HostName>,
         certificate: Key<SectionName>,
         client_trust: Key<SectionName>,
-        client_names: List<HostName>,
+        client_names: List<ClientName>,
         client_purpose: Key<Choice<ClientPurpose>>,
         farm: Key<SectionName>,
         interfaces: List<Choice<Interface>>,
@@ -248,7 +248,7 @@ tables! {
         listen: List<Listen>,
         certificate: Key<SectionName>,
         client_trust: Key<SectionName>,
-        client_names: List<HostName>,
+        client_names: List<ClientName>,
         client_purpose: Key<Choice<ClientPurpose>>,
         client_eku: List<Oid>,
         farm: Key<SectionName>,

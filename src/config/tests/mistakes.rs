@@ -40,7 +40,7 @@ fn each_mistake_is_told_with_its_place_and_what_would_be_right() {
 }
 
 /// What it is, what of [`BASE`] is replaced (nothing: appended), by what, and what is said.
-const MISTAKES: [(&str, &str, &str, &str); 67] = [
+const MISTAKES: [(&str, &str, &str, &str); 69] = [
     (
         "drain names nothing of the farm",
         r##"a = "xsp-a.example.com""##,
@@ -185,6 +185,36 @@ help: write "127.0.0.1:9901"
   | hosts = ["*.example.com"]
   |          ^^^^^^^^^^^^^^^
 help: name each host, such as "webex.example.com": a request for any other name must get no answer (a certificate may be a wildcard)
+"##,
+    ),
+    (
+        "a wildcard for a client",
+        r##"certificate = "public"
+"##,
+        r##"certificate = "public"
+client_trust = "internal"
+client_names = ["*.webex.com"]
+"##,
+        r##"error: the wildcard "*.webex.com" names no client
+ --> x.toml:21:17
+  | client_names = ["*.webex.com"]
+  |                 ^^^^^^^^^^^^^
+help: write each name as it stands in the clients' certificates, as CN or DNS name, such as "bwcticlient.webex.com"
+"##,
+    ),
+    (
+        "an address for a client",
+        r##"certificate = "public"
+"##,
+        r##"certificate = "public"
+client_trust = "internal"
+client_names = ["192.0.2.1"]
+"##,
+        r##"error: "192.0.2.1" is not a host name: it is an IP address
+ --> x.toml:21:17
+  | client_names = ["192.0.2.1"]
+  |                 ^^^^^^^^^^^
+help: clients are known by names in their certificates; `allow` takes addresses
 "##,
     ),
     (

@@ -1,12 +1,18 @@
 //! Names: of hosts, of services in DNS, of sections, of the affinity cookie. Apart from addresses, because names are
 //! compared without regard to case and kept in lower case.
 
+use std::net::IpAddr;
+
 use super::{Leaf, Refusal, leaves, quoted};
 
 /// A host name in lower case, without a trailing dot: labels of 1 to 63 letters, digits and hyphens, 253 characters in
 /// all (RFC 1123). No wildcard, no address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostName(pub String);
+
+/// The name in a client's certificate, of the same kind as a [`HostName`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientName(pub String);
 
 /// `_service._tcp.name` in lower case, without a trailing dot (RFC 2782).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +57,26 @@ impl Leaf for HostName {
     }
 }
 
+impl Leaf for ClientName {
+    fn expected() -> String {
+        "a client's name such as \"bwcticlient.webex.com\"".into()
+    }
+
+    fn text(text: &str) -> Result<Self, Refusal> {
+        if text.starts_with('*') {
+            return Err(Refusal::new(format!("the wildcard {} names no client", quoted(text))).help(
+                "write each name as it stands in the clients' certificates, as CN or DNS name, such as \
+                 \"bwcticlient.webex.com\"",
+            ));
+        }
+        if is_address(text) {
+            return Err(not_a_host(text, "it is an IP address".into())
+                .help("clients are known by names in their certificates; `allow` takes addresses"));
+        }
+        host(text).map(Self)
+    }
+}
+
 fn not_a_host(text: &str, why: String) -> Refusal {
     Refusal::new(format!("{} is not a host name: {why}", quoted(text)))
 }
@@ -65,8 +91,7 @@ fn host(text: &str) -> Result<String, Refusal> {
         return refuse("it is a URL")
             .map_err(|refusal: Refusal| refusal.help(format!("the name alone: {}", quoted(name))));
     }
-    let bare = text.trim_start_matches('[').trim_end_matches(']');
-    if bare.parse::<std::net::IpAddr>().is_ok() {
+    if is_address(text) {
         return refuse("it is an IP address")
             .map_err(|refusal| refusal.help("TLS names hosts, and not addresses, in SNI"));
     }
@@ -101,6 +126,10 @@ fn host(text: &str) -> Result<String, Refusal> {
         Some(last) if last.bytes().all(|byte| byte.is_ascii_digit()) => refuse("its last label is a number"),
         Some(_) | None => Ok(name.to_ascii_lowercase()),
     }
+}
+
+fn is_address(text: &str) -> bool {
+    text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
 }
 
 impl Leaf for ServiceName {
@@ -205,7 +234,7 @@ impl Leaf for LogFilter {
     }
 }
 
-leaves!(HostName, ServiceName, CookieName, LogFilter);
+leaves!(HostName, ClientName, ServiceName, CookieName, LogFilter);
 
 impl<'de> serde::Deserialize<'de> for SectionName {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
