@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -33,7 +34,7 @@ const HEAD: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Admin {
     metrics: Arc<Metrics>,
-    farms: Arc<[Arc<Farm>]>,
+    farms: Arc<ArcSwap<Vec<Arc<Farm>>>>,
     discovery: DiscoveryStatus,
     phase: watch::Receiver<Phase>,
 }
@@ -42,11 +43,11 @@ impl Admin {
     /// Tells of these.
     pub fn new(
         metrics: Arc<Metrics>,
-        farms: Vec<Arc<Farm>>,
+        farms: Arc<ArcSwap<Vec<Arc<Farm>>>>,
         discovery: DiscoveryStatus,
         phase: watch::Receiver<Phase>,
     ) -> Self {
-        Self { metrics, farms: farms.into(), discovery, phase }
+        Self { metrics, farms, discovery, phase }
     }
 
     /// Why new requests should go elsewhere; `None`: they should not.
@@ -54,8 +55,9 @@ impl Admin {
         if *self.phase.borrow() != Phase::Running {
             return Some("stopping".into());
         }
-        let empty: Vec<&str> = self.farms.iter().filter(|farm| farm.is_empty()).map(|farm| farm.name()).collect();
-        (empty.len() == self.farms.len()).then(|| format!("no endpoint known yet in: {}", empty.join(", ")))
+        let farms = self.farms.load();
+        let empty: Vec<&str> = farms.iter().filter(|farm| farm.is_empty()).map(|farm| farm.name()).collect();
+        (empty.len() == farms.len()).then(|| format!("no endpoint known yet in: {}", empty.join(", ")))
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
@@ -86,7 +88,7 @@ impl Admin {
 
     fn status(&self) -> Response<Full<Bytes>> {
         let farms: Vec<_> =
-            self.farms.iter().map(|farm| json!({ "name": farm.name(), "endpoints": farm.describe() })).collect();
+            self.farms.load().iter().map(|farm| json!({ "name": farm.name(), "endpoints": farm.describe() })).collect();
         let status = json!({ "version": env!("CARGO_PKG_VERSION"), "ready": self.unready().is_none(), "farms": farms });
         respond(StatusCode::OK, "application/json", format!("{status:#}\n"))
     }

@@ -2,31 +2,35 @@
 //! addresses are reported. Everything is bound before anything is served.
 
 mod assemble;
-mod renewing;
+mod reload;
+mod running;
+mod sockets;
 
-use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::{self, Admin};
 use crate::config::model::{self, Config};
 use crate::discover::dns::DnsResolver;
-use crate::discover::{Discovery, Event};
+use crate::discover::{Change, Discovery, Event};
 use crate::drain::{Cuts, Phase, reached};
 use crate::proxy::channels::Channels;
 use crate::proxy::context::Shared;
-use crate::renewal;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certs::Material;
 use crate::worker;
-use renewing::Renewing;
+pub use reload::Outcome;
+use reload::{Asked, Reload};
+use running::{Farms, Running};
+use sockets::{Sockets, Tenant, bind_admin};
 
 /// How often endpoints that have left DNS are looked over.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -39,54 +43,29 @@ pub struct Gateway {
     passthrough: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
     phase: watch::Sender<Phase>,
-    renewal: Arc<Notify>,
+    shared: Arc<Shared>,
+    reload: mpsc::UnboundedSender<Asked>,
     access: AccessLog,
     threads: Vec<JoinHandle<()>>,
     workers: usize,
     ended: worker::Ended,
-    drain_timeout: Duration,
-}
-
-/// A listening address: as it is configured, and as it is, which differs where the port is 0.
-#[derive(Clone, Copy, Debug)]
-struct Bound {
-    configured: SocketAddr,
-    tenant: Tenant,
-    real: SocketAddr,
-}
-
-/// Whose a listening address is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tenant {
-    /// `[[https]]` and `[[passthrough]]` blocks, which SNI tells apart.
-    Hosts,
-    /// The `[[cti]]` block in this place of the file.
-    Cti(usize),
-}
-
-impl Bound {
-    /// Whether an `[[https]]` or `[[passthrough]]` block that names `listen` is reached here.
-    fn is_of(&self, listen: &[SocketAddr]) -> bool {
-        self.tenant == Tenant::Hosts && listen.contains(&self.configured)
-    }
-}
-
-fn real(bound: &[Bound], wanted: impl Fn(&Bound) -> bool) -> Vec<SocketAddr> {
-    bound.iter().filter(|bound| wanted(bound)).map(|bound| bound.real).collect()
 }
 
 impl Gateway {
-    /// Binds everything and starts serving.
+    /// Binds everything and starts serving what the file at `path` says, which is `config`; it is read from there again.
     ///
     /// # Errors
     /// What could not be bound or set up, by name. Nothing is served then.
-    pub fn start(config: &Config, material: &Material) -> Result<Self> {
+    pub fn start(path: &Path, config: &Config, material: &Material) -> Result<Self> {
         let metrics = Arc::new(Metrics::default());
         metrics.certificates_expire(material.expiries.iter().cloned());
-        let farms = assemble::farms(config, material, &metrics)?;
-        let (bound, sockets) = bind_all(config)?;
+        let keyring = assemble::shared_keyring(material).unwrap_or_else(|| assemble::own_keyring(config));
+        let farms = assemble::farms(config, material, &keyring, &metrics)?;
+        let (orders, ordered): (Vec<_>, Vec<_>) = (0..config.workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let mut sockets = Sockets::new(orders);
+        let plan = sockets.plan(config)?;
         let (admin, admin_socket) = bind_admin(config)?.unzip();
-        let snapshot = assemble::snapshot(config, material, &farms, &metrics, &bound, &[])?;
+        let snapshot = assemble::snapshot(config, material, &farms, &metrics, &plan.slots, &[])?;
         let access = access_log(config, &metrics)?;
         let (phase, phases) = watch::channel(Phase::Running);
         let shared = Arc::new(Shared {
@@ -98,41 +77,43 @@ impl Gateway {
         });
         let (alive, ended) = worker::lifeline();
         let mut threads = Vec::new();
-        for (index, sockets) in sockets.into_iter().enumerate() {
-            let thread = worker::start(index, Arc::clone(&shared), sockets, alive.clone());
+        for (index, orders) in ordered.into_iter().enumerate() {
+            let thread = worker::start(index, Arc::clone(&shared), orders, alive.clone());
             threads.push(thread.context("can't start a worker")?);
         }
-        let renewal = Arc::new(Notify::new());
+        sockets.adopt(plan);
+        let (discovery, changes) = mpsc::unbounded_channel();
+        let (reload, asked) = mpsc::unbounded_channel();
+        let https = sockets.real(|slot| config.https.iter().any(|block| slot.is_of(Tenant::Hosts, &block.listen)));
+        let cti = sockets.real(|slot| slot.tenant != Tenant::Hosts);
+        let passthrough =
+            sockets.real(|slot| config.passthrough.iter().any(|block| slot.is_of(Tenant::Hosts, &block.listen)));
+        let running = Running {
+            config: config.clone(),
+            material: Arc::new(material.clone()),
+            keyring,
+            farms: Arc::new(ArcSwap::from_pointee(farms)),
+            metrics,
+            shared: Arc::clone(&shared),
+            sockets,
+            discovery,
+        };
         let housekeeping = Housekeeping {
-            renewal: Arc::clone(&renewal),
             admin: admin_socket,
             discovery: Discovery::new(&config.dns, config.farms.values().cloned(), config.state_dir.as_deref()),
+            changes,
             resolver: DnsResolver::new(&config.dns),
-            renewing: Renewing {
-                config: config.clone(),
-                farms,
-                metrics,
-                shared,
-                bound: bound.clone(),
-                material: ArcSwap::from_pointee(material.clone()),
-            },
+            farms: Arc::clone(&running.farms),
+            metrics: Arc::clone(&running.metrics),
+            phase: shared.phase.clone(),
+            reload: Arc::new(Reload::new(path.to_owned(), running)),
+            asked,
         };
         let main = worker::on_thread("main".into(), alive, move || housekeeping.run())
             .context("can't start the main runtime")?;
         threads.push(main);
-        Ok(Self {
-            https: real(&bound, |bound| config.https.iter().any(|block| bound.is_of(&block.listen))),
-            cti: real(&bound, |bound| bound.tenant != Tenant::Hosts),
-            passthrough: real(&bound, |bound| config.passthrough.iter().any(|block| bound.is_of(&block.listen))),
-            admin,
-            phase,
-            renewal,
-            access,
-            threads,
-            workers: config.workers,
-            ended,
-            drain_timeout: config.drain_timeout,
-        })
+        let workers = config.workers;
+        Ok(Self { https, cti, passthrough, admin, phase, shared, reload, access, threads, workers, ended })
     }
 
     /// The addresses that `[[https]]` blocks are really served on, in file order.
@@ -160,9 +141,13 @@ impl Gateway {
         self.phase.send_replace(phase);
     }
 
-    /// Has the files that the configuration names read again at once, whether they look changed or not.
-    pub fn renew(&self) {
-        self.renewal.notify_one();
+    /// Has the configuration and the files that it names read again, whether they look changed or not; what comes of it is
+    /// for whoever wants to know. `None`: the process ends.
+    pub fn reload(&self) -> impl Future<Output = Option<Outcome>> + use<> {
+        let (asked, outcome) = oneshot::channel();
+        // If nobody takes it, it is dropped, and says so.
+        drop(self.reload.send(asked));
+        async { outcome.await.ok() }
     }
 
     /// Returns when a thread has ended: while the gateway should be running, that is a fault.
@@ -181,7 +166,7 @@ impl Gateway {
                 left -= 1;
             }
         };
-        if tokio::time::timeout(self.drain_timeout, drained).await.is_ok() {
+        if tokio::time::timeout(self.shared.snapshot.load().drain_timeout, drained).await.is_ok() {
             return;
         }
         tracing::info!("drain_timeout is over: what is left is cut");
@@ -203,18 +188,6 @@ impl Drop for Gateway {
     }
 }
 
-/// Every address that clients reach, in file order, kind by kind.
-fn listen(config: &Config) -> Vec<(SocketAddr, Tenant)> {
-    let https = config.https.iter().flat_map(|block| &block.listen);
-    let hosts = https.chain(config.passthrough.iter().flat_map(|block| &block.listen));
-    let cti = config
-        .cti
-        .iter()
-        .enumerate()
-        .flat_map(|(index, block)| block.listen.iter().map(move |address| (*address, Tenant::Cti(index))));
-    hosts.map(|address| (*address, Tenant::Hosts)).chain(cti).collect()
-}
-
 fn access_log(config: &Config, metrics: &Metrics) -> Result<AccessLog> {
     match config.log.access {
         model::AccessLog::On => {
@@ -224,60 +197,27 @@ fn access_log(config: &Config, metrics: &Metrics) -> Result<AccessLog> {
     }
 }
 
-/// Binds every address that clients reach; each worker gets a socket of each.
-fn bind_all(config: &Config) -> Result<(Vec<Bound>, Vec<Vec<TcpListener>>)> {
-    let mut bound: Vec<Bound> = Vec::new();
-    let mut sockets: Vec<Vec<TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
-    for (configured, tenant) in listen(config) {
-        if bound.iter().any(|bound| bound.configured == configured && bound.tenant == tenant) {
-            continue;
-        }
-        let (real, listeners) = bind(configured, config.workers)?;
-        bound.push(Bound { configured, tenant, real });
-        sockets.iter_mut().zip(listeners).for_each(|(worker, listener)| worker.push(listener));
-    }
-    Ok((bound, sockets))
-}
-
-fn bind_admin(config: &Config) -> Result<Option<(SocketAddr, TcpListener)>> {
-    let Some(admin) = &config.admin else { return Ok(None) };
-    let (real, listeners) = bind(admin.listen, 1).context("[admin]")?;
-    Ok(listeners.into_iter().next().map(|listener| (real, listener)))
-}
-
-fn bind(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<TcpListener>)> {
-    worker::bind(address, count).map_err(|error| {
-        let hints = [
-            (ErrorKind::AddrInUse, "; another gateway or server listens there"),
-            (ErrorKind::PermissionDenied, "; ports below 1024 take root or CAP_NET_BIND_SERVICE"),
-            (ErrorKind::AddrNotAvailable, "; it is no address of this machine"),
-        ];
-        let hint = hints.into_iter().find(|(kind, _)| *kind == error.kind()).map_or("", |(_, hint)| hint);
-        anyhow!("can't listen on {address}: {error}{hint}")
-    })
-}
-
-/// What runs beside the workers, on a thread of its own: discovery, renewal and the admin listener.
+/// What runs beside the workers, on a thread of its own: discovery, reloading and the admin listener.
 struct Housekeeping {
-    renewing: Renewing,
-    renewal: Arc<Notify>,
     admin: Option<TcpListener>,
     discovery: Discovery,
+    changes: mpsc::UnboundedReceiver<Change<DnsResolver>>,
     resolver: DnsResolver,
+    farms: Farms,
+    metrics: Arc<Metrics>,
+    phase: watch::Receiver<Phase>,
+    reload: Arc<Reload>,
+    asked: mpsc::UnboundedReceiver<Asked>,
 }
 
 impl Housekeeping {
     async fn run(self) {
-        let Self { renewing, renewal, admin, discovery, resolver } = self;
-        let (farms, metrics) = (renewing.farms.clone(), Arc::clone(&renewing.metrics));
-        let phase = renewing.shared.phase.clone();
+        let Self { admin, discovery, changes, resolver, farms, metrics, phase, reload, asked } = self;
         let status = discovery.status();
-        let told = Arc::clone(&metrics);
-        let updated = farms.clone();
-        let (_unused, changes) = tokio::sync::mpsc::unbounded_channel();
+        let (told, updated, swept) = (Arc::clone(&metrics), Arc::clone(&farms), Arc::clone(&farms));
         let discovering = discovery.run(resolver, changes, move |event| match event {
             Event::Endpoints { farm, endpoints } => {
-                for known in updated.iter().filter(|known| known.name() == farm.name) {
+                for known in updated.load().iter().filter(|known| known.name() == farm.name) {
                     known.update(endpoints.clone());
                 }
             }
@@ -285,27 +225,22 @@ impl Housekeeping {
                 told.looked_up(&question.name, question.kind.name(), outcome.name())
             }
         });
-        let swept = farms.clone();
         let sweeping = async {
             loop {
                 tokio::time::sleep(SWEEP).await;
-                for farm in &swept {
+                for farm in swept.load().iter() {
                     farm.tell_vacated();
                     farm.forget_departed(std::time::Instant::now());
                 }
             }
         };
-        let read = renewing.material.load().read.clone();
-        let renew = Arc::new(move || renewing.renew());
-        let renewing = renewal::watch(read.files().clone(), read.stamps().clone(), renewal, renew);
         let admin = admin::serve(admin, Admin::new(metrics, farms, status, phase.clone()));
-        let forced = reached(phase, Phase::Forced);
         tokio::select! {
             () = discovering => {}
             () = admin => {}
             () = sweeping => {}
-            () = renewing => {}
-            () = forced => {}
+            () = reload.watch(asked) => {}
+            () = reached(phase, Phase::Forced) => {}
         }
     }
 }

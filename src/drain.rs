@@ -31,27 +31,36 @@ pub async fn reached(mut phase: watch::Receiver<Phase>, wanted: Phase) {
 
 /// Whose turn it is to be cut, of all the connections of a process.
 #[derive(Debug)]
-pub struct Cuts {
+pub struct Cuts(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
     interval: Duration,
-    next: Mutex<Option<Instant>>,
+    next: Option<Instant>,
 }
 
 impl Cuts {
     /// Up to `rate` connections a second; `None`: all at once.
     pub fn new(rate: Option<NonZeroU32>) -> Self {
-        Self {
-            interval: rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.get()),
-            next: Mutex::default(),
-        }
+        Self(Mutex::new(State { interval: interval(rate), next: None }))
+    }
+
+    /// As [`Cuts::new`], from now on.
+    pub fn set_rate(&self, rate: Option<NonZeroU32>) {
+        self.0.lock().interval = interval(rate);
     }
 
     /// The next turn, which is then taken. The first is now.
     fn turn(&self, now: Instant) -> Instant {
-        let mut next = self.next.lock();
-        let turn = next.map_or(now, |next| next.max(now));
-        *next = Some(turn + self.interval);
+        let mut state = self.0.lock();
+        let turn = state.next.map_or(now, |next| next.max(now));
+        state.next = Some(turn + state.interval);
         turn
     }
+}
+
+fn interval(rate: Option<NonZeroU32>) -> Duration {
+    rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.get())
 }
 
 /// Runs `connection` to its end, or until it is cut. It is polled whenever the phase changes, so that it notices by looking.

@@ -1,55 +1,16 @@
 //! When files have to be read again: because they have changed on disk, or because the operator says so. Apart from what
 //! is then done with them, so that the decision can be tested without a file and without a clock.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::task::spawn_blocking;
-
-use crate::tls::certs::files::{Files, Stamps};
-
 /// How often files are looked at.
-const EVERY: Duration = Duration::from_secs(1);
+pub const EVERY: Duration = Duration::from_secs(1);
 /// Files that change at each of so many looks are not waited for any longer.
 const PATIENCE: u32 = 10;
 
-/// Watches `files`, which looked like `read` when they were read, and calls `renew` whenever they have to be read again.
-///
-/// All that touches files runs on a thread of its own: a network file system that hangs must not hold up what else runs
-/// here, which is discovery and the admin listener.
-pub async fn watch<R>(files: Files, read: Stamps, asked: Arc<Notify>, renew: Arc<R>)
-where
-    R: Fn() + Send + Sync + 'static,
-{
-    let files = Arc::new(files);
-    let mut watch = Watch::new(read);
-    loop {
-        let look = |files: &Arc<Files>| {
-            let files = Arc::clone(files);
-            spawn_blocking(move || files.stamps())
-        };
-        let next = tokio::select! {
-            () = asked.notified() => look(&files).await.map(|seen| watch.asked(seen)),
-            () = tokio::time::sleep(EVERY) => look(&files).await.map(|seen| watch.look(seen)),
-        };
-        let done = match next {
-            Ok(Next::Wait) => Ok(()),
-            Ok(Next::Read) => {
-                let renew = Arc::clone(&renew);
-                spawn_blocking(move || renew()).await
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = done {
-            tracing::error!(%error, "certificates could not be renewed, the old ones stay in use");
-        }
-    }
-}
-
 /// Decides when files are read again. `S` is how they look.
 #[derive(Debug)]
-struct Watch<S> {
+pub struct Watch<S> {
     /// How they looked when they were last read.
     read: S,
     settling: Option<Settling<S>>,
@@ -63,7 +24,7 @@ struct Settling<S> {
 
 /// What follows from a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
+pub enum Next {
     /// Nothing has to be done.
     Wait,
     /// The files are to be read.
@@ -72,13 +33,13 @@ enum Next {
 
 impl<S: PartialEq> Watch<S> {
     /// For files that looked so when they were read.
-    const fn new(read: S) -> Self {
+    pub const fn new(read: S) -> Self {
         Self { read, settling: None }
     }
 
     /// Takes a look. Who renews a certificate writes several files, one after the other: they are read once they look the
     /// same twice.
-    fn look(&mut self, seen: S) -> Next {
+    pub fn look(&mut self, seen: S) -> Next {
         if seen == self.read {
             self.settling = None;
             return Next::Wait;
@@ -88,16 +49,16 @@ impl<S: PartialEq> Watch<S> {
             None => (false, 1),
         };
         if settled || looks >= PATIENCE {
-            return self.asked(seen);
+            *self = Self::new(seen);
+            return Next::Read;
         }
         self.settling = Some(Settling { seen, looks });
         Next::Wait
     }
 
-    /// Somebody asks for it: they are read whatever they look like.
-    fn asked(&mut self, seen: S) -> Next {
-        *self = Self::new(seen);
-        Next::Read
+    /// How they looked when they were last read.
+    pub const fn read(&self) -> &S {
+        &self.read
     }
 }
 
@@ -134,15 +95,5 @@ mod tests {
     fn files_that_never_settle_are_read_all_the_same() {
         let looks: Vec<u32> = (1..=25).collect();
         assert_eq!(read_at(&looks), [9, 19]);
-    }
-
-    #[test]
-    fn who_asks_waits_for_nothing() {
-        let mut watch = Watch::new(0);
-        assert_eq!(watch.asked(0), Next::Read);
-        assert_eq!(watch.look(1), Next::Wait);
-        assert_eq!(watch.asked(2), Next::Read);
-        assert_eq!([2, 2, 1].map(|seen| watch.look(seen)), [Next::Wait; 3]);
-        assert_eq!(watch.look(1), Next::Read);
     }
 }

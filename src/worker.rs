@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::drain::{Phase, reached};
 use crate::proxy::context::{Shared, Worker};
@@ -95,22 +95,30 @@ where
     })
 }
 
-/// Starts one worker with `sockets`, one per listening address in the snapshot's order. It ends once the process drains
-/// and its connections are gone, or are forced to go.
+/// A socket to accept on.
+#[derive(Debug)]
+pub struct Order {
+    /// Its listener in the snapshot.
+    pub listener: usize,
+    /// The worker's own.
+    pub socket: TcpListener,
+    /// Once the other end is gone, nobody is accepted any more.
+    pub open: watch::Receiver<()>,
+}
+
+/// Starts one worker, which accepts as `orders` say. It ends once the process drains and its connections are gone, or are
+/// forced to go.
 ///
 /// # Errors
 /// As [`on_thread`].
-pub fn start(index: usize, shared: Arc<Shared>, sockets: Vec<TcpListener>, alive: Alive) -> io::Result<JoinHandle<()>> {
+pub fn start(
+    index: usize,
+    shared: Arc<Shared>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    alive: Alive,
+) -> io::Result<JoinHandle<()>> {
     on_thread(format!("worker-{index}"), alive, move || async move {
         let worker = Worker { shared, pool: Arc::new(Pool::default()) };
-        let (alive, mut gone) = mpsc::channel(1);
-        for (listener, socket) in sockets.into_iter().enumerate() {
-            match tokio::net::TcpListener::from_std(socket) {
-                Ok(socket) => drop(tokio::spawn(accept(worker.clone(), listener, socket, alive.clone()))),
-                Err(error) => tracing::error!(%error, "a listening socket could not be used"),
-            }
-        }
-        drop(alive);
         let forced = reached(worker.shared.phase.clone(), Phase::Forced);
         let sweeping = async {
             loop {
@@ -119,11 +127,32 @@ pub fn start(index: usize, shared: Arc<Shared>, sockets: Vec<TcpListener>, alive
             }
         };
         tokio::select! {
-            _ = gone.recv() => {}
+            () = serve(&worker, orders) => {}
             () = forced => {}
             () = sweeping => {}
         }
     })
+}
+
+/// Accepts as `orders` say until the process drains, and returns once the last connection has gone.
+async fn serve(worker: &Worker, mut orders: mpsc::UnboundedReceiver<Order>) {
+    let (alive, mut gone) = mpsc::channel(1);
+    let accepting = async {
+        while let Some(Order { listener, socket, open }) = orders.recv().await {
+            match tokio::net::TcpListener::from_std(socket) {
+                Ok(socket) => drop(tokio::spawn(accept(worker.clone(), listener, socket, open, alive.clone()))),
+                Err(error) => tracing::error!(%error, "a listening socket could not be used"),
+            }
+        }
+        // Nobody gives orders any more, and what is served is served.
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = reached(worker.shared.phase.clone(), Phase::Draining) => {}
+    }
+    drop(alive);
+    gone.recv().await;
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use rustls::sign::CertifiedKey;
 
-use super::{Bound, Tenant};
+use super::sockets::{Slot, Tenant};
 use crate::config::model::{self, Config};
 use crate::farm::Farm;
 use crate::http1::head;
@@ -21,11 +21,15 @@ use crate::tls::clients::ClientVerifier;
 use crate::tls::server::{ClientAuth, cti_server_config, server_config};
 
 /// The farms, without endpoints yet.
-pub(super) fn farms(config: &Config, material: &Material, metrics: &Arc<Metrics>) -> Result<Vec<Arc<Farm>>> {
-    let keyring = shared_keyring(material).unwrap_or_else(|| own_keyring(config));
+pub(super) fn farms(
+    config: &Config,
+    material: &Material,
+    keyring: &Arc<Keyring>,
+    metrics: &Arc<Metrics>,
+) -> Result<Vec<Arc<Farm>>> {
     let farm = |farm: &Arc<model::Farm>| -> Result<Arc<Farm>> {
         let tls = client_tls(farm, material)?;
-        Ok(Farm::new(Arc::clone(farm), tls, Arc::clone(&keyring), metrics))
+        Ok(Farm::new(Arc::clone(farm), tls, Arc::clone(keyring), metrics))
     };
     config.farms.values().map(|model| farm(model).with_context(|| format!("[farm.{}]", model.name))).collect()
 }
@@ -46,7 +50,8 @@ pub(super) fn shared_keyring(material: &Material) -> Option<Arc<Keyring>> {
     Some(Arc::new(Keyring::new(keys.next()?, keys)))
 }
 
-fn own_keyring(config: &Config) -> Arc<Keyring> {
+/// Keys of the gateway's own, for want of a file.
+pub(super) fn own_keyring(config: &Config) -> Arc<Keyring> {
     // Nothing else has sessions.
     if !config.https.is_empty() {
         tracing::warn!(
@@ -56,19 +61,20 @@ fn own_keyring(config: &Config) -> Arc<Keyring> {
     Arc::new(Keyring::new(Key::new(rand::random()), []))
 }
 
-/// What clients of a block get to see: `old`, if it is made of the same, so that session tickets go on being good.
-fn face(https: &model::Https, material: &Material, old: Option<&Face>) -> Result<Face> {
+/// What clients of a block get to see: what they got of it before, one of `faces`, if it is made of the same, so that session
+/// tickets go on being good.
+fn face(https: &model::Https, material: &Material, faces: &[Face]) -> Result<Face> {
     let identity = identity(material, &https.certificate)?;
     let clients = https.clients.iter().chain(https.interfaces.iter().filter_map(|route| route.clients.as_ref())).next();
     let authorities = match clients {
         Some(clients) => Some(authorities(material, &clients.trust)?),
         None => None,
     };
-    if let Some(old) = old.filter(|old| old.is_of(&identity, authorities)) {
+    if let Some(old) = faces.iter().find(|old| old.is_of(https, &identity, authorities)) {
         return Ok(old.clone());
     }
     let tls = server_config(&https.tls, Arc::clone(&identity), client_auth(https, material)?)?;
-    Ok(Face { tls, identity, authorities: authorities.cloned() })
+    Ok(Face { https: https.clone(), tls, identity, authorities: authorities.cloned() })
 }
 
 /// What a block asks of clients in the handshake (R-AUTH-2): a certificate if the block demands it, and whether they have
@@ -88,22 +94,20 @@ fn verifier(clients: &model::Clients, policy: &model::TlsPolicy, material: &Mate
     Ok(ClientVerifier::new(authorities(material, &clients.trust)?, clients, policy)?)
 }
 
-/// What is served on the addresses of `bound`, which has the configured address and the real one of each socket; `faces` are
-/// those of the snapshot before.
+/// What is served on the addresses of `slots`; `faces` are those of the snapshot before.
 pub(super) fn snapshot(
     config: &Config,
     material: &Material,
     farms: &[Arc<Farm>],
     metrics: &Metrics,
-    bound: &[Bound],
+    slots: &[Slot],
     faces: &[Face],
 ) -> Result<Snapshot> {
-    let mut listeners: Vec<Listener> = bound.iter().map(|bound| Listener::new(bound.real, metrics)).collect();
+    let mut listeners: Vec<Listener> = slots.iter().map(|slot| Listener::new(slot.real, metrics)).collect();
     let mut shown = Vec::new();
-    for (index, https) in config.https.iter().enumerate() {
-        let face = face(https, material, faces.get(index))
-            .with_context(|| format!("[[https]] of {}", https.hosts.join(", ")))?;
-        for listener in at(&mut listeners, bound, Tenant::Hosts, &https.listen) {
+    for https in &config.https {
+        let face = face(https, material, faces).with_context(|| format!("[[https]] of {}", https.hosts.join(", ")))?;
+        for listener in at(&mut listeners, slots, Tenant::Hosts, &https.listen) {
             let tls = Arc::clone(&face.tls);
             let block = Block::new(https, tls, farms, &config.affinity.cookie, &listener.label, metrics);
             listener.add(Arc::new(block));
@@ -115,14 +119,14 @@ pub(super) fn snapshot(
         let tls = verifier(&cti.clients, &cti.tls, material)
             .and_then(|clients| Ok(cti_server_config(&cti.tls, identity, clients)?))
             .with_context(|| format!("[[cti]] with farm \"{}\"", cti.farm.name))?;
-        for listener in at(&mut listeners, bound, Tenant::Cti(index), &cti.listen) {
+        for listener in at(&mut listeners, slots, Tenant::Cti(index), &cti.listen) {
             let farm = running(farms, &cti.farm)?;
             let block = stream::block::Cti::new(cti, Arc::clone(&tls), farm, &listener.label, metrics);
             listener.serve_cti(block, cti);
         }
     }
     for passthrough in &config.passthrough {
-        for listener in at(&mut listeners, bound, Tenant::Hosts, &passthrough.listen) {
+        for listener in at(&mut listeners, slots, Tenant::Hosts, &passthrough.listen) {
             let farm = running(farms, &passthrough.farm)?;
             let block = stream::block::Passthrough::new(passthrough, farm, &listener.label, metrics);
             listener.pass_through(block, passthrough);
@@ -134,6 +138,7 @@ pub(super) fn snapshot(
         tcp: config.tcp,
         listeners,
         faces: shown,
+        drain_timeout: config.drain_timeout,
         farms: farms.into(),
     })
 }
@@ -141,13 +146,12 @@ pub(super) fn snapshot(
 /// The listeners of `tenant` whose configured address is in `listen`.
 fn at<'l>(
     listeners: &'l mut [Listener],
-    bound: &'l [Bound],
+    slots: &'l [Slot],
     tenant: Tenant,
     listen: &'l [SocketAddr],
 ) -> impl Iterator<Item = &'l mut Listener> {
-    let both = listeners.iter_mut().zip(bound);
-    both.filter(move |(_, bound)| bound.tenant == tenant && listen.contains(&bound.configured))
-        .map(|(listener, _)| listener)
+    let both = listeners.iter_mut().zip(slots);
+    both.filter(move |(_, slot)| slot.is_of(tenant, listen)).map(|(listener, _)| listener)
 }
 
 fn identity(material: &Material, certificate: &model::Certificate) -> Result<Arc<CertifiedKey>> {

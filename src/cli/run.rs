@@ -1,5 +1,6 @@
 //! `xspgate run`: serves until it is told to stop.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::ConfigFile;
 use super::check::{UNUSABLE, load};
 use crate::app::Gateway;
-use crate::config::error::{Report, Source};
+use crate::config::error::Report;
 use crate::drain::Phase;
 use crate::telemetry;
 
@@ -26,8 +27,9 @@ go to standard output, as [log] says. After the first signal /readyz says 503 fo
 accepted, and what is in flight has drain_timeout to end; what is left then is cut, drain_rate connections a second. A \
 second signal ends at once.
 
-Certificates, keys, CAs and affinity keys that change on disk are taken over within seconds, and at once on SIGHUP, all of \
-them or none. A changed configuration needs a restart.
+SIGHUP reads the configuration again, and certificates, keys, CAs and affinity keys with it: all of it is taken over while \
+everything goes on, or nothing, and the log says why. These files are taken over within seconds by themselves when they \
+change, the configuration only with reload_on_change. What takes a restart is named.
 
 Each client takes an open file, and so does each connection to an XSP: set `ulimit -n` to twice limits.connections.";
 
@@ -56,7 +58,7 @@ pub fn run(options: Run) -> ExitCode {
         return ExitCode::from(UNUSABLE);
     }
     note_open_files(loaded.config.limits.connections);
-    let served = Gateway::start(&loaded.config, &material).and_then(|gateway| serve(&loaded.source, gateway));
+    let served = Gateway::start(&path, &loaded.config, &material).and_then(|gateway| serve(&path, gateway));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -86,7 +88,7 @@ fn open_files(limits: &str) -> Option<usize> {
     limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?.parse().ok()
 }
 
-fn serve(source: &Source, mut gateway: Gateway) -> Result<()> {
+fn serve(config: &Path, mut gateway: Gateway) -> Result<()> {
     // Said whatever the log's level: with port 0 nobody could know them otherwise.
     for address in gateway.https() {
         eprintln!("serving HTTPS on {address}");
@@ -100,7 +102,7 @@ fn serve(source: &Source, mut gateway: Gateway) -> Result<()> {
     if let Some(address) = gateway.admin() {
         eprintln!("serving /metrics, /status, /livez and /readyz on {address}");
     }
-    tracing::info!(config = %source.path.display(), version = env!("CARGO_PKG_VERSION"), "started");
+    tracing::info!(config = %config.display(), version = env!("CARGO_PKG_VERSION"), "started");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
@@ -110,10 +112,8 @@ fn serve(source: &Source, mut gateway: Gateway) -> Result<()> {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => {
-                    note_changes(source);
-                    gateway.renew();
-                }
+                // What comes of it is in the log.
+                _ = hangup.recv() => drop(gateway.reload()),
                 () = gateway.ended() => bail!("a thread ended that should not have"),
             }
         }
@@ -132,19 +132,6 @@ fn serve(source: &Source, mut gateway: Gateway) -> Result<()> {
     drop(gateway);
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Says so if the configuration file is another one than at the start: SIGHUP renews the files that it names, not itself.
-fn note_changes(source: &Source) {
-    match std::fs::read(&source.path) {
-        Ok(bytes) if bytes == source.text.as_bytes() => {}
-        Ok(_) => {
-            tracing::warn!(config = %source.path.display(), "SIGHUP: a changed configuration needs a restart in this version");
-        }
-        Err(error) => {
-            tracing::warn!(config = %source.path.display(), %error, "SIGHUP: the configuration can't be read any more");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use toml::Spanned;
 
 use super::error::{Problem, Source};
 use super::file::{self, File, Key, List, Sections};
-use super::model::{Certificate, Config, Farm, Trust};
+use super::model::{Certificate, Config, Farm, Reloads, Trust};
 use super::place::Places;
 use super::recover::Gaps;
 use super::types::choice::nearest;
@@ -47,6 +47,7 @@ pub(super) fn compile(file: &File, source: &Source, gaps: &Gaps) -> (Config, Vec
     let config = Config {
         workers: settings::workers(file),
         state_dir: file.state_dir.as_ref().map(|path| check.resolve(path)),
+        reloads: or(&file.reload_on_change, |followed| followed.0, Reloads::WhenAsked),
         drain_timeout: settings::drain_timeout(file),
         drain_rate: settings::drain_rate(file),
         admin: settings::admin(&mut check, file),

@@ -11,7 +11,7 @@ use toml::Spanned;
 
 use super::model::{AddressFamily, ClientPurpose, LogFormat, ProxyProtocol, TlsVersion};
 use super::types::amount::{Count, OffOrCount, OffOrTime, Size, Time};
-use super::types::choice::{Access, Choice, Strict};
+use super::types::choice::{Access, Choice, Followed, Strict};
 use super::types::name::{ClientName, CookieName, HostName, LogFilter, SectionName, ServiceName};
 use super::types::network::{Allowed, DnsServer, DrainedXsp, Listen, Range, XspAddress};
 use super::types::oid::Oid;
@@ -79,6 +79,7 @@ tables! {
     File {
         workers: Key<Count<0, 1024>>,
         state_dir: Key<FilePath>,
+        reload_on_change: Key<Followed>,
         drain_timeout: Key<Time<0, DAY>>,
         drain_rate: Key<OffOrCount<1, 1_000_000>>,
         admin: Key<Admin>,

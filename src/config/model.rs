@@ -28,6 +28,8 @@ pub struct Config {
     pub workers: usize,
     /// Where what must survive a restart is kept (`state_dir`); `None`: nothing survives.
     pub state_dir: Option<PathBuf>,
+    /// When the file is read again (`reload_on_change`).
+    pub reloads: Reloads,
     /// How long a stop waits for what is in flight (`drain_timeout`).
     pub drain_timeout: Duration,
     /// How many connections a second are cut after that (`drain_rate`); `None` (`"off"`): all at once.
@@ -58,6 +60,15 @@ pub struct Config {
     pub passthrough: Vec<Passthrough>,
     /// Where the file says what; the same for all purposes of comparison.
     pub places: Places,
+}
+
+/// When the configuration is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reloads {
+    /// When it has changed, and when somebody asks.
+    OnChange,
+    /// When somebody asks.
+    WhenAsked,
 }
 
 /// `[certificate.NAME]`: an identity that the gateway shows.

@@ -83,6 +83,11 @@ impl<E: Copy + Eq + Hash> Channels<E> {
         }
     }
 
+    /// Those that are lost from now on are forgotten after `remember`.
+    pub fn set_remember(&mut self, remember: Duration) {
+        self.remember = remember;
+    }
+
     /// A stream from `endpoint` says that it is channel `id`, and owns the id from now on, whoever did before. Whoever
     /// holds the stream tells how it ends. `None`: there is no room, although the oldest of the lost ones would have made
     /// some, and the channel stays unknown.

@@ -71,6 +71,11 @@ impl Channels {
         Self(Mutex::new(State { table, places: HashMap::new(), cuts: HashMap::new(), events }))
     }
 
+    /// One that is lost from now on is remembered for `remember`.
+    pub fn set_remember(&self, remember: Duration) {
+        self.0.lock().table.set_remember(remember);
+    }
+
     /// The home of the channel `id`, if it is one of `farm`.
     pub(super) fn home(&self, id: &ChannelId, farm: &Arc<Farm>) -> Home {
         let state = self.0.lock();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::context::Worker;
 use super::front::serve;
@@ -37,8 +37,15 @@ impl Drop for Seat {
     }
 }
 
-/// Accepts until the process drains. Each connection holds `alive` for as long as it lives.
-pub async fn accept(worker: Worker, listener: usize, socket: TcpListener, alive: mpsc::Sender<()>) {
+/// Accepts until the process drains, or the other end of `open` is gone. Each connection holds `alive` for as long as it
+/// lives.
+pub async fn accept(
+    worker: Worker,
+    listener: usize,
+    socket: TcpListener,
+    mut open: watch::Receiver<()>,
+    alive: mpsc::Sender<()>,
+) {
     let draining = reached(worker.shared.phase.clone(), Phase::Draining);
     let accepting = async {
         let mut told = None;
@@ -74,5 +81,7 @@ pub async fn accept(worker: Worker, listener: usize, socket: TcpListener, alive:
     tokio::select! {
         () = accepting => {}
         () = draining => {}
+        // Nothing is ever said there.
+        _ = open.changed() => {}
     }
 }

@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub listeners: Vec<Listener>,
     /// What `[[https]]` blocks show in the handshake, in file order.
     pub faces: Vec<Face>,
+    /// How long a stop waits for what is in flight.
+    pub drain_timeout: Duration,
     /// Every farm.
     pub farms: Arc<[Arc<Farm>]>,
 }
@@ -42,6 +44,8 @@ pub struct Snapshot {
 /// What one `[[https]]` block shows in the handshake, and what that is made of.
 #[derive(Clone, Debug)]
 pub struct Face {
+    /// The block.
+    pub https: model::Https,
     /// The handshake's side of it. Its tickets can be resumed as long as this very one is in use.
     pub tls: Arc<ServerConfig>,
     /// The certificate.
@@ -51,9 +55,22 @@ pub struct Face {
 }
 
 impl Face {
-    /// Whether it is made of these very ones.
-    pub fn is_of(&self, identity: &Arc<CertifiedKey>, authorities: Option<&Arc<Authorities>>) -> bool {
-        Arc::ptr_eq(&self.identity, identity)
+    /// Whether it is this block's, and made of these very ones.
+    pub fn is_of(
+        &self,
+        https: &model::Https,
+        identity: &Arc<CertifiedKey>,
+        authorities: Option<&Arc<Authorities>>,
+    ) -> bool {
+        let asked = |https: &model::Https| {
+            let interfaces = https.interfaces.iter().map(|route| route.clients.clone());
+            (https.clients.clone(), interfaces.collect::<Vec<_>>())
+        };
+        let is_same_block = self.https.listen == https.listen && self.https.hosts == https.hosts;
+        is_same_block
+            && self.https.tls == https.tls
+            && asked(&self.https) == asked(https)
+            && Arc::ptr_eq(&self.identity, identity)
             && self.authorities.as_ref().map(Arc::as_ptr) == authorities.map(Arc::as_ptr)
     }
 }

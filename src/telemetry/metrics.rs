@@ -5,6 +5,7 @@ mod certificates;
 mod channel;
 mod endpoint;
 mod farm;
+mod reload;
 mod route;
 mod stream;
 mod table;
@@ -25,6 +26,7 @@ pub use certificates::{Expiry, Renewal};
 pub use channel::{ChannelEnd, ChannelEvent, Heartbeat};
 pub use endpoint::EndpointMetrics;
 pub use farm::FarmMetrics;
+pub use reload::Reloaded;
 pub use route::{Class, RouteMetrics};
 pub use stream::StreamMetrics;
 pub use table::TABLE;
@@ -77,6 +79,8 @@ pub struct Metrics {
     discovery_age: GaugeVec,
     discovery_records: IntGaugeVec,
     certificates: Certificates,
+    reloads: [IntCounter; Reloaded::ALL.len()],
+    reload_refused: IntGauge,
     /// The endpoints whose series exist, so that one that comes back while an old stream lives finds its own again.
     live: Live,
 }
@@ -158,6 +162,11 @@ impl Default for Metrics {
             discovery_age: registrar.floats("xspgate_discovery_age_seconds"),
             discovery_records: registrar.gauges("xspgate_discovery_records"),
             certificates: Certificates::new(&registrar),
+            reloads: {
+                let reloads = registrar.counters("xspgate_reloads_total");
+                Reloaded::ALL.map(|outcome| reloads.with_label_values(&[outcome.name()]))
+            },
+            reload_refused: registrar.gauges("xspgate_reload_refused").with_label_values::<&str>(&[]),
             registry: registrar.0,
             live: Live::default(),
         }

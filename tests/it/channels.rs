@@ -56,7 +56,7 @@ impl Channel {
     }
 
     /// A heartbeat from a client that keeps no cookies and has a connection of its own.
-    async fn beats(&self, stage: &Stage) -> crate::harness::Answer {
+    pub(crate) async fn beats(&self, stage: &Stage) -> crate::harness::Answer {
         stage.client().send(self.heartbeat()).await
     }
 

@@ -28,6 +28,7 @@ mod load;
 mod observability;
 mod passthrough;
 mod proxy_protocol;
+mod reload;
 mod renewal;
 mod retries;
 mod routing;

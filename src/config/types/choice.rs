@@ -2,7 +2,9 @@
 //! nearest right one.
 
 use crate::broadworks::interface::Interface;
-use crate::config::model::{AccessLog, AddressFamily, ClientPurpose, LogFormat, ProxyProtocol, Strictness, TlsVersion};
+use crate::config::model::{
+    AccessLog, AddressFamily, ClientPurpose, LogFormat, ProxyProtocol, Reloads, Strictness, TlsVersion,
+};
 use crate::policy::classify::{On5xx, Replay};
 
 use super::{Leaf, Refusal, leaves, quoted};
@@ -198,7 +200,21 @@ impl Leaf for Strict {
     }
 }
 
-leaves!(Access, Strict);
+/// `true` or `false` for reading the configuration again by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Followed(pub Reloads);
+
+impl Leaf for Followed {
+    fn expected() -> String {
+        "true or false".into()
+    }
+
+    fn boolean(value: bool) -> Result<Self, Refusal> {
+        Ok(Self(if value { Reloads::OnChange } else { Reloads::WhenAsked }))
+    }
+}
+
+leaves!(Access, Strict, Followed);
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! What there is to measure, in one table, so that the registry and the README can both be held against it.
 
 /// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
-pub const TABLE: [(&str, &str, &str, &str); 36] = [
+pub const TABLE: [(&str, &str, &str, &str); 38] = [
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
     ("xspgate_connections", "gauge", "listener", "open client connections"),
@@ -117,5 +117,17 @@ pub const TABLE: [(&str, &str, &str, &str); 36] = [
         "gauge",
         "",
         "1 while the certificates, keys or CAs on disk can't be used, and those of before are",
+    ),
+    (
+        "xspgate_reloads_total",
+        "counter",
+        "outcome",
+        "configuration read again, because it changed or somebody asked: applied, unchanged, refused",
+    ),
+    (
+        "xspgate_reload_refused",
+        "gauge",
+        "",
+        "1 while the configuration on disk can't be used, and the one of before is",
     ),
 ];

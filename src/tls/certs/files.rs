@@ -32,7 +32,7 @@ struct Named {
 
 /// How files look from outside: equal as long as nobody has written, replaced or removed one of them, whatever the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamps(Vec<Result<Stamp, ErrorKind>>);
+pub struct Stamps(Vec<Look>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stamp {
@@ -44,6 +44,10 @@ struct Stamp {
     /// The same of the inode: permissions that were repaired change nothing else.
     changed: (i64, i64),
 }
+
+/// How one file looks from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look(Result<Stamp, ErrorKind>);
 
 /// SHA-256 over the names and bytes of one section's files. Nothing can be learnt from it, and it is not shown either.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,17 +88,7 @@ impl Files {
 
     /// How they look now; symbolic links are followed, and a missing file looks like one.
     pub fn stamps(&self) -> Stamps {
-        let stamp = |named: &Named| {
-            let metadata = fs::metadata(&named.path).map_err(|error| error.kind())?;
-            Ok(Stamp {
-                device: metadata.dev(),
-                inode: metadata.ino(),
-                size: metadata.size(),
-                modified: (metadata.mtime(), metadata.mtime_nsec()),
-                changed: (metadata.ctime(), metadata.ctime_nsec()),
-            })
-        };
-        Stamps(self.0.iter().map(stamp).collect())
+        Stamps(self.0.iter().map(|named| stamp(&named.path)).collect())
     }
 
     /// The section and the file that a problem of `config` is about.
@@ -125,6 +119,18 @@ impl Files {
         let print = |context: Context| Print(context.finish().as_ref().try_into().expect("SHA-256 is 32 bytes"));
         sections.into_iter().map(|(section, context)| (section.to_owned(), print(context))).collect()
     }
+}
+
+/// How the file at `path` looks now; symbolic links are followed, and a missing one looks like one.
+pub fn stamp(path: &Path) -> Look {
+    let stamp = |metadata: fs::Metadata| Stamp {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        size: metadata.size(),
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+    };
+    Look(fs::metadata(path).map(stamp).map_err(|error| error.kind()))
 }
 
 /// Adds a file's bytes, as far as they would be read, and says how many. What is no file has none: a pipe is not waited for.

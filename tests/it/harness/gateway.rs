@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use xspgate::app;
+use xspgate::app::{self, Outcome};
 use xspgate::drain::Phase;
 
 use super::{Metrics, eventually, metrics};
@@ -31,7 +31,7 @@ impl Gateway {
             let loaded = xspgate::config::load(&path).map_err(|report| format!("{report}"))?;
             let (material, problems) = xspgate::tls::certs::load(&loaded.config);
             let material = material.ok_or_else(|| format!("{problems:?}"))?;
-            app::Gateway::start(&loaded.config, &material).map_err(|error| format!("{error:#}"))
+            app::Gateway::start(&path, &loaded.config, &material).map_err(|error| format!("{error:#}"))
         });
         let running = running.await.unwrap()?;
         let admin = running.admin().expect("every test's configuration has [admin]");
@@ -84,9 +84,14 @@ impl Gateway {
         eventually("readiness", async || self.admin("/readyz").await.0 == 200).await;
     }
 
-    /// Asks for a renewal, as SIGHUP does.
+    /// Has everything on disk read again, as SIGHUP does.
     pub(crate) fn renew(&self) {
-        self.running.iter().for_each(app::Gateway::renew);
+        self.running.iter().for_each(|running| drop(running.reload()));
+    }
+
+    /// The same, and what came of it.
+    pub(crate) async fn reload(&self) -> Outcome {
+        self.running.as_ref().unwrap().reload().await.unwrap()
     }
 
     /// Stops accepting and ends what is idle, as a stop begins.

@@ -1,0 +1,274 @@
+//! What is on disk is read again, compared with what runs, and taken over: all of it or nothing. When somebody asks for it,
+//! the configuration and the files that it names; when files change by themselves, these, and the configuration only if
+//! it says so.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinError, spawn_blocking};
+use tracing::{info, warn};
+
+use super::running::Running;
+use crate::config;
+use crate::config::error::{Problem, Report, Severity, Source};
+use crate::config::model::{Config, Reloads};
+use crate::renewal::{EVERY, Next, Watch};
+use crate::telemetry::metrics::{Reloaded, Renewal};
+use crate::tls::certs::files::{self, Files, Stamps};
+use crate::tls::certs::{self, Material};
+use crate::tls::peer::Instant;
+
+const KEPT: &str = "configuration not reloaded, the old one stays in use";
+const NOT_RENEWED: &str = "certificates not renewed, the old ones stay in use";
+
+/// Who asks, and wants to know what came of it.
+pub(super) type Asked = oneshot::Sender<Outcome>;
+
+/// What came of reading everything again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in use, but for what takes a restart: the keys and sections whose values differ from those at the start.
+    Applied {
+        /// In the order of the file.
+        needs_restart: Vec<&'static str>,
+    },
+    /// It is what was in use already.
+    Unchanged,
+    /// It can't be used, and nothing has changed: each problem, as `check` shows it.
+    Refused(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Applied { needs_restart } if needs_restart.is_empty() => f.write_str("reloaded"),
+            Self::Applied { needs_restart } => write!(f, "reloaded; takes a restart: {}", needs_restart.join(", ")),
+            Self::Unchanged => f.write_str("nothing has changed"),
+            Self::Refused(why) => write!(f, "refused, nothing has changed:\n{why}"),
+        }
+    }
+}
+
+/// What runs, and the file that it goes by.
+pub(super) struct Reload {
+    path: PathBuf,
+    /// What can't change without a restart is compared with this.
+    started: Config,
+    running: Mutex<Running>,
+}
+
+impl Reload {
+    pub(super) fn new(path: PathBuf, running: Running) -> Self {
+        Self { path, started: running.config.clone(), running: Mutex::new(running) }
+    }
+
+    /// Reads again whenever somebody asks, and what has changed on disk.
+    ///
+    /// All that touches files runs on a thread of its own: a network file system that hangs must not hold up what else runs
+    /// here, which is discovery and the admin listener.
+    pub(super) async fn watch(self: Arc<Self>, mut asked: mpsc::UnboundedReceiver<Asked>) {
+        let mut watch = Watch::new(self.seen_when_read());
+        loop {
+            let done = tokio::select! {
+                Some(asked) = asked.recv() => self.asked(&mut watch, asked).await,
+                () = tokio::time::sleep(EVERY) => self.look(&mut watch).await,
+            };
+            if let Err(error) = done {
+                tracing::error!(%error, "what is on disk could not be read, what was read stays in use");
+            }
+        }
+    }
+
+    async fn asked(self: &Arc<Self>, watch: &mut Watch<Seen>, asked: Asked) -> Result<(), JoinError> {
+        let this = Arc::clone(self);
+        let (seen, outcome) = spawn_blocking(move || (this.seen(), this.reload())).await?;
+        // Files that are refused are not read again before they change.
+        *watch = Watch::new(match outcome {
+            Outcome::Applied { .. } => self.seen_when_read(),
+            Outcome::Unchanged | Outcome::Refused(_) => seen,
+        });
+        // Whoever has asked need not wait for the answer.
+        asked.send(outcome).ok();
+        Ok(())
+    }
+
+    async fn look(self: &Arc<Self>, watch: &mut Watch<Seen>) -> Result<(), JoinError> {
+        let this = Arc::clone(self);
+        let seen = spawn_blocking(move || this.seen()).await?;
+        let is_other_file = seen.config != watch.read().config;
+        if watch.look(seen) == Next::Wait {
+            return Ok(());
+        }
+        let this = Arc::clone(self);
+        let outcome = match is_other_file {
+            true => spawn_blocking(move || this.reload()).await?,
+            false => spawn_blocking(move || this.renew()).await?,
+        };
+        if matches!(outcome, Outcome::Applied { .. }) && is_other_file {
+            *watch = Watch::new(self.seen_when_read());
+        }
+        Ok(())
+    }
+
+    /// How everything on disk looks now.
+    fn seen(&self) -> Seen {
+        let (files, reloads) = {
+            let running = self.running.lock();
+            (running.material.read.files().clone(), running.config.reloads)
+        };
+        Seen { files: files.stamps(), config: self.look_of_config(reloads) }
+    }
+
+    /// How it looked when what is in use was read.
+    fn seen_when_read(&self) -> Seen {
+        let running = self.running.lock();
+        let config = self.look_of_config(running.config.reloads);
+        Seen { files: running.material.read.stamps().clone(), config }
+    }
+
+    fn look_of_config(&self, reloads: Reloads) -> Option<files::Look> {
+        match reloads {
+            Reloads::OnChange => Some(files::stamp(&self.path)),
+            Reloads::WhenAsked => None,
+        }
+    }
+
+    /// Reads the configuration and the files that it names.
+    pub(super) fn reload(&self) -> Outcome {
+        let outcome = self.read_all();
+        self.running.lock().metrics.reloaded(match &outcome {
+            Outcome::Applied { .. } => Reloaded::Applied,
+            Outcome::Unchanged => Reloaded::Unchanged,
+            Outcome::Refused(_) => Reloaded::Refused,
+        });
+        outcome
+    }
+
+    fn read_all(&self) -> Outcome {
+        let mut running = self.running.lock();
+        let reading = match config::read(&self.path) {
+            Ok(reading) => reading,
+            Err(report) => return refused(&report),
+        };
+        let is_fatal = reading.problems.iter().any(|problem| problem.severity == Severity::Error);
+        if !is_fatal && reading.partial == running.config {
+            return renew(&mut running);
+        }
+        let (material, problems) = certs::load(&reading.partial);
+        let report = Report::new(reading.source, reading.problems.into_iter().chain(problems).collect());
+        let Some(material) = material.filter(|_| !report.is_fatal()) else { return refused(&report) };
+        let needs_restart = needs_restart(&self.started, &reading.partial);
+        let old = Arc::clone(&running.material);
+        if let Err(error) = running.take_over(reading.partial, material) {
+            let problem = Problem::error(None, format!("{error:#}"));
+            return refused(&Report::new(report.source, vec![problem]));
+        }
+        for problem in &report.problems {
+            tell(&report.source, problem, "configuration reloaded, but see what is odd about it");
+        }
+        tell_renewed(&old, &running.material);
+        info!("configuration reloaded");
+        if !needs_restart.is_empty() {
+            let what = needs_restart.join(", ");
+            warn!(what, "configuration reloaded, but for what takes a restart");
+        }
+        Outcome::Applied { needs_restart }
+    }
+
+    /// Reads the files that the configuration names.
+    fn renew(&self) -> Outcome {
+        renew(&mut self.running.lock())
+    }
+}
+
+/// How everything on disk looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    files: Stamps,
+    /// The configuration itself, if it is to be followed.
+    config: Option<files::Look>,
+}
+
+fn renew(running: &mut Running) -> Outcome {
+    let old = Arc::clone(&running.material);
+    if old.read.is_current() {
+        info!("configuration, certificates, keys and CAs are what they were");
+        running.metrics.renewal(Renewal::Unchanged);
+        return Outcome::Unchanged;
+    }
+    let config = running.config.clone();
+    let (material, problems) = certs::load(&config);
+    let files = Files::of(&config);
+    let Some(material) = material else {
+        let fatal: Vec<_> = problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
+        fatal.iter().for_each(|problem| tell_of_file(&config, &files, problem, NOT_RENEWED));
+        return not_renewed(running, fatal.iter().map(|problem| problem.message.as_str()).collect());
+    };
+    if let Err(error) = running.take_over(config, material) {
+        let problem = format!("{error:#}");
+        warn!(problem, "{NOT_RENEWED}");
+        return not_renewed(running, vec![&problem]);
+    }
+    for problem in problems {
+        let unchanged = |(section, _): (&str, _)| running.material.read.agrees(&old.read, section);
+        if !files.origin(&running.config, &problem).is_some_and(unchanged) {
+            tell_of_file(&running.config, &files, &problem, "certificates renewed, but see what is odd about them");
+        }
+    }
+    tell_renewed(&old, &running.material);
+    running.metrics.renewal(Renewal::Renewed);
+    Outcome::Applied { needs_restart: Vec::new() }
+}
+
+fn not_renewed(running: &Running, problems: Vec<&str>) -> Outcome {
+    running.metrics.renewal(Renewal::Refused);
+    Outcome::Refused(problems.join("\n"))
+}
+
+fn refused(report: &Report) -> Outcome {
+    for problem in report.problems.iter().filter(|problem| problem.severity == Severity::Error) {
+        tell(&report.source, problem, KEPT);
+    }
+    Outcome::Refused(report.to_string())
+}
+
+fn tell(source: &Source, problem: &Problem, consequence: &'static str) {
+    let place = match &problem.span {
+        Some(span) => {
+            let (line, column) = source.position(span.start);
+            format!("{}:{line}:{column}", source.path.display())
+        }
+        None => source.path.display().to_string(),
+    };
+    warn!(place, problem = problem.message, help = problem.help, "{consequence}");
+}
+
+fn tell_of_file(config: &Config, files: &Files, problem: &Problem, consequence: &'static str) {
+    let (section, file) = files.origin(config, problem).unzip();
+    let file = file.map(|file| file.display().to_string());
+    warn!(section, file, problem = problem.message, help = problem.help, "{consequence}");
+}
+
+fn tell_renewed(old: &Material, new: &Material) {
+    let now = certs::now();
+    for section in new.read.changed(&old.read) {
+        // What is over already has been told of by a warning.
+        let expiries = new.expiries.iter().filter(|expiry| expiry.section == section && expiry.at >= now);
+        let ends = expiries.map(|expiry| expiry.at).min().and_then(Instant::of).map(|end| end.day);
+        info!(section, ends, "certificates renewed");
+    }
+}
+
+/// What differs from the start and is settled there for good.
+fn needs_restart(started: &Config, now: &Config) -> Vec<&'static str> {
+    let settled = [
+        ("workers", started.workers == now.workers),
+        ("state_dir", started.state_dir == now.state_dir),
+        ("[admin]", started.admin == now.admin),
+        ("[log]", started.log == now.log),
+    ];
+    settled.into_iter().filter(|(_, same)| !same).map(|(what, _)| what).collect()
+}

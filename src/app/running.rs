@@ -1,0 +1,154 @@
+//! What runs, and what it was made of: another configuration and other files are taken over while everything goes on, all
+//! that has changed or nothing. Apart from the decision whether to, which is for those who are asked.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+use super::sockets::Sockets;
+use super::{assemble, sockets};
+use crate::config::model::{self, Config};
+use crate::discover::Change;
+use crate::discover::dns::DnsResolver;
+use crate::farm::Farm;
+use crate::policy::affinity::Keyring;
+use crate::proxy::context::Shared;
+use crate::proxy::snapshot::Snapshot;
+use crate::telemetry::metrics::Metrics;
+use crate::tls::certs::Material;
+use crate::tls::certs::files;
+use crate::tls::client::ClientTls;
+
+/// How long a farm that is new may take to find its first XSP before clients come.
+const FIRST_XSP: Duration = Duration::from_secs(2);
+/// How often it is looked at meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// Every farm that runs: discovery, metrics and the admin listener follow it.
+pub(super) type Farms = Arc<ArcSwap<Vec<Arc<Farm>>>>;
+
+/// A gateway that runs, seen from its parts.
+pub(super) struct Running {
+    pub(super) config: Config,
+    pub(super) material: Arc<Material>,
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) farms: Farms,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) sockets: Sockets,
+    pub(super) discovery: mpsc::UnboundedSender<Change<DnsResolver>>,
+}
+
+/// Everything new, made and not yet in use.
+struct Made {
+    farms: Vec<Arc<Farm>>,
+    /// Those that are dialled in another way now.
+    tls: Vec<(Arc<Farm>, ClientTls)>,
+    keyring: Arc<Keyring>,
+    sockets: sockets::Plan,
+    snapshot: Snapshot,
+}
+
+impl Running {
+    /// Goes by `config` and `material` from now on.
+    ///
+    /// # Errors
+    /// What stands in the way. Nothing has changed then.
+    pub(super) fn take_over(&mut self, config: Config, material: Material) -> Result<()> {
+        let material = material.keeping(&self.material);
+        let made = self.make(&config, &material)?;
+        self.publish(config, material, made);
+        Ok(())
+    }
+
+    fn make(&self, config: &Config, material: &Material) -> Result<Made> {
+        let sockets = self.sockets.plan(config)?;
+        // Keys that were made for want of a file go on being good.
+        let keyring = match assemble::shared_keyring(material) {
+            Some(shared) if !material.read.agrees(&self.material.read, files::AFFINITY) => shared,
+            Some(_) | None => Arc::clone(&self.keyring),
+        };
+        let running = self.farms.load();
+        let (mut farms, mut tls) = (Vec::new(), Vec::new());
+        for model in config.farms.values() {
+            let known = running.iter().find(|farm| farm.name() == model.name);
+            let dialled = || assemble::client_tls(model, material).with_context(|| format!("[farm.{}]", model.name));
+            farms.push(match known {
+                Some(farm) => {
+                    if is_dialled_otherwise(&farm.config(), model, &self.material, material) {
+                        tls.push((Arc::clone(farm), dialled()?));
+                    }
+                    Arc::clone(farm)
+                }
+                None => Farm::new(Arc::clone(model), dialled()?, Arc::clone(&keyring), &self.metrics),
+            });
+        }
+        let old = self.shared.snapshot.load();
+        let snapshot = assemble::snapshot(config, material, &farms, &self.metrics, &sockets.slots, &old.faces)?;
+        Ok(Made { farms, tls, keyring, sockets, snapshot })
+    }
+
+    /// Nothing in here can fail.
+    fn publish(&mut self, config: Config, material: Material, made: Made) {
+        for farm in &made.farms {
+            let model = config.farms.get(farm.name()).expect("they were made of it");
+            if farm.config() != *model {
+                farm.reconfigure(Arc::clone(model));
+            }
+        }
+        for (farm, tls) in made.tls {
+            farm.renew_tls(tls);
+        }
+        if !Arc::ptr_eq(&self.keyring, &made.keyring) {
+            self.farms.load().iter().for_each(|farm| farm.renew_keys(Arc::clone(&made.keyring)));
+            self.keyring = made.keyring;
+        }
+        self.discover(&config, &made.farms);
+        self.shared.snapshot.store(Arc::new(made.snapshot));
+        self.shared.channels.set_remember(config.affinity.lost_channels_for);
+        self.shared.cuts.set_rate(config.drain_rate);
+        self.sockets.adopt(made.sockets);
+        self.farms.store(Arc::new(made.farms));
+        self.metrics.certificates_expire(material.expiries.iter().cloned());
+        self.config = config;
+        self.material = Arc::new(material);
+    }
+
+    /// Has the XSPs of `farms` found, and waits a moment for those of farms that are new.
+    fn discover(&self, config: &Config, farms: &[Arc<Farm>]) {
+        if config.dns == self.config.dns && config.farms == self.config.farms {
+            return;
+        }
+        let old = self.farms.load_full();
+        let new: Vec<_> = farms.iter().filter(|farm| !old.iter().any(|old| Arc::ptr_eq(old, farm))).collect();
+        self.farms.store(Arc::new(old.iter().chain(new.iter().copied()).map(Arc::clone).collect()));
+        let change = Change {
+            farms: config.farms.values().cloned().collect(),
+            dns: config.dns.clone(),
+            resolver: (config.dns != self.config.dns).then(|| DnsResolver::new(&config.dns)),
+        };
+        // The error says that discovery has ended, and the process is about to.
+        self.discovery.send(change).ok();
+        let deadline = Instant::now() + FIRST_XSP;
+        while new.iter().any(|farm| farm.is_empty()) && Instant::now() < deadline {
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+/// Whether what a farm's XSPs are dialled with has changed. [`Material::keeping`] keeps what has not at its address.
+fn is_dialled_otherwise(before: &model::Farm, now: &model::Farm, old: &Material, new: &Material) -> bool {
+    let trust = now.proof.as_ref().is_some_and(|proof| {
+        let authorities = |material: &Material| material.authorities.get(&proof.trust.name).map(Arc::as_ptr);
+        authorities(old) != authorities(new)
+    });
+    let identity = now.certificate.as_ref().is_some_and(|certificate| {
+        let identity = |material: &Material| material.identities.get(&certificate.name).map(Arc::as_ptr);
+        identity(old) != identity(new)
+    });
+    let policy = before.proof != now.proof || before.certificate != now.certificate || before.tls != now.tls;
+    trust || identity || policy
+}

@@ -1,0 +1,145 @@
+//! The addresses that clients reach: which are bound, and who accepts on them. Apart from what is served there, because a
+//! socket that stays is never touched, whatever else changes.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+
+use anyhow::{Context, Result, anyhow};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::model::Config;
+use crate::worker::{self, Order};
+
+/// A listening address: as it is configured, and as it is, which differs where the port is 0. Its place in the list is its
+/// place in every snapshot, so that a connection finds its listener for as long as it lives.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    pub(super) configured: SocketAddr,
+    pub(super) tenant: Tenant,
+    pub(super) real: SocketAddr,
+    /// Accepting goes on while this is held; `None`: the address is no longer served.
+    open: Option<watch::Sender<()>>,
+}
+
+/// Whose a listening address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tenant {
+    /// `[[https]]` and `[[passthrough]]` blocks, which SNI tells apart.
+    Hosts,
+    /// The `[[cti]]` block in this place of the file.
+    Cti(usize),
+}
+
+/// Every address that was ever bound, and the workers that accept on them.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    slots: Vec<Slot>,
+    workers: Vec<mpsc::UnboundedSender<Order>>,
+}
+
+/// What a configuration takes: bound, and not yet in use.
+pub(super) struct Plan {
+    pub(super) slots: Vec<Slot>,
+    /// New sockets, one for each worker, by their slot.
+    fresh: Vec<(usize, Vec<TcpListener>)>,
+}
+
+impl Slot {
+    /// Whether a block of `tenant` that names `listen` is reached here.
+    pub(super) fn is_of(&self, tenant: Tenant, listen: &[SocketAddr]) -> bool {
+        self.open.is_some() && self.tenant == tenant && listen.contains(&self.configured)
+    }
+
+    /// Whether what is configured so is or was reached here. An address of one's own choice is one whoever has it.
+    fn is_for(&self, configured: SocketAddr, tenant: Tenant) -> bool {
+        self.configured == configured && (self.tenant == tenant || configured.port() != 0)
+    }
+}
+
+impl Sockets {
+    /// None yet, for these workers.
+    pub(super) const fn new(workers: Vec<mpsc::UnboundedSender<Order>>) -> Self {
+        Self { slots: Vec::new(), workers }
+    }
+
+    /// Binds what `config` takes and is not bound yet.
+    ///
+    /// # Errors
+    /// What could not be bound. Nothing has changed then.
+    pub(super) fn plan(&self, config: &Config) -> Result<Plan> {
+        let mut plan = Plan { slots: self.slots.clone(), fresh: Vec::new() };
+        let wanted = listen(config);
+        let is_wanted = |slot: &Slot| wanted.iter().any(|(configured, tenant)| slot.is_for(*configured, *tenant));
+        plan.slots.iter_mut().filter(|slot| !is_wanted(slot)).for_each(|slot| slot.open = None);
+        for (configured, tenant) in wanted {
+            let known = plan.slots.iter().position(|slot| slot.is_for(configured, tenant));
+            if let Some(slot) = known.map(|index| &mut plan.slots[index]).filter(|slot| slot.open.is_some()) {
+                slot.tenant = tenant;
+                continue;
+            }
+            let (real, sockets) = bind(configured, self.workers.len())?;
+            let slot = Slot { configured, tenant, real, open: Some(watch::Sender::new(())) };
+            let index = known.unwrap_or(plan.slots.len());
+            match plan.slots.get_mut(index) {
+                Some(closed) => *closed = slot,
+                None => plan.slots.push(slot),
+            }
+            plan.fresh.push((index, sockets));
+        }
+        Ok(plan)
+    }
+
+    /// Accepts where `plan` says, and nowhere else.
+    pub(super) fn adopt(&mut self, plan: Plan) {
+        for (listener, sockets) in plan.fresh {
+            let Some(open) = &plan.slots[listener].open else { continue };
+            for (worker, socket) in self.workers.iter().zip(sockets) {
+                // The error says that the worker has ended, and the process is about to.
+                worker.send(Order { listener, socket, open: open.subscribe() }).ok();
+            }
+        }
+        self.slots = plan.slots;
+    }
+
+    /// The real addresses of those that `wanted` is true of.
+    pub(super) fn real(&self, wanted: impl Fn(&Slot) -> bool) -> Vec<SocketAddr> {
+        self.slots.iter().filter(|slot| wanted(slot)).map(|slot| slot.real).collect()
+    }
+}
+
+/// Every address that clients reach, in file order, kind by kind, once.
+fn listen(config: &Config) -> Vec<(SocketAddr, Tenant)> {
+    let https = config.https.iter().flat_map(|block| &block.listen);
+    let hosts = https.chain(config.passthrough.iter().flat_map(|block| &block.listen));
+    let cti = config
+        .cti
+        .iter()
+        .enumerate()
+        .flat_map(|(index, block)| block.listen.iter().map(move |address| (*address, Tenant::Cti(index))));
+    let mut all: Vec<(SocketAddr, Tenant)> = Vec::new();
+    for wanted in hosts.map(|address| (*address, Tenant::Hosts)).chain(cti) {
+        if !all.contains(&wanted) {
+            all.push(wanted);
+        }
+    }
+    all
+}
+
+/// The admin listener's socket, and its real address.
+pub(super) fn bind_admin(config: &Config) -> Result<Option<(SocketAddr, TcpListener)>> {
+    let Some(admin) = &config.admin else { return Ok(None) };
+    let (real, listeners) = bind(admin.listen, 1).context("[admin]")?;
+    Ok(listeners.into_iter().next().map(|listener| (real, listener)))
+}
+
+fn bind(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<TcpListener>)> {
+    worker::bind(address, count).map_err(|error| {
+        let hints = [
+            (ErrorKind::AddrInUse, "; another gateway or server listens there"),
+            (ErrorKind::PermissionDenied, "; ports below 1024 take root or CAP_NET_BIND_SERVICE"),
+            (ErrorKind::AddrNotAvailable, "; it is no address of this machine"),
+        ];
+        let hint = hints.into_iter().find(|(kind, _)| *kind == error.kind()).map_or("", |(_, hint)| hint);
+        anyhow!("can't listen on {address}: {error}{hint}")
+    })
+}
