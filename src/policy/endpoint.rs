@@ -160,7 +160,7 @@ impl Roster {
     pub fn drain(&mut self, drained: &Drained) -> Drains {
         let mut drains = Drains::default();
         for member in &mut self.members {
-            match (member.presence, drained.has(&member.endpoint)) {
+            match (member.presence, drained.has(member.endpoint.address, member.endpoint.target.as_deref())) {
                 (Presence::Present, true) => {
                     member.presence = Presence::Draining;
                     drains.begun.push(member.id);
