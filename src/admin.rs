@@ -87,10 +87,15 @@ impl Admin {
     }
 
     fn status(&self) -> Response<Full<Bytes>> {
+        respond(StatusCode::OK, "application/json", self.status_json())
+    }
+
+    /// What `/status` says.
+    pub fn status_json(&self) -> String {
         let farms: Vec<_> =
             self.farms.load().iter().map(|farm| json!({ "name": farm.name(), "endpoints": farm.describe() })).collect();
         let status = json!({ "version": env!("CARGO_PKG_VERSION"), "ready": self.unready().is_none(), "farms": farms });
-        respond(StatusCode::OK, "application/json", format!("{status:#}\n"))
+        format!("{status:#}\n")
     }
 }
 

@@ -2,6 +2,7 @@
 //! addresses are reported. Everything is bound before anything is served.
 
 mod assemble;
+mod control;
 mod reload;
 mod running;
 mod sockets;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::admin::{self, Admin};
 use crate::config::model::{self, Config};
@@ -27,6 +28,7 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certs::Material;
 use crate::worker;
+use control::{Control, Socket};
 pub use reload::Outcome;
 use reload::{Asked, Reload};
 use running::{Farms, Running};
@@ -45,6 +47,7 @@ pub struct Gateway {
     phase: watch::Sender<Phase>,
     shared: Arc<Shared>,
     reload: mpsc::UnboundedSender<Asked>,
+    stop: Arc<Notify>,
     access: AccessLog,
     threads: Vec<JoinHandle<()>>,
     workers: usize,
@@ -65,6 +68,7 @@ impl Gateway {
         let mut sockets = Sockets::new(orders);
         let plan = sockets.plan(config)?;
         let (admin, admin_socket) = bind_admin(config)?.unzip();
+        let control = config.control.as_deref().map(Socket::bind).transpose()?;
         let snapshot = assemble::snapshot(config, material, &farms, &metrics, &plan.slots, &[])?;
         let access = access_log(config, &metrics)?;
         let (phase, phases) = watch::channel(Phase::Running);
@@ -98,8 +102,12 @@ impl Gateway {
             sockets,
             discovery,
         };
+        let stop = Arc::new(Notify::new());
         let housekeeping = Housekeeping {
             admin: admin_socket,
+            control,
+            asks: reload.clone(),
+            stop: Arc::clone(&stop),
             discovery: Discovery::new(&config.dns, config.farms.values().cloned(), config.state_dir.as_deref()),
             changes,
             resolver: DnsResolver::new(&config.dns),
@@ -113,7 +121,7 @@ impl Gateway {
             .context("can't start the main runtime")?;
         threads.push(main);
         let workers = config.workers;
-        Ok(Self { https, cti, passthrough, admin, phase, shared, reload, access, threads, workers, ended })
+        Ok(Self { https, cti, passthrough, admin, phase, shared, reload, stop, access, threads, workers, ended })
     }
 
     /// The addresses that `[[https]]` blocks are really served on, in file order.
@@ -148,6 +156,12 @@ impl Gateway {
         // If nobody takes it, it is dropped, and says so.
         drop(self.reload.send(asked));
         async { outcome.await.ok() }
+    }
+
+    /// Ready when somebody has asked for a stop over the control socket.
+    pub fn asked_to_stop(&self) -> impl Future<Output = ()> + use<> {
+        let stop = Arc::clone(&self.stop);
+        async move { stop.notified().await }
     }
 
     /// Returns when a thread has ended: while the gateway should be running, that is a fault.
@@ -200,6 +214,9 @@ fn access_log(config: &Config, metrics: &Metrics) -> Result<AccessLog> {
 /// What runs beside the workers, on a thread of its own: discovery, reloading and the admin listener.
 struct Housekeeping {
     admin: Option<TcpListener>,
+    control: Option<Socket>,
+    asks: mpsc::UnboundedSender<Asked>,
+    stop: Arc<Notify>,
     discovery: Discovery,
     changes: mpsc::UnboundedReceiver<Change<DnsResolver>>,
     resolver: DnsResolver,
@@ -212,7 +229,8 @@ struct Housekeeping {
 
 impl Housekeeping {
     async fn run(self) {
-        let Self { admin, discovery, changes, resolver, farms, metrics, phase, reload, asked } = self;
+        let Self { admin, control, asks, stop, discovery, changes, resolver, farms, metrics, phase, reload, asked } =
+            self;
         let status = discovery.status();
         let (told, updated, swept) = (Arc::clone(&metrics), Arc::clone(&farms), Arc::clone(&farms));
         let discovering = discovery.run(resolver, changes, move |event| match event {
@@ -234,10 +252,13 @@ impl Housekeeping {
                 }
             }
         };
-        let admin = admin::serve(admin, Admin::new(metrics, farms, status, phase.clone()));
+        let told_of = Admin::new(metrics, Arc::clone(&farms), status, phase.clone());
+        let calls = Control { farms, admin: told_of.clone(), reload: asks, stop };
+        let admin = admin::serve(admin, told_of);
         tokio::select! {
             () = discovering => {}
             () = admin => {}
+            () = calls.serve(control) => {}
             () = sweeping => {}
             () = reload.watch(asked) => {}
             () = reached(phase, Phase::Forced) => {}

@@ -2,6 +2,7 @@
 
 pub mod certs;
 pub mod check;
+pub mod ctl;
 #[cfg(feature = "sim")]
 pub mod demo;
 pub mod run;
@@ -31,6 +32,9 @@ enum Command {
     /// Check a configuration, certificates included, and print what it would serve
     #[command(long_about = check::ABOUT)]
     Check(check::Check),
+    /// Ask a running gateway, or tell it what to do
+    #[command(long_about = ctl::ABOUT)]
+    Ctl(ctl::Ctl),
     /// Make and inspect certificates and keys
     #[command(long_about = certs::ABOUT)]
     Certs(certs::Certs),
@@ -64,6 +68,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(options) => run::run(options),
         Command::Check(options) => check::check(&options),
+        Command::Ctl(options) => ctl::ctl(options),
         Command::Certs(options) => certs::certs(&options),
         #[cfg(feature = "sim")]
         Command::Demo(options) => demo::demo(options),

@@ -14,6 +14,7 @@
 //! - [`policy`] decides, and [`broadworks`] knows the applications; both are pure.
 //! - [`upstream`] dials XSPs, keeps idle connections, and runs one exchange on one connection.
 //! - [`telemetry`] and [`admin`] tell what is going on.
+//! - [`control`] is what an operator may ask of a running gateway, and gets told.
 //! - [`renewal`] notices certificates and keys that change on disk.
 //! - [`alarm`] is one timer for a whole connection, and [`drain`] the phases in which a process ends.
 //! - [`app`] puts it all together; [`cli`] is what an operator types.
@@ -28,6 +29,7 @@ pub mod app;
 pub mod broadworks;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod discover;
 pub mod drain;
 pub mod farm;

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The library's modules. Each may import from those that stand before it, and from no other.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 22] = [
     "http1",
     "proxy_protocol",
     "broadworks",
     "policy",
     "config",
+    "control",
     "alarm",
     "drain",
     "tcp",

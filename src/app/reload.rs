@@ -268,6 +268,7 @@ fn needs_restart(started: &Config, now: &Config) -> Vec<&'static str> {
         ("workers", started.workers == now.workers),
         ("state_dir", started.state_dir == now.state_dir),
         ("[admin]", started.admin == now.admin),
+        ("[control]", started.control == now.control),
         ("[log]", started.log == now.log),
     ];
     settled.into_iter().filter(|(_, same)| !same).map(|(what, _)| what).collect()

@@ -109,9 +109,11 @@ fn serve(config: &Path, mut gateway: Gateway) -> Result<()> {
         let mut interrupt = signal(SignalKind::interrupt()).context("can't listen for SIGINT")?;
         let mut hangup = signal(SignalKind::hangup()).context("can't listen for SIGHUP")?;
         loop {
+            let asked = gateway.asked_to_stop();
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
+                () = asked => break,
                 // What comes of it is in the log.
                 _ = hangup.recv() => drop(gateway.reload()),
                 () = gateway.ended() => bail!("a thread ended that should not have"),
@@ -119,6 +121,7 @@ fn serve(config: &Path, mut gateway: Gateway) -> Result<()> {
         }
         tracing::info!("stopping; a second signal ends at once");
         gateway.enter(Phase::LameDuck);
+        let asked_again = gateway.asked_to_stop();
         tokio::select! {
             () = async {
                 tokio::time::sleep(LAME_DUCK).await;
@@ -126,6 +129,7 @@ fn serve(config: &Path, mut gateway: Gateway) -> Result<()> {
             } => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = asked_again => {}
         }
         Ok(())
     })?;

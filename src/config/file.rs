@@ -83,6 +83,7 @@ tables! {
         drain_timeout: Key<Time<0, DAY>>,
         drain_rate: Key<OffOrCount<1, 1_000_000>>,
         admin: Key<Admin>,
+        control: Key<Control>,
         log: Key<Log>,
         dns: Key<Dns>,
         limits: Key<Limits>,
@@ -105,6 +106,11 @@ tables! {
     /// `[admin]`.
     Admin {
         listen: Key<Listen>,
+    }
+
+    /// `[control]`.
+    Control {
+        socket: Key<FilePath>,
     }
 
     /// `[log]`.

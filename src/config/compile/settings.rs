@@ -1,6 +1,7 @@
 //! The sections that stand by themselves. Apart from farms and listeners, which refer to one another.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +57,13 @@ pub(super) fn admin(check: &mut Check<'_>, file: &File) -> Option<Admin> {
         );
     }
     Some(Admin { listen: address })
+}
+
+pub(super) fn control(check: &mut Check<'_>, file: &File) -> Option<PathBuf> {
+    let control = file.control.as_ref()?;
+    let help = "where `xspgate ctl` finds the gateway, such as \"/run/xspgate/control.sock\"";
+    let socket = check.required(&control.span(), "socket", &control.get_ref().socket, help)?;
+    Some(check.resolve(socket))
 }
 
 pub(super) fn log(file: &File) -> Log {
