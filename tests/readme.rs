@@ -40,12 +40,13 @@ fn the_configuration_checks_clean() {
 }
 
 #[test]
-fn the_parts_for_cti_and_pass_through_check_clean() {
+fn the_further_parts_check_clean() {
     let mut texts = README.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let text: String = texts.by_ref().take(3).collect();
+    let text: String = texts.by_ref().take(4).collect();
     let (loaded, _) = checked(&text);
     assert_eq!(loaded.warnings, []);
     assert_eq!((loaded.config.cti.len(), loaded.config.passthrough.len()), (1, 1));
+    assert!(loaded.config.control.is_some());
     assert_eq!(texts.next(), None, "a part that is not checked");
 }
 
