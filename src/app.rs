@@ -24,6 +24,7 @@ use crate::discover::{Change, Discovery, Event};
 use crate::drain::{Cuts, Phase, reached};
 use crate::proxy::channels::Channels;
 use crate::proxy::context::Shared;
+use crate::supervisor::{self, Pulses};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certs::Material;
@@ -33,6 +34,9 @@ pub use reload::Outcome;
 use reload::{Asked, Reload};
 use running::{Farms, Running};
 use sockets::{Sockets, Tenant, bind_admin};
+
+/// How long cutting what is left may take, as far as the service manager is told.
+const CUTTING: Duration = Duration::from_secs(60);
 
 /// How often endpoints that have left DNS are looked over.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -80,9 +84,10 @@ impl Gateway {
             cuts: Cuts::new(config.drain_rate),
         });
         let (alive, ended) = worker::lifeline();
+        let pulses = Pulses::new(config.workers);
         let mut threads = Vec::new();
         for (index, orders) in ordered.into_iter().enumerate() {
-            let thread = worker::start(index, Arc::clone(&shared), orders, alive.clone());
+            let thread = worker::start(index, Arc::clone(&shared), orders, pulses.of(index), alive.clone());
             threads.push(thread.context("can't start a worker")?);
         }
         sockets.adopt(plan);
@@ -108,6 +113,7 @@ impl Gateway {
             control,
             asks: reload.clone(),
             stop: Arc::clone(&stop),
+            pulses,
             discovery: Discovery::new(&config.dns, config.farms.values().cloned(), config.state_dir.as_deref()),
             changes,
             resolver: DnsResolver::new(&config.dns),
@@ -173,6 +179,7 @@ impl Gateway {
     /// after it, at `drain_rate`.
     pub async fn drain(&mut self) {
         self.enter(Phase::Draining);
+        supervisor::stopping(self.shared.snapshot.load().drain_timeout + CUTTING);
         let mut left = self.workers;
         let drained = async {
             while left > 0 {
@@ -185,6 +192,7 @@ impl Gateway {
         }
         tracing::info!("drain_timeout is over: what is left is cut");
         self.enter(Phase::Cutting);
+        supervisor::stopping(CUTTING);
         for _ in 0..left {
             self.ended.first().await;
         }
@@ -217,6 +225,7 @@ struct Housekeeping {
     control: Option<Socket>,
     asks: mpsc::UnboundedSender<Asked>,
     stop: Arc<Notify>,
+    pulses: Pulses,
     discovery: Discovery,
     changes: mpsc::UnboundedReceiver<Change<DnsResolver>>,
     resolver: DnsResolver,
@@ -229,8 +238,21 @@ struct Housekeeping {
 
 impl Housekeeping {
     async fn run(self) {
-        let Self { admin, control, asks, stop, discovery, changes, resolver, farms, metrics, phase, reload, asked } =
-            self;
+        let Self {
+            admin,
+            control,
+            asks,
+            stop,
+            pulses,
+            discovery,
+            changes,
+            resolver,
+            farms,
+            metrics,
+            phase,
+            reload,
+            asked,
+        } = self;
         let status = discovery.status();
         let (told, updated, swept) = (Arc::clone(&metrics), Arc::clone(&farms), Arc::clone(&farms));
         let discovering = discovery.run(resolver, changes, move |event| match event {
@@ -259,6 +281,7 @@ impl Housekeeping {
             () = discovering => {}
             () = admin => {}
             () = calls.serve(control) => {}
+            () = pulses.watch() => {}
             () = sweeping => {}
             () = reload.watch(asked) => {}
             () = reached(phase, Phase::Forced) => {}

@@ -16,6 +16,7 @@
 //! - [`telemetry`] and [`admin`] tell what is going on.
 //! - [`control`] is what an operator may ask of a running gateway, and gets told.
 //! - [`renewal`] notices certificates and keys that change on disk.
+//! - [`supervisor`] tells the service manager how the process does.
 //! - [`alarm`] is one timer for a whole connection, and [`drain`] the phases in which a process ends.
 //! - [`app`] puts it all together; [`cli`] is what an operator types.
 //! - [`sim`] is a simulated site for the demo, the tests and the benches.
@@ -41,6 +42,7 @@ pub mod renewal;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod stream;
+pub mod supervisor;
 pub mod tcp;
 pub mod telemetry;
 pub mod tls;

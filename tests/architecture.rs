@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The library's modules. Each may import from those that stand before it, and from no other.
-const ORDER: [&str; 22] = [
+const ORDER: [&str; 23] = [
     "http1",
     "proxy_protocol",
     "broadworks",
@@ -14,6 +14,7 @@ const ORDER: [&str; 22] = [
     "control",
     "alarm",
     "drain",
+    "supervisor",
     "tcp",
     "telemetry",
     "tls",

@@ -16,6 +16,7 @@ use crate::config;
 use crate::config::error::{Problem, Report, Severity, Source};
 use crate::config::model::{Config, Reloads};
 use crate::renewal::{EVERY, Next, Watch};
+use crate::supervisor;
 use crate::telemetry::metrics::{Reloaded, Renewal};
 use crate::tls::certs::files::{self, Files, Stamps};
 use crate::tls::certs::{self, Material};
@@ -84,7 +85,10 @@ impl Reload {
 
     async fn asked(self: &Arc<Self>, watch: &mut Watch<Seen>, asked: Asked) -> Result<(), JoinError> {
         let this = Arc::clone(self);
-        let (seen, outcome) = spawn_blocking(move || (this.seen(), this.reload())).await?;
+        supervisor::reloading();
+        let done = spawn_blocking(move || (this.seen(), this.reload())).await;
+        supervisor::ready();
+        let (seen, outcome) = done?;
         // Files that are refused are not read again before they change.
         *watch = Watch::new(match outcome {
             Outcome::Applied { .. } => self.seen_when_read(),

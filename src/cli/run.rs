@@ -13,7 +13,7 @@ use super::check::{UNUSABLE, load};
 use crate::app::Gateway;
 use crate::config::error::Report;
 use crate::drain::Phase;
-use crate::telemetry;
+use crate::{supervisor, telemetry};
 
 /// How long the gateway says that it is not ready, and still serves, before it stops accepting.
 const LAME_DUCK: Duration = Duration::from_secs(1);
@@ -108,6 +108,7 @@ fn serve(config: &Path, mut gateway: Gateway) -> Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("can't listen for SIGINT")?;
         let mut hangup = signal(SignalKind::hangup()).context("can't listen for SIGHUP")?;
+        supervisor::ready();
         loop {
             let asked = gateway.asked_to_stop();
             tokio::select! {

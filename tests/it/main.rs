@@ -38,6 +38,7 @@ mod stampede;
 mod stopping;
 mod streams;
 mod strictness;
+mod supervision;
 mod tls;
 mod topology;
 mod waits;

@@ -26,8 +26,14 @@ type Lines = Arc<Mutex<Vec<String>>>;
 impl Program {
     /// Starts it with these arguments. What it writes, to either stream, is kept by lines.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_in(&[], arguments)
+    }
+
+    /// As [`Program::start`], with these variables in its environment.
+    pub(crate) fn start_in(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_xspgate"))
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
