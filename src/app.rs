@@ -213,7 +213,8 @@ impl Drop for Gateway {
 fn access_log(config: &Config, metrics: &Metrics) -> Result<AccessLog> {
     match config.log.access {
         model::AccessLog::On => {
-            AccessLog::start(metrics.access_dropped.clone(), std::io::stdout()).context("can't start the access log")
+            AccessLog::start(metrics.access_dropped.clone(), config.log.access_sample, std::io::stdout())
+                .context("can't start the access log")
         }
         model::AccessLog::Off => Ok(AccessLog::off()),
     }

@@ -118,6 +118,7 @@ tables! {
         level: Key<LogFilter>,
         format: Key<Choice<LogFormat>>,
         access: Key<Access>,
+        access_sample: Key<Count<1, 1_000_000>>,
     }
 
     /// `[dns]`.

@@ -72,6 +72,11 @@ pub(super) fn log(file: &File) -> Log {
         level: or(&log.level, |level| level.0.clone(), "info".into()),
         format: or(&log.format, |format| format.0, LogFormat::Json),
         access: or(&log.access, |access| access.0, AccessLog::On),
+        access_sample: or(
+            &log.access_sample,
+            |count| rate_of(Some(count.0)).unwrap_or(NonZeroU32::MIN),
+            NonZeroU32::MIN,
+        ),
     }
 }
 
