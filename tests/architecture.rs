@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The library's modules. Each may import from those that stand before it, and from no other.
-const ORDER: [&str; 22] = [
+const ORDER: [&str; 23] = [
     "http1",
     "proxy_protocol",
     "broadworks",
@@ -21,6 +21,7 @@ const ORDER: [&str; 22] = [
     "discover",
     "farm",
     "upstream",
+    "doctor",
     "stream",
     "proxy",
     "worker",
