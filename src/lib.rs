@@ -19,10 +19,11 @@
 //! - [`supervisor`] tells the service manager how the process does.
 //! - [`alarm`] is one timer for a whole connection, and [`drain`] the phases in which a process ends.
 //! - [`app`] puts it all together; [`cli`] is what an operator types.
+//! - [`doctor`] tries a whole deployment as Webex would.
 //! - [`sim`] is a simulated site for the demo, the tests and the benches.
 //!
 //! Imports point one way: `policy`, `http1`, `broadworks`, `proxy_protocol` <- `config` <- `tls` <- `renewal`, `farm`,
-//! `discover` <- `upstream` <- `stream` <- `proxy` <- `worker`, `admin` <- `app` <- `cli`.
+//! `discover` <- `upstream` <- `doctor`, `stream` <- `proxy` <- `worker`, `admin` <- `app` <- `cli`.
 
 pub mod admin;
 pub mod alarm;
@@ -32,6 +33,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod discover;
+pub mod doctor;
 pub mod drain;
 pub mod farm;
 pub mod http1;

@@ -22,6 +22,7 @@ const ORDER: [&str; 23] = [
     "discover",
     "farm",
     "upstream",
+    "doctor",
     "stream",
     "proxy",
     "worker",

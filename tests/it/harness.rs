@@ -2,6 +2,7 @@
 
 mod calls;
 mod client;
+mod diagnosis;
 mod gateway;
 mod hello;
 mod metrics;
@@ -19,6 +20,7 @@ use xspgate::sim::xsp::Xsp;
 
 pub(crate) use calls::{assert_bridged, dial, exchange, greeting, refusal, rest, until};
 pub(crate) use client::{Answer, Body, Client, body, fed, request};
+pub(crate) use diagnosis::{Said, consult, examine, examine_believing, publish, published_stage};
 pub(crate) use gateway::Gateway;
 pub(crate) use hello::{answer_in_the_clear, fragmented, hello, old_hello, padded};
 pub(crate) use metrics::{Metrics, get as get_plain};

@@ -19,6 +19,8 @@ mod cti_edges;
 mod cti_failover;
 mod demonstration;
 mod discovery;
+mod doctor;
+mod doctor_outside;
 mod draining;
 mod expectation;
 mod failover;
