@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The library's modules. Each may import from those that stand before it, and from no other.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 24] = [
     "http1",
     "proxy_protocol",
     "broadworks",
