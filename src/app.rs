@@ -73,7 +73,7 @@ impl Gateway {
         let plan = sockets.plan(config)?;
         let (admin, admin_socket) = bind_admin(config)?.unzip();
         let control = config.control.as_deref().map(Socket::bind).transpose()?;
-        let snapshot = assemble::snapshot(config, material, &farms, &metrics, &plan.slots, &[])?;
+        let snapshot = assemble::snapshot(config, material, &farms, &metrics, &plan.slots, None)?;
         let access = access_log(config, &metrics)?;
         let (phase, phases) = watch::channel(Phase::Running);
         let shared = Arc::new(Shared {

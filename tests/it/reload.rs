@@ -208,6 +208,13 @@ async fn farms_change_and_their_channels_and_sessions_stay() {
     for _ in 0..5 {
         assert_eq!(changing.stage.client().get(PROFILE).await.xsp(), home);
     }
+    // The channel is where it was, though new requests go to another farm by now.
+    let mut cookieless = changing.stage.client();
+    let answer = cookieless.send(channel.heartbeat()).await;
+    assert_eq!((answer.status, answer.xsp()), (StatusCode::OK, &*channel.xsp));
+    assert_eq!(cookieless.session(), None, "a session at a farm that gets none");
+    channel.is_alive().await;
+
     // And drained while it runs, as its own section says.
     let drained = vec![changing.stage.xsp(&home).address().ip().to_string()];
     let outcome = changing
