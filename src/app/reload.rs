@@ -15,6 +15,7 @@ use super::running::Running;
 use crate::config;
 use crate::config::error::{Problem, Report, Severity, Source};
 use crate::config::model::{Config, Reloads};
+use crate::drain::Phase;
 use crate::renewal::{EVERY, Next, Watch};
 use crate::supervisor;
 use crate::telemetry::metrics::{Reloaded, Renewal};
@@ -153,23 +154,28 @@ impl Reload {
 
     fn read_all(&self) -> Outcome {
         let mut running = self.running.lock();
+        if *running.shared.phase.borrow() >= Phase::Draining {
+            return Outcome::Refused("the gateway is stopping".into());
+        }
         let reading = match config::read(&self.path) {
             Ok(reading) => reading,
-            Err(report) => return refused(&report),
+            Err(report) => return refused(&running, &report),
         };
         let is_fatal = reading.problems.iter().any(|problem| problem.severity == Severity::Error);
         if !is_fatal && reading.partial == running.config {
+            running.metrics.reload_refused.set(0);
             return renew(&mut running);
         }
         let (material, problems) = certs::load(&reading.partial);
         let report = Report::new(reading.source, reading.problems.into_iter().chain(problems).collect());
-        let Some(material) = material.filter(|_| !report.is_fatal()) else { return refused(&report) };
+        let Some(material) = material.filter(|_| !report.is_fatal()) else { return refused(&running, &report) };
         let needs_restart = needs_restart(&self.started, &reading.partial);
         let old = Arc::clone(&running.material);
         if let Err(error) = running.take_over(reading.partial, material) {
             let problem = Problem::error(None, format!("{error:#}"));
-            return refused(&Report::new(report.source, vec![problem]));
+            return refused(&running, &Report::new(report.source, vec![problem]));
         }
+        running.metrics.reload_refused.set(0);
         for problem in &report.problems {
             tell(&report.source, problem, "configuration reloaded, but see what is odd about it");
         }
@@ -232,7 +238,8 @@ fn not_renewed(running: &Running, problems: Vec<&str>) -> Outcome {
     Outcome::Refused(problems.join("\n"))
 }
 
-fn refused(report: &Report) -> Outcome {
+fn refused(running: &Running, report: &Report) -> Outcome {
+    running.metrics.reload_refused.set(1);
     for problem in report.problems.iter().filter(|problem| problem.severity == Severity::Error) {
         tell(&report.source, problem, KEPT);
     }
