@@ -30,6 +30,7 @@ mod hostile;
 mod load;
 mod observability;
 mod passthrough;
+mod prometheus;
 mod proxy_protocol;
 mod reload;
 mod renewal;
