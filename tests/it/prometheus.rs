@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -17,13 +16,10 @@ use xspgate::sim::xsp::Behaviour;
 use xspgate::telemetry::metrics::TABLE;
 
 use crate::channels::Channel;
+use crate::deployment::deployed;
 use crate::harness::{
     Blocked, Client, PROFILE, Program, Stage, Tool, assert_bridged, dial, eventually, get_plain, greeting, succeed,
 };
-
-fn deployed(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(file)
-}
 
 fn promtool() -> Option<Tool> {
     Tool::find("promtool", &["prometheus"])

@@ -38,6 +38,15 @@ impl Tool {
         }
     }
 
+    /// As [`Tool::find`], of a program that no package of Debian's has.
+    pub(crate) fn installed(name: &str, how: &str) -> Option<Self> {
+        let path = on_path(name);
+        if path.is_none() {
+            left_out(name, how);
+        }
+        Some(Self { path: path?, libraries: OsString::new() })
+    }
+
     /// It, to be given arguments.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
@@ -58,12 +67,12 @@ pub(crate) fn succeed(command: &mut Command) -> String {
 }
 
 /// Whether this is a run whose result counts, in which nothing may be left out.
-pub(crate) fn in_ci() -> bool {
+fn in_ci() -> bool {
     env::var_os("CI").is_some_and(|value| !value.is_empty())
 }
 
 /// Whether this process may do anything to its machine.
-pub(crate) fn is_root() -> bool {
+fn is_root() -> bool {
     let uid = |status: String| status.lines().find_map(|line| line.strip_prefix("Uid:\t0\t")).is_some();
     fs::read_to_string("/proc/self/status").is_ok_and(uid)
 }
@@ -91,14 +100,15 @@ fn fetched(name: &str, packages: &[&str]) -> Result<Tool, String> {
     if !home.is_dir() {
         // Two processes may do this at once; the one that comes second throws its own away.
         let unpacked = home.with_extension(std::process::id().to_string());
-        unpack(packages, &unpacked)?;
+        unpack(packages, &unpacked).inspect_err(|_| drop(fs::remove_dir_all(&unpacked)))?;
         if fs::rename(&unpacked, &home).is_err() {
             let _ = fs::remove_dir_all(&unpacked);
         }
     }
     let mut files = Vec::new();
     walk(&home, &mut files);
-    let path = files.iter().find(|path| path.file_name().is_some_and(|found| found == name) && is_program(path));
+    let is_it = |path: &&PathBuf| ["bin", "sbin"].iter().any(|folder| path.ends_with(Path::new(folder).join(name)));
+    let path = files.iter().find(is_it);
     let path = path.ok_or_else(|| format!("{} has no such program", packages.join(" ")))?.clone();
     let is_library = |path: &&PathBuf| path.to_string_lossy().contains(".so");
     let mut folders: Vec<_> = files.iter().filter(is_library).filter_map(|path| path.parent()).collect();
@@ -106,19 +116,15 @@ fn fetched(name: &str, packages: &[&str]) -> Result<Tool, String> {
     Ok(Tool { path, libraries: env::join_paths(folders).map_err(|error| error.to_string())? })
 }
 
-fn is_program(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o100 != 0)
-}
-
 fn unpack(packages: &[&str], to: &Path) -> Result<(), String> {
     fs::create_dir_all(to).map_err(|error| error.to_string())?;
-    let download = || run(Command::new("apt-get").args(["-q", "download"]).args(packages).current_dir(to));
+    let apt_get = |arguments: &[&str]| {
+        let patience = ["-q", "-o", "Acquire::http::Timeout=20", "-o", "Acquire::Retries=1"];
+        run(Command::new("apt-get").args(patience).args(arguments).current_dir(to))
+    };
+    let download = [&["download"], packages].concat();
     // The lists may be missing or old.
-    download().or_else(|_| {
-        run(Command::new("apt-get").args(["-q", "update"]))?;
-        download()
-    })?;
+    apt_get(&download).or_else(|_| apt_get(&["update"]).and_then(|()| apt_get(&download)))?;
     let mut files = Vec::new();
     walk(to, &mut files);
     files.iter().filter(|path| path.extension().is_some_and(|ending| ending == "deb")).try_for_each(|package| {
