@@ -1,9 +1,11 @@
 //! What is in `deploy`, held against the gateway and against the programs that will read it.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
 use xspgate::cli::check;
 use xspgate::config::Loaded;
 use xspgate::sim::pki::Pki;
@@ -27,7 +29,7 @@ fn checked(file: &str) -> Loaded {
     fs::create_dir(&certs).unwrap();
     Pki::new().write(&certs, &[CLOUD, APP]).unwrap();
     let path = folder.path().join("xspgate.toml");
-    fs::write(&path, read(file)).unwrap();
+    fs::write(&path, read(file).replace("/run/secrets/xspgate", certs.to_str().unwrap())).unwrap();
     check::load(&path).unwrap_or_else(|report| panic!("{file}\n{report}")).0
 }
 
@@ -38,6 +40,10 @@ fn stop(loaded: &Loaded) -> u64 {
     1 + config.drain_timeout.as_secs() + cut
 }
 
+fn ports(addresses: &[SocketAddr]) -> Vec<u64> {
+    addresses.iter().map(|address| u64::from(address.port())).collect()
+}
+
 /// The value of `KEY=` in the systemd unit.
 fn setting<'a>(unit: &'a str, key: &str) -> &'a str {
     let line = unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
@@ -45,8 +51,14 @@ fn setting<'a>(unit: &'a str, key: &str) -> &'a str {
 }
 
 #[test]
-fn the_configuration_checks_clean() {
+fn every_configuration_checks_clean() {
     assert_eq!(checked("debian/xspgate.toml").warnings, []);
+    for file in ["container/xspgate.toml", "kubernetes/xspgate.toml"] {
+        let loaded = checked(file);
+        let warnings: Vec<_> = loaded.warnings.iter().map(|warning| warning.message.as_str()).collect();
+        // A container has a network of its own, so that it has to be.
+        assert!(matches!(*warnings, [one] if one.starts_with("the admin listener can be reached")), "{warnings:?}");
+    }
 }
 
 #[test]
@@ -84,5 +96,100 @@ fn the_scripts_are_scripts() {
         let path = deployed(script);
         succeed(Command::new("sh").arg("-n").arg(&path));
         assert!(read(script).starts_with("#!/bin/sh\n"), "{script}");
+    }
+}
+
+#[test]
+fn the_image_is_the_gateway_and_nothing_else_and_not_root() {
+    let (file, loaded) = (read("container/Containerfile"), checked("container/xspgate.toml"));
+    let (_, image) = file.rsplit_once("\nFROM ").unwrap();
+    assert!(image.starts_with("scratch\n"));
+    let instruction = |name: &str| image.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let user = instruction("USER").and_then(|user| user.split_once(':')).map(|(user, _)| user.parse::<u32>());
+    assert_eq!(user, Some(Ok(65532)));
+    let exposed: Vec<u64> = instruction("EXPOSE").unwrap().split(' ').map(|port| port.parse().unwrap()).collect();
+    let served = [loaded.config.https[0].listen[0], loaded.config.admin.as_ref().unwrap().listen];
+    assert!(ports(&served).iter().all(|port| exposed.contains(port) && *port >= 1024), "{exposed:?}");
+    let rust = concat!("FROM rust:", env!("CARGO_PKG_RUST_VERSION"), "-");
+    assert!(file.contains(rust), "{rust}");
+    let compose = read("container/compose.yaml");
+    for line in
+        ["\"443:8443\"", "\"127.0.0.1:9901:9901\"", "user: \"65532:65532\"", "read_only: true", "cap_drop: [ALL]"]
+    {
+        assert!(compose.contains(line), "{line}");
+    }
+    let (_, patience) = compose.split_once("stop_grace_period: ").unwrap();
+    assert!(patience.split_once('s').unwrap().0.parse::<u64>().unwrap() > stop(&loaded));
+}
+
+/// The objects that `kubectl apply -k` would send.
+fn objects(kubectl: &Tool) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("all.yaml");
+    // Whatever clusters its user has are none of the test's business.
+    let kubectl = || {
+        let mut command = kubectl.command();
+        command.env("KUBECONFIG", "/dev/null");
+        command
+    };
+    let rendered = succeed(kubectl().arg("kustomize").arg(deployed("kubernetes")));
+    fs::write(&path, rendered).unwrap();
+    // The way to JSON that needs no cluster.
+    let label = ["label", "--local", "--output=json", "read=yes", "-f"];
+    let json = succeed(kubectl().args(label).arg(&path));
+    serde_json::Deserializer::from_str(&json).into_iter().map(Result::unwrap).collect()
+}
+
+#[test]
+fn the_replicas_share_a_key_are_probed_where_they_listen_and_may_do_nothing_else() {
+    let Some(kubectl) = Tool::find("kubectl", &["kubernetes-client"]) else { return };
+    let objects = objects(&kubectl);
+    let object =
+        |kind: &str| objects.iter().find(|object| object["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"));
+    let (map, deployment) = (object("ConfigMap"), object("Deployment"));
+    assert_eq!(map["data"]["xspgate.toml"], read("kubernetes/xspgate.toml"), "what is checked is what is deployed");
+    let loaded = checked("kubernetes/xspgate.toml");
+    let spec = &deployment["spec"]["template"]["spec"];
+    let container = &spec["containers"][0];
+    assert!(deployment["spec"]["replicas"].as_u64() >= Some(2));
+    assert_eq!(object("PodDisruptionBudget")["spec"]["maxUnavailable"], 1);
+
+    let port = |name: &str| {
+        let ports = container["ports"].as_array().unwrap();
+        ports.iter().find(|port| port["name"] == name).unwrap()["containerPort"].as_u64().unwrap()
+    };
+    let config = &loaded.config;
+    let listening = [config.https[0].listen[0], config.cti[0].listen[0], config.admin.as_ref().unwrap().listen];
+    assert_eq!(ports(&listening), [port("https"), port("cti"), port("admin")]);
+    for (probe, path) in [("livenessProbe", "/livez"), ("readinessProbe", "/readyz")] {
+        let get = &container[probe]["httpGet"];
+        assert_eq!((&get["path"], &get["port"]), (&path.into(), &"admin".into()), "{probe}");
+    }
+    let pause = container["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap();
+    assert!(spec["terminationGracePeriodSeconds"].as_u64().unwrap() > stop(&loaded) + pause);
+
+    let (pod, own) = (&spec["securityContext"], &container["securityContext"]);
+    assert_eq!((&pod["runAsNonRoot"], &pod["runAsUser"]), (&true.into(), &65532.into()));
+    assert_eq!((&own["readOnlyRootFilesystem"], &own["allowPrivilegeEscalation"]), (&true.into(), &false.into()));
+    assert_eq!(own["capabilities"]["drop"][0], "ALL");
+
+    let volumes = spec["volumes"].as_array().unwrap();
+    let volume = |name: &str| volumes.iter().find(|volume| volume["name"] == name).unwrap();
+    assert_eq!(volume("config")["configMap"]["name"], map["metadata"]["name"]);
+    let secrets = &volume("secrets")["projected"];
+    assert_eq!(secrets["sources"][0]["secret"]["name"], "xspgate-affinity");
+    // Others must not be able to read keys: the gateway refuses them then.
+    assert_eq!(secrets["defaultMode"].as_u64().map(|mode| mode & 0o007), Some(0));
+    let mounted: Vec<_> =
+        container["volumeMounts"].as_array().unwrap().iter().map(|mount| &mount["mountPath"]).collect();
+    assert_eq!(mounted, ["/etc/xspgate", "/run/secrets/xspgate", "/var/lib/xspgate"]);
+
+    // Heartbeats without cookies come to the replica that knows their channel.
+    assert_eq!(object("Service")["spec"]["sessionAffinity"], "ClientIP");
+    let ingress = object("NetworkPolicy")["spec"]["ingress"].as_array().unwrap();
+    let open = ingress.iter().filter(|rule| rule["from"].is_null()).flat_map(|rule| rule["ports"].as_array().unwrap());
+    assert!(open.into_iter().all(|port| port["port"] != "admin"), "the admin listener is open to everybody");
+    for kind in ["Deployment", "PodDisruptionBudget"] {
+        assert_eq!(object(kind)["spec"]["selector"]["matchLabels"], object("Service")["spec"]["selector"], "{kind}");
     }
 }
