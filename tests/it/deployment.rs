@@ -11,7 +11,7 @@ use xspgate::config::Loaded;
 use xspgate::sim::pki::Pki;
 use xspgate::sim::site::{APP, CLOUD};
 
-use crate::harness::{Tool, succeed};
+use crate::harness::{Stage, Tool, eventually, succeed};
 
 /// A file below `deploy`.
 pub(crate) fn deployed(file: &str) -> PathBuf {
@@ -92,7 +92,7 @@ fn the_unit_gives_a_stop_its_time_and_connections_their_files() {
 
 #[test]
 fn the_scripts_are_scripts() {
-    for script in ["debian/postinst", "debian/prerm", "debian/postrm"] {
+    for script in ["debian/postinst", "debian/prerm", "debian/postrm", "keepalived/xspgate-ready"] {
         let path = deployed(script);
         succeed(Command::new("sh").arg("-n").arg(&path));
         assert!(read(script).starts_with("#!/bin/sh\n"), "{script}");
@@ -191,5 +191,50 @@ fn the_replicas_share_a_key_are_probed_where_they_listen_and_may_do_nothing_else
     assert!(open.into_iter().all(|port| port["port"] != "admin"), "the admin listener is open to everybody");
     for kind in ["Deployment", "PodDisruptionBudget"] {
         assert_eq!(object(kind)["spec"]["selector"]["matchLabels"], object("Service")["spec"]["selector"], "{kind}");
+    }
+}
+
+#[test]
+fn keepalived_understands_the_pair() {
+    let libraries = ["libnl-3-200", "libnl-genl-3-200", "libnftnl11", "libsnmp40", "libpci3", "libwrap0"];
+    let Some(keepalived) = Tool::find("keepalived", &[&["keepalived"], &libraries[..]].concat()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keepalived.conf");
+    let complaints = |text: &str| -> Vec<String> {
+        fs::write(&path, text).unwrap();
+        let output = keepalived.command().args(["--config-test", "--log-console", "-f"]).arg(&path).output().unwrap();
+        // Version 2.2 ends a test by a signal to itself, so that its exit code says nothing.
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        let about = |line: &&str| line.contains(": Line ") && !line.contains(" interface ");
+        said.lines().filter(about).map(str::to_owned).collect()
+    };
+    let text = read("keepalived/keepalived.conf");
+    assert_eq!(complaints(&text), Vec::<String>::new());
+    assert_ne!(complaints(&text.replace("interval", "intervall")), Vec::<String>::new(), "it looks at the file");
+}
+
+#[tokio::test]
+async fn the_pair_s_check_follows_readyz() {
+    // The script finds it by itself.
+    let Some(_curl) = Tool::installed("curl", "install curl") else { return };
+    let stage = Stage::start().await;
+    let admin = stage.gateway.admin_address().to_string();
+    let ready = async || {
+        let mut command = Command::new(deployed("keepalived/xspgate-ready"));
+        command.arg(&admin);
+        tokio::task::spawn_blocking(move || command.status().unwrap().success()).await.unwrap()
+    };
+    assert!(ready().await);
+    stage.gateway.lame_duck();
+    eventually("not ready", async || !ready().await).await;
+}
+
+#[test]
+fn the_kernel_knows_every_setting() {
+    let text = read("sysctl/60-xspgate.conf");
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (key, value) = line.split_once(" = ").unwrap_or_else(|| panic!("{line}"));
+        assert!(Path::new("/proc/sys").join(key.replace('.', "/")).exists(), "{key}");
+        assert!(value.split(' ').all(|number| number.parse::<u32>().is_ok()), "{line}");
     }
 }
