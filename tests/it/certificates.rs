@@ -13,8 +13,8 @@ async fn a_scrape_tells_when_each_certificate_expires() {
     ];
     for (section, subject, days) in table {
         let labels = [("section", section), ("subject", subject)];
-        let left = metrics.value("xspgate_certificate_expiry_days", &labels);
-        let left = left.unwrap_or_else(|| panic!("{section}, {subject} is not there"));
+        let left = metrics.value("xspgate_certificate_expiry_seconds", &labels);
+        let left = left.unwrap_or_else(|| panic!("{section}, {subject} is not there")) / 86_400.0;
         assert!((days - 0.1..=days).contains(&left), "{section}, {subject}: {left} days");
     }
     assert_eq!(metrics.label_values("serial").len(), table.len());

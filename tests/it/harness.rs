@@ -9,6 +9,7 @@ mod metrics;
 mod program;
 mod raw_client;
 mod serving;
+mod tool;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -27,6 +28,7 @@ pub(crate) use metrics::{Metrics, get as get_plain};
 pub(crate) use program::{Ended, Program};
 pub(crate) use raw_client::{RawClient, Received, tls_config};
 pub(crate) use serving::Serving;
+pub(crate) use tool::{Tool, left_out, succeed};
 
 /// No wait of a test is longer. It is long because the machine may be busy; no test gets near it when all is well.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);

@@ -9,8 +9,6 @@ use prometheus::{GaugeVec, IntCounter, IntGauge};
 
 use super::{Metrics, Registrar};
 
-const DAY: f64 = 24.0 * 3600.0;
-
 /// Everything that is measured of certificates.
 #[derive(Debug)]
 pub(super) struct Certificates {
@@ -61,7 +59,7 @@ impl Certificates {
     pub(super) fn new(registrar: &Registrar) -> Self {
         let renewals = registrar.counters("xspgate_renewals_total");
         Self {
-            expiry: registrar.floats("xspgate_certificate_expiry_days"),
+            expiry: registrar.floats("xspgate_certificate_expiry_seconds"),
             known: Mutex::default(),
             renewals: Renewal::ALL.map(|outcome| renewals.with_label_values(&[outcome.name()])),
             refused: registrar.gauges("xspgate_renewal_refused").with_label_values::<&str>(&[]),
@@ -79,14 +77,14 @@ impl Metrics {
         *self.certificates.known.lock() = known;
     }
 
-    /// Brings the days until certificates expire up to date; negative once they have.
+    /// Brings the seconds until certificates expire up to date; negative once they have.
     pub fn refresh_certificates(&self) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         let known = self.certificates.known.lock();
         self.certificates.expiry.reset();
         for Expiry { section, subject, serial, at } in known.iter() {
             let series = self.certificates.expiry.with_label_values(&[section, subject, serial]);
-            series.set((*at as f64 - now) / DAY);
+            series.set(*at as f64 - now);
         }
     }
 

@@ -101,10 +101,10 @@ pub const TABLE: [(&str, &str, &str, &str); 38] = [
     ("xspgate_discovery_records", "gauge", "name, type", "records in the last good answer"),
     ("xspgate_access_log_dropped_total", "counter", "", "access events lost because standard output was stuck"),
     (
-        "xspgate_certificate_expiry_days",
+        "xspgate_certificate_expiry_seconds",
         "gauge",
         "section, subject, serial",
-        "days until a certificate expires, CAs included, or a revocation list is due (section trust.NAME crl); negative once that is past",
+        "seconds until a certificate expires, CAs included, or a revocation list is due (section trust.NAME crl); negative once that is past",
     ),
     (
         "xspgate_renewals_total",
