@@ -550,7 +550,7 @@ async fn r_cti_1_a_new_revocation_list_is_taken_over() {
     refusal(&stage.webex().showing(stage.sim.pki.caller(Caller::Revoked)), stage.gateway.cti()).await;
     assert_eq!(stage.rung(), 1);
     let labels = [("section", "trust.webex crl")];
-    let due = stage.metrics().await.value("xspgate_certificate_expiry_seconds", &labels).unwrap() / 86_400.0;
+    let due = stage.metrics().await.value("xspgate_certificate_daysleft", &labels).unwrap();
     // Two lists, of thirty days each.
     assert!((59.8..=60.0).contains(&due), "{due} days");
 }

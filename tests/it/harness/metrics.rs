@@ -1,5 +1,6 @@
 //! The gateway's metrics as an operator's scraper sees them.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,8 +38,8 @@ impl Metrics {
         self.value(name, labels).unwrap_or(0.0)
     }
 
-    /// All values of a label, whatever the metric.
-    pub(crate) fn label_values(&self, label: &str) -> Vec<&str> {
+    /// The values of a label in all series, each once.
+    pub(crate) fn label_values(&self, label: &str) -> BTreeSet<&str> {
         let labels = self.0.iter().flat_map(|sample| &sample.labels);
         labels.filter(|(key, _)| key == label).map(|(_, value)| value.as_str()).collect()
     }
