@@ -8,7 +8,6 @@ mod running;
 mod sockets;
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::admin::{self, Admin};
+use crate::config::Loaded;
 use crate::config::model::{self, Config};
 use crate::discover::dns::DnsResolver;
 use crate::discover::{Change, Discovery, Event};
@@ -35,8 +35,8 @@ use reload::{Asked, Reload};
 use running::{Farms, Running};
 use sockets::{Sockets, Tenant, bind_admin};
 
-/// How long cutting what is left may take, as far as the service manager is told.
-const CUTTING: Duration = Duration::from_secs(60);
+/// How often the service manager is told that the end takes its time, and how long it is to be patient then.
+const STOPPING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(40));
 
 /// How often endpoints that have left DNS are looked over.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -59,11 +59,12 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Binds everything and starts serving what the file at `path` says, which is `config`; it is read from there again.
+    /// Binds everything and starts serving what has been read; it will be read from the same place again.
     ///
     /// # Errors
     /// What could not be bound or set up, by name. Nothing is served then.
-    pub fn start(path: &Path, config: &Config, material: &Material) -> Result<Self> {
+    pub fn start(loaded: &Loaded, material: &Material) -> Result<Self> {
+        let Loaded { config, source, .. } = loaded;
         let metrics = Arc::new(Metrics::default());
         metrics.certificates_expire(material.expiries.iter().cloned());
         let keyring = assemble::shared_keyring(material).unwrap_or_else(|| assemble::own_keyring(config));
@@ -99,6 +100,7 @@ impl Gateway {
             sockets.real(|slot| config.passthrough.iter().any(|block| slot.is_of(Tenant::Hosts, &block.listen)));
         let running = Running {
             config: config.clone(),
+            text: source.text.clone(),
             material: Arc::new(material.clone()),
             keyring,
             farms: Arc::new(ArcSwap::from_pointee(farms)),
@@ -120,7 +122,7 @@ impl Gateway {
             farms: Arc::clone(&running.farms),
             metrics: Arc::clone(&running.metrics),
             phase: shared.phase.clone(),
-            reload: Arc::new(Reload::new(path.to_owned(), running)),
+            reload: Arc::new(Reload::new(source.path.clone(), running)),
             asked,
         };
         let main = worker::on_thread("main".into(), alive, move || housekeeping.run())
@@ -178,8 +180,14 @@ impl Gateway {
     /// Takes no new connections, and returns once the last one has gone: by itself within `drain_timeout`, or cut
     /// after it, at `drain_rate`.
     pub async fn drain(&mut self) {
+        tokio::select! {
+            () = self.wind_down() => {}
+            () = tell_of_stopping() => {}
+        }
+    }
+
+    async fn wind_down(&mut self) {
         self.enter(Phase::Draining);
-        supervisor::stopping(self.shared.snapshot.load().drain_timeout + CUTTING);
         let mut left = self.workers;
         let drained = async {
             while left > 0 {
@@ -192,7 +200,6 @@ impl Gateway {
         }
         tracing::info!("drain_timeout is over: what is left is cut");
         self.enter(Phase::Cutting);
-        supervisor::stopping(CUTTING);
         for _ in 0..left {
             self.ended.first().await;
         }
@@ -207,6 +214,15 @@ impl Drop for Gateway {
             drop(thread.join());
         }
         self.access.close();
+    }
+}
+
+/// For as long as it is asked.
+async fn tell_of_stopping() {
+    let (every, patience) = STOPPING;
+    loop {
+        supervisor::stopping(patience);
+        tokio::time::sleep(every).await;
     }
 }
 
@@ -272,6 +288,9 @@ impl Housekeeping {
                 for farm in swept.load().iter() {
                     farm.tell_vacated();
                     farm.forget_departed(std::time::Instant::now());
+                }
+                if swept.load().iter().any(|farm| farm.is_done_with()) {
+                    swept.rcu(|farms| farms.iter().filter(|farm| !farm.is_done_with()).cloned().collect::<Vec<_>>());
                 }
             }
         };
