@@ -1,11 +1,13 @@
 //! The configuration: one TOML file in, a [`model::Config`] that can't be invalid out, or every problem with its place.
 
 mod compile;
+mod complete;
 pub mod error;
 pub mod file;
 pub mod model;
 pub mod place;
 pub mod recover;
+pub mod schema;
 mod syntax;
 pub mod types;
 
@@ -13,11 +15,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+pub use complete::COMPLETE;
 use error::{Problem, Report, Source};
 use model::Config;
-
-/// The complete file: every key with its unit, range and default. `xspgate check --print-defaults` prints it.
-pub const COMPLETE: &str = include_str!("../config/xspgate.toml");
 
 /// No configuration is larger, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -127,38 +127,6 @@ fn not_text(path: &Path, error: &std::string::FromUtf8Error) -> Report {
         .help("save the file as UTF-8"),
     };
     Report::new(source, vec![problem])
-}
-
-/// The sections of [`COMPLETE`] that have a key, with NAME for the names in them.
-fn sections_with(key: &str) -> Vec<String> {
-    let mut sections: Vec<String> = Vec::new();
-    let mut current = String::from("the top of the file");
-    for line in COMPLETE.lines() {
-        if let Some(header) = line.split_whitespace().next().filter(|word| word.starts_with('[')) {
-            current = format!("`{}`", general(header));
-        }
-        let assigned = line.trim_start_matches("# ").trim_start_matches("e.g. ").split_once(" = ");
-        if assigned.is_some_and(|(name, _)| name == key) && !sections.contains(&current) {
-            sections.push(current.clone());
-        }
-    }
-    sections
-}
-
-/// `[farm.xsp.pool]` -> `[farm.NAME.pool]`.
-fn general(header: &str) -> String {
-    let parts = header.split('.').collect::<Vec<_>>();
-    let named = match parts[0].trim_start_matches('[') {
-        "farm" | "certificate" | "trust" => 1,
-        "https" => 2,
-        _ => usize::MAX,
-    };
-    let general = parts.iter().enumerate().map(|(index, part)| match (index == named, part.find(']')) {
-        (true, Some(end)) => format!("NAME{}", &part[end..]),
-        (true, None) => "NAME".to_owned(),
-        (false, _) => (*part).to_owned(),
-    });
-    general.collect::<Vec<_>>().join(".")
 }
 
 #[cfg(test)]

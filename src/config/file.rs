@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::model::{AddressFamily, ClientPurpose, LogFormat, ProxyProtocol, TlsVersion};
+use super::schema::{Shape, Shaped};
 use super::types::amount::{Count, OffOrCount, OffOrTime, Size, Time};
 use super::types::choice::{Access, Choice, Followed, Strict};
 use super::types::name::{ClientName, CookieName, HostName, LogFilter, SectionName, ServiceName};
@@ -62,6 +63,13 @@ macro_rules! tables {
                     }
                 }
                 deserializer.deserialize_map(Table)
+            }
+        }
+
+        impl Shaped for $name {
+            fn shape() -> Shape {
+                let keys = vec![$((stringify!($field), <$type as Shaped>::shape())),+];
+                Shape::Table { name: stringify!($name), keys }
             }
         }
 

@@ -2,6 +2,7 @@
 
 mod complete;
 mod mistakes;
+mod schema;
 
 use super::error::{Report, Source};
 use super::model::Config;

@@ -12,6 +12,8 @@ pub mod suite;
 use std::fmt;
 use std::marker::PhantomData;
 
+use serde_json::{Value, json};
+
 /// Why a value is refused, and what would be right. Crosses serde as one text, see [`Refusal::split`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -58,6 +60,9 @@ pub trait Leaf: Sized {
     /// What is expected, with an example: `a duration such as "2s"`.
     fn expected() -> String;
 
+    /// The JSON schema of such a value: it refuses nothing that is taken here, and much of what is not.
+    fn schema() -> Value;
+
     /// Reads a string.
     fn text(text: &str) -> Result<Self, Refusal> {
         Err(wrong_type::<Self>(&format!("the string {}", quoted(text))))
@@ -77,6 +82,16 @@ pub trait Leaf: Sized {
     fn boolean(value: bool) -> Result<Self, Refusal> {
         Err(wrong_type::<Self>(&format!("the boolean {value}")))
     }
+}
+
+/// The schema of a string that matches a regular expression, of the kind that all engines read alike.
+fn matching(pattern: impl AsRef<str>) -> Value {
+    json!({"type": "string", "pattern": format!("^({})$", pattern.as_ref())})
+}
+
+/// The schema of a string out of a list.
+fn one_of<T: Into<Value>>(words: impl IntoIterator<Item = T>) -> Value {
+    json!({"type": "string", "enum": words.into_iter().map(Into::into).collect::<Vec<Value>>()})
 }
 
 fn wrong_type<T: Leaf>(found: &str) -> Refusal {

@@ -85,7 +85,7 @@ impl<'a> Unknown<'a> {
 
 fn unknown_key(span: &Range<usize>, unknown: &Unknown<'_>) -> Problem {
     let key = unknown.key;
-    let help = match (unknown.meant(), crate::config::sections_with(key)) {
+    let help = match (unknown.meant(), crate::config::complete::sections_with(key)) {
         (Some(near), _) => format!("did you mean `{near}`?"),
         (None, sections) if !sections.is_empty() => format!("it is a key of {}", sections.join(", ")),
         (None, _) => {

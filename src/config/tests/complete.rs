@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::super::complete::{COMPLETE, sections_with};
 use super::super::file::File;
-use super::super::{COMPLETE, sections_with};
 use super::{model, said};
 
 /// The file with the lines in force that hold a default, or an example too.
-fn uncommented(prefixes: &[&str]) -> String {
+pub(super) fn uncommented(prefixes: &[&str]) -> String {
     let mut within_list = false;
     let lines = COMPLETE.lines().map(|line| {
         let assigns = |rest: &str| {
@@ -43,13 +43,19 @@ fn the_defaults_that_it_names_are_the_defaults() {
 
 #[test]
 fn it_names_each_key_once_in_force_and_no_other() {
+    let seen = keys();
+    let missing: Vec<_> = seen.iter().filter(|(_, present)| !**present).map(|(key, _)| key).collect();
+    assert!(missing.is_empty(), "config/xspgate.toml lacks {missing:?}");
+    assert!(seen.len() > 100, "{}", seen.len());
+}
+
+/// Every key that there is, by its path with names left out, and whether the complete file has it.
+pub(super) fn keys() -> BTreeMap<String, bool> {
     let all = uncommented(&["# e.g. ", "# "]);
     let file = <File as Deserialize>::deserialize(toml::Deserializer::parse(&all).unwrap()).unwrap();
     let mut seen = BTreeMap::new();
     collect("", &serde_json::to_value(&file).unwrap(), &mut seen);
-    let missing: Vec<_> = seen.iter().filter(|(_, present)| !**present).map(|(key, _)| key).collect();
-    assert!(missing.is_empty(), "config/xspgate.toml lacks {missing:?}");
-    assert!(seen.len() > 100, "{}", seen.len());
+    seen
 }
 
 /// Whether a key has a value anywhere, by its path with names left out.

@@ -2,7 +2,7 @@
 
 use super::said;
 
-const BASE: &str = r##"[affinity]
+pub(super) const BASE: &str = r##"[affinity]
 key_file = "affinity.key"
 
 [certificate.public]
@@ -32,11 +32,18 @@ fn the_base_has_no_mistake() {
 
 #[test]
 fn each_mistake_is_told_with_its_place_and_what_would_be_right() {
-    for (title, before, after, expected) in MISTAKES {
-        let text = if before.is_empty() { format!("{BASE}{after}") } else { BASE.replacen(before, after, 1) };
+    for (title, text, expected) in mistakes() {
         assert_ne!(text, BASE, "{title}");
         assert_eq!(said(&text), expected, "{title}");
     }
+}
+
+/// What each mistake is, the file with it, and what is said.
+pub(super) fn mistakes() -> impl Iterator<Item = (&'static str, String, &'static str)> {
+    MISTAKES.into_iter().map(|(title, before, after, expected)| {
+        let text = if before.is_empty() { format!("{BASE}{after}") } else { BASE.replacen(before, after, 1) };
+        (title, text, expected)
+    })
 }
 
 /// What it is, what of [`BASE`] is replaced (nothing: appended), by what, and what is said.

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::{Leaf, Refusal, quoted};
+use serde_json::{Value, json};
+
+use super::{Leaf, Refusal, matching, quoted};
 
 /// A duration of `MIN` to `MAX` milliseconds: `"600ms"`, `"2s"`, `"5m"`, `"1h"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,10 @@ impl<const MIN: u64, const MAX: u64> Leaf for Time<MIN, MAX> {
         "a duration such as \"2s\"".into()
     }
 
+    fn schema() -> Value {
+        matching(amounts(MAX, &TIME_UNITS))
+    }
+
     fn text(text: &str) -> Result<Self, Refusal> {
         milliseconds(text, MIN, MAX).map(|amount| Self(Duration::from_millis(amount)))
     }
@@ -45,6 +51,10 @@ impl<const MIN: u64, const MAX: u64> Leaf for Time<MIN, MAX> {
 impl<const MIN: u64, const MAX: u64> Leaf for OffOrTime<MIN, MAX> {
     fn expected() -> String {
         "a duration such as \"600ms\", or \"off\"".into()
+    }
+
+    fn schema() -> Value {
+        matching(format!("off|{}", amounts(MAX, &TIME_UNITS)))
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
@@ -89,6 +99,10 @@ impl<const MIN: u64, const MAX: u64> Leaf for Size<MIN, MAX> {
         "a size such as \"64KiB\"".into()
     }
 
+    fn schema() -> Value {
+        matching(amounts(MAX, &SIZE_UNITS))
+    }
+
     fn text(text: &str) -> Result<Self, Refusal> {
         let help = "a size is a whole number and B, KiB, MiB or GiB, such as \"64KiB\"";
         let bytes = amount(text, &SIZE_UNITS)
@@ -104,6 +118,10 @@ impl<const MIN: u64, const MAX: u64> Leaf for Size<MIN, MAX> {
 impl<const MIN: u64, const MAX: u64> Leaf for Count<MIN, MAX> {
     fn expected() -> String {
         format!("a whole number from {MIN} to {MAX}")
+    }
+
+    fn schema() -> Value {
+        json!({"type": "integer", "minimum": MIN, "maximum": MAX})
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
@@ -127,6 +145,10 @@ impl<const MIN: u64, const MAX: u64> Leaf for Count<MIN, MAX> {
 impl<const MIN: u64, const MAX: u64> Leaf for OffOrCount<MIN, MAX> {
     fn expected() -> String {
         format!("a whole number from {MIN} to {MAX}, or \"off\"")
+    }
+
+    fn schema() -> Value {
+        json!({"anyOf": [Count::<MIN, MAX>::schema(), super::one_of(["off"])]})
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
@@ -160,6 +182,16 @@ fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     match number {
         "" => None,
         _ => Some(number.parse::<u64>().unwrap_or(u64::MAX).saturating_mul(*factor)),
+    }
+}
+
+/// The regular expression of amounts, without the units that are too large for any; 0 of them fits all the same.
+fn amounts(max: u64, units: &[(&str, u64)]) -> String {
+    let (small, large): (Vec<_>, Vec<_>) = units.iter().partition(|(_, factor)| *factor <= max);
+    let names = |units: Vec<&(&str, u64)>| units.iter().map(|(name, _)| *name).collect::<Vec<_>>().join("|");
+    match large.is_empty() {
+        true => format!("[0-9]+({})", names(small)),
+        false => format!("[0-9]+({})|0+({})", names(small), names(large)),
     }
 }
 

@@ -1,13 +1,15 @@
 //! Keys that take one of a few words. Apart from names, because the words are the gateway's own, and a wrong one has a
 //! nearest right one.
 
+use serde_json::{Value, json};
+
 use crate::broadworks::interface::Interface;
 use crate::config::model::{
     AccessLog, AddressFamily, ClientPurpose, LogFormat, ProxyProtocol, Reloads, Strictness, TlsVersion,
 };
 use crate::policy::classify::{On5xx, Replay};
 
-use super::{Leaf, Refusal, leaves, quoted};
+use super::{Leaf, Refusal, leaves, one_of, quoted};
 
 /// A value out of a closed list of words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +32,10 @@ pub trait Words: Sized + Copy + 'static {
 impl<T: Words> Leaf for Choice<T> {
     fn expected() -> String {
         format!("{} such as \"{}\"", T::KIND, T::words()[0].0)
+    }
+
+    fn schema() -> Value {
+        one_of(T::words().into_iter().map(|(word, _)| word))
     }
 
     fn float(number: f64) -> Result<Self, Refusal> {
@@ -181,6 +187,10 @@ impl Leaf for Access {
         "true or false".into()
     }
 
+    fn schema() -> Value {
+        json!({"type": "boolean"})
+    }
+
     fn boolean(value: bool) -> Result<Self, Refusal> {
         Ok(Self(if value { AccessLog::On } else { AccessLog::Off }))
     }
@@ -195,6 +205,10 @@ impl Leaf for Strict {
         "true or false".into()
     }
 
+    fn schema() -> Value {
+        json!({"type": "boolean"})
+    }
+
     fn boolean(value: bool) -> Result<Self, Refusal> {
         Ok(Self(if value { Strictness::Errors } else { Strictness::Warnings }))
     }
@@ -207,6 +221,10 @@ pub struct Followed(pub Reloads);
 impl Leaf for Followed {
     fn expected() -> String {
         "true or false".into()
+    }
+
+    fn schema() -> Value {
+        json!({"type": "boolean"})
     }
 
     fn boolean(value: bool) -> Result<Self, Refusal> {

@@ -3,7 +3,9 @@
 
 use std::net::IpAddr;
 
-use super::{Leaf, Refusal, leaves, quoted};
+use serde_json::{Value, json};
+
+use super::{Leaf, Refusal, leaves, matching, one_of, quoted};
 
 /// A host name in lower case, without a trailing dot: labels of 1 to 63 letters, digits and hyphens, 253 characters in
 /// all (RFC 1123). No wildcard, no address.
@@ -41,6 +43,10 @@ impl Leaf for HostName {
         "a host name such as \"xsp.example.com\"".into()
     }
 
+    fn schema() -> Value {
+        matching(host_pattern())
+    }
+
     fn text(text: &str) -> Result<Self, Refusal> {
         if let Some(rest) = text.strip_prefix('*') {
             let example = format!("webex{}", if rest.starts_with('.') { rest } else { ".example.com" });
@@ -60,6 +66,10 @@ impl Leaf for HostName {
 impl Leaf for ClientName {
     fn expected() -> String {
         "a client's name such as \"bwcticlient.webex.com\"".into()
+    }
+
+    fn schema() -> Value {
+        matching(host_pattern())
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
@@ -128,6 +138,12 @@ fn host(text: &str) -> Result<String, Refusal> {
     }
 }
 
+/// The regular expression of host names; addresses fit too.
+fn host_pattern() -> String {
+    let label = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?";
+    format!("{label}([.]{label})*[.]?")
+}
+
 fn is_address(text: &str) -> bool {
     text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
 }
@@ -135,6 +151,10 @@ fn is_address(text: &str) -> bool {
 impl Leaf for ServiceName {
     fn expected() -> String {
         "an SRV name such as \"_xsi-client._tcp.example.com\"".into()
+    }
+
+    fn schema() -> Value {
+        matching(format!("_[A-Za-z0-9-]+[.]_[Tt]([Cc][Pp]|[Ll][Ss])[.]{}", host_pattern()))
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
@@ -170,9 +190,18 @@ impl Leaf for ServiceName {
     }
 }
 
+impl SectionName {
+    /// The regular expression of such names.
+    pub const PATTERN: &str = "[A-Za-z0-9._-]{1,64}";
+}
+
 impl Leaf for SectionName {
     fn expected() -> String {
         "the name of a section".into()
+    }
+
+    fn schema() -> Value {
+        matching(Self::PATTERN)
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
@@ -190,6 +219,10 @@ impl Leaf for CookieName {
         "a cookie's name such as \"XSPGATE\"".into()
     }
 
+    fn schema() -> Value {
+        matching("[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+    }
+
     fn text(text: &str) -> Result<Self, Refusal> {
         let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         if text.eq_ignore_ascii_case("JSESSIONID") {
@@ -204,13 +237,19 @@ impl Leaf for CookieName {
     }
 }
 
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
 impl Leaf for LogFilter {
     fn expected() -> String {
         "a log level such as \"info\"".into()
     }
 
+    fn schema() -> Value {
+        let directive = format!(" *([A-Za-z0-9_:-]+=)?({}) *", LEVELS.join("|"));
+        json!({"anyOf": [one_of(LEVELS), matching(format!("{directive}(,{directive})*"))]})
+    }
+
     fn text(text: &str) -> Result<Self, Refusal> {
-        const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
         let target = |c: char| c.is_ascii_alphanumeric() || "_:-".contains(c);
         let directives: Vec<&str> = text.split(',').map(str::trim).collect();
         for directive in &directives {

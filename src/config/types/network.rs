@@ -3,12 +3,18 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+use serde_json::{Value, json};
 
 use crate::broadworks::ranges;
 use crate::policy::drained::Whom;
 
 use super::name::HostName;
-use super::{Leaf, Refusal, choice, leaves, quoted};
+use super::{Leaf, Refusal, choice, leaves, matching, one_of, quoted};
+
+/// The regular expression of addresses.
+const ADDRESS: &str = "[0-9]{1,3}([.][0-9]{1,3}){3}|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+";
+/// That of an address and a port.
+const SOCKET: &str = r"([0-9]{1,3}([.][0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+(%[0-9]+)?\]):[0-9]{1,5}";
 
 /// Where the gateway listens: `ip:port`; port 0 takes any free one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +50,10 @@ impl Leaf for Listen {
         "an address and a port such as \"0.0.0.0:443\"".into()
     }
 
+    fn schema() -> Value {
+        matching(SOCKET)
+    }
+
     fn text(text: &str) -> Result<Self, Refusal> {
         text.parse().map(Self).map_err(|_| not_an_address(text, "0.0.0.0"))
     }
@@ -58,6 +68,10 @@ impl Leaf for DnsServer {
         "an address and a port such as \"10.0.0.53:53\"".into()
     }
 
+    fn schema() -> Value {
+        matching(format!("{ADDRESS}|{SOCKET}"))
+    }
+
     fn text(text: &str) -> Result<Self, Refusal> {
         let address = match text.parse::<IpAddr>() {
             Ok(ip) => SocketAddr::new(ip, 53),
@@ -70,6 +84,10 @@ impl Leaf for DnsServer {
 impl Leaf for XspAddress {
     fn expected() -> String {
         "an address such as \"10.0.0.1\" or \"10.0.0.1:443\"".into()
+    }
+
+    fn schema() -> Value {
+        matching(format!("{ADDRESS}|{SOCKET}"))
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
@@ -93,6 +111,10 @@ impl Leaf for XspAddress {
 impl Leaf for DrainedXsp {
     fn expected() -> String {
         "an XSP such as \"10.0.0.1\", \"10.0.0.1:443\" or, for a target of SRV records, \"xsp1.example.com\"".into()
+    }
+
+    fn schema() -> Value {
+        json!({"anyOf": [XspAddress::schema(), HostName::schema()]})
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
@@ -142,6 +164,10 @@ impl Leaf for Range {
         "a range such as \"192.0.2.0/24\"".into()
     }
 
+    fn schema() -> Value {
+        matching(format!("({ADDRESS})(/[0-9]{{1,3}})?"))
+    }
+
     fn text(text: &str) -> Result<Self, Refusal> {
         match ranges::named(text) {
             Some(_) => Err(Refusal::new(format!("the range {} can't be used here", quoted(text)))
@@ -154,6 +180,10 @@ impl Leaf for Range {
 impl Leaf for Allowed {
     fn expected() -> String {
         "a range such as \"192.0.2.0/24\" or \"webex-usa\"".into()
+    }
+
+    fn schema() -> Value {
+        json!({"anyOf": [one_of(ranges::NAMES), Range::schema()]})
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {

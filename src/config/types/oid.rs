@@ -1,6 +1,8 @@
 //! Object identifiers. Apart from names, because a certificate holds them in a form of its own.
 
-use super::{Leaf, Refusal, leaves, quoted};
+use serde_json::Value;
+
+use super::{Leaf, Refusal, leaves, matching, quoted};
 
 /// An object identifier, such as `"1.3.6.1.5.5.7.3.2"`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +16,10 @@ pub struct Oid {
 impl Leaf for Oid {
     fn expected() -> String {
         "an object identifier such as \"1.3.6.1.5.5.7.3.2\"".into()
+    }
+
+    fn schema() -> Value {
+        matching("[0-2]([.](0|[1-9][0-9]*))+")
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {

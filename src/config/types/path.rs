@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use serde_json::{Value, json};
+
 use crate::policy::route::PathPrefix;
 
-use super::{Leaf, Refusal, leaves, quoted};
+use super::{Leaf, Refusal, leaves, matching, quoted};
 
 /// A file or folder on this machine; relative ones start from the configuration file's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,10 @@ pub struct ProbePath(pub String);
 impl Leaf for FilePath {
     fn expected() -> String {
         "the path of a file such as \"certs/key.pem\"".into()
+    }
+
+    fn schema() -> Value {
+        json!({"type": "string", "minLength": 1})
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
@@ -43,6 +49,10 @@ impl Leaf for Prefix {
         "a path such as \"/com.broadsoft.xsi-actions/\"".into()
     }
 
+    fn schema() -> Value {
+        matching("/[A-Za-z0-9._~!$&'()*+,=:@/-]+")
+    }
+
     fn text(text: &str) -> Result<Self, Refusal> {
         text.parse().map(Self).map_err(|why: <PathPrefix as std::str::FromStr>::Err| {
             Refusal::new(format!("{} is not a path prefix: {why}", quoted(text)))
@@ -53,6 +63,10 @@ impl Leaf for Prefix {
 impl Leaf for ProbePath {
     fn expected() -> String {
         "a path such as \"/com.broadsoft.xsi-actions/v2.0/versions\"".into()
+    }
+
+    fn schema() -> Value {
+        matching("/[!\"$-~]*")
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {

@@ -3,8 +3,9 @@
 
 use rustls::crypto::aws_lc_rs;
 use rustls::{CipherSuite, NamedGroup};
+use serde_json::{Value, json};
 
-use super::{Leaf, Refusal, choice, leaves, quoted};
+use super::{Leaf, Refusal, choice, leaves, matching, one_of, quoted};
 
 /// A cipher suite that rustls has, written as IANA names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,10 @@ pub fn is_classical(group: NamedGroup) -> bool {
 impl Leaf for Suite {
     fn expected() -> String {
         "a cipher suite such as \"TLS_AES_128_GCM_SHA256\"".into()
+    }
+
+    fn schema() -> Value {
+        one_of(suites().into_iter().map(|(name, _)| name))
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
@@ -134,6 +139,13 @@ fn from_openssl(text: &str) -> Option<String> {
 impl Leaf for Group {
     fn expected() -> String {
         "a key exchange group such as \"x25519\"".into()
+    }
+
+    fn schema() -> Value {
+        // The names complete what is typed; the pattern takes them in any case.
+        let either = |c: char| format!("[{}{}]", c.to_ascii_uppercase(), c.to_ascii_lowercase());
+        let names = GROUPS.map(|(name, _)| name.chars().map(either).collect::<String>());
+        json!({"anyOf": [one_of(GROUPS.map(|(name, _)| name)), matching(names.join("|"))]})
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
