@@ -6,21 +6,25 @@ pub mod ctl;
 #[cfg(feature = "sim")]
 pub mod demo;
 pub mod doctor;
+pub mod guide;
 pub mod run;
 mod summary;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 it could not start or go on, or something failed, 2 the command line or the configuration can't be \
-used.";
+const ABOUT: &str = "\
+Edge failover gateway for Cisco BroadWorks.
 
-/// Edge failover gateway for Cisco BroadWorks.
+Webex's cloud and the Webex app see one XSP; behind it, the gateway spreads their requests over the XSPs (or ADPs) of one or \
+more sites, by the failover and affinity rules that Cisco documents for Webex for BroadWorks. One configuration file says \
+where they are and what is served.";
+
+/// What is typed.
 #[derive(Debug, Parser)]
-#[command(name = "xspgate", version, after_help = EXIT_CODES)]
+#[command(name = "xspgate", version, about = "Edge failover gateway for Cisco BroadWorks", long_about = ABOUT)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -45,7 +49,13 @@ enum Command {
     Certs(certs::Certs),
     /// Watch the gateway at work in front of a simulated farm of XSPs
     #[cfg(feature = "sim")]
+    #[command(long_about = demo::ABOUT)]
     Demo(demo::Demo),
+}
+
+/// All that can be typed, with examples and exit codes in its help.
+pub fn command() -> clap::Command {
+    guide::guided(Cli::command(), "")
 }
 
 /// Where the configuration is, either way of saying it.
@@ -55,7 +65,7 @@ pub struct ConfigFile {
     /// The configuration file
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// The configuration file
+    /// The configuration file, as an option
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -70,7 +80,9 @@ impl ConfigFile {
 /// Reads the command line and does what it says. The code is 0 for success, 1 for a failure, 2 for a command line or a
 /// configuration that can't be used.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
+    let arguments = command().get_matches();
+    let cli = Cli::from_arg_matches(&arguments).unwrap_or_else(|error| error.exit());
+    match cli.command {
         Command::Run(options) => run::run(options),
         Command::Check(options) => check::check(&options),
         Command::Doctor(options) => doctor::doctor(&options),
@@ -83,13 +95,11 @@ pub fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_configuration_is_named_either_way() {
-        Cli::command().debug_assert();
+        command().debug_assert();
         for arguments in [["xspgate", "run", "x.toml", ""], ["xspgate", "run", "-c", "x.toml"]] {
             let arguments = arguments.into_iter().filter(|argument| !argument.is_empty());
             let Command::Run(options) = Cli::try_parse_from(arguments).unwrap().command else { panic!("not run") };

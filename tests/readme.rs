@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use xspgate::cli::check::load;
+use xspgate::cli::guide::{self, Guide};
 use xspgate::config::Loaded;
 use xspgate::doctor::finding::{Finding, Report, Subject};
 use xspgate::sim::pki::Pki;
@@ -50,6 +51,17 @@ fn the_further_parts_check_clean() {
     assert_eq!((loaded.config.cti.len(), loaded.config.passthrough.len()), (1, 1));
     assert!(loaded.config.control.is_some());
     assert_eq!(texts.next(), None, "a part that is not checked");
+}
+
+#[test]
+fn every_exit_code_is_listed() {
+    let row = |guide: &&Guide| {
+        let command = format!("xspgate {}", guide.command);
+        guide.exit.map(|exit| format!("| `{}` | {} |", command.trim_end(), exit.join(" | ")))
+    };
+    let expected: Vec<String> = guide::all().iter().filter_map(row).collect();
+    let codes = guide::CODES.map(|code| code.to_string()).join(" | ");
+    assert_eq!(rows(&format!("| exit code of | {codes} |")).join("\n"), expected.join("\n"));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use super::check::UNUSABLE;
+use super::guide::Guide;
 use crate::config::types::Leaf;
 use crate::config::types::name::HostName;
 use crate::tls::certs::now;
@@ -23,15 +24,35 @@ use crate::tls::issue::{self, Issued, KeyKind};
 pub(super) const ABOUT: &str = "\
 Make and inspect certificates and keys.
 
-For an installation without a CA of its own, in this order:
-  xspgate certs ca --out certs
-  xspgate certs cti-client --ca certs/internal-ca.pem --ca-key certs/internal-ca-key.pem --out certs
-  xspgate certs xsp --domain xsp.example.com --fqdn xsp1.internal.example.com \\
-      --ca certs/internal-ca.pem --ca-key certs/internal-ca-key.pem --out certs
-  xspgate certs affinity-key --out certs/affinity.key
-  xspgate certs inspect certs/*.pem
+An installation without a CA of its own makes all that is internal with these, as the examples below do, in their order. \
+What clients see is signed by a public CA, and comes from there. certs/README.md in the sources goes through the whole \
+exchange with Webex and the XSPs.";
 
-certs/README.md in the sources goes through the whole exchange with Webex and the XSPs.";
+/// Examples and exit codes, of each tool too.
+pub(super) const GUIDES: [&Guide; 6] =
+    [&GUIDE, &ca::GUIDE, &cti_client::GUIDE, &xsp::GUIDE, &inspect::GUIDE, &affinity_key::GUIDE];
+
+const GUIDE: Guide = Guide {
+    command: "certs",
+    examples: &[
+        ("xspgate certs ca --out certs", "the CA that XSPs and the gateway trust"),
+        (
+            "xspgate certs cti-client --out certs \\\n    --ca certs/internal-ca.pem --ca-key certs/internal-ca-key.pem",
+            "what the gateway shows to the XSPs' CTI",
+        ),
+        (
+            "xspgate certs xsp --domain xsp.example.com --fqdn xsp1.internal.example.com \\\n    --out certs --ca \
+             certs/internal-ca.pem --ca-key certs/internal-ca-key.pem",
+            "what an XSP shows, once for each",
+        ),
+        (
+            "xspgate certs affinity-key --out certs/affinity.key",
+            "what sessions are remembered by, once for all gateways",
+        ),
+        ("xspgate certs inspect certs/internal-ca.pem", "what came of it"),
+    ],
+    exit: Some(["done", "a file could not be written", "the command line, or a file that was given, can't be used"]),
+};
 
 /// What `certs` takes.
 #[derive(Args, Debug)]
@@ -82,7 +103,7 @@ struct Making {
     #[arg(long, value_name = "KIND", default_value = KeyKind::NAMES[0], value_parser = kinds())]
     key_type: KeyKind,
     /// The folder that it is written to; made if it is missing
-    #[arg(long, value_name = "DIR", default_value = ".")]
+    #[arg(long, value_name = "DIR", default_value = ".", value_hint = clap::ValueHint::DirPath)]
     out: PathBuf,
     /// Replace files that are there
     #[arg(long)]

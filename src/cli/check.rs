@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::guide::Guide;
 use super::summary;
 use crate::config::error::{Report, Severity};
 use crate::config::{self, Loaded};
@@ -19,8 +20,23 @@ pub const UNUSABLE: u8 = 2;
 pub(super) const ABOUT: &str = "\
 Check a configuration, certificates included, and print what it would serve.
 
-Reads the file, and the certificates, keys and CAs that it names, and nothing from the network. Prints a summary and ends \
-with 0, or prints every problem with its place and ends with 2. Warnings don't stop the gateway.";
+Reads the file, and the certificates, keys and CAs that it names, and nothing from the network. Prints a summary, or every \
+problem with its place and what would be right. Warnings don't stop the gateway. What the network says about it all, \
+`xspgate doctor` finds out.";
+
+/// Examples and exit codes.
+pub(super) const GUIDE: Guide = Guide {
+    command: "check",
+    examples: &[
+        ("xspgate check /etc/xspgate/xspgate.toml", "before a reload: all that is wrong, at once"),
+        ("xspgate check --print-defaults | less", "every key with its meaning, range and default"),
+    ],
+    exit: Some([
+        "the configuration can be used, perhaps with warnings",
+        "the answer could not be written",
+        "the command line or the configuration can't be used",
+    ]),
+};
 
 /// What `check` takes.
 #[derive(Args, Debug)]
@@ -28,7 +44,7 @@ pub struct Check {
     /// The configuration file
     #[arg(value_name = "FILE", required_unless_present_any = ["config", "print_defaults"])]
     file: Option<PathBuf>,
-    /// The configuration file
+    /// The configuration file, as an option
     #[arg(short = 'c', long = "config", value_name = "FILE", conflicts_with = "file")]
     config: Option<PathBuf>,
     /// Print a complete configuration instead: every key with its unit, range and default

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
 use super::check::print;
+use super::guide::Guide;
 use crate::config::error::printable;
 use crate::config::types::Leaf;
 use crate::config::types::amount::Time;
@@ -35,10 +36,24 @@ alone. What is done by hand is in the log with who asked. It outlives a reload, 
 An XSP is taken out for maintenance with `drain`: it gets no new sessions, event channels or connections, and keeps what it \
 has; `status` shows how much that is.";
 
+/// Examples and exit codes.
+pub(super) const GUIDE: Guide = Guide {
+    command: "ctl",
+    examples: &[
+        ("xspgate ctl status --watch", "every XSP, and what is there, each second"),
+        ("xspgate ctl drain 192.0.2.21", "before maintenance: nothing new for that XSP"),
+        ("xspgate ctl undrain 192.0.2.21", "after it"),
+        ("xspgate ctl block 192.0.2.21 --for 10m", "as if it had failed: its sessions move to others"),
+        ("xspgate ctl reload", "as SIGHUP does, and say what came of it"),
+        ("xspgate ctl log info,xspgate::discover=debug", "see more of DNS, until `xspgate ctl log`"),
+    ],
+    exit: Some(["done", "refused, with the reason, or no gateway answers", "the command line can't be used"]),
+};
+
 /// What `ctl` takes.
 #[derive(Args, Debug)]
 pub struct Ctl {
-    /// The gateway's socket
+    /// The gateway's socket: [control] socket of its configuration
     #[arg(long, value_name = "FILE", default_value = SOCKET, global = true)]
     socket: PathBuf,
     #[command(subcommand)]
@@ -74,8 +89,9 @@ enum Command {
     Reload,
     /// Stop as on SIGTERM; asked for once more, at once
     Stop,
-    /// Log more or less from now on, such as "info,xspgate::discover=debug"; without a level, what the configuration says
+    /// Change what is logged, from now on
     Log {
+        /// A level, such as debug, or levels by module; without it, what the configuration says
         #[arg(value_name = "LEVEL")]
         level: Option<String>,
     },

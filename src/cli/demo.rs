@@ -15,11 +15,26 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 
+use super::guide::Guide;
 use crate::app::Gateway;
 use crate::config;
 use crate::sim::pki::Caller;
 use crate::sim::site::{CLOUD, Layout, Network, Simulation, Text};
 use crate::tls;
+
+/// What `demo --help` says.
+pub(super) const ABOUT: &str = "\
+Watch the gateway at work in front of a simulated farm of XSPs.
+
+Certificates, DNS and two sites of two XSPs are made up on loopback addresses; then the XSPs fail one after the other, while \
+users go on working. It needs no configuration and nothing from the network, and is over within a minute.";
+
+/// Examples and exit codes.
+pub(super) const GUIDE: Guide = Guide {
+    command: "demo",
+    examples: &[("xspgate demo --keep", "then try by hand: curl lines are printed")],
+    exit: Some(["all went as expected", "something did not", "the command line can't be used"]),
+};
 
 /// What `demo` takes.
 #[derive(Args, Debug)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::check::{UNUSABLE, load, print};
+use super::guide::Guide;
 use crate::config::error::Report as Problems;
 use crate::config::types::amount::Time;
 use crate::config::types::network::DnsServer;
@@ -25,10 +26,7 @@ With a configuration: looks up its names; connects to every XSP as the gateway d
 asks for each interface's probe path; compares clocks; and tries the gateway's own listeners, name by name, if it runs. XSPs \
 and listeners that demand a client certificate must turn away who has none.
 
-From outside, without a configuration, by the URLs that Webex is given (cti:// for a CTI interface):
-  xspgate doctor --from-outside https://xsp.example.com cti://xsp.example.com:8012
-  xspgate doctor --from-outside https://xsp.example.com/com.broadsoft.xsi-actions/v2.0/
-  xspgate doctor --connect 192.0.2.1:443 --from-outside https://xsp.example.com
+From outside, without a configuration, it goes by the URLs that Webex is given (cti:// for a CTI interface).
 
 Nothing is changed: requests are GETs of what needs no credentials. Only with --user, an event channel is opened, sent a \
 heartbeat, and deleted again; give it a user of its own. Each check is one of:
@@ -37,8 +35,28 @@ heartbeat, and deleted again; give it a user of its own. Each check is one of:
   fail  does not work
   skip  was not tried, for the reason that is given
 
-Exit codes: 0 nothing failed (warnings are allowed), 1 something did, 2 the command line or the configuration can't be used. \
 The whole takes two minutes at most.";
+
+/// Examples and exit codes.
+pub(super) const GUIDE: Guide = Guide {
+    command: "doctor",
+    examples: &[
+        ("xspgate doctor /etc/xspgate/xspgate.toml", "names, XSPs and the gateway itself"),
+        (
+            "xspgate doctor --from-outside \\\n    https://xsp.example.com cti://xsp.example.com:8012",
+            "as Webex sees it, from any machine",
+        ),
+        (
+            "xspgate doctor --connect 192.0.2.1:443 --from-outside https://xsp.example.com",
+            "a new gateway, before DNS points to it",
+        ),
+    ],
+    exit: Some([
+        "nothing failed, perhaps with warnings",
+        "something failed",
+        "the command line or the configuration can't be used",
+    ]),
+};
 
 /// What `doctor` takes.
 #[derive(Args, Debug)]
@@ -46,7 +64,7 @@ pub struct Doctor {
     /// The configuration file
     #[arg(value_name = "FILE", required_unless_present_any = ["config", "from_outside"])]
     file: Option<PathBuf>,
-    /// The configuration file
+    /// The configuration file, as an option
     #[arg(short = 'c', long = "config", value_name = "FILE", conflicts_with = "file")]
     config: Option<PathBuf>,
     /// Look from outside at these URLs instead, without a configuration

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::ConfigFile;
 use super::check::{UNUSABLE, load};
+use super::guide::Guide;
 use crate::app::Gateway;
 use crate::config::error::Report;
 use crate::drain::Phase;
@@ -32,6 +33,17 @@ everything goes on, or nothing, and the log says why. These files are taken over
 change, the configuration only with reload_on_change. What takes a restart is named.
 
 Each client takes an open file, and so does each connection to an XSP: set `ulimit -n` to twice limits.connections.";
+
+/// Examples and exit codes.
+pub(super) const GUIDE: Guide = Guide {
+    command: "run",
+    examples: &[("xspgate run /etc/xspgate/xspgate.toml", "serve what that file says, until a signal")],
+    exit: Some([
+        "stopped, as it was told to",
+        "could not start (a port is taken, say) or go on",
+        "the command line or the configuration can't be used",
+    ]),
+};
 
 /// What `run` takes.
 #[derive(Args, Debug)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Failure, existing};
+use crate::cli::guide::Guide;
 use crate::tls::issue::affinity_key;
 use crate::tls::issue::files::{self, Output, Readers};
 
@@ -13,10 +14,17 @@ pub(super) const ABOUT: &str = "\
 Make a key for the affinity cookie: 32 random bytes in base64, on one line.
 
 All gateways have the same file, which only the gateway's user may read; [affinity] key_file names it. Without --out the \
-key goes to standard output.
+key goes to standard output.";
 
-  xspgate certs affinity-key --out certs/affinity.key
-  xspgate certs affinity-key >> certs/affinity.key";
+/// Examples.
+pub(super) const GUIDE: Guide = Guide {
+    command: "certs affinity-key",
+    examples: &[
+        ("xspgate certs affinity-key --out certs/affinity.key", "the first key"),
+        ("xspgate certs affinity-key >> certs/affinity.key", "one more below it, so that both are accepted"),
+    ],
+    exit: None,
+};
 
 /// What `certs affinity-key` takes.
 #[derive(Args, Debug)]

@@ -4,6 +4,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use super::{Failure, Making, now, written};
+use crate::cli::guide::Guide;
 use crate::tls::issue;
 
 /// What `certs ca --help` says.
@@ -12,10 +13,20 @@ Make an internal CA: internal-ca.pem and internal-ca-key.pem.
 
 It signs the XSPs' server certificates, which the gateway then verifies, and the gateway's client certificate, which the \
 XSPs then verify. Have it once for all gateways and XSPs; if you have an internal CA already, use that one. The gateway \
-needs internal-ca.pem alone: keep internal-ca-key.pem where certificates are made, and nowhere else.
+needs internal-ca.pem alone: keep internal-ca-key.pem where certificates are made, and nowhere else.";
 
-  xspgate certs ca --out certs
-  xspgate certs ca --name \"Example Internal CA\" --days 1825 --key-type rsa-4096";
+/// Examples.
+pub(super) const GUIDE: Guide = Guide {
+    command: "certs ca",
+    examples: &[
+        ("xspgate certs ca --out certs", "ten years, in a folder of its own"),
+        (
+            "xspgate certs ca --name Example-Internal-CA --days 1825 --key-type rsa-4096",
+            "by another name, for five years",
+        ),
+    ],
+    exit: None,
+};
 
 /// What `certs ca` takes.
 #[derive(Args, Debug)]

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::{Failure, Making, Signer, existing, now, written};
 use crate::broadworks::cti::{CLIENT_NAME, CLIENT_USAGE};
+use crate::cli::guide::Guide;
 use crate::tls::issue;
 use crate::tls::issue::authority::Authority;
 use crate::tls::issue::files::{self, Output, Readers};
@@ -14,11 +15,20 @@ Make the gateway's client certificate towards the XSPs' CTI: cti-client-chain.pe
 
 XSPs take it only if it is signed by a CA that they trust, names both BroadWorks' 1.3.6.1.4.1.6431.1.1.8.2.1.3 and TLS \
 client authentication as its extended key usages, has the CN bwcticlient.webex.com and no SAN. With --csr nothing is \
-signed: cti-client.csr asks your own CA for such a certificate.
+signed: cti-client.csr asks your own CA for such a certificate.";
 
-  xspgate certs cti-client --ca internal-ca.pem --ca-key internal-ca-key.pem
-  xspgate certs cti-client --ca chain-of-the-issuing-ca.pem --ca-key issuing-key.pem --key-type rsa-2048 --days 365
-  xspgate certs cti-client --csr";
+/// Examples.
+pub(super) const GUIDE: Guide = Guide {
+    command: "certs cti-client",
+    examples: &[
+        (
+            "xspgate certs cti-client --ca internal-ca.pem --ca-key internal-ca-key.pem",
+            "signed by a CA of `xspgate certs ca`",
+        ),
+        ("xspgate certs cti-client --csr", "a request, for a CA that is elsewhere"),
+    ],
+    exit: None,
+};
 
 /// What `certs cti-client` takes.
 #[derive(Args, Debug)]

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::now;
 use crate::cli::check::{UNUSABLE, print};
+use crate::cli::guide::Guide;
 use crate::tls::inspect;
 
 /// What `certs inspect --help` says.
@@ -14,12 +15,21 @@ pub(super) const ABOUT: &str = "\
 Tell what is in PEM files, what it may be used for here, what is wrong with it, and when it ends.
 
 Whatever stands between the blocks is skipped, so that files can be taken as they were downloaded. Of private keys the \
-kind is shown, and which certificate they belong to. Ends with 0 if all files could be read, whatever is in them, else \
-with 2.
+kind is shown, and which certificate they belong to.";
 
-  xspgate certs inspect CombinedCertChain.txt
-  xspgate certs inspect cti-client-chain.pem --key cti-client-key.pem
-  xspgate certs inspect certs/*.pem";
+/// Examples and exit codes.
+pub(super) const GUIDE: Guide = Guide {
+    command: "certs inspect",
+    examples: &[
+        ("xspgate certs inspect CombinedCertChain.txt", "Webex's CAs, as Partner Hub gives them"),
+        ("xspgate certs inspect cti-client-chain.pem --key cti-client-key.pem", "and whether the key belongs to it"),
+    ],
+    exit: Some([
+        "all files could be read, whatever is in them",
+        "the answer could not be written",
+        "the command line can't be used, or a file not be read",
+    ]),
+};
 
 /// What `certs inspect` takes.
 #[derive(Args, Debug)]

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::{Failure, Making, Signer, host, now, written};
+use crate::cli::guide::Guide;
 use crate::config::types::name::HostName;
 use crate::tls::issue::authority::Authority;
 
@@ -11,13 +12,27 @@ pub(super) const ABOUT: &str = "\
 Make the server certificate of an XSP, for its HTTPS and CTI ports: FQDN-chain.pem and FQDN-key.pem.
 
 The CN is the XSP's own name. The SANs are the XSP domain, which the gateway verifies on whatever XSP it has dialled, and \
-the XSP's own name, for whoever calls it by that. One for each XSP:
+the XSP's own name, for whoever calls it by that.";
 
-  xspgate certs xsp --domain xsp.example.com --fqdn xsp1.internal.example.com --ca internal-ca.pem --ca-key internal-ca-key.pem
-  xspgate certs xsp --domain xsp.example.com --fqdn xsp2.internal.example.com --ca internal-ca.pem --ca-key internal-ca-key.pem";
+/// Examples.
+pub(super) const GUIDE: Guide = Guide {
+    command: "certs xsp",
+    examples: &[
+        (
+            "xspgate certs xsp --domain xsp.example.com --fqdn xsp1.internal.example.com \\\n    --ca internal-ca.pem --ca-key internal-ca-key.pem",
+            "for the first XSP",
+        ),
+        (
+            "xspgate certs xsp --domain xsp.example.com --fqdn xsp2.internal.example.com \\\n    --ca internal-ca.pem --ca-key internal-ca-key.pem",
+            "for the second one",
+        ),
+    ],
+    exit: None,
+};
 
 /// What `certs xsp` takes.
 #[derive(Args, Debug)]
+#[command(override_usage = "xspgate certs xsp [OPTIONS] --domain <NAME> --fqdn <NAME> --ca <FILE> --ca-key <FILE>")]
 pub(super) struct Xsp {
     /// The XSP domain: `server_name` of the farm
     #[arg(long, value_name = "NAME", value_parser = host)]
