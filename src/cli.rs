@@ -5,6 +5,7 @@ pub mod check;
 pub mod ctl;
 #[cfg(feature = "sim")]
 pub mod demo;
+pub mod docs;
 pub mod doctor;
 pub mod guide;
 pub mod run;
@@ -51,6 +52,9 @@ enum Command {
     #[cfg(feature = "sim")]
     #[command(long_about = demo::ABOUT)]
     Demo(demo::Demo),
+    /// Print man pages, shell completions, or a JSON schema of the configuration
+    #[command(long_about = docs::ABOUT)]
+    Docs(docs::Docs),
 }
 
 /// All that can be typed, with examples and exit codes in its help.
@@ -90,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Certs(options) => certs::certs(&options),
         #[cfg(feature = "sim")]
         Command::Demo(options) => demo::demo(options),
+        Command::Docs(options) => docs::docs(&options),
     }
 }
 

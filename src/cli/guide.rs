@@ -1,10 +1,10 @@
-//! What is said of a command besides its options: examples and exit codes. Apart from the commands, so that `--help`
-//! and the README say the same of all of them.
+//! What is said of a command besides its options: examples and exit codes. Apart from the commands, so that `--help`, the
+//! man pages and the README say the same of all of them.
 
 use std::fmt::Write;
 
 use super::check::UNUSABLE;
-use super::{certs, check, ctl, doctor, run};
+use super::{certs, check, ctl, docs, doctor, run};
 
 /// The exit codes that there are: it is done, it could not be done, it can't be done as it was asked for.
 pub const CODES: [u8; 3] = [0, 1, UNUSABLE];
@@ -45,6 +45,7 @@ pub fn all() -> Vec<&'static Guide> {
     all.extend(certs::GUIDES);
     #[cfg(feature = "sim")]
     all.push(&super::demo::GUIDE);
+    all.push(&docs::GUIDE);
     all
 }
 

@@ -26,6 +26,7 @@ mod draining;
 mod expectation;
 mod failover;
 mod forwarding;
+mod handbook;
 mod harness;
 mod hostile;
 mod load;
