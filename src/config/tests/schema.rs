@@ -126,6 +126,18 @@ fn files_that_are_right_are_right_by_the_schema() {
 }
 
 #[test]
+fn the_configurations_for_deployment_are_right_by_the_schema() {
+    let judge = Judge::new(schema());
+    for text in [
+        include_str!("../../../deploy/debian/xspgate.toml"),
+        include_str!("../../../deploy/container/xspgate.toml"),
+        include_str!("../../../deploy/kubernetes/xspgate.toml"),
+    ] {
+        assert_eq!(judge.said(text), "");
+    }
+}
+
+#[test]
 fn the_schema_refuses_nothing_that_is_taken() {
     let judge = Judge::new(schema());
     for (title, text, told) in mistakes().filter(|(_, text, _)| toml::from_str::<Value>(text).is_ok()) {
