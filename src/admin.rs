@@ -1,10 +1,14 @@
 //! The admin listener: metrics, liveness, readiness, status. On the main thread's runtime, so that a scrape never stands
 //! in a request's way.
 
+mod gather;
+mod sampler;
+pub mod status;
+
 use std::convert::Infallible;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -14,14 +18,18 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::json;
-use tokio::sync::{Semaphore, watch};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::discover::DiscoveryStatus;
 use crate::drain::Phase;
 use crate::farm::Farm;
+use crate::proxy::context::Shared;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::timeline::Timeline;
+
+use sampler::Sampler;
 
 /// Connections that are served at the same time.
 const CONNECTIONS: usize = 64;
@@ -36,23 +44,28 @@ pub struct Admin {
     metrics: Arc<Metrics>,
     farms: Arc<ArcSwap<Vec<Arc<Farm>>>>,
     discovery: DiscoveryStatus,
-    phase: watch::Receiver<Phase>,
+    shared: Arc<Shared>,
+    timeline: Timeline,
+    sampler: Arc<Mutex<Sampler>>,
+    started: SystemTime,
 }
 
 impl Admin {
-    /// Tells of these.
+    /// Tells of these, and of now as the start.
     pub fn new(
         metrics: Arc<Metrics>,
         farms: Arc<ArcSwap<Vec<Arc<Farm>>>>,
         discovery: DiscoveryStatus,
-        phase: watch::Receiver<Phase>,
+        shared: Arc<Shared>,
+        timeline: Timeline,
     ) -> Self {
-        Self { metrics, farms, discovery, phase }
+        let sampler = Arc::default();
+        Self { metrics, farms, discovery, shared, timeline, sampler, started: SystemTime::now() }
     }
 
     /// Why new requests should go elsewhere; `None`: they should not.
     fn unready(&self) -> Option<String> {
-        if *self.phase.borrow() != Phase::Running {
+        if *self.shared.phase.borrow() != Phase::Running {
             return Some("stopping".into());
         }
         let farms = self.farms.load();
@@ -71,7 +84,7 @@ impl Admin {
                 None => text(StatusCode::OK, "ready"),
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &reason),
             },
-            "/status" => self.status(),
+            "/status" => respond(StatusCode::OK, "application/json", self.status_json()),
             _ => text(StatusCode::NOT_FOUND, "/metrics, /status, /livez or /readyz"),
         }
     }
@@ -86,11 +99,11 @@ impl Admin {
         respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics.render())
     }
 
-    fn status(&self) -> Response<Full<Bytes>> {
-        let farms: Vec<_> =
-            self.farms.load().iter().map(|farm| json!({ "name": farm.name(), "endpoints": farm.describe() })).collect();
-        let status = json!({ "version": env!("CARGO_PKG_VERSION"), "ready": self.unready().is_none(), "farms": farms });
-        respond(StatusCode::OK, "application/json", format!("{status:#}\n"))
+    /// How everything stands, as `/status` says it: JSON over several lines, with one more at its end.
+    pub fn status_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(&self.status()).expect("names are text, and numbers are JSON's");
+        text.push('\n');
+        text
     }
 }
 
@@ -105,8 +118,19 @@ fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Ful
     response
 }
 
-/// Serves on `socket` for ever; without one, it only waits.
+/// Serves on `socket` for ever; without one, it only keeps what can be told up to date.
 pub async fn serve(socket: Option<TcpListener>, admin: Admin) {
+    tokio::join!(keep_sampling(&admin), accept(socket, &admin));
+}
+
+async fn keep_sampling(admin: &Admin) {
+    loop {
+        admin.sample();
+        tokio::time::sleep(sampler::EVERY).await;
+    }
+}
+
+async fn accept(socket: Option<TcpListener>, admin: &Admin) {
     let Some(socket) = socket else { return std::future::pending().await };
     let socket = match tokio::net::TcpListener::from_std(socket) {
         Ok(socket) => socket,

@@ -2,38 +2,36 @@
 //! addresses are reported. Everything is bound before anything is served.
 
 mod assemble;
+mod housekeeping;
 mod reload;
 mod running;
 mod sockets;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::admin::{self, Admin};
 use crate::config::model::{self, Config};
+use crate::discover::Discovery;
 use crate::discover::dns::DnsResolver;
-use crate::discover::{Change, Discovery, Event};
-use crate::drain::{Cuts, Phase, reached};
+use crate::drain::{Cuts, Phase};
 use crate::proxy::channels::Channels;
 use crate::proxy::context::Shared;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::timeline::{Event, Kind, Timeline};
 use crate::tls::certs::Material;
 use crate::worker;
+use housekeeping::Housekeeping;
 pub use reload::Outcome;
 use reload::{Asked, Reload};
-use running::{Farms, Running};
+use running::Running;
 use sockets::{Sockets, Tenant, bind_admin};
-
-/// How often endpoints that have left DNS are looked over.
-const SWEEP: Duration = Duration::from_secs(1);
 
 /// A gateway that runs. Dropping it ends it at once; [`Gateway::drain`] ends it gracefully.
 #[derive(Debug)]
@@ -46,6 +44,7 @@ pub struct Gateway {
     shared: Arc<Shared>,
     reload: mpsc::UnboundedSender<Asked>,
     access: AccessLog,
+    timeline: Timeline,
     threads: Vec<JoinHandle<()>>,
     workers: usize,
     ended: worker::Ended,
@@ -60,7 +59,9 @@ impl Gateway {
         let metrics = Arc::new(Metrics::default());
         metrics.certificates_expire(material.expiries.iter().cloned());
         let keyring = assemble::shared_keyring(material).unwrap_or_else(|| assemble::own_keyring(config));
-        let farms = assemble::farms(config, material, &keyring, &metrics)?;
+        let timeline = Timeline::default();
+        timeline.add(Event::now(Kind::Started, env!("CARGO_PKG_VERSION")));
+        let farms = assemble::farms(config, material, &keyring, &metrics, &timeline)?;
         let (orders, ordered): (Vec<_>, Vec<_>) = (0..config.workers).map(|_| mpsc::unbounded_channel()).unzip();
         let mut sockets = Sockets::new(orders);
         let plan = sockets.plan(config)?;
@@ -94,6 +95,7 @@ impl Gateway {
             keyring,
             farms: Arc::new(ArcSwap::from_pointee(farms)),
             metrics,
+            timeline: timeline.clone(),
             shared: Arc::clone(&shared),
             sockets,
             discovery,
@@ -105,7 +107,8 @@ impl Gateway {
             resolver: DnsResolver::new(&config.dns),
             farms: Arc::clone(&running.farms),
             metrics: Arc::clone(&running.metrics),
-            phase: shared.phase.clone(),
+            timeline: timeline.clone(),
+            shared: Arc::clone(&shared),
             reload: Arc::new(Reload::new(path.to_owned(), running)),
             asked,
         };
@@ -113,7 +116,7 @@ impl Gateway {
             .context("can't start the main runtime")?;
         threads.push(main);
         let workers = config.workers;
-        Ok(Self { https, cti, passthrough, admin, phase, shared, reload, access, threads, workers, ended })
+        Ok(Self { https, cti, passthrough, admin, phase, shared, reload, access, timeline, threads, workers, ended })
     }
 
     /// The addresses that `[[https]]` blocks are really served on, in file order.
@@ -138,7 +141,9 @@ impl Gateway {
 
     /// Moves on to `phase`.
     pub fn enter(&self, phase: Phase) {
-        self.phase.send_replace(phase);
+        if self.phase.send_replace(phase) != phase {
+            self.timeline.add(Event::now(Kind::Stopping, phase.meaning()));
+        }
     }
 
     /// Has the configuration and the files that it names read again, whether they look changed or not; what comes of it is
@@ -194,53 +199,5 @@ fn access_log(config: &Config, metrics: &Metrics) -> Result<AccessLog> {
             AccessLog::start(metrics.access_dropped.clone(), std::io::stdout()).context("can't start the access log")
         }
         model::AccessLog::Off => Ok(AccessLog::off()),
-    }
-}
-
-/// What runs beside the workers, on a thread of its own: discovery, reloading and the admin listener.
-struct Housekeeping {
-    admin: Option<TcpListener>,
-    discovery: Discovery,
-    changes: mpsc::UnboundedReceiver<Change<DnsResolver>>,
-    resolver: DnsResolver,
-    farms: Farms,
-    metrics: Arc<Metrics>,
-    phase: watch::Receiver<Phase>,
-    reload: Arc<Reload>,
-    asked: mpsc::UnboundedReceiver<Asked>,
-}
-
-impl Housekeeping {
-    async fn run(self) {
-        let Self { admin, discovery, changes, resolver, farms, metrics, phase, reload, asked } = self;
-        let status = discovery.status();
-        let (told, updated, swept) = (Arc::clone(&metrics), Arc::clone(&farms), Arc::clone(&farms));
-        let discovering = discovery.run(resolver, changes, move |event| match event {
-            Event::Endpoints { farm, endpoints } => {
-                for known in updated.load().iter().filter(|known| known.name() == farm.name) {
-                    known.update(endpoints.clone());
-                }
-            }
-            Event::LookedUp { question, outcome, .. } => {
-                told.looked_up(&question.name, question.kind.name(), outcome.name())
-            }
-        });
-        let sweeping = async {
-            loop {
-                tokio::time::sleep(SWEEP).await;
-                for farm in swept.load().iter() {
-                    farm.tell_vacated();
-                    farm.forget_departed(std::time::Instant::now());
-                }
-            }
-        };
-        let admin = admin::serve(admin, Admin::new(metrics, farms, status, phase.clone()));
-        tokio::select! {
-            () = discovering => {}
-            () = admin => {}
-            () = sweeping => {}
-            () = reload.watch(asked) => {}
-            () = reached(phase, Phase::Forced) => {}
-        }
     }
 }

@@ -28,9 +28,10 @@ use crate::policy::endpoint::{EndpointId, Roster};
 use crate::policy::pace::Pace;
 use crate::policy::plan::{Plan, Purpose, Reason, Trials};
 use crate::telemetry::metrics::{FarmMetrics, Metrics};
+use crate::telemetry::timeline::{Event, Kind, Timeline};
 use crate::tls::client::ClientTls;
 
-pub use describe::Described;
+pub use describe::{Described, EndpointState};
 pub use endpoint::{Endpoint, Probing};
 
 /// A farm that runs.
@@ -42,6 +43,7 @@ pub struct Farm {
     keyring: ArcSwap<Keyring>,
     metrics: FarmMetrics,
     all_metrics: Arc<Metrics>,
+    timeline: Timeline,
     state: Mutex<State>,
     /// Which endpoint a cookie's tag names.
     tags: ArcSwap<HashMap<Tag, EndpointId>>,
@@ -126,10 +128,17 @@ impl Picked {
 
 impl Farm {
     /// A farm without endpoints; discovery brings them.
-    pub fn new(config: Arc<model::Farm>, tls: ClientTls, keyring: Arc<Keyring>, metrics: &Arc<Metrics>) -> Arc<Self> {
+    pub fn new(
+        config: Arc<model::Farm>,
+        tls: ClientTls,
+        keyring: Arc<Keyring>,
+        metrics: &Arc<Metrics>,
+        timeline: &Timeline,
+    ) -> Arc<Self> {
         Arc::new(Self {
             metrics: metrics.farm(&config.name),
             all_metrics: Arc::clone(metrics),
+            timeline: timeline.clone(),
             tls: ArcSwap::from_pointee(tls),
             keyring: ArcSwap::new(keyring),
             state: Mutex::new(State {
@@ -276,7 +285,9 @@ impl Farm {
         let seconds = |until: Instant| until.saturating_duration_since(Instant::now()).as_secs_f64();
         match transition {
             Transition::Blocked { until, .. } => {
-                warn!(farm, endpoint = label, reason, seconds = seconds(until), "endpoint blocked");
+                let seconds = seconds(until);
+                warn!(farm, endpoint = label, reason, seconds, "endpoint blocked");
+                self.note(label, Kind::Blocked, format!("{reason}; for {seconds:.0} s"));
                 endpoint.metrics.blocked.set(1);
             }
             Transition::TrialFailed { until, .. } => {
@@ -284,12 +295,17 @@ impl Farm {
             }
             Transition::Unblocked { .. } => {
                 info!(farm, endpoint = label, "endpoint answers again, off the blocklist");
+                self.note(label, Kind::Unblocked, "it answers again");
                 endpoint.metrics.blocked.set(0);
             }
             // One dead XSP fails many requests that were under way; saying it once is enough.
             Transition::Extended { .. } | Transition::TrialBegun { .. } => return,
         }
         endpoint.metrics.transition(transition.name());
+    }
+
+    fn note(&self, endpoint: &str, kind: Kind, text: impl Into<String>) {
+        self.timeline.add(Event::now(kind, text).of_farm(&self.name).of_endpoint(endpoint));
     }
 
     /// Marks an attempt at `endpoint` overdue.

@@ -17,6 +17,7 @@ use crate::config::error::{Problem, Report, Severity, Source};
 use crate::config::model::{Config, Reloads};
 use crate::renewal::{EVERY, Next, Watch};
 use crate::telemetry::metrics::{Reloaded, Renewal};
+use crate::telemetry::timeline::{Event, Kind};
 use crate::tls::certs::files::{self, Files, Stamps};
 use crate::tls::certs::{self, Material};
 use crate::tls::peer::Instant;
@@ -151,7 +152,7 @@ impl Reload {
         let mut running = self.running.lock();
         let reading = match config::read(&self.path) {
             Ok(reading) => reading,
-            Err(report) => return refused(&report),
+            Err(report) => return refused(&running, &report),
         };
         let is_fatal = reading.problems.iter().any(|problem| problem.severity == Severity::Error);
         if !is_fatal && reading.partial == running.config {
@@ -159,12 +160,12 @@ impl Reload {
         }
         let (material, problems) = certs::load(&reading.partial);
         let report = Report::new(reading.source, reading.problems.into_iter().chain(problems).collect());
-        let Some(material) = material.filter(|_| !report.is_fatal()) else { return refused(&report) };
+        let Some(material) = material.filter(|_| !report.is_fatal()) else { return refused(&running, &report) };
         let needs_restart = needs_restart(&self.started, &reading.partial);
         let old = Arc::clone(&running.material);
         if let Err(error) = running.take_over(reading.partial, material) {
             let problem = Problem::error(None, format!("{error:#}"));
-            return refused(&Report::new(report.source, vec![problem]));
+            return refused(&running, &Report::new(report.source, vec![problem]));
         }
         for problem in &report.problems {
             tell(&report.source, problem, "configuration reloaded, but see what is odd about it");
@@ -175,7 +176,9 @@ impl Reload {
             let what = needs_restart.join(", ");
             warn!(what, "configuration reloaded, but for what takes a restart");
         }
-        Outcome::Applied { needs_restart }
+        let outcome = Outcome::Applied { needs_restart };
+        running.timeline.add(Event::now(Kind::Reloaded, outcome.to_string()));
+        outcome
     }
 
     /// Reads the files that the configuration names.
@@ -220,19 +223,25 @@ fn renew(running: &mut Running) -> Outcome {
     }
     tell_renewed(&old, &running.material);
     running.metrics.renewal(Renewal::Renewed);
+    let sections: Vec<_> = running.material.read.changed(&old.read).collect();
+    running.timeline.add(Event::now(Kind::Renewed, sections.join(", ")));
     Outcome::Applied { needs_restart: Vec::new() }
 }
 
 fn not_renewed(running: &Running, problems: Vec<&str>) -> Outcome {
     running.metrics.renewal(Renewal::Refused);
-    Outcome::Refused(problems.join("\n"))
+    let problems = problems.join("\n");
+    running.timeline.add(Event::now(Kind::RenewalRefused, &problems));
+    Outcome::Refused(problems)
 }
 
-fn refused(report: &Report) -> Outcome {
+fn refused(running: &Running, report: &Report) -> Outcome {
     for problem in report.problems.iter().filter(|problem| problem.severity == Severity::Error) {
         tell(&report.source, problem, KEPT);
     }
-    Outcome::Refused(report.to_string())
+    let problems = report.to_string();
+    running.timeline.add(Event::now(Kind::ReloadRefused, &problems));
+    Outcome::Refused(problems)
 }
 
 fn tell(source: &Source, problem: &Problem, consequence: &'static str) {

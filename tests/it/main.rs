@@ -34,6 +34,7 @@ mod retries;
 mod routing;
 mod soak;
 mod stampede;
+mod status;
 mod stopping;
 mod streams;
 mod strictness;
