@@ -1,6 +1,7 @@
 //! The admin listener: metrics, liveness, readiness, status and its page. On the main thread's runtime, so that a scrape
 //! never stands in a request's way.
 
+mod door;
 mod feed;
 mod gather;
 mod listener;
@@ -32,22 +33,24 @@ pub struct Admin {
     discovery: DiscoveryStatus,
     shared: Arc<Shared>,
     timeline: Timeline,
+    hosts: Arc<[String]>,
     sampler: Arc<Mutex<Sampler>>,
     feed: Arc<Feed>,
     started: SystemTime,
 }
 
 impl Admin {
-    /// Tells of these, and of now as the start.
+    /// Tells of these, and of now as the start, to those who call it by an address or by one of `hosts`, in lower case.
     pub fn new(
         metrics: Arc<Metrics>,
         farms: Arc<ArcSwap<Vec<Arc<Farm>>>>,
         discovery: DiscoveryStatus,
         shared: Arc<Shared>,
         timeline: Timeline,
+        hosts: &[String],
     ) -> Self {
         let (sampler, feed, started) = (Arc::default(), Arc::default(), SystemTime::now());
-        Self { metrics, farms, discovery, shared, timeline, sampler, feed, started }
+        Self { metrics, farms, discovery, shared, timeline, hosts: hosts.into(), sampler, feed, started }
     }
 
     /// How everything stands, as `/status` says it: JSON over several lines, each with its end.

@@ -102,6 +102,7 @@ impl Gateway {
         };
         let housekeeping = Housekeeping {
             admin: admin_socket,
+            admin_hosts: config.admin.iter().flat_map(|admin| admin.hosts.iter().cloned()).collect(),
             discovery: Discovery::new(&config.dns, config.farms.values().cloned(), config.state_dir.as_deref()),
             changes,
             resolver: DnsResolver::new(&config.dns),

@@ -23,6 +23,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// All of it, not yet running.
 pub(super) struct Housekeeping {
     pub(super) admin: Option<TcpListener>,
+    /// The names by which the admin listener may be called.
+    pub(super) admin_hosts: Vec<String>,
     pub(super) discovery: Discovery,
     pub(super) changes: mpsc::UnboundedReceiver<Change<DnsResolver>>,
     pub(super) resolver: DnsResolver,
@@ -37,7 +39,8 @@ pub(super) struct Housekeeping {
 impl Housekeeping {
     /// Runs all of it until the process ends.
     pub(super) async fn run(self) {
-        let Self { admin, discovery, changes, resolver, farms, metrics, timeline, shared, reload, asked } = self;
+        let Self { admin, admin_hosts, discovery, changes, resolver, farms, metrics, timeline, shared, reload, asked } =
+            self;
         let phase = shared.phase.clone();
         let status = discovery.status();
         let told = Told { farms: Arc::clone(&farms), metrics: Arc::clone(&metrics), timeline: timeline.clone() };
@@ -51,7 +54,7 @@ impl Housekeeping {
                 }
             }
         };
-        let admin = admin::serve(admin, Admin::new(metrics, farms, status, shared, timeline));
+        let admin = admin::serve(admin, Admin::new(metrics, farms, status, shared, timeline, &admin_hosts));
         tokio::select! {
             () = discovery.run(resolver, changes, move |event| told.take(event)) => {}
             () = admin => {}

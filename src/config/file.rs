@@ -105,6 +105,7 @@ tables! {
     /// `[admin]`.
     Admin {
         listen: Key<Listen>,
+        hosts: List<HostName>,
     }
 
     /// `[log]`.
