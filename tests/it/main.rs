@@ -35,6 +35,7 @@ mod routing;
 mod soak;
 mod stampede;
 mod status;
+mod status_page;
 mod stopping;
 mod streams;
 mod strictness;

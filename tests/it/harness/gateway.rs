@@ -69,6 +69,11 @@ impl Gateway {
         self.passthrough[0]
     }
 
+    /// Where the admin listener is.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// Asks the admin listener; status and body.
     pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
         metrics::get(self.admin, path).await
