@@ -7,7 +7,8 @@ use std::time::{Instant, SystemTime};
 use super::Admin;
 use super::sampler::Lately;
 use super::status::{
-    Certificate, Channels, Colour, Endpoint, Farm, Host, Listener, Load, Name, Reload, SCHEMA, Served, Status, Stream,
+    Certificate, Channels, Colour, Endpoint, Farm, Host, Listener, Load, Name, Reload, SCHEMA, Served, Site, Status,
+    Stream,
 };
 use crate::config::model::Route;
 use crate::farm::{self, Described};
@@ -71,16 +72,18 @@ impl Admin {
             // An endpoint that was just found has few samples.
             lately.seconds = lately.seconds.max(recent.seconds);
         }
-        let metrics = farm.metrics();
+        let (metrics, config) = (farm.metrics(), farm.config());
+        let sites: Vec<Site> = config.sites.iter().map(|site| Site::new(&site.name, &endpoints)).collect();
         let open = endpoints.iter().map(|endpoint| endpoint.channels).sum();
         Farm {
             name: farm.name().to_owned(),
-            colour: Colour::of(&endpoints),
+            colour: Colour::of(sites.iter().map(|site| site.up).sum()),
             traffic: load(&all, &lately),
             sessions: metrics.sessions(),
             channels: Channels { open, opened, closed: metrics.channels_closed() },
             heartbeats: metrics.heartbeats(),
             streams: endpoints.iter().map(|endpoint| endpoint.streams).sum(),
+            sites,
             endpoints,
         }
     }

@@ -41,7 +41,7 @@ impl Sampler {
     pub(super) fn sample(&mut self, farm: &str, endpoints: &[Described], now: Instant) {
         let mut tracks = self.farms.remove(farm).unwrap_or_default();
         let tracked = endpoints.iter().map(|endpoint| {
-            let mut track = tracks.remove(&endpoint.address).unwrap_or_else(|| Track::new(endpoint.state));
+            let mut track = tracks.remove(&endpoint.address).unwrap_or_else(|| Track::new(endpoint.state, now));
             track.sample(endpoint, now);
             (endpoint.address, track)
         });
@@ -57,7 +57,8 @@ impl Sampler {
     /// What was added to an endpoint's traffic, which is `traffic` now, since the oldest sample.
     pub(super) fn lately(&self, farm: &str, endpoint: SocketAddr, traffic: &Traffic, now: Instant) -> Lately {
         let oldest = self.track(farm, endpoint).and_then(|track| track.samples.front());
-        let Some((at, before)) = oldest else { return Lately { traffic: Traffic::default(), seconds: 1.0 } };
+        // One that has just been found had no traffic before.
+        let Some((at, before)) = oldest else { return Lately { traffic: traffic.clone(), seconds: 1.0 } };
         let seconds = now.saturating_duration_since(*at).as_secs_f64().max(1.0);
         Lately { traffic: traffic.clone().since(before), seconds }
     }
@@ -73,8 +74,8 @@ impl Sampler {
 }
 
 impl Track {
-    fn new(state: EndpointState) -> Self {
-        Self { state, since: SystemTime::now(), samples: VecDeque::with_capacity(KEPT) }
+    fn new(state: EndpointState, now: Instant) -> Self {
+        Self { state, since: SystemTime::now(), samples: VecDeque::from([(now, Traffic::default())]) }
     }
 
     fn sample(&mut self, endpoint: &Described, now: Instant) {
@@ -117,7 +118,9 @@ mod tests {
             (lately.traffic.attempts, lately.seconds)
         };
         metrics.attempted("success");
-        assert_eq!(lately(&sampler, start), (0, 1.0), "no sample yet");
+        assert_eq!(lately(&sampler, start), (1, 1.0), "it has just been found");
+        sampler.sample("xsp", std::slice::from_ref(&endpoint), start);
+        assert_eq!(lately(&sampler, start), (1, 1.0), "nor does a sample lose what was there before");
         for second in 0..60 {
             sampler.sample("xsp", std::slice::from_ref(&endpoint), start + Duration::from_secs(second));
             (0..second).for_each(|_| metrics.attempted("timeout"));
@@ -125,7 +128,7 @@ mod tests {
         // The oldest sample is that of the 50th second.
         assert_eq!(lately(&sampler, start + Duration::from_secs(60)), ((50..60).sum(), 10.0));
         sampler.sample("xsp", &[], start);
-        assert_eq!(lately(&sampler, start).0, 0, "it has gone");
+        assert!(sampler.farms["xsp"].is_empty());
         sampler.keep(|_| false);
         assert!(sampler.farms.is_empty());
     }

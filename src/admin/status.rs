@@ -125,8 +125,23 @@ pub struct Farm {
     pub heartbeats: BTreeMap<&'static str, u64>,
     /// CTI and pass-through connections to its endpoints.
     pub streams: i64,
+    /// Its sites, in order of preference.
+    pub sites: Vec<Site>,
     /// Its endpoints, by site and SRV priority.
     pub endpoints: Vec<Endpoint>,
+}
+
+/// One site of a farm.
+#[derive(Clone, Debug, Serialize)]
+pub struct Site {
+    /// Its name.
+    pub name: String,
+    /// Whether it is reachable.
+    pub colour: Colour,
+    /// Its endpoints that are up.
+    pub up: usize,
+    /// Its endpoints that are known.
+    pub known: usize,
 }
 
 /// A farm's event channels.
@@ -243,12 +258,21 @@ impl Host {
     }
 }
 
+impl Site {
+    /// The site of that name, if these are its farm's endpoints.
+    pub fn new(name: &str, endpoints: &[Endpoint]) -> Self {
+        let known = endpoints.iter().filter(|endpoint| endpoint.site == name);
+        let up = known.clone().filter(|endpoint| endpoint.state == EndpointState::Up).count();
+        Self { name: name.to_owned(), colour: Colour::of(up), up, known: known.count() }
+    }
+}
+
 impl Colour {
-    /// R-STAT-1 over these endpoints.
-    pub fn of(endpoints: &[Endpoint]) -> Self {
-        match endpoints.iter().any(|endpoint| endpoint.state == EndpointState::Up) {
-            true => Self::Green,
-            false => Self::Red,
+    /// R-STAT-1, where so many endpoints are up.
+    pub const fn of(up: usize) -> Self {
+        match up {
+            0 => Self::Red,
+            1.. => Self::Green,
         }
     }
 }

@@ -13,6 +13,14 @@ use crate::harness::{Browser, PROFILE, Stage, within};
 /// What would show if text were taken for markup.
 const MARKUP: &str = "<img src=x onerror=\"document.title='broken'\"></script><script>document.title='broken'</script>";
 
+/// How far things have moved on the page by themselves, as Layout Instability reckons.
+const LEAPS: &str = "new Promise((resolve) => {
+    let sum = 0;
+    const observer = new PerformanceObserver((list) => list.getEntries().forEach((entry) => (sum += entry.value)));
+    observer.observe({ type: 'layout-shift', buffered: true });
+    setTimeout(() => resolve(sum), 200);
+})";
+
 /// One who watches `/events`.
 struct Watcher {
     stream: BufReader<TcpStream>,
@@ -175,6 +183,8 @@ async fn r_stat_1_a_browser_shows_what_is_up_and_what_is_not() {
     stage.xsp("a1").revive().await;
     crate::harness::eventually("an answer", async || stage.client().get(PROFILE).await.status == StatusCode::OK).await;
     browser.until("green interfaces", &format!("{} === 10", badges("#host-list", "reachable"))).await;
+    let leaps = browser.evaluate(LEAPS).await.as_f64().unwrap();
+    assert!(leaps < 0.01, "what is read stays where it is: {leaps}");
     assert_eq!(browser.complaints(), &[] as &[Value]);
 }
 

@@ -2,6 +2,7 @@
 (() => {
   const MISSING = '–';
   const POLL = 5000;
+  const TALL = 20;
   const SILENCE = 5000;
   const PLURALS = { day: 'days', hour: 'hours', minute: 'minutes', second: 'seconds' };
   const BAD = new Set(['blocked', 'lookup-fails', 'reload-refused', 'renewal-refused']);
@@ -130,7 +131,8 @@
   const colour = (item) => (item.colour === 'green' ? ['good', 'reachable'] : ['bad', 'unreachable']);
   const state = (endpoint, now) => {
     const [tone, words] = STATES[endpoint.state] || ['', endpoint.state];
-    if (endpoint.blocked_for !== null) return [tone, `${words}, ${Math.ceil(endpoint.blocked_for)} s left`];
+    const left = endpoint.blocked_for;
+    if (left !== null) return [tone, `${words}, ${left < 120 ? `${Math.ceil(left)} s` : span(left)} left`];
     if (endpoint.since !== null && endpoint.state !== 'up') return [tone, `${words} for ${span(now - endpoint.since)}`];
     return [tone, words];
   };
@@ -214,19 +216,33 @@
       const node = make('div', 'farm');
       const head = make('div', 'farm-head');
       head.append(make('h3', '', farm.name), make('span'));
-      node.append(head, make('p', 'facts'), make('div', 'scroll'));
+      const rows = make('div', 'scroll');
+      rows.setAttribute('role', 'region');
+      rows.setAttribute('aria-label', `XSPs of ${farm.name}`);
+      node.append(head, make('ul', 'sites'), make('p', 'facts'), rows);
       return node;
     };
     list(byId('farm-list'), farms, (farm) => farm.name, create, (node, farm) => {
-      const [head, facts, rows] = node.children;
+      const [head, sites, facts, rows] = node.children;
+      list(sites, farm.sites, (site) => site.name, () => make('li'), (item, site) => {
+        badge(item, site.colour === 'green' ? 'good' : 'bad', `${site.name}: ${site.up} of ${site.known} up`);
+      });
+      // A long list scrolls by itself, also by keys.
+      rows.classList.toggle('tall', farm.endpoints.length > TALL);
+      rows.tabIndex = farm.endpoints.length > TALL ? 0 : -1;
       badge(head.lastChild, ...colour(farm));
-      const { traffic, sessions, channels } = farm;
+      const { traffic, sessions, channels, heartbeats } = farm;
       const words = [
         `${rate(traffic.rate)} requests and ${rate(traffic.error_rate)} errors a second`,
         `mean ${milliseconds(traffic.mean_ms)}, 95 % within ${milliseconds(traffic.p95_ms)}`,
-        `sessions: ${group(sessions.new)} new, ${group(sessions.kept)} kept, ${group(sessions.moved)} moved`,
-        `event channels: ${group(channels.open)} open, ${group(channels.closed.lost)} lost`,
       ];
+      const all = (counts) => sum(Object.values(counts), (count) => count);
+      if (all(sessions) > 0) {
+        words.push(`sessions: ${group(sessions.new)} new, ${group(sessions.kept)} kept, ${group(sessions.moved)} moved`);
+        words.push(`event channels: ${group(channels.open)} open, ${group(all(channels.closed))} closed, ${group(channels.closed.lost)} of them lost`);
+        words.push(`heartbeats: ${group(heartbeats.taken)} of ${group(all(heartbeats))} taken`);
+      }
+      if (farm.streams > 0) words.push(`connections: ${group(farm.streams)}`);
       write(facts, words.join(' · '));
       table(rows, columns, farm.endpoints, (one) => one.endpoint, 'No XSP is known.', (one) => one.state);
     });

@@ -82,9 +82,9 @@ impl Browser {
         self.until("the page", "document.readyState === 'complete'").await;
     }
 
-    /// What `script` makes in the page.
+    /// What `script` makes in the page, or promises.
     pub(crate) async fn evaluate(&mut self, script: &str) -> Value {
-        let asked = json!({ "expression": script, "returnByValue": true });
+        let asked = json!({ "expression": script, "returnByValue": true, "awaitPromise": true });
         let answer = self.ask("Runtime.evaluate", asked).await;
         assert_eq!(answer.get("exceptionDetails"), None, "{script}: {answer}");
         answer["result"]["value"].clone()
