@@ -72,7 +72,7 @@ async fn who_watches_is_told_of_a_killed_xsp_within_a_second() {
         watcher.head
     );
     let first = watcher.next().await;
-    assert_eq!(first["farms"], crate::status::status(&stage).await["farms"]);
+    assert_eq!(first["hosts"], crate::status::status(&stage).await["hosts"]);
     let mut fastest = Duration::MAX;
     for xsp in ["a1", "a2", "b1"] {
         let address = stage.xsp(xsp).address().to_string();
@@ -86,6 +86,28 @@ async fn who_watches_is_told_of_a_killed_xsp_within_a_second() {
     let before = watcher.next().await["time"].as_f64().unwrap();
     let after = watcher.next().await["time"].as_f64().unwrap();
     assert!((0.1..5.0).contains(&(after - before)), "nothing happens: once a second");
+}
+
+#[tokio::test]
+async fn a_burst_of_news_is_a_few_updates() {
+    let stage = Stage::start().await;
+    let mut watcher = Watcher::start(&stage).await;
+    let first = watcher.next().await["time"].as_f64().unwrap();
+    std::fs::write(stage.sim.folder().join("xspgate.toml"), "nonsense").unwrap();
+    for _ in 0..20 {
+        assert!(matches!(stage.gateway.reload().await, Outcome::Refused(_)));
+    }
+    let mut updates = 0.0;
+    let last = loop {
+        let status = watcher.next().await;
+        updates += 1.0;
+        let refused = |event: &&Value| event["kind"] == "reload-refused";
+        if status["events"].as_array().unwrap().iter().filter(refused).count() == 20 {
+            break status["time"].as_f64().unwrap();
+        }
+    };
+    // Five a second, and one that was under way already.
+    assert!(updates <= (last - first) * 5.0 + 2.0, "{updates} in {} s", last - first);
 }
 
 #[tokio::test]
@@ -249,4 +271,9 @@ async fn the_page_is_for_phones_keyboards_and_the_dark() {
     browser.until("an update", &format!("document.getElementById('live').textContent !== {now}")).await;
     assert_eq!(browser.evaluate("document.activeElement.id").await, "pause");
     assert_eq!(browser.complaints(), &[] as &[Value]);
+    // Without its script it says where the same stands.
+    browser.ask("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
+    browser.open(&format!("http://{}/", stage.gateway.admin_address())).await;
+    let instead = "document.querySelector('noscript a[href=status]')?.getBoundingClientRect().width > 0";
+    browser.until("a way on", instead).await;
 }
