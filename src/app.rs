@@ -2,6 +2,7 @@
 //! addresses are reported. Everything is bound before anything is served.
 
 mod assemble;
+mod control;
 mod housekeeping;
 mod reload;
 mod running;
@@ -11,10 +12,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::config::model::{self, Config};
 use crate::discover::Discovery;
@@ -22,16 +24,21 @@ use crate::discover::dns::DnsResolver;
 use crate::drain::{Cuts, Phase};
 use crate::proxy::channels::Channels;
 use crate::proxy::context::Shared;
+use crate::supervisor::{self, Pulses};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::timeline::{Event, Kind, Timeline};
 use crate::tls::certs::Material;
 use crate::worker;
+use control::Socket;
 use housekeeping::Housekeeping;
 pub use reload::Outcome;
 use reload::{Asked, Reload};
 use running::Running;
 use sockets::{Sockets, Tenant, bind_admin};
+
+/// How long cutting what is left may take, as far as the service manager is told.
+const CUTTING: Duration = Duration::from_secs(60);
 
 /// A gateway that runs. Dropping it ends it at once; [`Gateway::drain`] ends it gracefully.
 #[derive(Debug)]
@@ -43,6 +50,7 @@ pub struct Gateway {
     phase: watch::Sender<Phase>,
     shared: Arc<Shared>,
     reload: mpsc::UnboundedSender<Asked>,
+    stop: Arc<Notify>,
     access: AccessLog,
     timeline: Timeline,
     threads: Vec<JoinHandle<()>>,
@@ -66,7 +74,8 @@ impl Gateway {
         let mut sockets = Sockets::new(orders);
         let plan = sockets.plan(config)?;
         let (admin, admin_socket) = bind_admin(config)?.unzip();
-        let snapshot = assemble::snapshot(config, material, &farms, &metrics, &plan.slots, &[])?;
+        let control = config.control.as_deref().map(Socket::bind).transpose()?;
+        let snapshot = assemble::snapshot(config, material, &farms, &metrics, &plan.slots, None)?;
         let access = access_log(config, &metrics)?;
         let (phase, phases) = watch::channel(Phase::Running);
         let shared = Arc::new(Shared {
@@ -77,9 +86,10 @@ impl Gateway {
             cuts: Cuts::new(config.drain_rate),
         });
         let (alive, ended) = worker::lifeline();
+        let pulses = Pulses::new(config.workers);
         let mut threads = Vec::new();
         for (index, orders) in ordered.into_iter().enumerate() {
-            let thread = worker::start(index, Arc::clone(&shared), orders, alive.clone());
+            let thread = worker::start(index, Arc::clone(&shared), orders, pulses.of(index), alive.clone());
             threads.push(thread.context("can't start a worker")?);
         }
         sockets.adopt(plan);
@@ -100,9 +110,14 @@ impl Gateway {
             sockets,
             discovery,
         };
+        let stop = Arc::new(Notify::new());
         let housekeeping = Housekeeping {
             admin: admin_socket,
             admin_hosts: config.admin.iter().flat_map(|admin| admin.hosts.iter().cloned()).collect(),
+            control,
+            asks: reload.clone(),
+            stop: Arc::clone(&stop),
+            pulses,
             discovery: Discovery::new(&config.dns, config.farms.values().cloned(), config.state_dir.as_deref()),
             changes,
             resolver: DnsResolver::new(&config.dns),
@@ -117,7 +132,21 @@ impl Gateway {
             .context("can't start the main runtime")?;
         threads.push(main);
         let workers = config.workers;
-        Ok(Self { https, cti, passthrough, admin, phase, shared, reload, access, timeline, threads, workers, ended })
+        Ok(Self {
+            https,
+            cti,
+            passthrough,
+            admin,
+            phase,
+            shared,
+            reload,
+            stop,
+            access,
+            timeline,
+            threads,
+            workers,
+            ended,
+        })
     }
 
     /// The addresses that `[[https]]` blocks are really served on, in file order.
@@ -156,6 +185,12 @@ impl Gateway {
         async { outcome.await.ok() }
     }
 
+    /// Ready when somebody has asked for a stop over the control socket.
+    pub fn asked_to_stop(&self) -> impl Future<Output = ()> + use<> {
+        let stop = Arc::clone(&self.stop);
+        async move { stop.notified().await }
+    }
+
     /// Returns when a thread has ended: while the gateway should be running, that is a fault.
     pub async fn ended(&mut self) {
         self.ended.first().await;
@@ -165,6 +200,7 @@ impl Gateway {
     /// after it, at `drain_rate`.
     pub async fn drain(&mut self) {
         self.enter(Phase::Draining);
+        supervisor::stopping(self.shared.snapshot.load().drain_timeout + CUTTING);
         let mut left = self.workers;
         let drained = async {
             while left > 0 {
@@ -177,6 +213,7 @@ impl Gateway {
         }
         tracing::info!("drain_timeout is over: what is left is cut");
         self.enter(Phase::Cutting);
+        supervisor::stopping(CUTTING);
         for _ in 0..left {
             self.ended.first().await;
         }
@@ -197,7 +234,8 @@ impl Drop for Gateway {
 fn access_log(config: &Config, metrics: &Metrics) -> Result<AccessLog> {
     match config.log.access {
         model::AccessLog::On => {
-            AccessLog::start(metrics.access_dropped.clone(), std::io::stdout()).context("can't start the access log")
+            AccessLog::start(metrics.access_dropped.clone(), config.log.access_sample, std::io::stdout())
+                .context("can't start the access log")
         }
         model::AccessLog::Off => Ok(AccessLog::off()),
     }

@@ -2,8 +2,10 @@
 
 pub mod certs;
 pub mod check;
+pub mod ctl;
 #[cfg(feature = "sim")]
 pub mod demo;
+pub mod doctor;
 pub mod run;
 mod summary;
 
@@ -12,8 +14,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-const EXIT_CODES: &str =
-    "Exit codes: 0 done, 1 it could not start or go on, 2 the command line or the configuration can't be used.";
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 it could not start or go on, or something failed, 2 the command line or the configuration can't be \
+used.";
 
 /// Edge failover gateway for Cisco BroadWorks.
 #[derive(Debug, Parser)]
@@ -31,6 +34,12 @@ enum Command {
     /// Check a configuration, certificates included, and print what it would serve
     #[command(long_about = check::ABOUT)]
     Check(check::Check),
+    /// Try a whole deployment as Webex would, and say what is wrong and what to do
+    #[command(long_about = doctor::ABOUT)]
+    Doctor(doctor::Doctor),
+    /// Ask a running gateway, or tell it what to do
+    #[command(long_about = ctl::ABOUT)]
+    Ctl(ctl::Ctl),
     /// Make and inspect certificates and keys
     #[command(long_about = certs::ABOUT)]
     Certs(certs::Certs),
@@ -64,6 +73,8 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(options) => run::run(options),
         Command::Check(options) => check::check(&options),
+        Command::Doctor(options) => doctor::doctor(&options),
+        Command::Ctl(options) => ctl::ctl(options),
         Command::Certs(options) => certs::certs(&options),
         #[cfg(feature = "sim")]
         Command::Demo(options) => demo::demo(options),

@@ -1,6 +1,7 @@
 //! The shell of one farm: its endpoints, blocklist and affinity behind one small lock, with clock, randomness, metrics and
 //! log. It decides nothing itself: `policy` does, and the farm remembers and tells.
 
+mod by_hand;
 mod channels;
 mod describe;
 mod endpoint;
@@ -31,6 +32,7 @@ use crate::telemetry::metrics::{FarmMetrics, Metrics};
 use crate::telemetry::timeline::{Event, Kind, Timeline};
 use crate::tls::client::ClientTls;
 
+pub use by_hand::ByHand;
 pub use describe::{Described, EndpointState};
 pub use endpoint::{Endpoint, Probing};
 
@@ -53,6 +55,8 @@ pub struct Farm {
 struct State {
     roster: Roster,
     departed: Departed,
+    /// Those that are drained by word of the operator, besides those that the configuration drains.
+    by_hand: BTreeSet<EndpointId>,
     /// Those that get no new sessions, and of which nobody has been told yet that nothing is held there any more.
     vacating: BTreeSet<EndpointId>,
     blocklist: Blocklist,
@@ -144,6 +148,7 @@ impl Farm {
             state: Mutex::new(State {
                 roster: Roster::default(),
                 departed: Departed::default(),
+                by_hand: BTreeSet::new(),
                 vacating: BTreeSet::new(),
                 blocklist: Blocklist::default(),
                 budget: Budget::new(Instant::now()),

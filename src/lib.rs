@@ -14,13 +14,16 @@
 //! - [`policy`] decides, and [`broadworks`] knows the applications; both are pure.
 //! - [`upstream`] dials XSPs, keeps idle connections, and runs one exchange on one connection.
 //! - [`telemetry`] and [`admin`] tell what is going on.
+//! - [`control`] is what an operator may ask of a running gateway, and gets told.
 //! - [`renewal`] notices certificates and keys that change on disk.
+//! - [`supervisor`] tells the service manager how the process does.
 //! - [`alarm`] is one timer for a whole connection, and [`drain`] the phases in which a process ends.
 //! - [`app`] puts it all together; [`cli`] is what an operator types.
+//! - [`doctor`] tries a whole deployment as Webex would.
 //! - [`sim`] is a simulated site for the demo, the tests and the benches.
 //!
 //! Imports point one way: `policy`, `http1`, `broadworks`, `proxy_protocol` <- `config` <- `tls` <- `renewal`, `farm`,
-//! `discover` <- `upstream` <- `stream` <- `proxy` <- `worker`, `admin` <- `app` <- `cli`.
+//! `discover` <- `upstream` <- `doctor`, `stream` <- `proxy` <- `worker`, `admin` <- `app` <- `cli`.
 
 pub mod admin;
 pub mod alarm;
@@ -28,7 +31,9 @@ pub mod app;
 pub mod broadworks;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod discover;
+pub mod doctor;
 pub mod drain;
 pub mod farm;
 pub mod http1;
@@ -39,6 +44,7 @@ pub mod renewal;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod stream;
+pub mod supervisor;
 pub mod tcp;
 pub mod telemetry;
 pub mod tls;

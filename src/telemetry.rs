@@ -4,21 +4,55 @@ pub mod access;
 pub mod metrics;
 pub mod timeline;
 
-use tracing_subscriber::EnvFilter;
+use std::sync::OnceLock;
+
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::{self, Handle};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt};
 
 use crate::config::model::{Log, LogFormat};
+
+/// The filter of the log that was installed first, and how it was configured.
+static FILTER: OnceLock<(Handle<EnvFilter, Registry>, String)> = OnceLock::new();
 
 /// Sends log lines to standard output in the configured shape. Only the first call in a process has an effect.
 ///
 /// # Errors
 /// When `level` is no filter.
-pub fn install(log: &Log) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let filter = EnvFilter::builder().parse(&log.level)?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter);
+pub fn install(log: &Log) -> Result<(), ParseError> {
+    let (filter, handle) = reload::Layer::new(EnvFilter::builder().parse(&log.level)?);
+    let lines = tracing_subscriber::registry().with(filter);
     // A second gateway in one process, as tests start, keeps the first one's subscriber.
-    drop(match log.format {
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
-        LogFormat::Human => lines.try_init(),
-    });
+    let installed = match log.format {
+        LogFormat::Json => lines.with(fmt::layer().json().flatten_event(true)).try_init(),
+        LogFormat::Human => lines.with(fmt::layer()).try_init(),
+    };
+    if installed.is_ok() {
+        // It is the first, so nobody has set it.
+        FILTER.set((handle, log.level.clone())).ok();
+    }
     Ok(())
+}
+
+/// Why the log's level can't be set.
+#[derive(Debug, thiserror::Error)]
+pub enum LevelError {
+    /// It is no filter.
+    #[error("that is no level, such as \"info,xspgate::discover=debug\": {0}")]
+    Filter(#[from] ParseError),
+    /// Somebody else has installed the log.
+    #[error("the log is not this gateway's own")]
+    NotOurs,
+}
+
+/// Logs what `level` says from now on, as `[log] level` does; `None`: what the configuration says.
+///
+/// # Errors
+/// See [`LevelError`].
+pub fn set_level(level: Option<&str>) -> Result<(), LevelError> {
+    let (handle, configured) = FILTER.get().ok_or(LevelError::NotOurs)?;
+    let filter = EnvFilter::builder().parse(level.unwrap_or(configured))?;
+    handle.reload(filter).map_err(|_| LevelError::NotOurs)
 }

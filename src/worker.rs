@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use crate::drain::{Phase, reached};
 use crate::proxy::context::{Shared, Worker};
 use crate::proxy::listener::accept;
+use crate::supervisor::Pulse;
 use crate::upstream::pool::Pool;
 
 /// Connections that the kernel may hold before they are accepted.
@@ -115,6 +116,7 @@ pub fn start(
     index: usize,
     shared: Arc<Shared>,
     orders: mpsc::UnboundedReceiver<Order>,
+    pulse: Pulse,
     alive: Alive,
 ) -> io::Result<JoinHandle<()>> {
     on_thread(format!("worker-{index}"), alive, move || async move {
@@ -123,6 +125,7 @@ pub fn start(
         let sweeping = async {
             loop {
                 tokio::time::sleep(SWEEP).await;
+                pulse.beat();
                 worker.pool.sweep();
             }
         };

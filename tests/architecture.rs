@@ -5,14 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The library's modules. Each may import from those that stand before it, and from no other.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 24] = [
     "http1",
     "proxy_protocol",
     "broadworks",
     "policy",
     "config",
+    "control",
     "alarm",
     "drain",
+    "supervisor",
     "tcp",
     "telemetry",
     "tls",
@@ -20,6 +22,7 @@ const ORDER: [&str; 21] = [
     "discover",
     "farm",
     "upstream",
+    "doctor",
     "stream",
     "proxy",
     "worker",

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use xspgate::cli::check::load;
 use xspgate::config::Loaded;
+use xspgate::doctor::finding::{Finding, Report, Subject};
 use xspgate::sim::pki::Pki;
 use xspgate::telemetry::access::{Access, Attempted, Connection};
 use xspgate::telemetry::metrics::TABLE;
@@ -40,12 +42,13 @@ fn the_configuration_checks_clean() {
 }
 
 #[test]
-fn the_parts_for_cti_and_pass_through_check_clean() {
+fn the_further_parts_check_clean() {
     let mut texts = README.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let text: String = texts.by_ref().take(3).collect();
+    let text: String = texts.by_ref().take(4).collect();
     let (loaded, _) = checked(&text);
     assert_eq!(loaded.warnings, []);
     assert_eq!((loaded.config.cti.len(), loaded.config.passthrough.len()), (1, 1));
+    assert!(loaded.config.control.is_some());
     assert_eq!(texts.next(), None, "a part that is not checked");
 }
 
@@ -118,9 +121,23 @@ fn every_field_of_a_connections_event_is_listed() {
     assert_eq!(listed("| connection's field |"), names.collect::<Vec<_>>());
 }
 
+#[test]
+fn every_field_of_the_doctors_report_is_listed() {
+    let subject = Subject::new("farm xsp").with([Finding::ok("dns", "")]);
+    let report = Report::new(vec![subject], Duration::ZERO).json();
+    let names = names_in(&report);
+    let nested = names.iter().position(|name| name == "subject").expect("a finding has a subject");
+    let outer = names[..nested].iter().map(|name| format!("`{name}`"));
+    let inner = names[nested..].iter().map(|name| format!("`findings[].{name}`"));
+    assert_eq!(listed("| doctor's field |"), outer.chain(inner).collect::<Vec<_>>());
+}
+
 /// The names of an event's fields, in order: each stands between quotes before a colon.
 fn names(event: &impl serde::Serialize) -> Vec<String> {
-    let line = serde_json::to_string(event).expect("an event is JSON");
+    names_in(&serde_json::to_string(event).expect("an event is JSON"))
+}
+
+fn names_in(line: &str) -> Vec<String> {
     line.split("\":").filter_map(|part| part.rsplit_once('"')).map(|(_, name)| name.to_owned()).collect()
 }
 

@@ -288,7 +288,7 @@ def failover(a, o):
 
 ap = argparse.ArgumentParser(); ap.add_argument("what"); ap.add_argument("--peers", default="gateway,gateway-log,haproxy26,nginx122")
 ap.add_argument("--rounds", type=int, default=5); ap.add_argument("--sec", type=float, default=3); ap.add_argument("--rate", type=float, default=2000)
-ap.add_argument("--n", type=int, default=3000); ap.add_argument("--hold", type=float, default=8); ap.add_argument("--modes", default="kill,hang,503,killpost"); ap.add_argument("--out", required=True)
+ap.add_argument("--n", type=int, default=5000); ap.add_argument("--hold", type=float, default=8); ap.add_argument("--modes", default="kill,hang,503,killpost"); ap.add_argument("--out", required=True)
 ap.add_argument("--mib", type=float, default=512); ap.add_argument("--bridged", type=int, default=5000); ap.add_argument("--attempts", type=int, default=3); ap.add_argument("--perf", action="store_true")
 a = ap.parse_args(); a.peers = a.peers.split(","); a.bridges = [p for p in a.peers if p in BRIDGES]; a.modes = a.modes.split(",")
 signal.signal(signal.SIGTERM, lambda *_: sys.exit("out of time"))

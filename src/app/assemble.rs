@@ -96,22 +96,23 @@ fn verifier(clients: &model::Clients, policy: &model::TlsPolicy, material: &Mate
     Ok(ClientVerifier::new(authorities(material, &clients.trust)?, clients, policy)?)
 }
 
-/// What is served on the addresses of `slots`; `faces` are those of the snapshot before.
+/// What is served on the addresses of `slots`; `old` is the snapshot before.
 pub(super) fn snapshot(
     config: &Config,
     material: &Material,
     farms: &[Arc<Farm>],
     metrics: &Metrics,
     slots: &[Slot],
-    faces: &[Face],
+    old: Option<&Snapshot>,
 ) -> Result<Snapshot> {
     let mut listeners: Vec<Listener> = slots.iter().map(|slot| Listener::new(slot.real, metrics)).collect();
     let mut shown = Vec::new();
     for https in &config.https {
-        let face = face(https, material, faces).with_context(|| format!("[[https]] of {}", https.hosts.join(", ")))?;
+        let face = face(https, material, old.map_or(&[], |old| &old.faces))
+            .with_context(|| format!("[[https]] of {}", https.hosts.join(", ")))?;
         for listener in at(&mut listeners, slots, Tenant::Hosts, &https.listen) {
             let tls = Arc::clone(&face.tls);
-            let block = Block::new(https, tls, farms, &config.affinity.cookie, &listener.label, metrics);
+            let block = Block::new(https, tls, farms, old, &config.affinity.cookie, &listener.label, metrics);
             listener.add(Arc::new(block));
         }
         shown.push(face);

@@ -1,12 +1,13 @@
-//! What runs beside the workers, on a thread of its own: discovery, reloading and the admin listener. Apart from the
+//! What runs beside the workers, on a thread of its own: discovery, reloading, the admin listener and control calls. Apart from the
 //! composition root, which has put them together by then.
 
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
+use super::control::{Control, Socket};
 use super::reload::{Asked, Reload};
 use super::running::Farms;
 use crate::admin::{self, Admin};
@@ -14,6 +15,7 @@ use crate::discover::dns::DnsResolver;
 use crate::discover::{Change, Discovery, Event};
 use crate::drain::{Phase, reached};
 use crate::proxy::context::Shared;
+use crate::supervisor::Pulses;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::timeline::{self, Kind, Timeline};
 
@@ -25,6 +27,10 @@ pub(super) struct Housekeeping {
     pub(super) admin: Option<TcpListener>,
     /// The names by which the admin listener may be called.
     pub(super) admin_hosts: Vec<String>,
+    pub(super) control: Option<Socket>,
+    pub(super) asks: mpsc::UnboundedSender<Asked>,
+    pub(super) stop: Arc<Notify>,
+    pub(super) pulses: Pulses,
     pub(super) discovery: Discovery,
     pub(super) changes: mpsc::UnboundedReceiver<Change<DnsResolver>>,
     pub(super) resolver: DnsResolver,
@@ -39,8 +45,23 @@ pub(super) struct Housekeeping {
 impl Housekeeping {
     /// Runs all of it until the process ends.
     pub(super) async fn run(self) {
-        let Self { admin, admin_hosts, discovery, changes, resolver, farms, metrics, timeline, shared, reload, asked } =
-            self;
+        let Self {
+            admin,
+            admin_hosts,
+            control,
+            asks,
+            stop,
+            pulses,
+            discovery,
+            changes,
+            resolver,
+            farms,
+            metrics,
+            timeline,
+            shared,
+            reload,
+            asked,
+        } = self;
         let phase = shared.phase.clone();
         let status = discovery.status();
         let told = Told { farms: Arc::clone(&farms), metrics: Arc::clone(&metrics), timeline: timeline.clone() };
@@ -54,10 +75,14 @@ impl Housekeeping {
                 }
             }
         };
-        let admin = admin::serve(admin, Admin::new(metrics, farms, status, shared, timeline, &admin_hosts));
+        let told_of = Admin::new(metrics, Arc::clone(&farms), status, shared, timeline, &admin_hosts);
+        let calls = Control { farms, admin: told_of.clone(), reload: asks, stop };
+        let admin = admin::serve(admin, told_of);
         tokio::select! {
             () = discovery.run(resolver, changes, move |event| told.take(event)) => {}
             () = admin => {}
+            () = calls.serve(control) => {}
+            () = pulses.watch() => {}
             () = sweeping => {}
             () = reload.watch(asked) => {}
             () = reached(phase, Phase::Forced) => {}

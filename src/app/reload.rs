@@ -15,7 +15,9 @@ use super::running::Running;
 use crate::config;
 use crate::config::error::{Problem, Report, Severity, Source};
 use crate::config::model::{Config, Reloads};
+use crate::drain::Phase;
 use crate::renewal::{EVERY, Next, Watch};
+use crate::supervisor;
 use crate::telemetry::metrics::{Reloaded, Renewal};
 use crate::telemetry::timeline::{Event, Kind};
 use crate::tls::certs::files::{self, Files, Stamps};
@@ -85,7 +87,10 @@ impl Reload {
 
     async fn asked(self: &Arc<Self>, watch: &mut Watch<Seen>, asked: Asked) -> Result<(), JoinError> {
         let this = Arc::clone(self);
-        let (seen, outcome) = spawn_blocking(move || (this.seen(), this.reload())).await?;
+        supervisor::reloading();
+        let done = spawn_blocking(move || (this.seen(), this.reload())).await;
+        supervisor::ready();
+        let (seen, outcome) = done?;
         // Files that are refused are not read again before they change.
         *watch = Watch::new(match outcome {
             Outcome::Applied { .. } => self.seen_when_read(),
@@ -150,12 +155,16 @@ impl Reload {
 
     fn read_all(&self) -> Outcome {
         let mut running = self.running.lock();
+        if *running.shared.phase.borrow() >= Phase::Draining {
+            return Outcome::Refused("the gateway is stopping".into());
+        }
         let reading = match config::read(&self.path) {
             Ok(reading) => reading,
             Err(report) => return refused(&running, &report),
         };
         let is_fatal = reading.problems.iter().any(|problem| problem.severity == Severity::Error);
         if !is_fatal && reading.partial == running.config {
+            running.metrics.reload_refused.set(0);
             return renew(&mut running);
         }
         let (material, problems) = certs::load(&reading.partial);
@@ -167,6 +176,7 @@ impl Reload {
             let problem = Problem::error(None, format!("{error:#}"));
             return refused(&running, &Report::new(report.source, vec![problem]));
         }
+        running.metrics.reload_refused.set(0);
         for problem in &report.problems {
             tell(&report.source, problem, "configuration reloaded, but see what is odd about it");
         }
@@ -236,6 +246,7 @@ fn not_renewed(running: &Running, problems: Vec<&str>) -> Outcome {
 }
 
 fn refused(running: &Running, report: &Report) -> Outcome {
+    running.metrics.reload_refused.set(1);
     for problem in report.problems.iter().filter(|problem| problem.severity == Severity::Error) {
         tell(&report.source, problem, KEPT);
     }
@@ -277,6 +288,7 @@ fn needs_restart(started: &Config, now: &Config) -> Vec<&'static str> {
         ("workers", started.workers == now.workers),
         ("state_dir", started.state_dir == now.state_dir),
         ("[admin]", started.admin == now.admin),
+        ("[control]", started.control == now.control),
         ("[log]", started.log == now.log),
     ];
     settled.into_iter().filter(|(_, same)| !same).map(|(what, _)| what).collect()

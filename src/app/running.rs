@@ -89,7 +89,7 @@ impl Running {
             });
         }
         let old = self.shared.snapshot.load();
-        let snapshot = assemble::snapshot(config, material, &farms, &self.metrics, &sockets.slots, &old.faces)?;
+        let snapshot = assemble::snapshot(config, material, &farms, &self.metrics, &sockets.slots, Some(&old))?;
         Ok(Made { farms, tls, keyring, sockets, snapshot })
     }
 

@@ -13,7 +13,7 @@ use super::check::{UNUSABLE, load};
 use crate::app::Gateway;
 use crate::config::error::Report;
 use crate::drain::Phase;
-use crate::telemetry;
+use crate::{supervisor, telemetry};
 
 /// How long the gateway says that it is not ready, and still serves, before it stops accepting.
 const LAME_DUCK: Duration = Duration::from_secs(1);
@@ -108,10 +108,13 @@ fn serve(config: &Path, mut gateway: Gateway) -> Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("can't listen for SIGINT")?;
         let mut hangup = signal(SignalKind::hangup()).context("can't listen for SIGHUP")?;
+        supervisor::ready();
         loop {
+            let asked = gateway.asked_to_stop();
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
+                () = asked => break,
                 // What comes of it is in the log.
                 _ = hangup.recv() => drop(gateway.reload()),
                 () = gateway.ended() => bail!("a thread ended that should not have"),
@@ -119,6 +122,7 @@ fn serve(config: &Path, mut gateway: Gateway) -> Result<()> {
         }
         tracing::info!("stopping; a second signal ends at once");
         gateway.enter(Phase::LameDuck);
+        let asked_again = gateway.asked_to_stop();
         tokio::select! {
             () = async {
                 tokio::time::sleep(LAME_DUCK).await;
@@ -126,6 +130,7 @@ fn serve(config: &Path, mut gateway: Gateway) -> Result<()> {
             } => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = asked_again => {}
         }
         Ok(())
     })?;

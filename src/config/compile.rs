@@ -51,6 +51,7 @@ pub(super) fn compile(file: &File, source: &Source, gaps: &Gaps) -> (Config, Vec
         drain_timeout: settings::drain_timeout(file),
         drain_rate: settings::drain_rate(file),
         admin: settings::admin(&mut check, file),
+        control: settings::control(&mut check, file),
         log: settings::log(file),
         dns: settings::dns(&mut check, file),
         limits: settings::limits(file),

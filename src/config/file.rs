@@ -83,6 +83,7 @@ tables! {
         drain_timeout: Key<Time<0, DAY>>,
         drain_rate: Key<OffOrCount<1, 1_000_000>>,
         admin: Key<Admin>,
+        control: Key<Control>,
         log: Key<Log>,
         dns: Key<Dns>,
         limits: Key<Limits>,
@@ -108,11 +109,17 @@ tables! {
         hosts: List<HostName>,
     }
 
+    /// `[control]`.
+    Control {
+        socket: Key<FilePath>,
+    }
+
     /// `[log]`.
     Log {
         level: Key<LogFilter>,
         format: Key<Choice<LogFormat>>,
         access: Key<Access>,
+        access_sample: Key<Count<1, 1_000_000>>,
     }
 
     /// `[dns]`.

@@ -36,6 +36,8 @@ pub struct Config {
     pub drain_rate: Option<NonZeroU32>,
     /// `[admin]`; `None`: no admin listener.
     pub admin: Option<Admin>,
+    /// `[control] socket`: where control calls come in; `None`: nowhere.
+    pub control: Option<PathBuf>,
     /// `[log]`.
     pub log: Log,
     /// `[dns]`.

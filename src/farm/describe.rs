@@ -38,7 +38,7 @@ pub enum EndpointState {
     Blocked,
     /// Its block has run out, and nobody has tried it yet.
     Probation,
-    /// The configuration drains it.
+    /// The configuration drains it, or somebody by hand.
     Draining,
     /// Discovery names it no more.
     Departed,

@@ -49,7 +49,7 @@ impl Farm {
 
     /// Has the endpoints picked no more that the configuration drains.
     pub(super) fn drain(&self, state: &mut State) {
-        let drains = state.roster.drain(&self.config.load().drain);
+        let drains = state.roster.drain(&self.config.load().drain, &state.by_hand);
         for endpoint in drains.begun.iter().filter_map(|id| state.endpoints.get(id)) {
             info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint is drained; it gets no new sessions");
             endpoint.leaving.store(true, Ordering::Relaxed);
@@ -105,6 +105,7 @@ impl Farm {
                 state.departed.remove(id);
                 state.blocklist.forget(id);
                 state.pace.forget(id);
+                state.by_hand.remove(&id);
                 if let Some(endpoint) = state.endpoints.remove(&id) {
                     info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint that left is forgotten");
                     self.note(&endpoint.label, Kind::Forgotten, "");

@@ -173,6 +173,11 @@ impl Blocklist {
         Some(Transition::Unblocked { id })
     }
 
+    /// `id` is taken off the list, whatever is held against it.
+    pub fn lift(&mut self, id: EndpointId) -> Option<Transition> {
+        self.entries.remove(&id).map(|_| Transition::Unblocked { id })
+    }
+
     /// Claims the trial of `id`, if it is on probation at `now`: one request at a time may try it, so that an XSP that
     /// still hangs costs one request and not all of them.
     pub fn claim_trial(&mut self, id: EndpointId, now: Instant) -> Option<Trial> {

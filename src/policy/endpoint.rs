@@ -1,7 +1,7 @@
 //! The endpoints of a farm, and who is who over time: discovery brings addresses, the rest of the program talks about
 //! [`EndpointId`]s. Apart from the blocklist, because an endpoint's identity outlives what is thought of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 
 use super::drained::Drained;
@@ -155,12 +155,13 @@ impl Roster {
         changes
     }
 
-    /// Has those that are `drained`, of those that discovery names, picked no more, and all others again. To be called after
-    /// each update.
-    pub fn drain(&mut self, drained: &Drained) -> Drains {
+    /// Has those picked no more that are `drained` or among `by_hand`, of those that discovery names, and all others again. To
+    /// be called after each update.
+    pub fn drain(&mut self, drained: &Drained, by_hand: &BTreeSet<EndpointId>) -> Drains {
         let mut drains = Drains::default();
         for member in &mut self.members {
-            match (member.presence, drained.has(&member.endpoint)) {
+            let is_drained = drained.has(member.endpoint.address, member.endpoint.target.as_deref());
+            match (member.presence, is_drained || by_hand.contains(&member.id)) {
                 (Presence::Present, true) => {
                     member.presence = Presence::Draining;
                     drains.begun.push(member.id);
@@ -341,11 +342,12 @@ mod tests {
     #[test]
     fn what_is_drained_is_not_picked_and_stays_known() {
         let whom = |last| Drained::new(vec![Whom::Address([10, 0, 0, last].into())]);
+        let none = BTreeSet::new();
         let mut roster = Roster::new();
         let joined = roster.update(vec![endpoint(1, 0, 0), endpoint(2, 0, 0)]).joined;
         let (one, two) = (joined[0], joined[1]);
-        assert_eq!(roster.drain(&whom(1)), Drains { begun: vec![one], ended: vec![] });
-        assert_eq!(roster.drain(&whom(1)), Drains::default());
+        assert_eq!(roster.drain(&whom(1), &none), Drains { begun: vec![one], ended: vec![] });
+        assert_eq!(roster.drain(&whom(1), &none), Drains::default());
         assert_eq!((lasts(roster.present()), lasts(roster.leaving()), roster.named()), (vec![2], vec![1], 2));
         assert!(roster.update(vec![endpoint(1, 0, 0), endpoint(2, 0, 0)]).is_empty());
         assert_eq!(roster.get(one).unwrap().presence(), Presence::Draining);
@@ -353,9 +355,11 @@ mod tests {
 
         assert_eq!(roster.update(vec![endpoint(2, 0, 0)]).left, [one]);
         assert_eq!(roster.update(vec![endpoint(1, 0, 0), endpoint(2, 0, 0)]).returned, [one]);
-        assert_eq!(roster.drain(&whom(1)).begun, [one], "it comes back drained");
-        assert_eq!(roster.drain(&whom(2)), Drains { begun: vec![two], ended: vec![one] });
+        assert_eq!(roster.drain(&whom(1), &none).begun, [one], "it comes back drained");
+        assert_eq!(roster.drain(&whom(2), &none), Drains { begun: vec![two], ended: vec![one] });
         assert_eq!(lasts(roster.present()), [1]);
+        assert_eq!(roster.drain(&whom(2), &BTreeSet::from([one])).begun, [one], "by hand, too");
+        assert!(roster.is_empty());
     }
 
     #[test]

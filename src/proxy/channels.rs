@@ -57,6 +57,8 @@ struct Place {
 pub(super) enum Home {
     /// To the XSP where the channel is.
     At(Arc<Endpoint>),
+    /// To an XSP of another farm than was asked for.
+    Elsewhere(Arc<Farm>, Arc<Endpoint>),
     /// Nowhere: the channel's XSP is gone, and the channel with it.
     Lost,
     /// Nobody here knows of it.
@@ -76,11 +78,15 @@ impl Channels {
         self.0.lock().table.set_remember(remember);
     }
 
-    /// The home of the channel `id`, if it is one of `farm`.
+    /// The home of the channel `id`, as seen from `farm`.
     pub(super) fn home(&self, id: &ChannelId, farm: &Arc<Farm>) -> Home {
         let state = self.0.lock();
         match state.table.home(id, Instant::now()) {
-            policy::Home::At(key) => state.place(key, farm).map_or(Home::Unknown, Home::At),
+            policy::Home::At(key) => match state.places.get(&key) {
+                Some(Place { farm: own, endpoint }) if Arc::ptr_eq(own, farm) => Home::At(Arc::clone(endpoint)),
+                Some(Place { farm, endpoint }) => Home::Elsewhere(Arc::clone(farm), Arc::clone(endpoint)),
+                None => Home::Unknown,
+            },
             policy::Home::Lost => Home::Lost,
             policy::Home::Unknown => Home::Unknown,
         }

@@ -136,6 +136,14 @@ impl Journal {
         }
     }
 
+    /// Whether nobody would miss it in the log: it went as it should.
+    fn is_routine(&self) -> bool {
+        self.reason.is_none()
+            && self.channel.is_none()
+            && self.attempts.len() <= 1
+            && self.status.is_some_and(|status| status < 400)
+    }
+
     fn class(&self) -> Class {
         match (self.status, self.reason) {
             (Some(status), None) => Class::Status((status / 100) as u8),
@@ -152,6 +160,9 @@ impl Drop for Journal {
         }
         if self.origin == Origin::Gateway {
             self.metrics.refused(self.reason.unwrap_or_default());
+        }
+        if self.is_routine() && !self.access.is_sampled() {
+            return;
         }
         let channel = self.channel.as_ref().map(|id| String::from_utf8_lossy(id.as_bytes()));
         self.access.log(&Access {

@@ -120,13 +120,19 @@ impl<E: Exchange> Call<'_, E> {
     /// Finds out who is asked for what, in which session, and has an XSP answer it.
     async fn forward(&mut self, head: &RequestHead, feed: &mut Feed) -> Result<(Arc<Route>, Standing, Session), Error> {
         let from = self.from;
-        let route = self.admit(head)?;
+        let admitted = self.admit(head)?;
+        let mut route = Arc::clone(&admitted);
+        let channel = self.channel(&mut route, head)?;
+        self.journal.route = Some(Arc::clone(&route));
         if route.farm.is_empty() {
             return Err(Error::NoEndpoint);
         }
         let session = route.farm.session(cookie_values(&head.fields, &route.cookie));
-        let channel = self.channel(&route, head)?;
         let (session, aim) = match &channel {
+            // No session begins at a farm that gets no new ones.
+            Some((_, endpoint)) if !Arc::ptr_eq(&route, &admitted) => {
+                (Session::At(endpoint.id()), Aim::Channel(Arc::clone(endpoint)))
+            }
             Some((_, endpoint)) => (session.visiting(endpoint), Aim::Channel(Arc::clone(endpoint))),
             None if opens(&route, head) => (session, Aim::NewChannel(self.challenge.home(&route.farm, session, head))),
             None => (session, Aim::Farm(self.challenge.home(&route.farm, session, head))),
@@ -182,17 +188,23 @@ impl<E: Exchange> Call<'_, E> {
         Ok(origin.map_or(session, |endpoint| Session::At(endpoint.id())))
     }
 
-    /// The event channel that the request names, and where it is, if anybody here knows.
-    fn channel(&self, route: &Route, head: &RequestHead) -> Result<Option<(ChannelId, Arc<Endpoint>)>, Error> {
+    /// The event channel that the request names, and where it is, if anybody here knows; `route` then leads there, also if it
+    /// leads new requests to another farm by now.
+    fn channel(&self, route: &mut Arc<Route>, head: &RequestHead) -> Result<Option<(ChannelId, Arc<Endpoint>)>, Error> {
         let is_events = route.interface == Interface::XsiEvents;
         let Some(id) = is_events.then(|| channel::named(head.path())).flatten() else { return Ok(None) };
-        let (event, channel) = match self.from.worker.shared.channels.home(&id, &route.farm) {
+        let channels = &self.from.worker.shared.channels;
+        let (event, channel) = match channels.home(&id, &route.farm) {
             Home::At(endpoint) => (ChannelEvent::Bound, Ok(Some((id, endpoint)))),
+            Home::Elsewhere(farm, endpoint) if route.former.iter().any(|former| Arc::ptr_eq(former, &farm)) => {
+                *route = Arc::new(route.back_to(&farm));
+                (ChannelEvent::Bound, Ok(Some((id, endpoint))))
+            }
             Home::Lost => {
                 count(route, head, Heartbeat::Lost);
                 (ChannelEvent::Refused, Err(Error::ChannelLost))
             }
-            Home::Unknown => {
+            Home::Elsewhere(..) | Home::Unknown => {
                 count(route, head, Heartbeat::Unknown);
                 (ChannelEvent::Unknown, Ok(None))
             }

@@ -112,12 +112,14 @@ pub struct Block {
 }
 
 /// One interface of a block.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Route {
     /// Which application.
     pub interface: Interface,
     /// Where its XSPs are.
     pub farm: Arc<Farm>,
+    /// Where they were before the configuration changed, and where event channels still are.
+    pub former: Vec<Arc<Farm>>,
     /// How it fails over.
     pub failover: model::Failover,
     /// Whether channel requests may be sent twice.
@@ -224,11 +226,12 @@ impl Listener {
 }
 
 impl Block {
-    /// A block whose farms run under `farms`' names, as seen on the listening address `listener`.
+    /// A block whose farms run under `farms`' names, as seen on the listening address `listener`; `old` is the snapshot before.
     pub fn new(
         https: &model::Https,
         tls: Arc<ServerConfig>,
         farms: &[Arc<Farm>],
+        old: Option<&Snapshot>,
         cookie: &str,
         listener: &str,
         metrics: &Metrics,
@@ -245,6 +248,7 @@ impl Block {
             routes[route.interface.index()] = Some(Arc::new(Route {
                 interface: route.interface,
                 farm: Arc::clone(farm),
+                former: old.map_or_else(Vec::new, |old| old.farms_with_channels(https, route.interface, farm)),
                 failover: route.failover.clone(),
                 channel_replay: route.channel_replay,
                 probe_path: route.probe_path.clone(),
@@ -285,7 +289,33 @@ impl Block {
     }
 }
 
+impl Snapshot {
+    /// The farms, besides `now`, that `interface` of a block with one of these hosts has had, as long as they have event
+    /// channels: what names one of those goes there still (R-AFF-2).
+    fn farms_with_channels(&self, https: &model::Https, interface: Interface, now: &Arc<Farm>) -> Vec<Arc<Farm>> {
+        let blocks = self
+            .listeners
+            .iter()
+            .flat_map(|listener| https.hosts.iter().filter_map(|host| listener.block(host)).map(Arc::clone));
+        let mut farms: Vec<Arc<Farm>> = Vec::new();
+        for block in blocks {
+            let Some(route) = &block.routes[interface.index()] else { continue };
+            for farm in route.former.iter().chain([&route.farm]).filter(|farm| farm.has_channels()) {
+                if !Arc::ptr_eq(farm, now) && !farms.iter().any(|known| Arc::ptr_eq(known, farm)) {
+                    farms.push(Arc::clone(farm));
+                }
+            }
+        }
+        farms
+    }
+}
+
 impl Route {
+    /// This route, as it leads to a farm that it has led to before.
+    pub fn back_to(&self, farm: &Arc<Farm>) -> Self {
+        Self { farm: Arc::clone(farm), former: Vec::new(), ..self.clone() }
+    }
+
     /// Whether `client` may use this interface.
     pub fn allows(&self, client: IpAddr) -> bool {
         self.allow.is_empty() || self.allow.iter().any(|net| net.contains(&client))

@@ -3,7 +3,9 @@
 
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -126,6 +128,9 @@ pub struct AccessLog(Option<Arc<Shared>>);
 
 #[derive(Debug)]
 struct Shared {
+    /// Of so many events that need not be told, one is.
+    sample: NonZeroU32,
+    seen: AtomicU32,
     state: Mutex<State>,
     arrived: Condvar,
     dropped: Counter,
@@ -143,12 +148,14 @@ impl AccessLog {
         Self(None)
     }
 
-    /// Starts the writing thread; what does not fit into the backlog is counted in `dropped`.
+    /// Starts the writing thread; what does not fit into the backlog is counted in `dropped`. Of `sample` events that need
+    /// not be told, one is.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(dropped: Counter, mut sink: impl Write + Send + 'static) -> io::Result<Self> {
-        let shared = Arc::new(Shared { state: Mutex::default(), arrived: Condvar::new(), dropped });
+    pub fn start(dropped: Counter, sample: NonZeroU32, mut sink: impl Write + Send + 'static) -> io::Result<Self> {
+        let seen = AtomicU32::new(0);
+        let shared = Arc::new(Shared { sample, seen, state: Mutex::default(), arrived: Condvar::new(), dropped });
         let writer = Arc::clone(&shared);
         thread::Builder::new().name("access-log".into()).spawn(move || writer.write_to(&mut sink))?;
         Ok(Self(Some(shared)))
@@ -157,6 +164,12 @@ impl AccessLog {
     /// Whether events are wanted at all.
     pub const fn is_on(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// Whether it is the turn of an event that need not be told.
+    pub fn is_sampled(&self) -> bool {
+        let Some(shared) = &self.0 else { return false };
+        shared.sample.get() == 1 || shared.seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(shared.sample.get())
     }
 
     /// Queues one event.

@@ -82,7 +82,8 @@ pub struct Metrics {
     discovery_records: IntGaugeVec,
     certificates: Certificates,
     reloads: [IntCounter; Reloaded::ALL.len()],
-    reload_refused: IntGauge,
+    /// 1 while the configuration on disk can't be used.
+    pub reload_refused: IntGauge,
     /// The endpoints whose series exist, so that one that comes back while an old stream lives finds its own again.
     live: Live,
 }

@@ -55,7 +55,7 @@ pub enum Kind {
     Started,
     /// An endpoint failed, and is left out for a while.
     Blocked,
-    /// It answers again.
+    /// It answers again, or was taken off the blocklist by hand.
     Unblocked,
     /// Discovery names an endpoint that was not known.
     Found,
@@ -63,9 +63,9 @@ pub enum Kind {
     Left,
     /// Discovery names it again.
     Returned,
-    /// The configuration drains it.
+    /// The configuration drains it, or somebody by hand.
     Draining,
-    /// The configuration drains it no more.
+    /// Nobody drains it any more.
     Undrained,
     /// It is leaving, and holds no event channel and no connection any more.
     Vacated,

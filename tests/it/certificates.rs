@@ -13,9 +13,11 @@ async fn a_scrape_tells_when_each_certificate_expires() {
     ];
     for (section, subject, days) in table {
         let labels = [("section", section), ("subject", subject)];
-        let left = metrics.value("xspgate_certificate_expiry_days", &labels);
-        let left = left.unwrap_or_else(|| panic!("{section}, {subject} is not there"));
-        assert!((days - 0.1..=days).contains(&left), "{section}, {subject}: {left} days");
+        let value =
+            |name| metrics.value(name, &labels).unwrap_or_else(|| panic!("{section}, {subject} is not in {name}"));
+        for left in [value("xspgate_certificate_daysleft"), value("xspgate_certificate_expiry_seconds") / 86_400.0] {
+            assert!((days - 0.1..=days).contains(&left), "{section}, {subject}: {left} days");
+        }
     }
     assert_eq!(metrics.label_values("serial").len(), table.len());
 }

@@ -45,6 +45,16 @@ async fn end_to_end_fields_pass_in_their_order_and_case() {
 }
 
 #[tokio::test]
+async fn trace_context_passes_as_it_came() {
+    let (stage, raw) = Stage::before_raw(|_, _| ()).await;
+    let mut client = stage.raw_client().await;
+    let fields = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\ntracestate: congo=t61rcWkgMzE,rojo=00\r\n";
+    let seen =
+        seen_by_xsp(&raw, &mut client, &format!("GET {PROFILE} HTTP/1.1\r\nHost: {CLOUD}\r\n{fields}\r\n")).await;
+    assert!(seen.contains(fields), "{seen}");
+}
+
+#[tokio::test]
 async fn hop_by_hop_fields_of_requests_are_dropped() {
     let (stage, raw) = Stage::before_raw(|_, _| ()).await;
     let mut client = stage.raw_client().await;

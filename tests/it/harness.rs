@@ -3,12 +3,14 @@
 mod browser;
 mod calls;
 mod client;
+mod diagnosis;
 mod gateway;
 mod hello;
 mod metrics;
 mod program;
 mod raw_client;
 mod serving;
+mod tool;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -21,12 +23,14 @@ use xspgate::sim::xsp::Xsp;
 pub(crate) use browser::Browser;
 pub(crate) use calls::{assert_bridged, dial, exchange, greeting, refusal, rest, until};
 pub(crate) use client::{Answer, Body, Client, body, fed, request};
+pub(crate) use diagnosis::{Said, consult, examine, examine_believing, publish, published_stage};
 pub(crate) use gateway::Gateway;
 pub(crate) use hello::{answer_in_the_clear, fragmented, hello, old_hello, padded};
 pub(crate) use metrics::{Metrics, get as get_plain};
 pub(crate) use program::{Ended, Program};
 pub(crate) use raw_client::{RawClient, Received, tls_config};
 pub(crate) use serving::Serving;
+pub(crate) use tool::{Tool, left_out, succeed};
 
 /// No wait of a test is longer. It is long because the machine may be busy; no test gets near it when all is well.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);

@@ -56,9 +56,7 @@ async fn labels_hold_no_path_user_or_client() {
     let text = stage.gateway.admin("/metrics").await.1;
     assert!(!text.contains("secret") && !text.contains("127.0.0.100"), "{text}");
     let metrics = stage.metrics().await;
-    let mut interfaces = metrics.label_values("interface");
-    interfaces.sort_unstable();
-    interfaces.dedup();
+    let interfaces = metrics.label_values("interface");
     assert!(interfaces.len() <= 6, "{interfaces:?}");
 }
 
@@ -132,6 +130,31 @@ async fn the_access_log_tells_each_request_with_all_its_attempts() {
     assert_eq!(attempts[1]["outcome"], "success");
     assert!(attempts.iter().all(|attempt| attempt["ms"].is_number() && attempt["chosen"].is_string()), "{event}");
     assert!(!serving.program.lines().iter().any(|line| line.contains("secret")), "a secret is in the log");
+}
+
+#[tokio::test]
+async fn a_sampled_access_log_tells_of_all_that_went_wrong() {
+    let stage = Stage::in_order(|_, text| {
+        text.set("[log]", "access_sample", 5);
+    })
+    .await;
+    let serving = Serving::start(&stage).await;
+    let mut client = Client::new(serving.https[0], stage.sim.pki.public_roots());
+    for _ in 0..10 {
+        assert_eq!(client.get(PROFILE).await.status, StatusCode::OK);
+    }
+    for _ in 0..3 {
+        assert_eq!(client.get("/nothing").await.status, StatusCode::NOT_FOUND);
+    }
+    stage.xsp("a1").kill().await;
+    let mut fresh = Client::new(serving.https[0], stage.sim.pki.public_roots());
+    assert_eq!(fresh.get(PROFILE).await.xsp(), "a2");
+    serving.event_of("access", |event| event["attempts"].as_array().is_some_and(|attempts| attempts.len() == 2)).await;
+    let events: Vec<Value> =
+        serving.program.output().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let of =
+        |status: u16| events.iter().filter(|event| event["event"] == "access" && event["status"] == status).count();
+    assert_eq!((of(404), of(200)), (3, 3), "two of ten that went well, and the one that took two attempts");
 }
 
 #[tokio::test]

@@ -143,6 +143,19 @@ async fn a_configuration_that_can_not_be_used_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_stops_takes_over_nothing_any_more() {
+    let mut changing = Changing::start(|text| {
+        text.set("", "drain_timeout", "1m");
+    })
+    .await;
+    let mut channel = Channel::open(&changing.stage).await;
+    changing.stage.gateway.drain();
+    let outcome = changing.reload(|text| listens(text, &["127.0.0.1:0", "127.0.0.6:0"])).await;
+    assert_eq!(outcome, Outcome::Refused("the gateway is stopping".into()));
+    channel.receives(&changing.stage, "still there").await;
+}
+
+#[tokio::test]
 async fn listeners_come_and_go() {
     let mut changing = Changing::start(|text| listens(text, &["127.0.0.1:0"])).await;
     let first = changing.stage.gateway.https();
@@ -208,6 +221,13 @@ async fn farms_change_and_their_channels_and_sessions_stay() {
     for _ in 0..5 {
         assert_eq!(changing.stage.client().get(PROFILE).await.xsp(), home);
     }
+    // The channel is where it was, though new requests go to another farm by now.
+    let mut cookieless = changing.stage.client();
+    let answer = cookieless.send(channel.heartbeat()).await;
+    assert_eq!((answer.status, answer.xsp()), (StatusCode::OK, &*channel.xsp));
+    assert_eq!(cookieless.session(), None, "a session at a farm that gets none");
+    channel.is_alive().await;
+
     // And drained while it runs, as its own section says.
     let drained = vec![changing.stage.xsp(&home).address().ip().to_string()];
     let outcome = changing

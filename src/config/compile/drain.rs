@@ -20,13 +20,13 @@ pub(super) fn drain(check: &mut Check<'_>, farm: &file::Farm, sites: &[Site]) ->
     let Some(addresses) = listed_addresses(sites) else { return all };
     for whom in listed.get_ref() {
         let one = drained(std::slice::from_ref(whom));
-        if !addresses.iter().any(|address| one.has_address(*address)) {
+        if !addresses.iter().any(|address| one.has(*address, None)) {
             let problem =
                 Problem::warning(whom.span(), "no XSP of the farm is meant by that, so that it drains nothing");
             check.report(problem.help("write an address of the farm as it stands there"));
         }
     }
-    if addresses.iter().all(|address| all.has_address(*address)) {
+    if addresses.iter().all(|address| all.has(*address, None)) {
         let problem = Problem::warning(listed.span(), "every XSP of the farm is drained");
         check.report(problem.help("new sessions and channels get 503, until one is left"));
     }

@@ -1,6 +1,7 @@
 //! The sections that stand by themselves. Apart from farms and listeners, which refer to one another.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,12 +60,24 @@ pub(super) fn admin(check: &mut Check<'_>, file: &File) -> Option<Admin> {
     Some(Admin { listen: address, hosts })
 }
 
+pub(super) fn control(check: &mut Check<'_>, file: &File) -> Option<PathBuf> {
+    let control = file.control.as_ref()?;
+    let help = "where `xspgate ctl` finds the gateway, such as \"/run/xspgate/control.sock\"";
+    let socket = check.required(&control.span(), "socket", &control.get_ref().socket, help)?;
+    Some(check.resolve(socket))
+}
+
 pub(super) fn log(file: &File) -> Log {
     let log = fields(&file.log);
     Log {
         level: or(&log.level, |level| level.0.clone(), "info".into()),
         format: or(&log.format, |format| format.0, LogFormat::Json),
         access: or(&log.access, |access| access.0, AccessLog::On),
+        access_sample: or(
+            &log.access_sample,
+            |count| rate_of(Some(count.0)).unwrap_or(NonZeroU32::MIN),
+            NonZeroU32::MIN,
+        ),
     }
 }
 

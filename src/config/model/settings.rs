@@ -1,6 +1,7 @@
 //! The sections that stand by themselves. Apart from farms and blocks, which refer to one another.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Log {
     pub format: LogFormat,
     /// `access`: whether each request, and each connection of CTI and pass-through, leaves one event.
     pub access: AccessLog,
+    /// `access_sample`: of so many requests that went as they should, one leaves an event.
+    pub access_sample: NonZeroU32,
 }
 
 /// The shape of a log line.

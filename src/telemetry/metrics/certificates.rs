@@ -15,6 +15,7 @@ const DAY: f64 = 24.0 * 3600.0;
 #[derive(Debug)]
 pub(super) struct Certificates {
     expiry: GaugeVec,
+    days_left: GaugeVec,
     known: Mutex<Vec<Expiry>>,
     renewals: [IntCounter; 3],
     refused: IntGauge,
@@ -61,7 +62,8 @@ impl Certificates {
     pub(super) fn new(registrar: &Registrar) -> Self {
         let renewals = registrar.counters("xspgate_renewals_total");
         Self {
-            expiry: registrar.floats("xspgate_certificate_expiry_days"),
+            expiry: registrar.floats("xspgate_certificate_expiry_seconds"),
+            days_left: registrar.floats("xspgate_certificate_daysleft"),
             known: Mutex::default(),
             renewals: Renewal::ALL.map(|outcome| renewals.with_label_values(&[outcome.name()])),
             refused: registrar.gauges("xspgate_renewal_refused").with_label_values::<&str>(&[]),
@@ -79,14 +81,17 @@ impl Metrics {
         *self.certificates.known.lock() = known;
     }
 
-    /// Brings the days until certificates expire up to date; negative once they have.
+    /// Brings the time until certificates expire up to date; negative once they have.
     pub fn refresh_certificates(&self) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         let known = self.certificates.known.lock();
-        self.certificates.expiry.reset();
+        let Certificates { expiry, days_left, .. } = &self.certificates;
+        expiry.reset();
+        days_left.reset();
         for Expiry { section, subject, serial, at } in known.iter() {
-            let series = self.certificates.expiry.with_label_values(&[section, subject, serial]);
-            series.set((*at as f64 - now) / DAY);
+            let seconds = *at as f64 - now;
+            expiry.with_label_values(&[section, subject, serial]).set(seconds);
+            days_left.with_label_values(&[section, subject, serial]).set(seconds / DAY);
         }
     }
 

@@ -36,6 +36,5 @@ impl Metrics {
     /// Counts an attempt to read the configuration again.
     pub fn reloaded(&self, outcome: Reloaded) {
         self.reloads[outcome as usize].inc();
-        self.reload_refused.set(i64::from(outcome == Reloaded::Refused));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use prometheus::{Histogram, IntCounter};
 
 /// One interface on one listening address.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RouteMetrics {
     pub(super) classes: [IntCounter; 6],
     pub(super) gateway_seconds: Histogram,

@@ -1,7 +1,7 @@
 //! What there is to measure, in one table, so that the registry and the README can both be held against it.
 
 /// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
-pub const TABLE: [(&str, &str, &str, &str); 38] = [
+pub const TABLE: [(&str, &str, &str, &str); 39] = [
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
     ("xspgate_connections", "gauge", "listener", "open client connections"),
@@ -101,11 +101,12 @@ pub const TABLE: [(&str, &str, &str, &str); 38] = [
     ("xspgate_discovery_records", "gauge", "name, type", "records in the last good answer"),
     ("xspgate_access_log_dropped_total", "counter", "", "access events lost because standard output was stuck"),
     (
-        "xspgate_certificate_expiry_days",
+        "xspgate_certificate_expiry_seconds",
         "gauge",
         "section, subject, serial",
-        "days until a certificate expires, CAs included, or a revocation list is due (section trust.NAME crl); negative once that is past",
+        "seconds until a certificate expires, CAs included, or a revocation list is due (section trust.NAME crl); negative once that is past",
     ),
+    ("xspgate_certificate_daysleft", "gauge", "section, subject, serial", "the same in days, for people"),
     (
         "xspgate_renewals_total",
         "counter",

@@ -77,7 +77,7 @@ fn a_certificate_that_is_gone_takes_its_series_along() {
     let (metrics, _endpoint) = touched();
     let listed = || {
         metrics.refresh_certificates();
-        metrics.render().matches("xspgate_certificate_expiry_days{").count()
+        metrics.render().matches("xspgate_certificate_expiry_seconds{").count()
     };
     metrics.certificates_expire([expiry("02"), expiry("03")]);
     assert_eq!(listed(), 2);
@@ -86,11 +86,11 @@ fn a_certificate_that_is_gone_takes_its_series_along() {
     let line = metrics
         .render()
         .lines()
-        .find_map(|line| line.strip_prefix("xspgate_certificate_expiry_days{"))
+        .find_map(|line| line.strip_prefix("xspgate_certificate_expiry_seconds{"))
         .map(str::to_owned);
-    let (labels, days) = line.as_deref().and_then(|line| line.split_once("} ")).unwrap();
+    let (labels, seconds) = line.as_deref().and_then(|line| line.split_once("} ")).unwrap();
     assert_eq!(labels, "section=\"certificate.public\",serial=\"02\",subject=\"CN=xsp\"");
-    assert!(days.parse::<f64>().unwrap() < -20_000.0, "{days}");
+    assert!(seconds.parse::<f64>().unwrap() < -20_000.0 * 86_400.0, "{seconds}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The gateway's metrics as an operator's scraper sees them.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,8 +38,8 @@ impl Metrics {
         self.value(name, labels).unwrap_or(0.0)
     }
 
-    /// All values of a label, whatever the metric.
-    pub(crate) fn label_values(&self, label: &str) -> Vec<&str> {
+    /// The values of a label in all series, each once.
+    pub(crate) fn label_values(&self, label: &str) -> BTreeSet<&str> {
         let labels = self.0.iter().flat_map(|sample| &sample.labels);
         labels.filter(|(key, _)| key == label).map(|(_, value)| value.as_str()).collect()
     }
@@ -55,17 +56,17 @@ fn sample(line: &str) -> Option<Sample> {
     })
 }
 
-/// A plain HTTP request to the admin listener: status and body.
+/// A plain HTTP request, to the admin listener or to Prometheus: status and body, which comes in one piece under HTTP/1.0.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let exchange = async {
         let mut tcp = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.0\r\nHost: admin\r\n\r\n");
         tcp.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         tcp.read_to_string(&mut answer).await.unwrap();
         answer
     };
-    let answer = within("the admin listener", exchange).await;
+    let answer = within(&format!("an answer of {address}"), exchange).await;
     let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a head has a status");
     (status, body.to_owned())

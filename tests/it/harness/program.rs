@@ -1,4 +1,4 @@
-//! The gateway's binary as an operator runs it, with the lines that it writes.
+//! The gateway's binary as an operator runs it, and other programs beside it, with the lines that they write.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use super::eventually;
 
-/// A running `xspgate`; killed when dropped.
+/// A running program; killed when dropped.
 pub(crate) struct Program {
     child: Child,
     stdout: Lines,
@@ -26,12 +26,18 @@ type Lines = Arc<Mutex<Vec<String>>>;
 impl Program {
     /// Starts it with these arguments. What it writes, to either stream, is kept by lines.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_xspgate"))
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::start_in(&[], arguments)
+    }
+
+    /// As [`Program::start`], with these variables in its environment.
+    pub(crate) fn start_in(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xspgate"));
+        Self::spawn(command.args(arguments).envs(environment.iter().copied()))
+    }
+
+    /// As [`Program::start`], of any program.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (stdout, stderr) = (keep(child.stdout.take().unwrap()), keep(child.stderr.take().unwrap()));
         Self { child, stdout, stderr }
     }

@@ -1,0 +1,212 @@
+//! Control calls: who asks over the Unix socket, what is done, and what is said of it. Only the gateway's own user and root
+//! are heard, whatever becomes of the socket's mode; there is no way to change anything over TCP.
+
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream as Blocking;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::reload::{Asked, Outcome};
+use super::running::Farms;
+use crate::admin::Admin;
+use crate::config::types::Leaf;
+use crate::config::types::network::DrainedXsp;
+use crate::control::{LONGEST_REQUEST, Reply, Request, Whom};
+use crate::farm::{ByHand, Farm};
+use crate::telemetry;
+
+/// Who asks at the same time.
+const CALLS: usize = 8;
+/// How long one of them may take to ask, and to take the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The socket; its file goes with it.
+#[derive(Debug)]
+pub(super) struct Socket {
+    listener: std::os::unix::net::UnixListener,
+    path: PathBuf,
+    /// Whose it is.
+    owner: u32,
+}
+
+/// What control calls act on.
+#[derive(Clone)]
+pub(super) struct Control {
+    pub(super) farms: Farms,
+    pub(super) admin: Admin,
+    pub(super) reload: mpsc::UnboundedSender<Asked>,
+    pub(super) stop: Arc<Notify>,
+}
+
+impl Socket {
+    /// Binds the socket at `path`, and removes one that a gateway has left behind there.
+    ///
+    /// # Errors
+    /// Another gateway has it, or the folder can't be written to.
+    pub(super) fn bind(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        match Blocking::connect(path) {
+            Ok(_) => bail!("[control] another gateway has its socket at {shown}"),
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).with_context(|| format!("[control] can't remove the old socket {shown}"))?;
+            }
+            // There is none, or binding will say what is wrong.
+            Err(_) => {}
+        }
+        let listener = std::os::unix::net::UnixListener::bind(path)
+            .with_context(|| format!("[control] can't make the socket {shown}"))?;
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener, path: path.to_owned(), owner: fs::metadata(path)?.uid() })
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Somebody may have removed it.
+        drop(fs::remove_file(&self.path));
+    }
+}
+
+impl Control {
+    /// Answers on `socket` for ever; without one, it only waits.
+    pub(super) async fn serve(self, socket: Option<Socket>) {
+        let Some(socket) = socket else { return std::future::pending().await };
+        let listener = match socket.listener.try_clone().and_then(UnixListener::from_std) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, "the control socket can't be used");
+                return std::future::pending().await;
+            }
+        };
+        let seats = Arc::new(Semaphore::new(CALLS));
+        loop {
+            let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
+            let Ok((call, _)) = listener.accept().await else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let (control, owner) = (self.clone(), socket.owner);
+            tokio::spawn(async move {
+                // Who hangs up has heard enough.
+                drop(control.hear(call, owner).await);
+                drop(seat);
+            });
+        }
+    }
+
+    async fn hear(&self, mut call: UnixStream, owner: u32) -> io::Result<()> {
+        let caller = call.peer_cred()?;
+        let mut line = String::new();
+        let (read, mut write) = call.split();
+        timeout(PATIENCE, BufReader::new(read.take(LONGEST_REQUEST)).read_line(&mut line)).await??;
+        let reply = match serde_json::from_str::<Request>(&line) {
+            _ if caller.uid() != 0 && caller.uid() != owner => {
+                warn!(uid = caller.uid(), pid = caller.pid(), "a control call of somebody else is not heard");
+                Reply::Refused("it hears its own user and root, and nobody else".into())
+            }
+            Ok(request) => {
+                let reply = self.answer(&request).await;
+                tell(&request, &reply, caller.uid(), caller.pid());
+                reply
+            }
+            Err(error) => Reply::Refused(format!("not understood: {error}; is `xspgate ctl` of another version?")),
+        };
+        let mut text = serde_json::to_vec(&reply)?;
+        text.push(b'\n');
+        timeout(PATIENCE, write.write_all(&text)).await?
+    }
+
+    async fn answer(&self, request: &Request) -> Reply {
+        match request {
+            Request::Status => Reply::Done(self.admin.status_json()),
+            Request::Drain(whom) => self.by_hand(whom, ByHand::Drain, "drained"),
+            Request::Undrain(whom) => self.undrain(whom),
+            Request::Block(whom, seconds) => match seconds.map(Duration::try_from_secs_f64).transpose() {
+                Ok(time) => self.by_hand(whom, ByHand::Block(time), "blocked"),
+                Err(_) => Reply::Refused("that is no time".into()),
+            },
+            Request::Unblock(whom) => self.by_hand(whom, ByHand::Unblock, "unblocked"),
+            Request::Reload => self.reload().await,
+            Request::Stop => {
+                self.stop.notify_one();
+                Reply::Done("stopping; asked once more, it ends at once".into())
+            }
+            Request::Log(filter) => match telemetry::set_level(filter.as_deref()) {
+                Ok(()) => Reply::Done("the log's level is set".into()),
+                Err(error) => Reply::Refused(error.to_string()),
+            },
+        }
+    }
+
+    async fn reload(&self) -> Reply {
+        let (asked, outcome) = oneshot::channel();
+        drop(self.reload.send(asked));
+        match outcome.await {
+            Ok(outcome @ (Outcome::Applied { .. } | Outcome::Unchanged)) => Reply::Done(outcome.to_string()),
+            Ok(outcome @ Outcome::Refused(_)) => Reply::Refused(outcome.to_string()),
+            Err(_) => Reply::Refused("the gateway is about to end".into()),
+        }
+    }
+
+    fn undrain(&self, whom: &Whom) -> Reply {
+        let reply = self.by_hand(whom, ByHand::Undrain, "drained no more");
+        let Reply::Done(_) = &reply else { return reply };
+        let Ok(meant) = DrainedXsp::text(&whom.xsp) else { return reply };
+        let still = self.farms(whom).iter().any(|farm| farm.is_drained_by_configuration(&meant.0));
+        match still {
+            true => Reply::Refused("the configuration drains it: take it out of `drain` there, and reload".into()),
+            false => reply,
+        }
+    }
+
+    fn by_hand(&self, whom: &Whom, what: ByHand, done: &str) -> Reply {
+        let meant = match DrainedXsp::text(&whom.xsp) {
+            Ok(meant) => meant.0,
+            Err(_) => return Reply::Refused(format!("\"{}\" is no XSP: {}", whom.xsp, DrainedXsp::expected())),
+        };
+        let farms = self.farms(whom);
+        let mut lines = Vec::new();
+        for farm in &farms {
+            let endpoints = farm.by_hand(&meant, what);
+            lines.extend(endpoints.iter().map(|endpoint| format!("{endpoint} of farm {} {done}", farm.name())));
+        }
+        if lines.is_empty() {
+            return Reply::Refused(unknown(whom, &farms));
+        }
+        Reply::Done(lines.join("\n"))
+    }
+
+    fn farms(&self, whom: &Whom) -> Vec<Arc<Farm>> {
+        let farms = self.farms.load();
+        let meant = farms.iter().filter(|farm| whom.farm.as_ref().is_none_or(|name| name == farm.name()));
+        meant.map(Arc::clone).collect()
+    }
+}
+
+fn unknown(whom: &Whom, farms: &[Arc<Farm>]) -> String {
+    if let (Some(farm), true) = (&whom.farm, farms.is_empty()) {
+        return format!("there is no farm \"{farm}\"");
+    }
+    let known: Vec<_> = farms.iter().flat_map(|farm| farm.labels()).map(|label| label.to_string()).collect();
+    format!("no XSP is meant by \"{}\"; there are {}", whom.xsp, known.join(", "))
+}
+
+fn tell(request: &Request, reply: &Reply, uid: u32, pid: Option<i32>) {
+    let (what, xsp) = (request.name(), request.whom().map(|whom| &*whom.xsp));
+    match (request, reply) {
+        (Request::Status, _) => {}
+        (_, Reply::Done(_)) => info!(what, xsp, uid, pid, "control call"),
+        (_, Reply::Refused(why)) => info!(what, xsp, uid, pid, why, "control call refused"),
+    }
+}

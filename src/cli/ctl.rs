@@ -1,0 +1,176 @@
+//! `xspgate ctl`: asks a running gateway over its Unix socket.
+
+mod table;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+
+use super::check::print;
+use crate::config::error::printable;
+use crate::config::types::Leaf;
+use crate::config::types::amount::Time;
+use crate::control::{Reply, Request, SOCKET, Whom};
+
+/// The longest that a gateway may take to answer: a reload waits for the XSPs of a new farm.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often `--watch` looks.
+const EVERY: Duration = Duration::from_secs(1);
+/// The longest block by hand.
+const DAY: u64 = 24 * 3600 * 1000;
+
+/// What `ctl --help` says.
+pub(super) const ABOUT: &str = "\
+Ask a running gateway, or tell it what to do, over its Unix socket ([control] socket in its configuration).
+
+XSPs are named by address, by address and port, or by the name that SRV records give them; --farm leaves the other farms \
+alone. What is done by hand is in the log with who asked. It outlives a reload, and not a restart.
+
+An XSP is taken out for maintenance with `drain`: it gets no new sessions, event channels or connections, and keeps what it \
+has; `status` shows how much that is.";
+
+/// What `ctl` takes.
+#[derive(Args, Debug)]
+pub struct Ctl {
+    /// The gateway's socket
+    #[arg(long, value_name = "FILE", default_value = SOCKET, global = true)]
+    socket: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show farms and XSPs, and how each stands
+    Status {
+        /// Print what /status says, in JSON
+        #[arg(long)]
+        json: bool,
+        /// Look again each second, until interrupted
+        #[arg(long, conflicts_with = "json")]
+        watch: bool,
+    },
+    /// Give an XSP no new sessions, event channels and connections
+    Drain(Named),
+    /// Give it new ones again
+    Undrain(Named),
+    /// Block an XSP as if it had failed
+    Block {
+        #[command(flatten)]
+        xsp: Named,
+        /// For so long, such as 10m; without it, for the farm's block_for
+        #[arg(long = "for", value_name = "TIME", value_parser = time)]
+        time: Option<Duration>,
+    },
+    /// Take an XSP off the blocklist
+    Unblock(Named),
+    /// Read the configuration again
+    Reload,
+    /// Stop as on SIGTERM; asked for once more, at once
+    Stop,
+    /// Log more or less from now on, such as "info,xspgate::discover=debug"; without a level, what the configuration says
+    Log {
+        #[arg(value_name = "LEVEL")]
+        level: Option<String>,
+    },
+}
+
+#[derive(Args, Debug)]
+struct Named {
+    /// Address, address:port, or the name of an SRV target
+    #[arg(value_name = "XSP")]
+    xsp: String,
+    /// Only in this farm
+    #[arg(long)]
+    farm: Option<String>,
+}
+
+impl From<Named> for Whom {
+    fn from(named: Named) -> Self {
+        Self { xsp: named.xsp, farm: named.farm }
+    }
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    Time::<1, DAY>::text(text).map(|time| time.0).map_err(|_| Time::<1, DAY>::expected())
+}
+
+/// Asks, and prints the answer: 0 when it is done, 1 when it is refused or nobody answers.
+pub fn ctl(options: Ctl) -> ExitCode {
+    let request = match options.command {
+        Command::Status { json: true, .. } => return done(ask(&options.socket, &Request::Status)),
+        Command::Status { watch: true, .. } => return watch(&options.socket),
+        Command::Status { .. } => return done(status(&options.socket)),
+        Command::Drain(xsp) => Request::Drain(xsp.into()),
+        Command::Undrain(xsp) => Request::Undrain(xsp.into()),
+        Command::Block { xsp, time } => Request::Block(xsp.into(), time.map(|time| time.as_secs_f64())),
+        Command::Unblock(xsp) => Request::Unblock(xsp.into()),
+        Command::Reload => Request::Reload,
+        Command::Stop => Request::Stop,
+        Command::Log { level } => Request::Log(level),
+    };
+    done(ask(&options.socket, &request))
+}
+
+fn done(answer: Result<String>) -> ExitCode {
+    match answer {
+        Ok(text) => print(&format!("{}\n", text.trim_end())),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn status(socket: &Path) -> Result<String> {
+    let status = ask(socket, &Request::Status)?;
+    table::of(&serde_json::from_str(&status).context("the gateway's status can't be read")?)
+}
+
+fn watch(socket: &Path) -> ExitCode {
+    loop {
+        match status(socket) {
+            // Home, each line with what was there wiped off, and the rest of the screen.
+            Ok(text) => {
+                let code = print(&format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n")));
+                if code != ExitCode::SUCCESS {
+                    return code;
+                }
+            }
+            Err(error) => return done(Err(error)),
+        }
+        std::thread::sleep(EVERY);
+    }
+}
+
+fn ask(socket: &Path, request: &Request) -> Result<String> {
+    let shown = socket.display();
+    let mut call = UnixStream::connect(socket).with_context(|| {
+        format!("no gateway answers at {shown}; is it running, as this user's or by root, with [control] socket there?")
+    })?;
+    call.set_read_timeout(Some(PATIENCE))?;
+    call.set_write_timeout(Some(PATIENCE))?;
+    serde_json::to_writer(&call, request)?;
+    call.write_all(b"\n")?;
+    call.shutdown(Shutdown::Write)?;
+    let mut line = String::new();
+    BufReader::new(call).read_line(&mut line).with_context(|| format!("no answer from the gateway at {shown}"))?;
+    if line.is_empty() {
+        bail!("the gateway at {shown} hangs up");
+    }
+    match serde_json::from_str(&line).context("its answer can't be read; is it of another version?")? {
+        Reply::Done(text) => Ok(lines(&text)),
+        Reply::Refused(why) => bail!(lines(&why)),
+    }
+}
+
+/// Nothing that was said steers the terminal.
+fn lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,75 @@
+//! What an operator may ask of a running gateway over its Unix socket: a request a connection, one line of JSON each way.
+//! Apart from those who ask and answer, because both must mean the same.
+
+use serde::{Deserialize, Serialize};
+
+/// Where the gateway is found unless told otherwise.
+pub const SOCKET: &str = "/run/xspgate/control.sock";
+
+/// The longest line, in bytes; a request is short, and a status is not.
+pub const LONGEST_REQUEST: u64 = 4 * 1024;
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// What `/status` says.
+    Status,
+    /// XSPs get no new sessions.
+    Drain(Whom),
+    /// They get them again.
+    Undrain(Whom),
+    /// XSPs are blocked, for so many seconds; `None`: as long as if they had failed.
+    Block(Whom, Option<f64>),
+    /// They are taken off the blocklist.
+    Unblock(Whom),
+    /// The configuration is read again.
+    Reload,
+    /// The gateway stops; asked for once more, at once.
+    Stop,
+    /// What is logged from now on, as `[log] level` says it; `None`: what the configuration says.
+    Log(Option<String>),
+}
+
+/// Which XSPs are meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whom {
+    /// An address, with a port or without, or the name of an SRV target.
+    pub xsp: String,
+    /// Only in this farm; `None`: in every one.
+    pub farm: Option<String>,
+}
+
+/// What has come of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// It is done: what there is to say.
+    Done(String),
+    /// It is not: why.
+    Refused(String),
+}
+
+impl Request {
+    /// A word for the log.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Drain(_) => "drain",
+            Self::Undrain(_) => "undrain",
+            Self::Block(..) => "block",
+            Self::Unblock(_) => "unblock",
+            Self::Reload => "reload",
+            Self::Stop => "stop",
+            Self::Log(_) => "log",
+        }
+    }
+
+    /// Whom it is about, if about somebody.
+    pub const fn whom(&self) -> Option<&Whom> {
+        match self {
+            Self::Drain(whom) | Self::Undrain(whom) | Self::Block(whom, _) | Self::Unblock(whom) => Some(whom),
+            Self::Status | Self::Reload | Self::Stop | Self::Log(_) => None,
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! What to think of what was found, and what to do about it. Pure, and apart from the trying: each verdict can be tested
+//! without a network.
+
+pub(super) mod affinity;
+pub(super) mod answer;
+pub(super) mod certificate;
+pub(super) mod clock;
+pub(super) mod names;
+pub(super) mod reach;
+
+/// Whose door was knocked at: the advice differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// An XSP's, behind the gateway.
+    Xsp,
+    /// The one that Webex sees.
+    Front,
+}

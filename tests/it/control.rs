@@ -1,0 +1,221 @@
+//! `xspgate ctl` against a gateway that runs: what an operator does by hand, who may, and what is said of it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use http::StatusCode;
+use serde_json::Value;
+use xspgate::sim::site::Text;
+
+use crate::channels::Channel;
+use crate::harness::{Client, Ended, Gateway, PROFILE, Program, Serving, Stage, eventually};
+
+/// A gateway that hears control calls, as a program of its own.
+struct Controlled {
+    stage: Stage,
+    serving: Serving,
+    socket: PathBuf,
+}
+
+impl Controlled {
+    async fn start() -> Self {
+        let stage = Stage::start().await;
+        let socket = stage.sim.folder().join("control.sock");
+        let section = format!("\n[control]\nsocket = {:?}\n", socket.display().to_string());
+        let serving = Serving::start_changed(&stage, |text| text + &section).await;
+        Self { stage, serving, socket }
+    }
+
+    fn client(&self) -> Client {
+        Client::new(self.serving.https[0], self.stage.sim.pki.public_roots())
+    }
+
+    /// Runs `xspgate ctl`, on a thread of its own, since what it asks may take the runtime's part of the stage.
+    async fn ctl(&self, arguments: &[&str]) -> Ended {
+        let socket = self.socket.display().to_string();
+        let arguments: Vec<String> =
+            ["ctl", "--socket", &socket].iter().chain(arguments).map(|argument| (*argument).to_owned()).collect();
+        let run = move || {
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            Program::run_in(Path::new("/"), &arguments)
+        };
+        tokio::task::spawn_blocking(run).await.unwrap()
+    }
+
+    async fn done(&self, arguments: &[&str]) -> String {
+        let ended = self.ctl(arguments).await;
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{arguments:?}");
+        ended.stdout
+    }
+
+    async fn refused(&self, arguments: &[&str]) -> String {
+        let ended = self.ctl(arguments).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{arguments:?}: {}", ended.stderr);
+        ended.stderr
+    }
+
+    async fn said(&self, parts: &[&str]) {
+        let all = |line: &str| parts.iter().all(|part| line.contains(part)).then_some(());
+        self.serving.program.line(&format!("{parts:?}"), all).await;
+    }
+
+    fn address(&self, xsp: &str) -> String {
+        self.stage.xsp(xsp).address().to_string()
+    }
+}
+
+#[tokio::test]
+async fn the_status_is_the_one_of_the_admin_listener() {
+    let controlled = Controlled::start().await;
+    let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let asked = parsed(&controlled.done(&["status", "--json"]).await);
+    let served = parsed(&controlled.serving.admin("/status").await.1);
+    for key in ["version", "ready"] {
+        assert_eq!(asked[key], served[key], "{asked}");
+    }
+    let endpoints = |status: &Value| status["farms"][0]["endpoints"].as_array().unwrap().len();
+    assert_eq!((endpoints(&asked), endpoints(&served)), (4, 4));
+    let table = controlled.done(&["status"]).await;
+    for xsp in ["a1", "a2", "b1", "b2"] {
+        let line = table.lines().find(|line| line.contains(&controlled.address(xsp))).unwrap();
+        assert!(line.contains(" up "), "{table}");
+    }
+}
+
+#[tokio::test]
+async fn an_xsp_is_taken_out_by_hand_and_brought_back() {
+    let controlled = Controlled::start().await;
+    let mut session = controlled.client();
+    let home = session.get(PROFILE).await.xsp().to_owned();
+    let mut channel = Channel::of(controlled.client()).await;
+    while channel.xsp != home {
+        channel = Channel::of(controlled.client()).await;
+    }
+    let address = controlled.address(&home);
+    let said = controlled.done(&["drain", &address]).await;
+    assert_eq!(said, format!("{address} of farm xsp drained\n"));
+    for _ in 0..30 {
+        assert_ne!(controlled.client().get(PROFILE).await.xsp(), home);
+    }
+    assert_eq!(session.get(PROFILE).await.xsp(), home);
+    channel.receives(&controlled.stage, "still there").await;
+    let table = controlled.done(&["status"]).await;
+    assert!(table.lines().any(|line| line.contains(&address) && line.contains("draining")), "{table}");
+    controlled.said(&["control call", "\"drain\"", &address, "\"uid\"", "\"pid\""]).await;
+    // A reload is no reason to forget it.
+    assert_eq!(controlled.done(&["reload"]).await, "nothing has changed\n");
+    drop(channel);
+    controlled.said(&["holds no event channel", &address]).await;
+
+    controlled.done(&["undrain", &address, "--farm", "xsp"]).await;
+    eventually("it is back", async || controlled.client().get(PROFILE).await.xsp() == home).await;
+}
+
+#[tokio::test]
+async fn an_xsp_is_blocked_and_unblocked_by_hand() {
+    let controlled = Controlled::start().await;
+    let address = controlled.address("a1");
+    let blocked =
+        async || controlled.serving.metrics().await.count("xspgate_endpoint_blocked", &[("endpoint", &address)]);
+    controlled.done(&["block", &address, "--for", "1h"]).await;
+    assert_eq!(blocked().await, 1.0);
+    let status: Value = serde_json::from_str(&controlled.done(&["status", "--json"]).await).unwrap();
+    let endpoints = status["farms"][0]["endpoints"].as_array().unwrap();
+    let one = endpoints.iter().find(|one| one["endpoint"] == *address).unwrap();
+    assert!(one["blocked_for"].as_f64() > Some(3200.0), "{one}");
+    for _ in 0..20 {
+        assert_ne!(controlled.client().get(PROFILE).await.xsp(), "a1");
+    }
+    controlled.done(&["unblock", &address]).await;
+    assert_eq!(blocked().await, 0.0);
+    eventually("it is back", async || controlled.client().get(PROFILE).await.xsp() == "a1").await;
+}
+
+#[tokio::test]
+async fn what_can_not_be_done_is_said_with_what_could() {
+    let controlled = Controlled::start().await;
+    let address = controlled.address("b2");
+    let said = controlled.refused(&["drain", "192.0.2.200"]).await;
+    assert!(said.contains("no XSP is meant by \"192.0.2.200\"") && said.contains(&address), "{said}");
+    assert!(controlled.refused(&["drain", "not an xsp"]).await.contains("is no XSP"));
+    assert!(controlled.refused(&["drain", &address, "--farm", "xps"]).await.contains("there is no farm \"xps\""));
+    assert!(controlled.refused(&["log", "loud=="]).await.contains("that is no level"));
+    assert_eq!(controlled.ctl(&["block", &address, "--for", "soon"]).await.code, 2);
+
+    let path = controlled.stage.sim.folder().join("logged.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("tries", "trys").replace("[dns]", "[dns]\ntrys = 3")).unwrap();
+    let said = controlled.refused(&["reload"]).await;
+    assert!(said.contains("refused, nothing has changed") && said.contains("logged.toml:"), "{said}");
+    fs::write(&path, text.replace("[farm.xsp]\n", &format!("[farm.xsp]\ndrain = [{address:?}]\n"))).unwrap();
+    assert_eq!(controlled.done(&["reload"]).await, "reloaded\n");
+    assert!(controlled.refused(&["undrain", &address]).await.contains("the configuration drains it"));
+    assert_eq!(controlled.client().get(PROFILE).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_log_is_as_loud_as_it_is_told_to_be() {
+    let controlled = Controlled::start().await;
+    let lines = || controlled.serving.program.lines().iter().filter(|line| line.contains("DEBUG")).count();
+    assert_eq!(lines(), 0);
+    controlled.done(&["log", "info,xspgate::discover=debug"]).await;
+    controlled.said(&["DEBUG", "looked up"]).await;
+    controlled.done(&["log"]).await;
+    controlled.said(&["control call", "\"log\""]).await;
+}
+
+#[tokio::test]
+async fn a_stop_is_asked_for_once_and_then_insisted_on() {
+    let mut controlled = Controlled::start().await;
+    let channel = Channel::of(controlled.client()).await;
+    assert!(controlled.done(&["stop"]).await.contains("stopping"));
+    controlled.said(&["stopping; a second signal ends at once"]).await;
+    controlled.done(&["stop"]).await;
+    eventually("the end", async || controlled.serving.program.code() == Some(0)).await;
+    assert!(!controlled.socket.exists(), "the socket is left behind");
+    drop(channel);
+}
+
+#[tokio::test]
+async fn only_the_owner_and_root_are_heard() {
+    let controlled = Controlled::start().await;
+    assert_eq!(fs::metadata(&controlled.socket).unwrap().permissions().mode() & 0o777, 0o600);
+    // Whoever could open it all the same: this needs another user, which only root can be.
+    let is_root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    if !is_root {
+        eprintln!("skipped: only root can try it as another user");
+        return;
+    }
+    let program = controlled.stage.sim.folder().join("xspgate");
+    fs::copy(env!("CARGO_BIN_EXE_xspgate"), &program).unwrap();
+    for path in [controlled.stage.sim.folder(), &controlled.socket, &program] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let mut command = Command::new(&program);
+    command.args(["ctl", "--socket"]).arg(&controlled.socket).arg("stop").uid(65_534).gid(65_534);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("its own user and root"), "{said}");
+    controlled.said(&["WARN", "not heard", "65534"]).await;
+    assert_eq!(controlled.client().get(PROFILE).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_socket_belongs_to_one_gateway() {
+    let (stage, text) = Stage::with(|sim, text| {
+        let socket = sim.folder().join("control.sock");
+        // One that a gateway has left behind.
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        text.set("[control]", "socket", socket.display().to_string());
+        text.clone()
+    })
+    .await;
+    let path = stage.sim.folder().join("second.toml");
+    fs::write(&path, Text::to_string(&text)).unwrap();
+    let Err(said) = Gateway::try_start(&path).await else { panic!("two gateways have one socket") };
+    assert!(said.contains("another gateway has its socket"), "{said}");
+    assert_eq!(stage.client().get(PROFILE).await.status, StatusCode::OK);
+}

@@ -1,0 +1,140 @@
+//! The Debian package: what is in it, and what it does to a machine that gets it, its next version, and loses it again.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use xspgate::sim::pki::Pki;
+use xspgate::sim::site::{APP, CLOUD};
+
+use crate::harness::{Tool, left_out, succeed};
+
+/// Mounts a copy of this machine's files, and leaves it by a shell that does what it is told as if it were the machine: what
+/// is changed there is gone with it. It is no machine that has booted, so that no service is started.
+const ASIDE: &str = r#"
+mount -t tmpfs tmpfs "$1"
+mkdir "$1/changes" "$1/work" "$1/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/changes,workdir=$1/work" "$1/root"
+mount --rbind /dev "$1/root/dev"
+mount -t proc proc "$1/root/proc"
+mount -t tmpfs tmpfs "$1/root/run"
+mkdir "$1/root/run/given"
+cp -r "$2/." "$1/root/run/given"
+chroot "$1/root" sh -exc "$3" 2>&1
+"#;
+
+/// Version 2 of the package follows version 1. Its certificates are given beside it.
+const LIFE: &str = r#"
+cd /run/given
+export DEBIAN_FRONTEND=noninteractive
+dpkg --install 1.deb
+test "$(stat -c '%U:%G %a' /etc/xspgate /etc/xspgate/certs)" = "root:xspgate 750
+root:xspgate 750"
+test "$(stat -c '%U:%G %a' /etc/xspgate/certs/affinity.key)" = 'root:xspgate 640'
+test "$(getent passwd xspgate | cut -d: -f7)" = /usr/sbin/nologin
+
+cp certs/public-* certs/internal-ca.pem /etc/xspgate/certs
+chown root:xspgate /etc/xspgate/certs/*
+chmod 640 /etc/xspgate/certs/*
+runuser -u xspgate -- xspgate check /etc/xspgate/xspgate.toml
+xspgate --version
+
+echo '# mine' >> /etc/xspgate/xspgate.toml
+cp /etc/xspgate/certs/affinity.key before.key
+dpkg --install 2.deb > said
+! grep "can't use" said
+test "$(dpkg-query -f '${Version}' -W xspgate)" = 2
+cmp before.key /etc/xspgate/certs/affinity.key
+tail -n 1 /etc/xspgate/xspgate.toml | grep mine
+runuser -u xspgate -- xspgate check /etc/xspgate/xspgate.toml
+
+echo 'nonsense' >> /etc/xspgate/xspgate.toml
+dpkg --install 2.deb 2>&1 | grep "can't use"
+
+dpkg --remove xspgate
+test ! -e /usr/bin/xspgate
+cmp before.key /etc/xspgate/certs/affinity.key
+dpkg --install 1.deb
+cmp before.key /etc/xspgate/certs/affinity.key
+
+mkdir /var/lib/xspgate
+dpkg --purge xspgate
+test ! -e /var/lib/xspgate
+test ! -e /etc/xspgate/certs/affinity.key
+test ! -e /etc/xspgate/xspgate.toml
+# What was put there by hand is not the package's to take.
+test -e /etc/xspgate/certs/public-key.pem
+rm -r /etc/xspgate
+dpkg --install 1.deb
+dpkg --purge xspgate
+test ! -e /etc/xspgate
+echo done
+"#;
+
+/// The package with the gateway that is tested in it, as that version.
+fn build(cargo_deb: &Tool, version: &str, folder: &Path) -> PathBuf {
+    let package = folder.join(format!("{version}.deb"));
+    // Where it looks for what `cargo build --profile dist` makes.
+    let target = tempfile::tempdir().unwrap();
+    fs::create_dir(target.path().join("dist")).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_xspgate"), target.path().join("dist/xspgate")).unwrap();
+    let mut command = cargo_deb.command();
+    command.env("CARGO_TARGET_DIR", target.path()).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.args(["--profile", "dist", "--no-build", "--fast", "--strip", "--quiet", "--deb-version", version]);
+    succeed(command.args(["--output", package.to_str().unwrap()]));
+    package
+}
+
+fn cargo_deb() -> Option<Tool> {
+    Tool::installed("cargo-deb", "cargo install --locked cargo-deb")
+}
+
+#[test]
+fn the_package_holds_what_it_should_and_no_key() {
+    let (Some(cargo_deb), Some(dpkg)) = (cargo_deb(), Tool::find("dpkg-deb", &["dpkg"])) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let package = build(&cargo_deb, "1", folder.path());
+    let listing = succeed(dpkg.command().arg("--contents").arg(&package));
+    let has = |mode: &str, path: &str| listing.lines().any(|line| line.starts_with(mode) && line.ends_with(path));
+    assert!(
+        has("-rwxr-xr-x root/root", " ./usr/bin/xspgate") || has("-rwxr-xr-x 0/0", " ./usr/bin/xspgate"),
+        "{listing}"
+    );
+    for path in
+        ["./usr/lib/systemd/system/xspgate.service", "./etc/xspgate/xspgate.toml", "./usr/share/doc/xspgate/copyright"]
+    {
+        assert!(has("-rw-r--r--", path), "{path}\n{listing}");
+    }
+    assert!(!listing.contains(".key") && !listing.contains(".pem"), "{listing}");
+    let control = folder.path().join("control");
+    succeed(dpkg.command().arg("--control").arg(&package).arg(&control));
+    assert_eq!(fs::read_to_string(control.join("conffiles")).unwrap().trim(), "/etc/xspgate/xspgate.toml");
+    for script in ["postinst", "prerm", "postrm"] {
+        let mode = fs::metadata(control.join(script)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o755, "{script}");
+    }
+}
+
+#[test]
+fn the_package_is_installed_upgraded_removed_and_purged() {
+    let (Some(cargo_deb), Some(unshare)) = (cargo_deb(), Tool::find("unshare", &["util-linux"])) else { return };
+    let aside = tempfile::tempdir().unwrap();
+    let mut trial = unshare.command();
+    trial.args(["--mount", "mount", "-t", "tmpfs", "tmpfs"]).arg(aside.path());
+    if !trial.output().unwrap().status.success() {
+        return left_out("right to mount", "the package is installed to a copy of the machine's files, as root");
+    }
+    let given = tempfile::tempdir().unwrap();
+    for version in ["1", "2"] {
+        build(&cargo_deb, version, given.path());
+    }
+    let certs = given.path().join("certs");
+    fs::create_dir(&certs).unwrap();
+    Pki::new().write(&certs, &[CLOUD, APP]).unwrap();
+    let mut command = unshare.command();
+    // dpkg insists on these.
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.args(["--mount", "--propagation", "private", "sh", "-ec", ASIDE, "sh"]);
+    let said = succeed(command.arg(aside.path()).arg(given.path()).arg(LIFE));
+    assert!(said.ends_with("done\n"), "{said}");
+}
