@@ -114,7 +114,7 @@ fn start_gateway(pki: &Pki, folder: &std::path::Path, port: u16) -> Gateway {
     let loaded = xspgate::config::load(&path).unwrap_or_else(|report| panic!("{report}"));
     let (material, problems) = xspgate::tls::certs::load(&loaded.config);
     let material = material.unwrap_or_else(|| panic!("{problems:?}"));
-    Gateway::start(&path, &loaded.config, &material).expect("loopback has a free port")
+    Gateway::start(&loaded, &material).expect("loopback has a free port")
 }
 
 fn connect(pki: &Pki, gateway: &Gateway) -> StreamOwned<ClientConnection, TcpStream> {

@@ -78,6 +78,7 @@ impl Admin {
     /// What a scraper gets.
     fn metrics(&self) -> String {
         self.metrics.ready.set(i64::from(self.unready().is_none()));
+        self.metrics.forget_discovered();
         for name in self.discovery.names().iter() {
             let age = name.last_success.map(|at| at.elapsed());
             self.metrics.discovered(&name.question.name, name.question.kind.name(), age, name.records);

@@ -9,7 +9,6 @@ mod running;
 mod sockets;
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use crate::config::Loaded;
 use crate::config::model::{self, Config};
 use crate::discover::Discovery;
 use crate::discover::dns::DnsResolver;
@@ -37,8 +37,8 @@ use reload::{Asked, Reload};
 use running::Running;
 use sockets::{Sockets, Tenant, bind_admin};
 
-/// How long cutting what is left may take, as far as the service manager is told.
-const CUTTING: Duration = Duration::from_secs(60);
+/// How often the service manager is told that the end takes its time, and how long it is to be patient then.
+const STOPPING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(40));
 
 /// A gateway that runs. Dropping it ends it at once; [`Gateway::drain`] ends it gracefully.
 #[derive(Debug)]
@@ -59,11 +59,12 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Binds everything and starts serving what the file at `path` says, which is `config`; it is read from there again.
+    /// Binds everything and starts serving what has been read; it will be read from the same place again.
     ///
     /// # Errors
     /// What could not be bound or set up, by name. Nothing is served then.
-    pub fn start(path: &Path, config: &Config, material: &Material) -> Result<Self> {
+    pub fn start(loaded: &Loaded, material: &Material) -> Result<Self> {
+        let Loaded { config, source, .. } = loaded;
         let metrics = Arc::new(Metrics::default());
         metrics.certificates_expire(material.expiries.iter().cloned());
         let keyring = assemble::shared_keyring(material).unwrap_or_else(|| assemble::own_keyring(config));
@@ -101,6 +102,7 @@ impl Gateway {
             sockets.real(|slot| config.passthrough.iter().any(|block| slot.is_of(Tenant::Hosts, &block.listen)));
         let running = Running {
             config: config.clone(),
+            text: source.text.clone(),
             material: Arc::new(material.clone()),
             keyring,
             farms: Arc::new(ArcSwap::from_pointee(farms)),
@@ -125,7 +127,7 @@ impl Gateway {
             metrics: Arc::clone(&running.metrics),
             timeline: timeline.clone(),
             shared: Arc::clone(&shared),
-            reload: Arc::new(Reload::new(path.to_owned(), running)),
+            reload: Arc::new(Reload::new(source.path.clone(), running)),
             asked,
         };
         let main = worker::on_thread("main".into(), alive, move || housekeeping.run())
@@ -199,8 +201,14 @@ impl Gateway {
     /// Takes no new connections, and returns once the last one has gone: by itself within `drain_timeout`, or cut
     /// after it, at `drain_rate`.
     pub async fn drain(&mut self) {
+        tokio::select! {
+            () = self.wind_down() => {}
+            () = tell_of_stopping() => {}
+        }
+    }
+
+    async fn wind_down(&mut self) {
         self.enter(Phase::Draining);
-        supervisor::stopping(self.shared.snapshot.load().drain_timeout + CUTTING);
         let mut left = self.workers;
         let drained = async {
             while left > 0 {
@@ -213,7 +221,6 @@ impl Gateway {
         }
         tracing::info!("drain_timeout is over: what is left is cut");
         self.enter(Phase::Cutting);
-        supervisor::stopping(CUTTING);
         for _ in 0..left {
             self.ended.first().await;
         }
@@ -228,6 +235,15 @@ impl Drop for Gateway {
             drop(thread.join());
         }
         self.access.close();
+    }
+}
+
+/// For as long as it is asked.
+async fn tell_of_stopping() {
+    let (every, patience) = STOPPING;
+    loop {
+        supervisor::stopping(patience);
+        tokio::time::sleep(every).await;
     }
 }
 

@@ -79,6 +79,16 @@ pub fn read(path: &Path) -> Result<Reading, Report> {
     }
 }
 
+/// What the file at `path` holds, for whoever only wants to know whether that has changed.
+///
+/// # Errors
+/// Why it can't be read.
+pub fn content(path: &Path) -> Result<Vec<u8>, io::ErrorKind> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
+    read.map(|_| bytes).map_err(|error| error.kind())
+}
+
 /// Reads a configuration's text.
 pub fn parse(source: Source) -> Reading {
     let recovered = recover::read(&source);

@@ -10,8 +10,9 @@ mod renewal;
 mod turnover;
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -25,14 +26,15 @@ use crate::policy::affinity::{Keyring, Tag};
 use crate::policy::blocklist::{self, Blocklist, Standing, Transition, jittered};
 use crate::policy::budget::Budget;
 use crate::policy::departed::Departed;
-use crate::policy::endpoint::{EndpointId, Roster};
+use crate::policy::drained::Drained;
+use crate::policy::endpoint::{Endpoint as Found, EndpointId, Member, Roster};
 use crate::policy::pace::Pace;
 use crate::policy::plan::{Plan, Purpose, Reason, Trials};
 use crate::telemetry::metrics::{FarmMetrics, Metrics};
 use crate::telemetry::timeline::{Event, Kind, Timeline};
 use crate::tls::client::ClientTls;
 
-pub use by_hand::ByHand;
+pub use by_hand::{ByHand, Meant};
 pub use describe::{Described, EndpointState};
 pub use endpoint::{Endpoint, Probing};
 
@@ -47,6 +49,8 @@ pub struct Farm {
     all_metrics: Arc<Metrics>,
     timeline: Timeline,
     state: Mutex<State>,
+    /// Whether the configuration has it no longer.
+    retired: AtomicBool,
     /// Which endpoint a cookie's tag names.
     tags: ArcSwap<HashMap<Tag, EndpointId>>,
 }
@@ -56,7 +60,7 @@ struct State {
     roster: Roster,
     departed: Departed,
     /// Those that are drained by word of the operator, besides those that the configuration drains.
-    by_hand: BTreeSet<EndpointId>,
+    by_hand: Drained,
     /// Those that get no new sessions, and of which nobody has been told yet that nothing is held there any more.
     vacating: BTreeSet<EndpointId>,
     blocklist: Blocklist,
@@ -148,7 +152,7 @@ impl Farm {
             state: Mutex::new(State {
                 roster: Roster::default(),
                 departed: Departed::default(),
-                by_hand: BTreeSet::new(),
+                by_hand: Drained::default(),
                 vacating: BTreeSet::new(),
                 blocklist: Blocklist::default(),
                 budget: Budget::new(Instant::now()),
@@ -156,6 +160,7 @@ impl Farm {
                 rng: StdRng::from_rng(&mut rand::rng()),
                 endpoints: HashMap::new(),
             }),
+            retired: AtomicBool::new(false),
             tags: ArcSwap::default(),
             name: config.name.clone(),
             config: ArcSwap::new(config),
@@ -185,6 +190,11 @@ impl Farm {
     /// Whether no endpoint is known at all.
     pub fn is_empty(&self) -> bool {
         self.state.lock().endpoints.is_empty()
+    }
+
+    /// Whether no endpoint may be picked.
+    pub fn has_nobody(&self) -> bool {
+        self.state.lock().roster.is_empty()
     }
 
     /// What `values`, the gateway's cookies of a request, say of its session.
@@ -237,21 +247,19 @@ impl Farm {
         Trial { farm: Arc::clone(self), claim }
     }
 
-    /// The endpoint at `address`, or the one whose SRV target is `name` on that port, for a Location (see `wire.md`).
+    /// The endpoint at `name`, if that is an address, or the one whose SRV target it is, on that port, for a Location (see
+    /// `wire.md`).
     pub fn find(self: &Arc<Self>, name: &str, port: u16) -> Option<Picked> {
         let state = self.state.lock();
-        let by_address = |endpoint: &&Arc<Endpoint>| {
-            name.trim_matches(['[', ']'])
-                .parse::<IpAddr>()
-                .is_ok_and(|ip| endpoint.address == SocketAddr::new(ip, port))
+        let ip = name.trim_matches(['[', ']']).parse::<IpAddr>();
+        let is_meant = |member: &&Member| {
+            let Found { address, target, .. } = member.endpoint();
+            let by_target = || target.as_deref().is_some_and(|target| target.eq_ignore_ascii_case(name));
+            address.port() == port && ip.as_ref().map_or_else(|_| by_target(), |ip| address.ip() == *ip)
         };
-        let by_target = |endpoint: &&Arc<Endpoint>| {
-            endpoint.address.port() == port
-                && endpoint.target.as_deref().is_some_and(|target| target.eq_ignore_ascii_case(name))
-        };
-        let mut present = state.endpoints.values().filter(|endpoint| !endpoint.is_leaving());
-        let endpoint = present.find(|endpoint| by_address(endpoint) || by_target(endpoint))?;
-        Some(Picked { endpoint: Arc::clone(endpoint), reason: Reason::Redirected, trial: None })
+        let member = state.roster.present().find(is_meant)?;
+        let endpoint = Arc::clone(state.endpoints.get(&member.id())?);
+        Some(Picked { endpoint, reason: Reason::Redirected, trial: None })
     }
 
     /// The endpoints of this farm at `ip` that nothing is held against.

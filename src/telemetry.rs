@@ -17,12 +17,15 @@ use crate::config::model::{Log, LogFormat};
 /// The filter of the log that was installed first, and how it was configured.
 static FILTER: OnceLock<(Handle<EnvFilter, Registry>, String)> = OnceLock::new();
 
+/// Control calls are told of however quiet the log is.
+const ALWAYS: &str = "xspgate::app::control=info";
+
 /// Sends log lines to standard output in the configured shape. Only the first call in a process has an effect.
 ///
 /// # Errors
 /// When `level` is no filter.
 pub fn install(log: &Log) -> Result<(), ParseError> {
-    let (filter, handle) = reload::Layer::new(EnvFilter::builder().parse(&log.level)?);
+    let (filter, handle) = reload::Layer::new(filter(&log.level)?);
     let lines = tracing_subscriber::registry().with(filter);
     // A second gateway in one process, as tests start, keeps the first one's subscriber.
     let installed = match log.format {
@@ -53,6 +56,9 @@ pub enum LevelError {
 /// See [`LevelError`].
 pub fn set_level(level: Option<&str>) -> Result<(), LevelError> {
     let (handle, configured) = FILTER.get().ok_or(LevelError::NotOurs)?;
-    let filter = EnvFilter::builder().parse(level.unwrap_or(configured))?;
-    handle.reload(filter).map_err(|_| LevelError::NotOurs)
+    handle.reload(filter(level.unwrap_or(configured))?).map_err(|_| LevelError::NotOurs)
+}
+
+fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+    Ok(EnvFilter::builder().parse(level)?.add_directive(ALWAYS.parse()?))
 }

@@ -154,7 +154,7 @@ async fn serve(worker: &Worker, mut orders: mpsc::UnboundedReceiver<Order>) {
         () = accepting => {}
         () = reached(worker.shared.phase.clone(), Phase::Draining) => {}
     }
-    drop(alive);
+    drop((alive, orders));
     gone.recv().await;
 }
 

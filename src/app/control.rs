@@ -3,7 +3,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as Blocking;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,9 +20,11 @@ use super::reload::{Asked, Outcome};
 use super::running::Farms;
 use crate::admin::Admin;
 use crate::config::types::Leaf;
+use crate::config::types::name::LogFilter;
 use crate::config::types::network::DrainedXsp;
 use crate::control::{LONGEST_REQUEST, Reply, Request, Whom};
-use crate::farm::{ByHand, Farm};
+use crate::farm::{ByHand, Farm, Meant};
+use crate::policy::endpoint::Presence;
 use crate::telemetry;
 
 /// Who asks at the same time.
@@ -35,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Socket {
     listener: std::os::unix::net::UnixListener,
     path: PathBuf,
+    /// Device and inode of the file.
+    file: (u64, u64),
     /// Whose it is.
     owner: u32,
 }
@@ -57,7 +61,7 @@ impl Socket {
         let shown = path.display();
         match Blocking::connect(path) {
             Ok(_) => bail!("[control] another gateway has its socket at {shown}"),
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused && is_socket(path) => {
                 fs::remove_file(path).with_context(|| format!("[control] can't remove the old socket {shown}"))?;
             }
             // There is none, or binding will say what is wrong.
@@ -67,14 +71,22 @@ impl Socket {
             .with_context(|| format!("[control] can't make the socket {shown}"))?;
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, path: path.to_owned(), owner: fs::metadata(path)?.uid() })
+        let made = fs::symlink_metadata(path)?;
+        Ok(Self { listener, path: path.to_owned(), file: (made.dev(), made.ino()), owner: made.uid() })
     }
+}
+
+/// What else has that path is nobody's to remove.
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // Somebody may have removed it.
-        drop(fs::remove_file(&self.path));
+        // Somebody may have removed it, or put another there.
+        if fs::symlink_metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.file) {
+            drop(fs::remove_file(&self.path));
+        }
     }
 }
 
@@ -130,22 +142,19 @@ impl Control {
     async fn answer(&self, request: &Request) -> Reply {
         match request {
             Request::Status => Reply::Done(self.admin.status_json()),
-            Request::Drain(whom) => self.by_hand(whom, ByHand::Drain, "drained"),
-            Request::Undrain(whom) => self.undrain(whom),
+            Request::Drain(whom) => self.by_hand(whom, ByHand::Drain),
+            Request::Undrain(whom) => self.by_hand(whom, ByHand::Undrain),
             Request::Block(whom, seconds) => match seconds.map(Duration::try_from_secs_f64).transpose() {
-                Ok(time) => self.by_hand(whom, ByHand::Block(time), "blocked"),
+                Ok(time) => self.by_hand(whom, ByHand::Block(time)),
                 Err(_) => Reply::Refused("that is no time".into()),
             },
-            Request::Unblock(whom) => self.by_hand(whom, ByHand::Unblock, "unblocked"),
+            Request::Unblock(whom) => self.by_hand(whom, ByHand::Unblock),
             Request::Reload => self.reload().await,
             Request::Stop => {
                 self.stop.notify_one();
                 Reply::Done("stopping; asked once more, it ends at once".into())
             }
-            Request::Log(filter) => match telemetry::set_level(filter.as_deref()) {
-                Ok(()) => Reply::Done("the log's level is set".into()),
-                Err(error) => Reply::Refused(error.to_string()),
-            },
+            Request::Log(level) => set_level(level.as_deref()),
         }
     }
 
@@ -159,28 +168,18 @@ impl Control {
         }
     }
 
-    fn undrain(&self, whom: &Whom) -> Reply {
-        let reply = self.by_hand(whom, ByHand::Undrain, "drained no more");
-        let Reply::Done(_) = &reply else { return reply };
-        let Ok(meant) = DrainedXsp::text(&whom.xsp) else { return reply };
-        let still = self.farms(whom).iter().any(|farm| farm.is_drained_by_configuration(&meant.0));
-        match still {
-            true => Reply::Refused("the configuration drains it: take it out of `drain` there, and reload".into()),
-            false => reply,
-        }
-    }
-
-    fn by_hand(&self, whom: &Whom, what: ByHand, done: &str) -> Reply {
+    fn by_hand(&self, whom: &Whom, what: ByHand) -> Reply {
         let meant = match DrainedXsp::text(&whom.xsp) {
             Ok(meant) => meant.0,
             Err(_) => return Reply::Refused(format!("\"{}\" is no XSP: {}", whom.xsp, DrainedXsp::expected())),
         };
         let farms = self.farms(whom);
-        let mut lines = Vec::new();
-        for farm in &farms {
-            let endpoints = farm.by_hand(&meant, what);
-            lines.extend(endpoints.iter().map(|endpoint| format!("{endpoint} of farm {} {done}", farm.name())));
-        }
+        let done = farms.iter().flat_map(|farm| farm.by_hand(&meant, what).into_iter().map(move |one| (farm, one)));
+        let lines: Vec<_> = done
+            .map(|(farm, Meant { endpoint, presence })| {
+                format!("{endpoint} of farm {}: {}", farm.name(), outcome(what, presence))
+            })
+            .collect();
         if lines.is_empty() {
             return Reply::Refused(unknown(whom, &farms));
         }
@@ -194,6 +193,28 @@ impl Control {
     }
 }
 
+fn set_level(level: Option<&str>) -> Reply {
+    if let Some(Err(_)) = level.map(LogFilter::text) {
+        return Reply::Refused(format!("that is no level: {}", LogFilter::expected()));
+    }
+    match telemetry::set_level(level) {
+        Ok(()) => Reply::Done("the log's level is set".into()),
+        Err(error) => Reply::Refused(error.to_string()),
+    }
+}
+
+fn outcome(what: ByHand, presence: Presence) -> &'static str {
+    match (what, presence) {
+        (ByHand::Drain, Presence::Departed) => "drained, and gone from DNS",
+        (ByHand::Drain, Presence::Present | Presence::Draining) => "drained",
+        (ByHand::Undrain, Presence::Present) => "drained no more",
+        (ByHand::Undrain, Presence::Draining) => "STILL drained, by `drain` in the configuration or as another name",
+        (ByHand::Undrain, Presence::Departed) => "drained no more, and gone from DNS",
+        (ByHand::Block(_), _) => "blocked",
+        (ByHand::Unblock, _) => "unblocked",
+    }
+}
+
 fn unknown(whom: &Whom, farms: &[Arc<Farm>]) -> String {
     if let (Some(farm), true) = (&whom.farm, farms.is_empty()) {
         return format!("there is no farm \"{farm}\"");
@@ -203,10 +224,16 @@ fn unknown(whom: &Whom, farms: &[Arc<Farm>]) -> String {
 }
 
 fn tell(request: &Request, reply: &Reply, uid: u32, pid: Option<i32>) {
+    let (seconds, level) = match request {
+        Request::Status => return,
+        Request::Block(_, seconds) => (*seconds, None),
+        Request::Log(level) => (None, level.as_deref()),
+        Request::Drain(_) | Request::Undrain(_) | Request::Unblock(_) | Request::Reload | Request::Stop => (None, None),
+    };
     let (what, xsp) = (request.name(), request.whom().map(|whom| &*whom.xsp));
-    match (request, reply) {
-        (Request::Status, _) => {}
-        (_, Reply::Done(_)) => info!(what, xsp, uid, pid, "control call"),
-        (_, Reply::Refused(why)) => info!(what, xsp, uid, pid, why, "control call refused"),
+    let farm = request.whom().and_then(|whom| whom.farm.as_deref());
+    match reply {
+        Reply::Done(_) => info!(what, xsp, farm, seconds, level, uid, pid, "control call"),
+        Reply::Refused(why) => info!(what, xsp, farm, seconds, level, uid, pid, why, "control call refused"),
     }
 }

@@ -73,6 +73,9 @@ impl Housekeeping {
                     farm.tell_vacated();
                     farm.forget_departed(Instant::now());
                 }
+                if swept.load().iter().any(|farm| farm.is_done_with()) {
+                    swept.rcu(|farms| farms.iter().filter(|farm| !farm.is_done_with()).cloned().collect::<Vec<_>>());
+                }
             }
         };
         let told_of = Admin::new(metrics, Arc::clone(&farms), status, shared, timeline, &admin_hosts);

@@ -3,6 +3,7 @@
 //! it says so.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use crate::renewal::{EVERY, Next, Watch};
 use crate::supervisor;
 use crate::telemetry::metrics::{Reloaded, Renewal};
 use crate::telemetry::timeline::{Event, Kind};
-use crate::tls::certs::files::{self, Files, Stamps};
+use crate::tls::certs::files::{Files, Stamps};
 use crate::tls::certs::{self, Material};
 use crate::tls::peer::Instant;
 
@@ -87,9 +88,14 @@ impl Reload {
 
     async fn asked(self: &Arc<Self>, watch: &mut Watch<Seen>, asked: Asked) -> Result<(), JoinError> {
         let this = Arc::clone(self);
-        supervisor::reloading();
+        let is_told = !self.is_stopping();
+        if is_told {
+            supervisor::reloading();
+        }
         let done = spawn_blocking(move || (this.seen(), this.reload())).await;
-        supervisor::ready();
+        if is_told && !self.is_stopping() {
+            supervisor::ready();
+        }
         let (seen, outcome) = done?;
         // Files that are refused are not read again before they change.
         *watch = Watch::new(match outcome {
@@ -119,27 +125,31 @@ impl Reload {
         Ok(())
     }
 
+    fn is_stopping(&self) -> bool {
+        is_stopping(&self.running.lock())
+    }
+
     /// How everything on disk looks now.
     fn seen(&self) -> Seen {
         let (files, reloads) = {
             let running = self.running.lock();
             (running.material.read.files().clone(), running.config.reloads)
         };
-        Seen { files: files.stamps(), config: self.look_of_config(reloads) }
+        let config = match reloads {
+            Reloads::OnChange => Some(config::content(&self.path)),
+            Reloads::WhenAsked => None,
+        };
+        Seen { files: files.stamps(), config }
     }
 
     /// How it looked when what is in use was read.
     fn seen_when_read(&self) -> Seen {
         let running = self.running.lock();
-        let config = self.look_of_config(running.config.reloads);
-        Seen { files: running.material.read.stamps().clone(), config }
-    }
-
-    fn look_of_config(&self, reloads: Reloads) -> Option<files::Look> {
-        match reloads {
-            Reloads::OnChange => Some(files::stamp(&self.path)),
+        let config = match running.config.reloads {
+            Reloads::OnChange => Some(Ok(running.text.as_bytes().to_vec())),
             Reloads::WhenAsked => None,
-        }
+        };
+        Seen { files: running.material.read.stamps().clone(), config }
     }
 
     /// Reads the configuration and the files that it names.
@@ -155,7 +165,7 @@ impl Reload {
 
     fn read_all(&self) -> Outcome {
         let mut running = self.running.lock();
-        if *running.shared.phase.borrow() >= Phase::Draining {
+        if is_stopping(&running) {
             return Outcome::Refused("the gateway is stopping".into());
         }
         let reading = match config::read(&self.path) {
@@ -165,6 +175,7 @@ impl Reload {
         let is_fatal = reading.problems.iter().any(|problem| problem.severity == Severity::Error);
         if !is_fatal && reading.partial == running.config {
             running.metrics.reload_refused.set(0);
+            running.text = reading.source.text;
             return renew(&mut running);
         }
         let (material, problems) = certs::load(&reading.partial);
@@ -177,6 +188,7 @@ impl Reload {
             return refused(&running, &Report::new(report.source, vec![problem]));
         }
         running.metrics.reload_refused.set(0);
+        running.text.clone_from(&report.source.text);
         for problem in &report.problems {
             tell(&report.source, problem, "configuration reloaded, but see what is odd about it");
         }
@@ -197,12 +209,16 @@ impl Reload {
     }
 }
 
-/// How everything on disk looks.
+/// How everything on disk looks, as far as it is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
     files: Stamps,
-    /// The configuration itself, if it is to be followed.
-    config: Option<files::Look>,
+    /// What the configuration itself holds, if it is to be followed.
+    config: Option<Result<Vec<u8>, ErrorKind>>,
+}
+
+fn is_stopping(running: &Running) -> bool {
+    *running.shared.phase.borrow() >= Phase::Draining
 }
 
 fn renew(running: &mut Running) -> Outcome {

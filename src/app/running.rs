@@ -34,6 +34,8 @@ pub(super) type Farms = Arc<ArcSwap<Vec<Arc<Farm>>>>;
 /// A gateway that runs, seen from its parts.
 pub(super) struct Running {
     pub(super) config: Config,
+    /// What the configuration was read from.
+    pub(super) text: String,
     pub(super) material: Arc<Material>,
     pub(super) keyring: Arc<Keyring>,
     pub(super) farms: Farms,
@@ -80,13 +82,24 @@ impl Running {
             let dialled = || assemble::client_tls(model, material).with_context(|| format!("[farm.{}]", model.name));
             farms.push(match known {
                 Some(farm) => {
-                    if is_dialled_otherwise(&farm.config(), model, &self.material, material) {
+                    // Who is passed through from now on is dialled as before for the sake of what is still bridged.
+                    if model.proof.is_some() && is_dialled_otherwise(&farm.config(), model, &self.material, material) {
                         tls.push((Arc::clone(farm), dialled()?));
                     }
                     Arc::clone(farm)
                 }
                 None => Farm::new(Arc::clone(model), dialled()?, Arc::clone(&keyring), &self.metrics, &self.timeline),
             });
+        }
+        let retired = running.iter().filter(|farm| !config.farms.contains_key(farm.name()));
+        for farm in retired {
+            let model = farm.config();
+            // What it needs may have left the configuration, too; then it stays as it is.
+            if is_dialled_otherwise(&model, &model, &self.material, material)
+                && let Ok(dialled) = assemble::client_tls(&model, material)
+            {
+                tls.push((Arc::clone(farm), dialled));
+            }
         }
         let old = self.shared.snapshot.load();
         let snapshot = assemble::snapshot(config, material, &farms, &self.metrics, &sockets.slots, Some(&old))?;
@@ -96,10 +109,7 @@ impl Running {
     /// Nothing in here can fail.
     fn publish(&mut self, config: Config, material: Material, made: Made) {
         for farm in &made.farms {
-            let model = config.farms.get(farm.name()).expect("they were made of it");
-            if farm.config() != *model {
-                farm.reconfigure(Arc::clone(model));
-            }
+            farm.reconfigure(Arc::clone(config.farms.get(farm.name()).expect("they were made of it")));
         }
         for (farm, tls) in made.tls {
             farm.renew_tls(tls);
@@ -109,12 +119,17 @@ impl Running {
             self.keyring = made.keyring;
         }
         self.discover(&config, &made.farms);
+        self.sockets.close(&made.sockets);
         self.shared.snapshot.store(Arc::new(made.snapshot));
         self.shared.channels.set_remember(config.affinity.lost_channels_for);
         self.shared.cuts.set_rate(config.drain_rate);
         self.sockets.adopt(made.sockets);
-        self.farms.store(Arc::new(made.farms));
+        let retired: Vec<_> =
+            self.farms.load().iter().filter(|farm| !config.farms.contains_key(farm.name())).cloned().collect();
+        retired.iter().for_each(|farm| farm.retire());
+        self.farms.store(Arc::new(made.farms.into_iter().chain(retired).collect()));
         self.metrics.certificates_expire(material.expiries.iter().cloned());
+        self.metrics.certificates_are_current();
         self.config = config;
         self.material = Arc::new(material);
     }
@@ -125,8 +140,8 @@ impl Running {
             return;
         }
         let old = self.farms.load_full();
-        let new: Vec<_> = farms.iter().filter(|farm| !old.iter().any(|old| Arc::ptr_eq(old, farm))).collect();
-        self.farms.store(Arc::new(old.iter().chain(new.iter().copied()).map(Arc::clone).collect()));
+        let unknown = farms.iter().filter(|farm| !old.iter().any(|old| Arc::ptr_eq(old, farm)));
+        self.farms.store(Arc::new(old.iter().chain(unknown).map(Arc::clone).collect()));
         let change = Change {
             farms: config.farms.values().cloned().collect(),
             dns: config.dns.clone(),
@@ -134,8 +149,9 @@ impl Running {
         };
         // The error says that discovery has ended, and the process is about to.
         self.discovery.send(change).ok();
+        let new: Vec<_> = farms.iter().filter(|farm| !self.config.farms.contains_key(farm.name())).collect();
         let deadline = Instant::now() + FIRST_XSP;
-        while new.iter().any(|farm| farm.is_empty()) && Instant::now() < deadline {
+        while new.iter().any(|farm| farm.has_nobody()) && Instant::now() < deadline {
             std::thread::sleep(LOOK_EVERY);
         }
     }

@@ -3,12 +3,18 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::model::Config;
 use crate::worker::{self, Order};
+
+/// How long it may take to take in those who have come to an address that is given up.
+const LAST_ONES: Duration = Duration::from_millis(500);
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// A listening address: as it is configured, and as it is, which differs where the port is 0. Its place in the list is its
 /// place in every snapshot, so that a connection finds its listener for as long as it lives.
@@ -50,6 +56,12 @@ impl Slot {
         self.open.is_some() && self.tenant == tenant && listen.contains(&self.configured)
     }
 
+    /// Whether the socket here is in the way of one at `address`.
+    fn overlaps(&self, address: SocketAddr) -> bool {
+        let any = self.real.ip().is_unspecified() || address.ip().is_unspecified();
+        self.open.is_some() && self.real.port() == address.port() && any
+    }
+
     /// Whether what is configured so is or was reached here. An address of one's own choice is one whoever has it.
     fn is_for(&self, configured: SocketAddr, tenant: Tenant) -> bool {
         self.configured == configured && (self.tenant == tenant || configured.port() != 0)
@@ -77,7 +89,13 @@ impl Sockets {
                 slot.tenant = tenant;
                 continue;
             }
-            let (real, sockets) = bind(configured, self.workers.len())?;
+            let bound = bind(configured, self.workers.len());
+            let (real, sockets) = match self.slots.iter().find(|slot| slot.overlaps(configured)) {
+                Some(slot) if bound.is_err() => bound.with_context(|| {
+                    format!("{} is served until now; give it up in a reload of its own first", slot.real)
+                })?,
+                Some(_) | None => bound?,
+            };
             let slot = Slot { configured, tenant, real, open: Some(watch::Sender::new(())) };
             let index = known.unwrap_or(plan.slots.len());
             match plan.slots.get_mut(index) {
@@ -87,6 +105,17 @@ impl Sockets {
             plan.fresh.push((index, sockets));
         }
         Ok(plan)
+    }
+
+    /// Accepts no more where `plan` does not say so, and returns once those who had come there already are taken in.
+    pub(super) fn close(&self, plan: &Plan) {
+        let closing = self.slots.iter().zip(&plan.slots).filter(|(_, next)| next.open.is_none());
+        let closing: Vec<_> = closing.filter_map(|(slot, _)| slot.open.as_ref()).collect();
+        closing.iter().for_each(|open| open.send_replace(()));
+        let deadline = Instant::now() + LAST_ONES;
+        while closing.iter().any(|open| open.receiver_count() > 0) && Instant::now() < deadline {
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 
     /// Accepts where `plan` says, and nowhere else.

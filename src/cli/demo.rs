@@ -64,7 +64,7 @@ async fn set_up() -> Result<(Simulation, Gateway)> {
     let loaded = config::load(&path).map_err(|report| anyhow!("{report}"))?;
     let (material, problems) = tls::certs::load(&loaded.config);
     let material = material.ok_or_else(|| anyhow!("the simulation's own certificates are refused: {problems:?}"))?;
-    let gateway = Gateway::start(&path, &loaded.config, &material)?;
+    let gateway = Gateway::start(&loaded, &material)?;
     Ok((simulation, gateway))
 }
 

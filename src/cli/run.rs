@@ -52,13 +52,13 @@ pub fn run(options: Run) -> ExitCode {
             return ExitCode::from(UNUSABLE);
         }
     };
-    eprint!("{}", Report::new(loaded.source.clone(), loaded.warnings));
+    eprint!("{}", Report::new(loaded.source.clone(), loaded.warnings.clone()));
     if let Err(error) = telemetry::install(&loaded.config.log) {
         eprintln!("error: [log] level: {error}");
         return ExitCode::from(UNUSABLE);
     }
     note_open_files(loaded.config.limits.connections);
-    let served = Gateway::start(&path, &loaded.config, &material).and_then(|gateway| serve(&path, gateway));
+    let served = Gateway::start(&loaded, &material).and_then(|gateway| serve(&path, gateway));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,59 +1,61 @@
 //! What an operator does to single endpoints while the farm runs. Apart from what requests and discovery do, because it is
 //! done on somebody's word, and undone only by it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::info;
 
 use super::{Endpoint, Farm, State};
-use crate::policy::drained::{Drained, Whom};
-use crate::policy::endpoint::EndpointId;
+use crate::policy::drained::Whom;
+use crate::policy::endpoint::{Member, Presence};
 use crate::telemetry::timeline::Kind;
 
 /// What is done to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByHand {
-    /// It gets no new sessions.
+    /// It gets no new sessions, also if it goes and comes back.
     Drain,
-    /// It gets them again, unless the configuration drains it.
+    /// It gets them again, unless something else drains it.
     Undrain,
-    /// It is blocked for so long; `None`: as long as if it had failed.
+    /// It is blocked for so long, whatever it answers; `None`: for `block_for`.
     Block(Option<Duration>),
     /// It is taken off the blocklist.
     Unblock,
 }
 
-impl Farm {
-    /// Does that to the endpoints that `whom` means; these, by their labels. Those for which it changes nothing are among them.
-    pub fn by_hand(&self, whom: &Whom, what: ByHand) -> Vec<Arc<str>> {
-        let one = Drained::new(vec![whom.clone()]);
-        let meant: Vec<Arc<Endpoint>> = {
-            let state = self.state.lock();
-            let known = state.endpoints.values();
-            known.filter(|endpoint| one.has(endpoint.address, endpoint.target.as_deref())).map(Arc::clone).collect()
-        };
-        for endpoint in &meant {
-            match what {
-                ByHand::Drain => self.drains_by_hand(|by_hand| by_hand.insert(endpoint.id)),
-                ByHand::Undrain => self.drains_by_hand(|by_hand| by_hand.remove(&endpoint.id)),
-                ByHand::Block(time) => {
-                    let time = time.unwrap_or_else(|| self.config.load().failover.block_for);
-                    self.failed(endpoint, time, "by hand");
-                }
-                ByHand::Unblock => self.unblock(endpoint),
-            }
-        }
-        meant.iter().map(|endpoint| Arc::clone(&endpoint.label)).collect()
-    }
+/// An endpoint that was meant, and how it stands then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meant {
+    /// `address:port`.
+    pub endpoint: Arc<str>,
+    /// Whether it may be picked.
+    pub presence: Presence,
+}
 
-    /// Whether the configuration drains an endpoint that `whom` means, whatever is done by hand.
-    pub fn is_drained_by_configuration(&self, whom: &Whom) -> bool {
-        let (one, config) = (Drained::new(vec![whom.clone()]), self.config());
+impl Farm {
+    /// Does that to the endpoints that `whom` means, and returns these. Those for which it changes nothing are among them.
+    pub fn by_hand(&self, whom: &Whom, what: ByHand) -> Vec<Meant> {
+        let meant = self.meant(whom);
+        if meant.is_empty() {
+            return Vec::new();
+        }
+        match what {
+            ByHand::Drain => {
+                let state = &mut *self.state.lock();
+                state.by_hand.add(whom.clone());
+                self.drain(state);
+            }
+            ByHand::Undrain => self.undrain(whom),
+            ByHand::Block(time) => meant.iter().for_each(|endpoint| self.block(endpoint, time)),
+            ByHand::Unblock => meant.iter().for_each(|endpoint| self.unblock(endpoint)),
+        }
         let state = self.state.lock();
-        let mut known = state.endpoints.values().map(|endpoint| (endpoint.address, endpoint.target.as_deref()));
-        known.any(|(address, target)| one.has(address, target) && config.drain.has(address, target))
+        let told = meant.iter().filter_map(|endpoint| {
+            let presence = state.roster.get(endpoint.id)?.presence();
+            Some(Meant { endpoint: Arc::clone(&endpoint.label), presence })
+        });
+        told.collect()
     }
 
     /// Its endpoints by their labels, in order, for whoever has named none of them.
@@ -62,6 +64,34 @@ impl Farm {
         let mut labels: Vec<_> = state.endpoints.values().map(|endpoint| Arc::clone(&endpoint.label)).collect();
         labels.sort();
         labels
+    }
+
+    fn meant(&self, whom: &Whom) -> Vec<Arc<Endpoint>> {
+        let state = self.state.lock();
+        let meant = state.roster.members().filter(|member| means(whom, member));
+        meant.filter_map(|member| state.endpoints.get(&member.id()).map(Arc::clone)).collect()
+    }
+
+    /// Every word by which only endpoints are drained that `whom` means is taken back.
+    fn undrain(&self, whom: &Whom) {
+        let state = &mut *self.state.lock();
+        let State { by_hand, roster, .. } = state;
+        by_hand.retain(|word| roster.members().any(|member| means(word, member) && !means(whom, member)));
+        self.drain(state);
+    }
+
+    fn block(&self, endpoint: &Endpoint, time: Option<Duration>) {
+        let (now, time) = (Instant::now(), time.unwrap_or_else(|| self.config.load().failover.block_for));
+        let transition = self.state.lock().blocklist.block_by_hand(endpoint.id, now, now + time);
+        info!(
+            farm = self.name(),
+            endpoint = &*endpoint.label,
+            seconds = time.as_secs_f64(),
+            "endpoint blocked by hand"
+        );
+        self.note(&endpoint.label, Kind::Blocked, format!("by hand; for {:.0} s", time.as_secs_f64()));
+        endpoint.metrics.blocked.set(1);
+        endpoint.metrics.transition(transition.name());
     }
 
     fn unblock(&self, endpoint: &Endpoint) {
@@ -73,11 +103,8 @@ impl Farm {
             endpoint.metrics.transition(transition.name());
         }
     }
+}
 
-    fn drains_by_hand(&self, change: impl FnOnce(&mut BTreeSet<EndpointId>) -> bool) {
-        let state: &mut State = &mut self.state.lock();
-        if change(&mut state.by_hand) {
-            self.drain(state);
-        }
-    }
+fn means(whom: &Whom, member: &Member) -> bool {
+    whom.means(member.endpoint().address, member.endpoint().target.as_deref())
 }

@@ -18,11 +18,6 @@ impl Farm {
         }
     }
 
-    /// Whether any of its endpoints has an event channel whose id is known.
-    pub fn has_channels(&self) -> bool {
-        self.state.lock().endpoints.values().any(|endpoint| endpoint.metrics.channels.get() > 0)
-    }
-
     /// When the endpoint that was picked may be sent a new channel; none is promised for later than `latest`.
     pub fn channel_turn(&self, picked: &Picked, latest: Instant) -> Turn {
         self.state.lock().pace.take(picked.endpoint.id(), Instant::now(), latest)

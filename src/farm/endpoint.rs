@@ -20,7 +20,6 @@ pub struct Endpoint {
     pub(super) key: u64,
     pub(super) address: SocketAddr,
     pub(super) label: Arc<str>,
-    pub(super) target: Option<Box<str>>,
     pub(super) tag: ArcSwap<Tag>,
     pub(super) tls: ArcSwap<ClientConfig>,
     pub(super) pool: ArcSwap<model::Pool>,

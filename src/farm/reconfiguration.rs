@@ -1,6 +1,7 @@
 //! A farm's section of the configuration that changes while the farm runs. Apart from its endpoints, which discovery changes.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Farm;
 use crate::config::model;
@@ -9,6 +10,7 @@ impl Farm {
     /// Goes by `config` from now on; its endpoints, blocklist, sessions and connections stay. What its XSPs are dialled with
     /// and where they are found is renewed apart.
     pub fn reconfigure(&self, config: Arc<model::Farm>) {
+        self.retired.store(false, Ordering::Relaxed);
         let state = &mut *self.state.lock();
         state.pace.set_rate(config.channel_rate);
         let pool = Arc::new(config.pool.clone());
@@ -17,5 +19,17 @@ impl Farm {
         }
         self.config.store(config);
         self.drain(state);
+    }
+    /// The configuration has it no longer: its endpoints depart, and are forgotten when nobody will miss them. What is there
+    /// lives on until then, and it is the same farm if the configuration has it again.
+    pub fn retire(&self) {
+        if !self.retired.swap(true, Ordering::Relaxed) {
+            self.update(Vec::new());
+        }
+    }
+
+    /// Whether the configuration has it no longer, and nothing is left of it.
+    pub fn is_done_with(&self) -> bool {
+        self.retired.load(Ordering::Relaxed) && self.is_empty()
     }
 }

@@ -105,7 +105,6 @@ impl Farm {
                 state.departed.remove(id);
                 state.blocklist.forget(id);
                 state.pace.forget(id);
-                state.by_hand.remove(&id);
                 if let Some(endpoint) = state.endpoints.remove(&id) {
                     info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint that left is forgotten");
                     self.note(&endpoint.label, Kind::Forgotten, "");
@@ -134,7 +133,6 @@ impl Farm {
             id,
             key: KEYS.fetch_add(1, Ordering::Relaxed),
             address: found.address,
-            target: found.target.clone(),
             tag: ArcSwap::from_pointee(self.keyring.load().tag(&self.name, found.address)),
             tls: ArcSwap::new(self.tls.load().for_endpoint()),
             pool: ArcSwap::from_pointee(self.config.load().pool.clone()),

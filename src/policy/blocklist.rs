@@ -119,6 +119,15 @@ struct Entry {
     until: Instant,
     /// The serial of the running trial. Only ever set when the block has run out.
     trial: Option<u64>,
+    cause: Cause,
+}
+
+/// Why an endpoint is on the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Failure,
+    /// It was put there by hand: no success takes it off before its time.
+    ByHand,
 }
 
 impl Entry {
@@ -151,7 +160,7 @@ impl Blocklist {
     /// failed. Of two blocks, the one that ends later counts.
     pub fn block(&mut self, id: EndpointId, now: Instant, until: Instant) -> Option<Transition> {
         let Some(entry) = self.entries.get_mut(&id) else {
-            self.entries.insert(id, Entry { since: now, until, trial: None });
+            self.entries.insert(id, Entry { since: now, until, trial: None, cause: Cause::Failure });
             return Some(Transition::Blocked { id, until });
         };
         let longer = until > entry.until;
@@ -166,11 +175,25 @@ impl Blocklist {
     /// An attempt at `id` that began at `begun` succeeded: it leaves the blocklist (R-FAIL-8), unless it has failed
     /// since then. So an answer that was on its way when an XSP died does not call it alive.
     pub fn succeed(&mut self, id: EndpointId, begun: Instant) -> Option<Transition> {
-        if begun < self.entries.get(&id)?.since {
+        let entry = self.entries.get(&id)?;
+        let earliest = match entry.cause {
+            Cause::Failure => entry.since,
+            Cause::ByHand => entry.until,
+        };
+        if begun < earliest {
             return None;
         }
         self.entries.remove(&id);
         Some(Transition::Unblocked { id })
+    }
+
+    /// `id` is left out until `until`, whatever is held against it already, and whatever it answers until then.
+    pub fn block_by_hand(&mut self, id: EndpointId, now: Instant, until: Instant) -> Transition {
+        let entry = Entry { since: now, until, trial: None, cause: Cause::ByHand };
+        match self.entries.insert(id, entry) {
+            None => Transition::Blocked { id, until },
+            Some(_) => Transition::Extended { id, until },
+        }
     }
 
     /// `id` is taken off the list, whatever is held against it.
@@ -232,6 +255,27 @@ mod tests {
 
     fn seconds(count: u64) -> Duration {
         Duration::from_secs(count)
+    }
+
+    #[test]
+    fn a_block_by_hand_lasts_for_its_time_and_no_longer() {
+        let (id, start) = (ids(1)[0], Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut list = Blocklist::new();
+        list.block(id, start, at(60));
+        list.block_by_hand(id, at(1), at(10));
+        assert_eq!(
+            list.standing(id, at(9)),
+            Standing::Blocked { until: at(10) },
+            "a shorter one replaces a longer one"
+        );
+        assert_eq!(list.succeed(id, at(9)), None, "what it answers meanwhile says nothing");
+        assert_eq!(list.standing(id, at(10)), Standing::Probation);
+        assert!(list.succeed(id, at(11)).is_some());
+        assert_eq!(list.standing(id, at(11)), Standing::Up);
+        list.block_by_hand(id, at(20), at(3600));
+        assert!(list.lift(id).is_some() && list.lift(id).is_none());
+        assert_eq!(list.standing(id, at(21)), Standing::Up);
     }
 
     #[test]

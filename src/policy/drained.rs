@@ -14,7 +14,7 @@ pub enum Whom {
     Target(String),
 }
 
-/// All that are drained.
+/// All that are drained, by the configuration or by hand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drained(Vec<Whom>);
 
@@ -24,13 +24,32 @@ impl Drained {
         Self(whom)
     }
 
+    /// One more.
+    pub fn add(&mut self, whom: Whom) {
+        if !self.0.contains(&whom) {
+            self.0.push(whom);
+        }
+    }
+
+    /// Those that `keep` is true of stay.
+    pub fn retain(&mut self, keep: impl Fn(&Whom) -> bool) {
+        self.0.retain(keep);
+    }
+
     /// Whether what is at `address` is one of them; SRV calls it `target`, if it names it.
     pub fn has(&self, address: SocketAddr, target: Option<&str>) -> bool {
-        self.0.iter().any(|whom| match whom {
-            Whom::Address(ip) => address.ip() == *ip,
-            Whom::Endpoint(endpoint) => address == *endpoint,
-            Whom::Target(name) => target == Some(name),
-        })
+        self.0.iter().any(|whom| whom.means(address, target))
+    }
+}
+
+impl Whom {
+    /// Whether it means what is at `address`; SRV calls that `target`, if it names it.
+    pub fn means(&self, address: SocketAddr, target: Option<&str>) -> bool {
+        match self {
+            Self::Address(ip) => address.ip() == *ip,
+            Self::Endpoint(endpoint) => address == *endpoint,
+            Self::Target(name) => target == Some(name),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The endpoints of a farm, and who is who over time: discovery brings addresses, the rest of the program talks about
 //! [`EndpointId`]s. Apart from the blocklist, because an endpoint's identity outlives what is thought of it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use super::drained::Drained;
@@ -155,13 +155,13 @@ impl Roster {
         changes
     }
 
-    /// Has those picked no more that are `drained` or among `by_hand`, of those that discovery names, and all others again. To
+    /// Has those picked no more that are `drained` or drained `by_hand`, of those that discovery names, and all others again. To
     /// be called after each update.
-    pub fn drain(&mut self, drained: &Drained, by_hand: &BTreeSet<EndpointId>) -> Drains {
+    pub fn drain(&mut self, drained: &Drained, by_hand: &Drained) -> Drains {
         let mut drains = Drains::default();
         for member in &mut self.members {
-            let is_drained = drained.has(member.endpoint.address, member.endpoint.target.as_deref());
-            match (member.presence, is_drained || by_hand.contains(&member.id)) {
+            let (address, target) = (member.endpoint.address, member.endpoint.target.as_deref());
+            match (member.presence, drained.has(address, target) || by_hand.has(address, target)) {
                 (Presence::Present, true) => {
                     member.presence = Presence::Draining;
                     drains.begun.push(member.id);
@@ -209,6 +209,11 @@ impl Roster {
     /// The endpoints that may not be picked: those that are drained, and those that have departed and are not forgotten yet.
     pub fn leaving(&self) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(|member| member.presence != Presence::Present)
+    }
+
+    /// All of them, by id.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter()
     }
 
     /// How many endpoints discovery names.
@@ -342,7 +347,7 @@ mod tests {
     #[test]
     fn what_is_drained_is_not_picked_and_stays_known() {
         let whom = |last| Drained::new(vec![Whom::Address([10, 0, 0, last].into())]);
-        let none = BTreeSet::new();
+        let none = Drained::default();
         let mut roster = Roster::new();
         let joined = roster.update(vec![endpoint(1, 0, 0), endpoint(2, 0, 0)]).joined;
         let (one, two) = (joined[0], joined[1]);
@@ -358,7 +363,7 @@ mod tests {
         assert_eq!(roster.drain(&whom(1), &none).begun, [one], "it comes back drained");
         assert_eq!(roster.drain(&whom(2), &none), Drains { begun: vec![two], ended: vec![one] });
         assert_eq!(lasts(roster.present()), [1]);
-        assert_eq!(roster.drain(&whom(2), &BTreeSet::from([one])).begun, [one], "by hand, too");
+        assert_eq!(roster.drain(&whom(2), &whom(1)).begun, [one], "by hand, too");
         assert!(roster.is_empty());
     }
 

@@ -83,7 +83,7 @@ impl Client {
             let Some(block) = snapshot.listeners[self.listener].block(&self.host).cloned() else { break };
             // Phases that pass have boxes of their own, so that a connection never holds more than its present one.
             let request = match self.head(&snapshot, first).await {
-                Ok(head) => Box::pin(self.request(&snapshot, &block, head)),
+                Ok(head) => Box::pin(self.request(snapshot, block, head)),
                 Err(End::Quiet) => break,
                 Err(End::Refused(error)) => {
                     if Box::pin(self.refuse(&snapshot, error)).await == Served::Broken {
@@ -107,10 +107,21 @@ impl Client {
         Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.client, self.peer.clone())
     }
 
-    async fn request(&mut self, snapshot: &Snapshot, block: &Block, head: RequestHead) -> Served {
+    /// Serves one request. What is served is what is served now, and not when its connection fell silent; if its host is gone
+    /// meanwhile, it gets the last answer of before.
+    async fn request(&mut self, mut snapshot: Arc<Snapshot>, mut block: Arc<Block>, head: RequestHead) -> Served {
+        let mut last = Last::No;
+        let now = self.worker.shared.snapshot.load_full();
+        if !Arc::ptr_eq(&now, &snapshot) {
+            match now.listeners[self.listener].block(&self.host).cloned() {
+                Some(served) => (snapshot, block) = (now, served),
+                None => last = Last::Yes,
+            }
+        }
         let mut journal = self.journal(&snapshot.listeners[self.listener]);
         let peer = self.peer.as_deref();
-        let from = Origins { worker: &self.worker, snapshot, block, client: self.client, peer };
+        let from =
+            Origins { worker: &self.worker, snapshot: &snapshot, block: &block, client: self.client, peer, last };
         let Self { http, alarm, challenge, .. } = self;
         Call { from, exchange: http, journal: &mut journal, alarm, challenge }.serve(head).await
     }

@@ -1,10 +1,13 @@
 //! Accepting: one loop per worker and listening address.
 
+use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use super::context::Worker;
@@ -37,6 +40,32 @@ impl Drop for Seat {
     }
 }
 
+/// What is there without waiting.
+fn now<T>(poll: Poll<T>) -> Option<T> {
+    match poll {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
+/// Serves a connection that has been accepted, on a task of its own.
+fn begin(worker: &Worker, listener: usize, tcp: TcpStream, peer: SocketAddr, alive: &mpsc::Sender<()>) {
+    let snapshot = worker.shared.snapshot.load();
+    let metrics = &snapshot.listeners[listener].metrics;
+    metrics.accepted.inc();
+    let Some(seat) = Seat::take(snapshot.limits.connections) else {
+        metrics.refused_connections.inc();
+        return;
+    };
+    let (open, alive) = (Held::new(&metrics.open), alive.clone());
+    let serving = serve(worker.clone(), listener, tcp, peer);
+    let shared = Arc::clone(&worker.shared);
+    tokio::spawn(async move {
+        until_cut(serving, shared.phase.clone(), &shared.cuts).await;
+        drop((seat, open, alive));
+    });
+}
+
 /// Accepts until the process drains, or the other end of `open` is gone. Each connection holds `alive` for as long as it
 /// lives.
 pub async fn accept(
@@ -50,32 +79,16 @@ pub async fn accept(
     let accepting = async {
         let mut told = None;
         loop {
-            let (tcp, peer) = match socket.accept().await {
-                Ok(accepted) => accepted,
+            match socket.accept().await {
+                Ok((tcp, peer)) => begin(&worker, listener, tcp, peer, &alive),
                 Err(error) => {
                     if told.is_none_or(|told: Instant| told.elapsed() >= SAID_AGAIN) {
                         tracing::warn!(%error, "connections can't be accepted");
                         told = Some(Instant::now());
                     }
                     tokio::time::sleep(OUT_OF_SOCKETS).await;
-                    continue;
                 }
-            };
-            let snapshot = worker.shared.snapshot.load();
-            let metrics = &snapshot.listeners[listener].metrics;
-            metrics.accepted.inc();
-            let Some(seat) = Seat::take(snapshot.limits.connections) else {
-                metrics.refused_connections.inc();
-                continue;
-            };
-            let open = Held::new(&metrics.open);
-            let alive = alive.clone();
-            let serving = serve(worker.clone(), listener, tcp, peer);
-            let shared = Arc::clone(&worker.shared);
-            tokio::spawn(async move {
-                until_cut(serving, shared.phase.clone(), &shared.cuts).await;
-                drop((seat, open, alive));
-            });
+            }
         }
     };
     tokio::select! {
@@ -83,5 +96,9 @@ pub async fn accept(
         () = draining => {}
         // Nothing is ever said there.
         _ = open.changed() => {}
+    }
+    // Who has come already would be reset.
+    while let Some(Ok((tcp, peer))) = poll_fn(|cx| Poll::Ready(now(socket.poll_accept(cx)))).await {
+        begin(&worker, listener, tcp, peer, &alive);
     }
 }

@@ -45,12 +45,14 @@ pub(super) struct Origins<'a> {
     pub(super) client: IpAddr,
     /// The subject of the certificate that the client has proved to own.
     pub(super) peer: Option<&'a str>,
+    /// Whether the answer is its connection's last in any case.
+    pub(super) last: Last,
 }
 
 impl Origins<'_> {
     /// Whether an answer that leaves now is its connection's last.
     fn last(&self) -> Last {
-        if *self.worker.shared.phase.borrow() >= Phase::Draining { Last::Yes } else { Last::No }
+        if *self.worker.shared.phase.borrow() >= Phase::Draining { Last::Yes } else { self.last }
     }
 }
 

@@ -118,7 +118,7 @@ pub struct Route {
     pub interface: Interface,
     /// Where its XSPs are.
     pub farm: Arc<Farm>,
-    /// Where they were before the configuration changed, and where event channels still are.
+    /// Where they were before the configuration changed, and where event channels may still be.
     pub former: Vec<Arc<Farm>>,
     /// How it fails over.
     pub failover: model::Failover,
@@ -248,7 +248,7 @@ impl Block {
             routes[route.interface.index()] = Some(Arc::new(Route {
                 interface: route.interface,
                 farm: Arc::clone(farm),
-                former: old.map_or_else(Vec::new, |old| old.farms_with_channels(https, route.interface, farm)),
+                former: old.map_or_else(Vec::new, |old| old.former_farms(https, route.interface, farm)),
                 failover: route.failover.clone(),
                 channel_replay: route.channel_replay,
                 probe_path: route.probe_path.clone(),
@@ -290,9 +290,9 @@ impl Block {
 }
 
 impl Snapshot {
-    /// The farms, besides `now`, that `interface` of a block with one of these hosts has had, as long as they have event
-    /// channels: what names one of those goes there still (R-AFF-2).
-    fn farms_with_channels(&self, https: &model::Https, interface: Interface, now: &Arc<Farm>) -> Vec<Arc<Farm>> {
+    /// The farms, besides `now`, that `interface` of a block with one of these hosts has had, as long as something is left of
+    /// them: what names an event channel there goes there still (R-AFF-2).
+    fn former_farms(&self, https: &model::Https, interface: Interface, now: &Arc<Farm>) -> Vec<Arc<Farm>> {
         let blocks = self
             .listeners
             .iter()
@@ -300,7 +300,7 @@ impl Snapshot {
         let mut farms: Vec<Arc<Farm>> = Vec::new();
         for block in blocks {
             let Some(route) = &block.routes[interface.index()] else { continue };
-            for farm in route.former.iter().chain([&route.farm]).filter(|farm| farm.has_channels()) {
+            for farm in route.former.iter().chain([&route.farm]).filter(|farm| !farm.is_empty()) {
                 if !Arc::ptr_eq(farm, now) && !farms.iter().any(|known| Arc::ptr_eq(known, farm)) {
                     farms.push(Arc::clone(farm));
                 }

@@ -219,9 +219,19 @@ impl Metrics {
         }
     }
 
+    /// Names that are no longer followed have no series any more; those that are get theirs by [`Self::discovered`].
+    pub fn forget_discovered(&self) {
+        self.discovery_age.reset();
+        self.discovery_records.reset();
+    }
+
     /// The handles of one farm.
     pub fn farm(&self, farm: &str) -> FarmMetrics {
         FarmMetrics {
+            name: farm.to_owned(),
+            known: self.endpoints.clone(),
+            counters: [&self.sessions, &self.channels_closed, &self.heartbeats, &self.channel_events, &self.redirects]
+                .map(Clone::clone),
             endpoints: self.endpoints.with_label_values(&[farm]),
             sessions: SessionEvent::ALL.map(|event| self.sessions.with_label_values(&[farm, event.name()])),
             channels_closed: ChannelEnd::ALL.map(|end| self.channels_closed.with_label_values(&[farm, end.name()])),

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use http::StatusCode;
 use serde_json::Value;
-use xspgate::sim::site::Text;
+use xspgate::sim::site::{ALL, Text};
 
 use crate::channels::Channel;
 use crate::harness::{Client, Ended, Gateway, PROFILE, Program, Serving, Stage, eventually};
@@ -96,7 +96,7 @@ async fn an_xsp_is_taken_out_by_hand_and_brought_back() {
     }
     let address = controlled.address(&home);
     let said = controlled.done(&["drain", &address]).await;
-    assert_eq!(said, format!("{address} of farm xsp drained\n"));
+    assert_eq!(said, format!("{address} of farm xsp: drained\n"));
     for _ in 0..30 {
         assert_ne!(controlled.client().get(PROFILE).await.xsp(), home);
     }
@@ -118,6 +118,10 @@ async fn an_xsp_is_taken_out_by_hand_and_brought_back() {
 async fn an_xsp_is_blocked_and_unblocked_by_hand() {
     let controlled = Controlled::start().await;
     let address = controlled.address("a1");
+    let mut channel = Channel::of(controlled.client()).await;
+    while channel.xsp != "a1" {
+        channel = Channel::of(controlled.client()).await;
+    }
     let blocked =
         async || controlled.serving.metrics().await.count("xspgate_endpoint_blocked", &[("endpoint", &address)]);
     controlled.done(&["block", &address, "--for", "1h"]).await;
@@ -125,13 +129,54 @@ async fn an_xsp_is_blocked_and_unblocked_by_hand() {
     let status: Value = serde_json::from_str(&controlled.done(&["status", "--json"]).await).unwrap();
     let endpoints = status["farms"][0]["endpoints"].as_array().unwrap();
     let one = endpoints.iter().find(|one| one["endpoint"] == *address).unwrap();
-    assert!(one["blocked_for"].as_f64() > Some(3200.0), "{one}");
+    assert!((3500.0..=3600.0).contains(&one["blocked_for"].as_f64().unwrap()), "{one}");
+    // What it answers says nothing: it is out because somebody wants it out.
+    assert_eq!(controlled.client().send(channel.heartbeat()).await.xsp(), "a1");
+    assert_eq!(blocked().await, 1.0);
     for _ in 0..20 {
         assert_ne!(controlled.client().get(PROFILE).await.xsp(), "a1");
     }
     controlled.done(&["unblock", &address]).await;
     assert_eq!(blocked().await, 0.0);
     eventually("it is back", async || controlled.client().get(PROFILE).await.xsp() == "a1").await;
+}
+
+#[tokio::test]
+async fn who_is_drained_by_hand_stays_so_over_absence_and_reload() {
+    let controlled = Controlled::start().await;
+    let address = controlled.address("a1");
+    controlled.done(&["drain", &address]).await;
+    let zones = controlled.stage.sim.zones();
+    let ips = |with: bool| {
+        let xsps = controlled.stage.sim.xsps.iter().filter(move |xsp| with || xsp.name() != "a1");
+        xsps.map(|xsp| xsp.address().ip()).collect::<Vec<_>>()
+    };
+    zones.set_a(ALL, 0, ips(false));
+    controlled.said(&["endpoint left", &address]).await;
+    let path = controlled.stage.sim.folder().join("logged.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(
+        &path,
+        text.replace("[farm.xsp]", "[farm.other]")
+            .replace("[farm.xsp.", "[farm.other.")
+            .replace("farm = \"xsp\"", "farm = \"other\""),
+    )
+    .unwrap();
+    assert_eq!(controlled.done(&["reload"]).await, "reloaded\n");
+    assert!(controlled.done(&["status"]).await.contains("farm xsp"), "what is left of it is shown");
+    fs::write(&path, text).unwrap();
+    assert_eq!(controlled.done(&["reload"]).await, "reloaded\n");
+    zones.set_a(ALL, 0, ips(true));
+    let row = async || {
+        let table = controlled.done(&["status"]).await;
+        table.lines().find(|line| line.contains(&address)).unwrap_or_default().to_owned()
+    };
+    eventually("it is back, and drained", async || row().await.contains("draining")).await;
+    for _ in 0..20 {
+        assert_ne!(controlled.client().get(PROFILE).await.xsp(), "a1");
+    }
+    controlled.done(&["undrain", &address]).await;
+    eventually("it is up", async || row().await.contains(" up ")).await;
 }
 
 #[tokio::test]
@@ -142,7 +187,9 @@ async fn what_can_not_be_done_is_said_with_what_could() {
     assert!(said.contains("no XSP is meant by \"192.0.2.200\"") && said.contains(&address), "{said}");
     assert!(controlled.refused(&["drain", "not an xsp"]).await.contains("is no XSP"));
     assert!(controlled.refused(&["drain", &address, "--farm", "xps"]).await.contains("there is no farm \"xps\""));
-    assert!(controlled.refused(&["log", "loud=="]).await.contains("that is no level"));
+    for level in ["loud==", "inof", ""] {
+        assert!(controlled.refused(&["log", level]).await.contains("that is no level"), "{level}");
+    }
     assert_eq!(controlled.ctl(&["block", &address, "--for", "soon"]).await.code, 2);
 
     let path = controlled.stage.sim.folder().join("logged.toml");
@@ -152,19 +199,25 @@ async fn what_can_not_be_done_is_said_with_what_could() {
     assert!(said.contains("refused, nothing has changed") && said.contains("logged.toml:"), "{said}");
     fs::write(&path, text.replace("[farm.xsp]\n", &format!("[farm.xsp]\ndrain = [{address:?}]\n"))).unwrap();
     assert_eq!(controlled.done(&["reload"]).await, "reloaded\n");
-    assert!(controlled.refused(&["undrain", &address]).await.contains("the configuration drains it"));
+    assert!(controlled.done(&["undrain", &address]).await.contains("STILL drained"));
     assert_eq!(controlled.client().get(PROFILE).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn the_log_is_as_loud_as_it_is_told_to_be() {
     let controlled = Controlled::start().await;
-    let lines = || controlled.serving.program.lines().iter().filter(|line| line.contains("DEBUG")).count();
-    assert_eq!(lines(), 0);
+    let lines = |what: &str| controlled.serving.program.lines().iter().filter(|line| line.contains(what)).count();
+    assert_eq!(lines("DEBUG"), 0);
     controlled.done(&["log", "info,xspgate::discover=debug"]).await;
     controlled.said(&["DEBUG", "looked up"]).await;
+    // However quiet it is, who has done what is in it.
+    controlled.done(&["log", "off"]).await;
+    controlled.done(&["block", &controlled.address("a1"), "--for", "7s", "--farm", "xsp"]).await;
+    controlled.said(&["control call", "\"block\"", "7.0", "\"xsp\""]).await;
+    assert_eq!(lines("endpoint blocked by hand"), 0);
     controlled.done(&["log"]).await;
-    controlled.said(&["control call", "\"log\""]).await;
+    controlled.done(&["unblock", &controlled.address("a1")]).await;
+    controlled.said(&["off the blocklist by hand"]).await;
 }
 
 #[tokio::test]
@@ -217,5 +270,14 @@ async fn a_socket_belongs_to_one_gateway() {
     fs::write(&path, Text::to_string(&text)).unwrap();
     let Err(said) = Gateway::try_start(&path).await else { panic!("two gateways have one socket") };
     assert!(said.contains("another gateway has its socket"), "{said}");
+    // What is no socket is not removed for one.
+    let precious = stage.sim.folder().join("affinity.key");
+    let mut text = text.clone();
+    text.set("[control]", "socket", precious.display().to_string());
+    let before = fs::read(&precious).unwrap();
+    fs::write(&path, text.to_string()).unwrap();
+    let Err(said) = Gateway::try_start(&path).await else { panic!("a key has become a socket") };
+    assert!(said.contains("can't make the socket"), "{said}");
+    assert_eq!(fs::read(&precious).unwrap(), before);
     assert_eq!(stage.client().get(PROFILE).await.status, StatusCode::OK);
 }

@@ -105,6 +105,11 @@ impl Metrics {
         self.certificates.refused.get() != 0
     }
 
+    /// What is on disk is in use.
+    pub fn certificates_are_current(&self) {
+        self.certificates.refused.set(0);
+    }
+
     /// Counts an attempt to renew certificates.
     pub fn renewal(&self, outcome: Renewal) {
         let index = Renewal::ALL.iter().position(|known| *known == outcome).expect("ALL holds every outcome");

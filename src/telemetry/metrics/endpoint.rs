@@ -52,24 +52,25 @@ impl Drop for EndpointMetrics {
         drop(self.opened.remove_label_values(&[farm, endpoint]));
         drop(self.seconds.remove_label_values(&[farm, endpoint]));
         for counters in [&self.attempts, &self.upstream_connections, &self.transitions, &self.probes] {
-            for last in last_labels(counters, farm, endpoint) {
+            for last in last_labels(counters, &[("farm", farm), ("endpoint", endpoint)]) {
                 drop(counters.remove_label_values(&[farm, endpoint, last.as_str()]));
             }
         }
     }
 }
 
-/// The third label's values of the series whose first two are `farm` and `endpoint`; the library lists labels by name.
-fn last_labels(counters: &IntCounterVec, farm: &str, endpoint: &str) -> Vec<String> {
+/// The values of the last label of the series whose others are `labels`; the library lists labels by name.
+pub(super) fn last_labels(counters: &IntCounterVec, labels: &[(&str, &str)]) -> Vec<String> {
     let families = counters.collect();
     let series = families.iter().flat_map(|family| family.get_metric());
     let ours = series.filter(|one| {
-        let is = |name: &str, value: &str| {
-            one.get_label().iter().any(|label| label.name() == name && label.value() == value)
+        let is = |(name, value): &(&str, &str)| {
+            one.get_label().iter().any(|label| label.name() == *name && label.value() == *value)
         };
-        is("farm", farm) && is("endpoint", endpoint)
+        labels.iter().all(is)
     });
-    ours.filter_map(|one| one.get_label().iter().find(|label| !matches!(label.name(), "farm" | "endpoint")))
+    let is_last = |name: &str| labels.iter().all(|(known, _)| *known != name);
+    ours.filter_map(|one| one.get_label().iter().find(|label| is_last(label.name())))
         .map(|label| label.value().to_owned())
         .collect()
 }

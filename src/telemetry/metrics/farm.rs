@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use prometheus::{IntCounter, IntGauge};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
+use super::endpoint::last_labels;
 use super::{ChannelEnd, ChannelEvent, Heartbeat, SessionEvent};
 
-/// One farm.
+/// One farm. Its series go with it.
 #[derive(Debug)]
 pub struct FarmMetrics {
+    pub(super) name: String,
+    pub(super) known: IntGaugeVec,
+    /// Those with one more label.
+    pub(super) counters: [IntCounterVec; 5],
     /// Endpoints that discovery knows.
     pub endpoints: IntGauge,
     pub(super) sessions: [IntCounter; 4],
@@ -56,5 +61,16 @@ impl FarmMetrics {
     /// Counts a heartbeat.
     pub fn heartbeat(&self, heartbeat: Heartbeat) {
         self.heartbeats[heartbeat as usize].inc();
+    }
+}
+
+impl Drop for FarmMetrics {
+    fn drop(&mut self) {
+        drop(self.known.remove_label_values(&[self.name.as_str()]));
+        for counters in &self.counters {
+            for last in last_labels(counters, &[("farm", &self.name)]) {
+                drop(counters.remove_label_values(&[self.name.as_str(), last.as_str()]));
+            }
+        }
     }
 }

@@ -10,13 +10,14 @@ fn expiry(serial: &str) -> Expiry {
 }
 
 /// Everything measured once.
-fn touched() -> (Metrics, Arc<EndpointMetrics>) {
+fn touched() -> (Metrics, FarmMetrics, Arc<EndpointMetrics>) {
     let metrics = Metrics::default();
     let listener = metrics.listener("192.0.2.1:443");
     listener.handshake_failed("timeout");
     listener.refused("unknown-path");
     metrics.route("192.0.2.1:443", "dms").answered(Class::Status(2));
-    metrics.farm("xsp").session(SessionEvent::New);
+    let farm = metrics.farm("xsp");
+    farm.session(SessionEvent::New);
     metrics.stream("192.0.2.1:8012", "cti").ended("ended");
     let endpoint = metrics.endpoint("xsp", "192.0.2.10:443");
     endpoint.attempted("timeout");
@@ -27,7 +28,7 @@ fn touched() -> (Metrics, Arc<EndpointMetrics>) {
     metrics.certificates_expire([expiry("01")]);
     metrics.refresh_certificates();
     metrics.renewal(Renewal::Renewed);
-    (metrics, endpoint)
+    (metrics, farm, endpoint)
 }
 
 /// The labels of all series of a metric, in any order.
@@ -44,7 +45,7 @@ fn labels(text: &str, name: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_table_says_what_a_scraper_gets() {
-    let (metrics, _endpoint) = touched();
+    let (metrics, _farm, _endpoint) = touched();
     let text = metrics.render();
     let declared = |keyword: &'static str| {
         let lines =
@@ -63,18 +64,21 @@ fn the_table_says_what_a_scraper_gets() {
 
 #[test]
 fn an_endpoint_takes_its_series_along() {
-    let (metrics, endpoint) = touched();
+    let (metrics, farm, endpoint) = touched();
     assert!(metrics.render().contains("192.0.2.10"));
     let again = metrics.endpoint("xsp", "192.0.2.10:443");
     drop(endpoint);
     assert!(metrics.render().contains("192.0.2.10"), "somebody still counts");
     drop(again);
     assert!(!metrics.render().contains("192.0.2.10"), "{}", metrics.render());
+    assert!(metrics.render().contains("farm=\"xsp\""));
+    drop(farm);
+    assert!(!metrics.render().contains("farm=\"xsp\""), "{}", metrics.render());
 }
 
 #[test]
 fn a_certificate_that_is_gone_takes_its_series_along() {
-    let (metrics, _endpoint) = touched();
+    let (metrics, _farm, _endpoint) = touched();
     let listed = || {
         metrics.refresh_certificates();
         metrics.render().matches("xspgate_certificate_expiry_seconds{").count()

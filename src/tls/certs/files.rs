@@ -32,7 +32,7 @@ struct Named {
 
 /// How files look from outside: equal as long as nobody has written, replaced or removed one of them, whatever the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamps(Vec<Look>);
+pub struct Stamps(Vec<Result<Stamp, ErrorKind>>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stamp {
@@ -44,10 +44,6 @@ struct Stamp {
     /// The same of the inode: permissions that were repaired change nothing else.
     changed: (i64, i64),
 }
-
-/// How one file looks from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look(Result<Stamp, ErrorKind>);
 
 /// SHA-256 over the names and bytes of one section's files. Nothing can be learnt from it, and it is not shown either.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -121,8 +117,7 @@ impl Files {
     }
 }
 
-/// How the file at `path` looks now; symbolic links are followed, and a missing one looks like one.
-pub fn stamp(path: &Path) -> Look {
+fn stamp(path: &Path) -> Result<Stamp, ErrorKind> {
     let stamp = |metadata: fs::Metadata| Stamp {
         device: metadata.dev(),
         inode: metadata.ino(),
@@ -130,7 +125,7 @@ pub fn stamp(path: &Path) -> Look {
         modified: (metadata.mtime(), metadata.mtime_nsec()),
         changed: (metadata.ctime(), metadata.ctime_nsec()),
     };
-    Look(fs::metadata(path).map(stamp).map_err(|error| error.kind()))
+    fs::metadata(path).map(stamp).map_err(|error| error.kind())
 }
 
 /// Adds a file's bytes, as far as they would be read, and says how many. What is no file has none: a pipe is not waited for.

@@ -31,7 +31,7 @@ impl Gateway {
             let loaded = xspgate::config::load(&path).map_err(|report| format!("{report}"))?;
             let (material, problems) = xspgate::tls::certs::load(&loaded.config);
             let material = material.ok_or_else(|| format!("{problems:?}"))?;
-            app::Gateway::start(&path, &loaded.config, &material).map_err(|error| format!("{error:#}"))
+            app::Gateway::start(&loaded, &material).map_err(|error| format!("{error:#}"))
         });
         let running = running.await.unwrap()?;
         let admin = running.admin().expect("every test's configuration has [admin]");
