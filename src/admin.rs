@@ -1,58 +1,73 @@
-//! The admin listener: metrics, liveness, readiness, status. On the main thread's runtime, so that a scrape never stands
-//! in a request's way.
+//! The admin listener: metrics, liveness, readiness, status and its page. On the main thread's runtime, so that a scrape
+//! never stands in a request's way.
 
-use std::convert::Infallible;
+mod door;
+mod feed;
+mod gather;
+mod listener;
+mod page;
+mod sampler;
+pub mod status;
+
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::json;
-use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use parking_lot::Mutex;
 
 use crate::discover::DiscoveryStatus;
 use crate::drain::Phase;
 use crate::farm::Farm;
+use crate::proxy::context::Shared;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::timeline::Timeline;
+use feed::Feed;
+use sampler::Sampler;
 
-/// Connections that are served at the same time.
-const CONNECTIONS: usize = 64;
-/// The longest that one connection may last.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// The longest wait for a request's head.
-const HEAD: Duration = Duration::from_secs(10);
-
-/// What the admin listener can tell.
+/// What the admin listener can tell; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Admin {
     metrics: Arc<Metrics>,
     farms: Arc<ArcSwap<Vec<Arc<Farm>>>>,
     discovery: DiscoveryStatus,
-    phase: watch::Receiver<Phase>,
+    shared: Arc<Shared>,
+    timeline: Timeline,
+    hosts: Arc<[String]>,
+    sampler: Arc<Mutex<Sampler>>,
+    feed: Arc<Feed>,
+    started: SystemTime,
 }
 
 impl Admin {
-    /// Tells of these.
+    /// Tells of these, and of now as the start, to those who call it by an address or by one of `hosts`, in lower case.
     pub fn new(
         metrics: Arc<Metrics>,
         farms: Arc<ArcSwap<Vec<Arc<Farm>>>>,
         discovery: DiscoveryStatus,
-        phase: watch::Receiver<Phase>,
+        shared: Arc<Shared>,
+        timeline: Timeline,
+        hosts: &[String],
     ) -> Self {
-        Self { metrics, farms, discovery, phase }
+        let (sampler, feed, started) = (Arc::default(), Arc::default(), SystemTime::now());
+        Self { metrics, farms, discovery, shared, timeline, hosts: hosts.into(), sampler, feed, started }
+    }
+
+    /// How everything stands, as `/status` says it: JSON over several lines, each with its end.
+    pub fn status_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(&self.status()).expect("names are text, and numbers are JSON's");
+        text.push('\n');
+        text
+    }
+
+    /// The same on one line, without an end.
+    fn status_line(&self) -> String {
+        serde_json::to_string(&self.status()).expect("names are text, and numbers are JSON's")
     }
 
     /// Why new requests should go elsewhere; `None`: they should not.
     fn unready(&self) -> Option<String> {
-        if *self.phase.borrow() != Phase::Running {
+        if *self.shared.phase.borrow() != Phase::Running {
             return Some("stopping".into());
         }
         let farms = self.farms.load();
@@ -60,23 +75,8 @@ impl Admin {
         (empty.len() == farms.len()).then(|| format!("no endpoint known yet in: {}", empty.join(", ")))
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
-        }
-        match request.uri().path() {
-            "/metrics" => self.metrics(),
-            "/livez" => text(StatusCode::OK, "alive"),
-            "/readyz" => match self.unready() {
-                None => text(StatusCode::OK, "ready"),
-                Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &reason),
-            },
-            "/status" => self.status(),
-            _ => text(StatusCode::NOT_FOUND, "/metrics, /status, /livez or /readyz"),
-        }
-    }
-
-    fn metrics(&self) -> Response<Full<Bytes>> {
+    /// What a scraper gets.
+    fn metrics(&self) -> String {
         self.metrics.ready.set(i64::from(self.unready().is_none()));
         self.metrics.forget_discovered();
         for name in self.discovery.names().iter() {
@@ -84,60 +84,11 @@ impl Admin {
             self.metrics.discovered(&name.question.name, name.question.kind.name(), age, name.records);
         }
         self.metrics.refresh_certificates();
-        respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics.render())
-    }
-
-    fn status(&self) -> Response<Full<Bytes>> {
-        respond(StatusCode::OK, "application/json", self.status_json())
-    }
-
-    /// What `/status` says.
-    pub fn status_json(&self) -> String {
-        let farms: Vec<_> =
-            self.farms.load().iter().map(|farm| json!({ "name": farm.name(), "endpoints": farm.describe() })).collect();
-        let status = json!({ "version": env!("CARGO_PKG_VERSION"), "ready": self.unready().is_none(), "farms": farms });
-        format!("{status:#}\n")
+        self.metrics.render()
     }
 }
 
-fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
-    respond(status, "text/plain; charset=utf-8", format!("{text}\n"))
-}
-
-fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
-    response
-}
-
-/// Serves on `socket` for ever; without one, it only waits.
+/// Serves on `socket` for ever; without one, it only keeps what can be told up to date.
 pub async fn serve(socket: Option<TcpListener>, admin: Admin) {
-    let Some(socket) = socket else { return std::future::pending().await };
-    let socket = match tokio::net::TcpListener::from_std(socket) {
-        Ok(socket) => socket,
-        Err(error) => {
-            tracing::error!(%error, "the admin listener can't be used");
-            return std::future::pending().await;
-        }
-    };
-    let seats = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
-        let Ok((tcp, _)) = socket.accept().await else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        let admin = admin.clone();
-        tokio::spawn(async move {
-            let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(admin.answer(&request))));
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD)
-                .serve_connection(TokioIo::new(tcp), service);
-            // A scraper that leaves, or stays too long, is its own concern.
-            drop(timeout(PATIENCE, connection).await);
-            drop(seat);
-        });
-    }
+    tokio::join!(admin.keep_telling(), listener::accept(socket, &admin));
 }

@@ -3,11 +3,12 @@
 
 mod assemble;
 mod control;
+mod housekeeping;
 mod reload;
 mod running;
 mod sockets;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -16,30 +17,28 @@ use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::admin::{self, Admin};
 use crate::config::Loaded;
 use crate::config::model::{self, Config};
+use crate::discover::Discovery;
 use crate::discover::dns::DnsResolver;
-use crate::discover::{Change, Discovery, Event};
-use crate::drain::{Cuts, Phase, reached};
+use crate::drain::{Cuts, Phase};
 use crate::proxy::channels::Channels;
 use crate::proxy::context::Shared;
 use crate::supervisor::{self, Pulses};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::timeline::{Event, Kind, Timeline};
 use crate::tls::certs::Material;
 use crate::worker;
-use control::{Control, Socket};
+use control::Socket;
+use housekeeping::Housekeeping;
 pub use reload::Outcome;
 use reload::{Asked, Reload};
-use running::{Farms, Running};
+use running::Running;
 use sockets::{Sockets, Tenant, bind_admin};
 
 /// How often the service manager is told that the end takes its time, and how long it is to be patient then.
 const STOPPING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(40));
-
-/// How often endpoints that have left DNS are looked over.
-const SWEEP: Duration = Duration::from_secs(1);
 
 /// A gateway that runs. Dropping it ends it at once; [`Gateway::drain`] ends it gracefully.
 #[derive(Debug)]
@@ -53,6 +52,7 @@ pub struct Gateway {
     reload: mpsc::UnboundedSender<Asked>,
     stop: Arc<Notify>,
     access: AccessLog,
+    timeline: Timeline,
     threads: Vec<JoinHandle<()>>,
     workers: usize,
     ended: worker::Ended,
@@ -68,7 +68,9 @@ impl Gateway {
         let metrics = Arc::new(Metrics::default());
         metrics.certificates_expire(material.expiries.iter().cloned());
         let keyring = assemble::shared_keyring(material).unwrap_or_else(|| assemble::own_keyring(config));
-        let farms = assemble::farms(config, material, &keyring, &metrics)?;
+        let timeline = Timeline::default();
+        timeline.add(Event::now(Kind::Started, env!("CARGO_PKG_VERSION")));
+        let farms = assemble::farms(config, material, &keyring, &metrics, &timeline)?;
         let (orders, ordered): (Vec<_>, Vec<_>) = (0..config.workers).map(|_| mpsc::unbounded_channel()).unzip();
         let mut sockets = Sockets::new(orders);
         let plan = sockets.plan(config)?;
@@ -105,6 +107,7 @@ impl Gateway {
             keyring,
             farms: Arc::new(ArcSwap::from_pointee(farms)),
             metrics,
+            timeline: timeline.clone(),
             shared: Arc::clone(&shared),
             sockets,
             discovery,
@@ -112,6 +115,7 @@ impl Gateway {
         let stop = Arc::new(Notify::new());
         let housekeeping = Housekeeping {
             admin: admin_socket,
+            admin_hosts: config.admin.iter().flat_map(|admin| admin.hosts.iter().cloned()).collect(),
             control,
             asks: reload.clone(),
             stop: Arc::clone(&stop),
@@ -121,7 +125,8 @@ impl Gateway {
             resolver: DnsResolver::new(&config.dns),
             farms: Arc::clone(&running.farms),
             metrics: Arc::clone(&running.metrics),
-            phase: shared.phase.clone(),
+            timeline: timeline.clone(),
+            shared: Arc::clone(&shared),
             reload: Arc::new(Reload::new(source.path.clone(), running)),
             asked,
         };
@@ -129,7 +134,21 @@ impl Gateway {
             .context("can't start the main runtime")?;
         threads.push(main);
         let workers = config.workers;
-        Ok(Self { https, cti, passthrough, admin, phase, shared, reload, stop, access, threads, workers, ended })
+        Ok(Self {
+            https,
+            cti,
+            passthrough,
+            admin,
+            phase,
+            shared,
+            reload,
+            stop,
+            access,
+            timeline,
+            threads,
+            workers,
+            ended,
+        })
     }
 
     /// The addresses that `[[https]]` blocks are really served on, in file order.
@@ -154,7 +173,9 @@ impl Gateway {
 
     /// Moves on to `phase`.
     pub fn enter(&self, phase: Phase) {
-        self.phase.send_replace(phase);
+        if self.phase.send_replace(phase) != phase {
+            self.timeline.add(Event::now(Kind::Stopping, phase.meaning()));
+        }
     }
 
     /// Has the configuration and the files that it names read again, whether they look changed or not; what comes of it is
@@ -233,78 +254,5 @@ fn access_log(config: &Config, metrics: &Metrics) -> Result<AccessLog> {
                 .context("can't start the access log")
         }
         model::AccessLog::Off => Ok(AccessLog::off()),
-    }
-}
-
-/// What runs beside the workers, on a thread of its own: discovery, reloading and the admin listener.
-struct Housekeeping {
-    admin: Option<TcpListener>,
-    control: Option<Socket>,
-    asks: mpsc::UnboundedSender<Asked>,
-    stop: Arc<Notify>,
-    pulses: Pulses,
-    discovery: Discovery,
-    changes: mpsc::UnboundedReceiver<Change<DnsResolver>>,
-    resolver: DnsResolver,
-    farms: Farms,
-    metrics: Arc<Metrics>,
-    phase: watch::Receiver<Phase>,
-    reload: Arc<Reload>,
-    asked: mpsc::UnboundedReceiver<Asked>,
-}
-
-impl Housekeeping {
-    async fn run(self) {
-        let Self {
-            admin,
-            control,
-            asks,
-            stop,
-            pulses,
-            discovery,
-            changes,
-            resolver,
-            farms,
-            metrics,
-            phase,
-            reload,
-            asked,
-        } = self;
-        let status = discovery.status();
-        let (told, updated, swept) = (Arc::clone(&metrics), Arc::clone(&farms), Arc::clone(&farms));
-        let discovering = discovery.run(resolver, changes, move |event| match event {
-            Event::Endpoints { farm, endpoints } => {
-                for known in updated.load().iter().filter(|known| known.name() == farm.name) {
-                    known.update(endpoints.clone());
-                }
-            }
-            Event::LookedUp { question, outcome, .. } => {
-                told.looked_up(&question.name, question.kind.name(), outcome.name())
-            }
-        });
-        let sweeping = async {
-            loop {
-                tokio::time::sleep(SWEEP).await;
-                for farm in swept.load().iter() {
-                    farm.tell_vacated();
-                    farm.forget_departed(std::time::Instant::now());
-                }
-                if swept.load().iter().any(|farm| farm.is_done_with()) {
-                    swept.rcu(|farms| farms.iter().filter(|farm| !farm.is_done_with()).cloned().collect::<Vec<_>>());
-                }
-            }
-        };
-        let told_of = Admin::new(metrics, Arc::clone(&farms), status, phase.clone());
-        let calls = Control { farms, admin: told_of.clone(), reload: asks, stop };
-        let admin = admin::serve(admin, told_of);
-        tokio::select! {
-            () = discovering => {}
-            () = admin => {}
-            () = calls.serve(control) => {}
-            () = pulses.watch() => {}
-            () = sweeping => {}
-            () = reload.watch(asked) => {}
-            () = reached(phase, Phase::Forced) => {}
-        }
     }
 }

@@ -43,6 +43,22 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
+    /// Look-ups have begun to fail: the first of a row that matters.
+    Failing {
+        /// What is asked.
+        question: Question,
+        /// How it fails.
+        outcome: Outcome,
+        /// Records of the last good answer, which stay in use.
+        kept: usize,
+    },
+    /// Look-ups that failed work again.
+    Recovered {
+        /// What is asked.
+        question: Question,
+        /// Records of the answer.
+        records: usize,
+    },
 }
 
 /// What a running discovery is to follow from now on.
@@ -181,6 +197,7 @@ impl Discovery {
         tracing::debug!(name = %question.name, kind = question.kind.name(), outcome = outcome.name(), "looked up");
         for notice in self.names.answered(flight, result, now, &mut rand::rng()) {
             log(&notice);
+            event_of(notice).into_iter().for_each(&mut *tell);
         }
         tell(Event::LookedUp { question, outcome, took: now.saturating_duration_since(sent) });
         if let Some(saved) = &mut self.saved {
@@ -266,6 +283,15 @@ fn log(notice: &Notice) {
         Notice::TooMany { question: Question { name, kind }, records } => {
             tracing::warn!(%name, kind = kind.name(), records, "more records than are used");
         }
+    }
+}
+
+/// What others should know of a notice.
+fn event_of(notice: Notice) -> Option<Event> {
+    match notice {
+        Notice::Failing { question, error, kept } => Some(Event::Failing { question, outcome: error.outcome(), kept }),
+        Notice::Recovered { question, records, .. } => Some(Event::Recovered { question, records }),
+        Notice::NoTargets { .. } | Notice::TooMany { .. } => None,
     }
 }
 

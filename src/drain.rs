@@ -23,6 +23,30 @@ pub enum Phase {
     Forced,
 }
 
+impl Phase {
+    /// A word for people and programs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::LameDuck => "lame-duck",
+            Self::Draining => "draining",
+            Self::Cutting => "cutting",
+            Self::Forced => "forced",
+        }
+    }
+
+    /// What it means, for people.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Running => "it serves",
+            Self::LameDuck => "it says that it is not ready, and serves",
+            Self::Draining => "it takes no new connections, and ends idle ones",
+            Self::Cutting => "it cuts what is left, one connection after the other",
+            Self::Forced => "it ends at once",
+        }
+    }
+}
+
 /// Waits until `phase` has come at least to `wanted`. A phase whose owner is gone counts as [`Phase::Forced`].
 pub async fn reached(mut phase: watch::Receiver<Phase>, wanted: Phase) {
     // The error says that the owner is gone.

@@ -31,10 +31,11 @@ use crate::policy::endpoint::{Endpoint as Found, EndpointId, Member, Roster};
 use crate::policy::pace::Pace;
 use crate::policy::plan::{Plan, Purpose, Reason, Trials};
 use crate::telemetry::metrics::{FarmMetrics, Metrics};
+use crate::telemetry::timeline::{Event, Kind, Timeline};
 use crate::tls::client::ClientTls;
 
 pub use by_hand::{ByHand, Meant};
-pub use describe::Described;
+pub use describe::{Described, EndpointState};
 pub use endpoint::{Endpoint, Probing};
 
 /// A farm that runs.
@@ -46,6 +47,7 @@ pub struct Farm {
     keyring: ArcSwap<Keyring>,
     metrics: FarmMetrics,
     all_metrics: Arc<Metrics>,
+    timeline: Timeline,
     state: Mutex<State>,
     /// Whether the configuration has it no longer.
     retired: AtomicBool,
@@ -134,10 +136,17 @@ impl Picked {
 
 impl Farm {
     /// A farm without endpoints; discovery brings them.
-    pub fn new(config: Arc<model::Farm>, tls: ClientTls, keyring: Arc<Keyring>, metrics: &Arc<Metrics>) -> Arc<Self> {
+    pub fn new(
+        config: Arc<model::Farm>,
+        tls: ClientTls,
+        keyring: Arc<Keyring>,
+        metrics: &Arc<Metrics>,
+        timeline: &Timeline,
+    ) -> Arc<Self> {
         Arc::new(Self {
             metrics: metrics.farm(&config.name),
             all_metrics: Arc::clone(metrics),
+            timeline: timeline.clone(),
             tls: ArcSwap::from_pointee(tls),
             keyring: ArcSwap::new(keyring),
             state: Mutex::new(State {
@@ -289,7 +298,9 @@ impl Farm {
         let seconds = |until: Instant| until.saturating_duration_since(Instant::now()).as_secs_f64();
         match transition {
             Transition::Blocked { until, .. } => {
-                warn!(farm, endpoint = label, reason, seconds = seconds(until), "endpoint blocked");
+                let seconds = seconds(until);
+                warn!(farm, endpoint = label, reason, seconds, "endpoint blocked");
+                self.note(label, Kind::Blocked, format!("{reason}; for {seconds:.0} s"));
                 endpoint.metrics.blocked.set(1);
             }
             Transition::TrialFailed { until, .. } => {
@@ -297,12 +308,17 @@ impl Farm {
             }
             Transition::Unblocked { .. } => {
                 info!(farm, endpoint = label, "endpoint answers again, off the blocklist");
+                self.note(label, Kind::Unblocked, "it answers again");
                 endpoint.metrics.blocked.set(0);
             }
             // One dead XSP fails many requests that were under way; saying it once is enough.
             Transition::Extended { .. } | Transition::TrialBegun { .. } => return,
         }
         endpoint.metrics.transition(transition.name());
+    }
+
+    fn note(&self, endpoint: &str, kind: Kind, text: impl Into<String>) {
+        self.timeline.add(Event::now(kind, text).of_farm(&self.name).of_endpoint(endpoint));
     }
 
     /// Marks an attempt at `endpoint` overdue.

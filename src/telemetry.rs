@@ -1,7 +1,8 @@
-//! What the gateway tells about itself: logs, one access event a request, metrics.
+//! What the gateway tells about itself: logs, one access event a request, metrics, and what has happened lately.
 
 pub mod access;
 pub mod metrics;
+pub mod timeline;
 
 use std::sync::OnceLock;
 

@@ -15,6 +15,7 @@ use crate::policy::affinity::{Key, Keyring};
 use crate::proxy::snapshot::{Block, Face, Listener, Snapshot};
 use crate::stream;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::timeline::Timeline;
 use crate::tls::certs::{Authorities, Material};
 use crate::tls::client::ClientTls;
 use crate::tls::clients::ClientVerifier;
@@ -26,10 +27,11 @@ pub(super) fn farms(
     material: &Material,
     keyring: &Arc<Keyring>,
     metrics: &Arc<Metrics>,
+    timeline: &Timeline,
 ) -> Result<Vec<Arc<Farm>>> {
     let farm = |farm: &Arc<model::Farm>| -> Result<Arc<Farm>> {
         let tls = client_tls(farm, material)?;
-        Ok(Farm::new(Arc::clone(farm), tls, Arc::clone(keyring), metrics))
+        Ok(Farm::new(Arc::clone(farm), tls, Arc::clone(keyring), metrics, timeline))
     };
     config.farms.values().map(|model| farm(model).with_context(|| format!("[farm.{}]", model.name))).collect()
 }

@@ -20,6 +20,7 @@ use crate::drain::Phase;
 use crate::renewal::{EVERY, Next, Watch};
 use crate::supervisor;
 use crate::telemetry::metrics::{Reloaded, Renewal};
+use crate::telemetry::timeline::{Event, Kind};
 use crate::tls::certs::files::{Files, Stamps};
 use crate::tls::certs::{self, Material};
 use crate::tls::peer::Instant;
@@ -197,7 +198,9 @@ impl Reload {
             let what = needs_restart.join(", ");
             warn!(what, "configuration reloaded, but for what takes a restart");
         }
-        Outcome::Applied { needs_restart }
+        let outcome = Outcome::Applied { needs_restart };
+        running.timeline.add(Event::now(Kind::Reloaded, outcome.to_string()));
+        outcome
     }
 
     /// Reads the files that the configuration names.
@@ -246,12 +249,16 @@ fn renew(running: &mut Running) -> Outcome {
     }
     tell_renewed(&old, &running.material);
     running.metrics.renewal(Renewal::Renewed);
+    let sections: Vec<_> = running.material.read.changed(&old.read).collect();
+    running.timeline.add(Event::now(Kind::Renewed, sections.join(", ")));
     Outcome::Applied { needs_restart: Vec::new() }
 }
 
 fn not_renewed(running: &Running, problems: Vec<&str>) -> Outcome {
     running.metrics.renewal(Renewal::Refused);
-    Outcome::Refused(problems.join("\n"))
+    let problems = problems.join("\n");
+    running.timeline.add(Event::now(Kind::RenewalRefused, &problems));
+    Outcome::Refused(problems)
 }
 
 fn refused(running: &Running, report: &Report) -> Outcome {
@@ -259,7 +266,9 @@ fn refused(running: &Running, report: &Report) -> Outcome {
     for problem in report.problems.iter().filter(|problem| problem.severity == Severity::Error) {
         tell(&report.source, problem, KEPT);
     }
-    Outcome::Refused(report.to_string())
+    let problems = report.to_string();
+    running.timeline.add(Event::now(Kind::ReloadRefused, &problems));
+    Outcome::Refused(problems)
 }
 
 fn tell(source: &Source, problem: &Problem, consequence: &'static str) {

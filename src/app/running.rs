@@ -18,6 +18,7 @@ use crate::policy::affinity::Keyring;
 use crate::proxy::context::Shared;
 use crate::proxy::snapshot::Snapshot;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::timeline::Timeline;
 use crate::tls::certs::Material;
 use crate::tls::certs::files;
 use crate::tls::client::ClientTls;
@@ -39,6 +40,7 @@ pub(super) struct Running {
     pub(super) keyring: Arc<Keyring>,
     pub(super) farms: Farms,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) timeline: Timeline,
     pub(super) shared: Arc<Shared>,
     pub(super) sockets: Sockets,
     pub(super) discovery: mpsc::UnboundedSender<Change<DnsResolver>>,
@@ -86,7 +88,7 @@ impl Running {
                     }
                     Arc::clone(farm)
                 }
-                None => Farm::new(Arc::clone(model), dialled()?, Arc::clone(&keyring), &self.metrics),
+                None => Farm::new(Arc::clone(model), dialled()?, Arc::clone(&keyring), &self.metrics, &self.timeline),
             });
         }
         let retired = running.iter().filter(|farm| !config.farms.contains_key(farm.name()));

@@ -136,6 +136,7 @@ fn invite(simulation: &Simulation, gateway: &Gateway) {
     if let Some(admin) = gateway.admin() {
         say(&format!("  curl http://{admin}/metrics"));
         say(&format!("  curl http://{admin}/status"));
+        say(&format!("  and for a browser: http://{admin}/"));
     }
 }
 

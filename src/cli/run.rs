@@ -112,7 +112,7 @@ fn serve(config: &Path, mut gateway: Gateway) -> Result<()> {
         eprintln!("serving pass-through on {address}");
     }
     if let Some(address) = gateway.admin() {
-        eprintln!("serving /metrics, /status, /livez and /readyz on {address}");
+        eprintln!("serving /metrics, /status and the status page on {address}");
     }
     tracing::info!(config = %config.display(), version = env!("CARGO_PKG_VERSION"), "started");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;

@@ -114,6 +114,7 @@ tables! {
     /// `[admin]`.
     Admin {
         listen: Key<Listen>,
+        hosts: List<HostName>,
     }
 
     /// `[control]`.

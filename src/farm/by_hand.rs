@@ -9,6 +9,7 @@ use tracing::info;
 use super::{Endpoint, Farm, State};
 use crate::policy::drained::Whom;
 use crate::policy::endpoint::{Member, Presence};
+use crate::telemetry::timeline::Kind;
 
 /// What is done to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +89,7 @@ impl Farm {
             seconds = time.as_secs_f64(),
             "endpoint blocked by hand"
         );
+        self.note(&endpoint.label, Kind::Blocked, format!("by hand; for {:.0} s", time.as_secs_f64()));
         endpoint.metrics.blocked.set(1);
         endpoint.metrics.transition(transition.name());
     }
@@ -96,6 +98,7 @@ impl Farm {
         let lifted = self.state.lock().blocklist.lift(endpoint.id);
         if let Some(transition) = lifted {
             info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint is off the blocklist by hand");
+            self.note(&endpoint.label, Kind::Unblocked, "by hand");
             endpoint.metrics.blocked.set(0);
             endpoint.metrics.transition(transition.name());
         }

@@ -1,62 +1,85 @@
-//! A farm as `/status` shows it. Apart from the farm, because only people read it.
+//! A farm as the status shows it. Apart from the farm, because only people read it.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::Farm;
 use crate::policy::blocklist::Standing;
-use crate::policy::endpoint::{EndpointId, Presence};
-use crate::telemetry::metrics::{EndpointMetrics, Gauge};
+use crate::policy::endpoint::{Member, Presence};
+use crate::telemetry::metrics::EndpointMetrics;
 
-/// One endpoint as `/status` shows it.
-#[derive(Clone, Debug, Serialize)]
+/// One endpoint and how it stands.
+#[derive(Clone, Debug)]
 pub struct Described {
-    /// `address:port`.
-    pub endpoint: SocketAddr,
+    /// What is dialled.
+    pub address: SocketAddr,
     /// Its site's name.
     pub site: String,
-    /// `up`, `blocked`, `probation`, `draining` or `departed`.
-    pub state: &'static str,
-    /// Seconds until its block ends.
-    pub blocked_for: Option<f64>,
-    /// Event channels on it whose id is known.
-    pub channels: i64,
-    /// CTI and pass-through connections on it.
-    pub streams: i64,
+    /// The SRV target that led to it.
+    pub target: Option<String>,
+    /// How it stands.
+    pub state: EndpointState,
+    /// How long until its block ends, while it has one.
+    pub blocked_for: Option<Duration>,
+    /// Its counters.
+    pub metrics: Arc<EndpointMetrics>,
+}
+
+/// How an endpoint stands; what is held against it comes before where it is going.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndpointState {
+    /// It may be picked.
+    Up,
+    /// It failed, and is left out.
+    Blocked,
+    /// Its block has run out, and nobody has tried it yet.
+    Probation,
+    /// The configuration drains it, or somebody by hand.
+    Draining,
+    /// Discovery names it no more.
+    Departed,
+}
+
+impl EndpointState {
+    fn of(presence: Presence, standing: Standing) -> Self {
+        match (presence, standing) {
+            (_, Standing::Blocked { .. }) => Self::Blocked,
+            (_, Standing::Probation | Standing::OnTrial) => Self::Probation,
+            (Presence::Departed, Standing::Up) => Self::Departed,
+            (Presence::Draining, Standing::Up) => Self::Draining,
+            (Presence::Present, Standing::Up) => Self::Up,
+        }
+    }
 }
 
 impl Farm {
-    /// Every endpoint and how it stands, for whoever wants to see.
+    /// Every endpoint and how it stands, for whoever wants to see: by site and SRV priority, then by address.
     pub fn describe(&self) -> Vec<Described> {
         let config = self.config();
         let state = self.state.lock();
         let now = Instant::now();
-        let held = |id: EndpointId, gauge: fn(&EndpointMetrics) -> &Gauge| {
-            state.endpoints.get(&id).map_or(0, |endpoint| gauge(endpoint.metrics()).get())
+        let mut members: Vec<&Member> = state.roster.present().chain(state.roster.leaving()).collect();
+        members.sort_unstable_by_key(|member| (member.endpoint().tier, member.endpoint().address));
+        let described = |member: &Member| {
+            let endpoint = member.endpoint();
+            let standing = state.blocklist.standing(member.id(), now);
+            let site = config.sites.get(usize::from(endpoint.tier.site));
+            Some(Described {
+                address: endpoint.address,
+                site: site.map_or_else(String::new, |site| site.name.clone()),
+                target: endpoint.target.as_deref().map(str::to_owned),
+                state: EndpointState::of(member.presence(), standing),
+                blocked_for: match standing {
+                    Standing::Blocked { until } => Some(until.saturating_duration_since(now)),
+                    Standing::Up | Standing::Probation | Standing::OnTrial => None,
+                },
+                metrics: Arc::clone(&state.endpoints.get(&member.id())?.metrics),
+            })
         };
-        let members = state.roster.present().chain(state.roster.leaving());
-        let described = members.map(|member| Described {
-            endpoint: member.endpoint().address,
-            site: config
-                .sites
-                .get(usize::from(member.endpoint().tier.site))
-                .map_or_else(String::new, |site| site.name.clone()),
-            state: match (member.presence(), state.blocklist.standing(member.id(), now)) {
-                (_, Standing::Blocked { .. }) => "blocked",
-                (_, Standing::Probation | Standing::OnTrial) => "probation",
-                (Presence::Departed, Standing::Up) => "departed",
-                (Presence::Draining, Standing::Up) => "draining",
-                (Presence::Present, Standing::Up) => "up",
-            },
-            blocked_for: match state.blocklist.standing(member.id(), now) {
-                Standing::Blocked { until } => Some(until.saturating_duration_since(now).as_secs_f64()),
-                Standing::Up | Standing::Probation | Standing::OnTrial => None,
-            },
-            channels: held(member.id(), |metrics| &metrics.channels),
-            streams: held(member.id(), |metrics| &metrics.streams),
-        });
-        described.collect()
+        members.into_iter().filter_map(described).collect()
     }
 }

@@ -10,6 +10,10 @@ use tracing::info;
 
 use super::{Endpoint, Farm, State};
 use crate::policy::endpoint::{Endpoint as Found, EndpointId};
+use crate::telemetry::timeline::{Event, Kind};
+
+/// Endpoints that have an event each when the same happens to several at once; more share one.
+const EACH: usize = 5;
 
 impl Farm {
     /// Takes over what discovery found; endpoints that stay keep their standing, connections and sessions.
@@ -22,6 +26,7 @@ impl Farm {
             info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint found");
             state.endpoints.insert(*id, endpoint);
         }
+        self.note_all(state, &changes.joined, Kind::Found);
         let now = Instant::now();
         for endpoint in changes.left.iter().filter_map(|id| state.endpoints.get(id)) {
             info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint left; it gets no new sessions");
@@ -29,12 +34,14 @@ impl Farm {
             state.vacating.insert(endpoint.id);
             state.departed.left(endpoint.id, now);
         }
+        self.note_all(state, &changes.left, Kind::Left);
         for endpoint in changes.returned.iter().filter_map(|id| state.endpoints.get(id)) {
             info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint is back");
             endpoint.leaving.store(false, Ordering::Relaxed);
             state.vacating.remove(&endpoint.id);
             state.departed.remove(endpoint.id);
         }
+        self.note_all(state, &changes.returned, Kind::Returned);
         self.drain(state);
         self.metrics.endpoints.set(i64::try_from(state.roster.named()).unwrap_or(i64::MAX));
         self.retag(state);
@@ -48,10 +55,22 @@ impl Farm {
             endpoint.leaving.store(true, Ordering::Relaxed);
             state.vacating.insert(endpoint.id);
         }
+        self.note_all(state, &drains.begun, Kind::Draining);
         for endpoint in drains.ended.iter().filter_map(|id| state.endpoints.get(id)) {
             info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint is drained no more");
             endpoint.leaving.store(false, Ordering::Relaxed);
             state.vacating.remove(&endpoint.id);
+        }
+        self.note_all(state, &drains.ended, Kind::Undrained);
+    }
+
+    /// Tells those who look at the time line that this has happened to all of `ids`.
+    fn note_all(&self, state: &State, ids: &[EndpointId], kind: Kind) {
+        if ids.len() > EACH {
+            return self.timeline.add(Event::now(kind, format!("{} endpoints", ids.len())).of_farm(&self.name));
+        }
+        for endpoint in ids.iter().filter_map(|id| state.endpoints.get(id)) {
+            self.note(&endpoint.label, kind, "");
         }
     }
 
@@ -65,6 +84,7 @@ impl Farm {
             if !is_held {
                 let (farm, endpoint) = (self.name(), &*endpoint.label);
                 info!(farm, endpoint, "endpoint that is leaving holds no event channel and no connection any more");
+                self.note(endpoint, Kind::Vacated, "it holds no event channel and no connection any more");
             }
             is_held
         });
@@ -87,6 +107,7 @@ impl Farm {
                 state.pace.forget(id);
                 if let Some(endpoint) = state.endpoints.remove(&id) {
                     info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint that left is forgotten");
+                    self.note(&endpoint.label, Kind::Forgotten, "");
                 }
                 forgotten += 1;
             }

@@ -200,6 +200,17 @@ impl Listener {
         self.by_host.get(host)
     }
 
+    /// The `[[passthrough]]` blocks here, with the name of each, in the order of names.
+    pub fn passthroughs(&self) -> Vec<(&str, &Arc<Passthrough>)> {
+        let served = self.by_host.iter().filter_map(|(host, served)| match served {
+            Served::Passthrough(block) => Some((host.as_str(), block)),
+            Served::Https(_) => None,
+        });
+        let mut passthroughs: Vec<_> = served.collect();
+        passthroughs.sort_unstable_by_key(|(host, _)| *host);
+        passthroughs
+    }
+
     /// The `[[https]]` block that serves `host`, which is in lower case.
     pub fn block(&self, host: &str) -> Option<&Arc<Block>> {
         match self.by_host.get(host)? {

@@ -9,6 +9,7 @@ mod reload;
 mod route;
 mod stream;
 mod table;
+mod traffic;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -30,6 +31,7 @@ pub use reload::Reloaded;
 pub use route::{Class, RouteMetrics};
 pub use stream::StreamMetrics;
 pub use table::TABLE;
+pub use traffic::Traffic;
 
 /// A counter, for whoever counts without knowing what is measured.
 pub type Counter = IntCounter;
@@ -255,6 +257,7 @@ impl Metrics {
             connections_new: self.upstream_connections.with_label_values(&[farm, endpoint, "new"]),
             connections_reused: self.upstream_connections.with_label_values(&[farm, endpoint, "reused"]),
             success: self.attempts.with_label_values(&[farm, endpoint, "success"]),
+            failures: IntCounter::new("failures", "failures").expect("the name is a constant; a test makes it"),
             attempts: self.attempts.clone(),
             transitions: self.transitions.clone(),
             probes: self.probes.clone(),

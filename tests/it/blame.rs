@@ -8,6 +8,7 @@ use xspgate::sim::site::{ALL, DOMAIN};
 use xspgate::sim::xsp::{Behaviour, End, Recorded};
 
 use crate::harness::{Blocked, DEADLINE, NEW_CALL, PROFILE, Stage, client_requests, eventually, fed, request, tiers};
+use crate::status::status;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nX-Xsp: raw\r\nContent-Length: 2\r\n\r\nok";
 const BUSY: &str = "HTTP/1.1 503 Busy\r\nX-Xsp: raw\r\nContent-Length: 4\r\n\r\nbusy";
@@ -241,8 +242,8 @@ async fn an_endpoint_that_left_dns_and_failed_is_forgotten_with_its_series() {
     stage.xsp(&home).kill().await;
     assert_ne!(client.get(PROFILE).await.xsp(), home);
     let forgotten = async || {
-        let status = stage.gateway.admin("/status").await.1;
-        !status.contains(&address.to_string())
+        let status = status(&stage).await;
+        !status["farms"].to_string().contains(&address.to_string())
             && !stage.metrics().await.label_values("endpoint").contains(&address.to_string().as_str())
     };
     eventually("its being forgotten", forgotten).await;

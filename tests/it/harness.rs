@@ -1,5 +1,6 @@
 //! What every test stands on: a simulated site with the real gateway in front of it, and clients of several kinds.
 
+mod browser;
 mod calls;
 mod client;
 mod diagnosis;
@@ -19,6 +20,7 @@ use xspgate::sim::raw::Raw;
 use xspgate::sim::site::{DOMAIN, Layout, Network, Simulation, Text};
 use xspgate::sim::xsp::Xsp;
 
+pub(crate) use browser::Browser;
 pub(crate) use calls::{assert_bridged, dial, exchange, greeting, refusal, rest, until};
 pub(crate) use client::{Answer, Body, Client, body, fed, request};
 pub(crate) use diagnosis::{Said, consult, examine, examine_believing, publish, published_stage};

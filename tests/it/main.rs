@@ -41,6 +41,8 @@ mod retries;
 mod routing;
 mod soak;
 mod stampede;
+mod status;
+mod status_page;
 mod stopping;
 mod streams;
 mod strictness;

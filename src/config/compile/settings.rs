@@ -56,7 +56,8 @@ pub(super) fn admin(check: &mut Check<'_>, file: &File) -> Option<Admin> {
             Problem::warning(listen.span(), message).help("\"127.0.0.1:9901\", unless a firewall stands before it"),
         );
     }
-    Some(Admin { listen: address })
+    let hosts = admin.get_ref().hosts.iter().flat_map(Spanned::get_ref).map(|host| host.get_ref().0.clone()).collect();
+    Some(Admin { listen: address, hosts })
 }
 
 pub(super) fn control(check: &mut Check<'_>, file: &File) -> Option<PathBuf> {

@@ -8,8 +8,10 @@ use std::time::Duration;
 /// `[admin]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
-    /// Where `/metrics`, `/livez`, `/readyz` and `/status` are served, in the clear (`listen`).
+    /// Where the status page, `/status`, `/metrics`, `/livez` and `/readyz` are served, in the clear (`listen`).
     pub listen: SocketAddr,
+    /// `hosts`, lower case: names by which it may be called, besides IP addresses and names without a dot.
+    pub hosts: Vec<String>,
 }
 
 /// `[log]`.

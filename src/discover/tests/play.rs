@@ -131,7 +131,7 @@ impl Play {
         let told = self.told.lock();
         let outcome = |event: &Event| match event {
             Event::LookedUp { outcome, .. } => Some(*outcome),
-            Event::Endpoints { .. } => None,
+            Event::Endpoints { .. } | Event::Failing { .. } | Event::Recovered { .. } => None,
         };
         told.iter().filter_map(outcome).collect()
     }
@@ -148,7 +148,7 @@ impl Play {
         let told = self.told.lock();
         let endpoints = |event: &Event| match event {
             Event::Endpoints { farm, endpoints } if farm.name == name => Some(endpoints.clone()),
-            Event::Endpoints { .. } | Event::LookedUp { .. } => None,
+            Event::Endpoints { .. } | Event::LookedUp { .. } | Event::Failing { .. } | Event::Recovered { .. } => None,
         };
         told.iter().filter_map(endpoints).collect()
     }

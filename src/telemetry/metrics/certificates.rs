@@ -95,6 +95,16 @@ impl Metrics {
         }
     }
 
+    /// The certificates that expire, first those that do so first.
+    pub fn expiries(&self) -> Vec<Expiry> {
+        self.certificates.known.lock().iter().rev().cloned().collect()
+    }
+
+    /// Whether the certificates, keys or CAs on disk can't be used, and those of before are.
+    pub fn is_renewal_refused(&self) -> bool {
+        self.certificates.refused.get() != 0
+    }
+
     /// What is on disk is in use.
     pub fn certificates_are_current(&self) {
         self.certificates.refused.set(0);

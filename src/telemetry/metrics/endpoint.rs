@@ -25,6 +25,8 @@ pub struct EndpointMetrics {
     /// Attempts on a connection from the pool.
     pub connections_reused: IntCounter,
     pub(super) success: IntCounter,
+    /// The other attempts, whatever came of them; no series of its own.
+    pub(super) failures: IntCounter,
     pub(super) attempts: IntCounterVec,
     pub(super) transitions: IntCounterVec,
     pub(super) probes: IntCounterVec,
@@ -79,6 +81,7 @@ impl EndpointMetrics {
         if outcome == "success" {
             self.success.inc();
         } else {
+            self.failures.inc();
             self.attempts.with_label_values(&[self.name.0.as_str(), self.name.1.as_str(), outcome]).inc();
         }
     }

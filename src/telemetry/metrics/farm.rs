@@ -1,5 +1,7 @@
 //! One farm's series, apart from those of its endpoints, which come and go.
 
+use std::collections::BTreeMap;
+
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::endpoint::last_labels;
@@ -39,6 +41,21 @@ impl FarmMetrics {
     /// Counts an event channel that has ended.
     pub fn channel_closed(&self, end: ChannelEnd) {
         self.channels_closed[end as usize].inc();
+    }
+
+    /// How often affinity decided what.
+    pub fn sessions(&self) -> BTreeMap<&'static str, u64> {
+        SessionEvent::ALL.iter().zip(&self.sessions).map(|(event, count)| (event.name(), count.get())).collect()
+    }
+
+    /// How many event channels have ended, by whom or what ended them.
+    pub fn channels_closed(&self) -> BTreeMap<&'static str, u64> {
+        ChannelEnd::ALL.iter().zip(&self.channels_closed).map(|(end, count)| (end.name(), count.get())).collect()
+    }
+
+    /// How many heartbeats there were, by what came of them.
+    pub fn heartbeats(&self) -> BTreeMap<&'static str, u64> {
+        Heartbeat::ALL.iter().zip(&self.heartbeats).map(|(heartbeat, count)| (heartbeat.name(), count.get())).collect()
     }
 
     /// Counts a heartbeat.

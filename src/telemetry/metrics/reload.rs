@@ -28,6 +28,11 @@ impl Reloaded {
 }
 
 impl Metrics {
+    /// Whether the configuration on disk can't be used, and the one of before is.
+    pub fn is_reload_refused(&self) -> bool {
+        self.reload_refused.get() != 0
+    }
+
     /// Counts an attempt to read the configuration again.
     pub fn reloaded(&self, outcome: Reloaded) {
         self.reloads[outcome as usize].inc();

@@ -1,0 +1,109 @@
+//! Whom the admin listener tells something. Apart from the answers: it has no credentials to ask for, but a browser that an
+//! operator uses must not carry what it says to somebody else's page.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use http::{HeaderMap, StatusCode, header};
+
+/// Why a request is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Stranger {
+    /// The name in Host may be anybody's: a page of `evil.example` that has its own name resolve to this address would be
+    /// told everything (DNS rebinding).
+    #[error("unknown Host: use the IP address, or add the name to hosts in [admin]")]
+    UnknownHost,
+    /// Another site's page asks, not its reader.
+    #[error("another site's page may not ask")]
+    CrossSite,
+}
+
+impl Stranger {
+    pub(super) const fn status(self) -> StatusCode {
+        match self {
+            Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::CrossSite => StatusCode::FORBIDDEN,
+        }
+    }
+}
+
+/// Lets a request in whose Host is an IP address, a name without a dot, below `localhost`, or one of `hosts`, and that no
+/// other site's page has made. Who sends no Host is no browser.
+pub(super) fn admit(headers: &HeaderMap, hosts: &[String]) -> Result<(), Stranger> {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if let Some(host) = text(header::HOST)
+        && !is_known(without_port(host), hosts)
+    {
+        return Err(Stranger::UnknownHost);
+    }
+    let field = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    match (field("sec-fetch-site"), field("sec-fetch-mode")) {
+        // A link from elsewhere may be followed.
+        (Some("cross-site" | "same-site"), mode) if mode != Some("navigate") => Err(Stranger::CrossSite),
+        _ => Ok(()),
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        Some(_) | None => host,
+    }
+}
+
+fn is_known(name: &str, hosts: &[String]) -> bool {
+    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+        || name.parse::<Ipv4Addr>().is_ok()
+        || !name.contains('.')
+        || name.ends_with(".localhost")
+        || hosts.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admitted(fields: &[(&'static str, &str)]) -> Result<(), Stranger> {
+        let fields = fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        admit(&fields.collect(), &["gw1.example.com".to_owned()])
+    }
+
+    #[test]
+    fn only_names_that_are_nobody_elses_are_answered() {
+        for host in [
+            "127.0.0.1:9901",
+            "127.0.0.1",
+            "[::1]:9901",
+            "[::1]",
+            "localhost:9901",
+            "gw1.localhost",
+            "admin",
+            "gw1.example.com:9901",
+            "GW1.example.com.",
+        ] {
+            assert_eq!(admitted(&[("host", host)]), Ok(()), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:9901",
+            "127.0.0.1.evil.example",
+            "gw1.example.com.evil.example",
+            "[evil.example]",
+        ] {
+            assert_eq!(admitted(&[("host", host)]), Err(Stranger::UnknownHost), "{host}");
+        }
+        assert_eq!(admitted(&[]), Ok(()));
+    }
+
+    #[test]
+    fn another_sites_page_may_link_and_not_ask() {
+        let asks = |site, mode| admitted(&[("sec-fetch-site", site), ("sec-fetch-mode", mode)]);
+        for (site, mode) in [("same-origin", "cors"), ("none", "navigate"), ("cross-site", "navigate")] {
+            assert_eq!(asks(site, mode), Ok(()), "{site} {mode}");
+        }
+        for (site, mode) in [("cross-site", "no-cors"), ("cross-site", "cors"), ("same-site", "cors")] {
+            assert_eq!(asks(site, mode), Err(Stranger::CrossSite), "{site} {mode}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Where a status comes from: everything that runs is asked how it stands. Apart from the schema, and from the listener
+//! that shows it.
+
+use std::collections::BTreeMap;
+use std::time::{Instant, SystemTime};
+
+use super::Admin;
+use super::sampler::Lately;
+use super::status::{
+    Certificate, Channels, Colour, Endpoint, Farm, Host, Listener, Load, Name, Reload, SCHEMA, Served, Site, Status,
+    Stream,
+};
+use crate::config::model::Route;
+use crate::farm::{self, Described};
+use crate::proxy::snapshot::Snapshot;
+use crate::stream::block::Line;
+use crate::telemetry::metrics::Traffic;
+
+const DAY: f64 = 24.0 * 3600.0;
+
+impl Admin {
+    /// How everything stands now.
+    pub fn status(&self) -> Status {
+        let now = SystemTime::now();
+        let farms: Vec<Farm> = self.farms.load().iter().map(|farm| self.farm(farm)).collect();
+        let snapshot = self.shared.snapshot.load();
+        let unready = self.unready();
+        Status {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION"),
+            time: unix(now),
+            started: unix(self.started),
+            phase: self.shared.phase.borrow().name(),
+            ready: unready.is_none(),
+            unready,
+            hosts: hosts(&snapshot, &farms),
+            streams: streams(&snapshot, &farms),
+            listeners: listeners(&snapshot),
+            certificates: self.certificates(unix(now)),
+            discovery: self.discovery(),
+            reload: Reload {
+                configuration_refused: self.metrics.is_reload_refused(),
+                certificates_refused: self.metrics.is_renewal_refused(),
+                last: self.timeline.last_read(),
+            },
+            events: self.timeline.latest(),
+            farms,
+        }
+    }
+
+    /// Takes a sample of all endpoints' counters. To be called once a second.
+    pub(super) fn sample(&self) {
+        let farms = self.farms.load();
+        let mut sampler = self.sampler.lock();
+        for farm in farms.iter() {
+            sampler.sample(farm.name(), &farm.describe(), Instant::now());
+        }
+        sampler.keep(|name| farms.iter().any(|farm| farm.name() == name));
+    }
+
+    fn farm(&self, farm: &farm::Farm) -> Farm {
+        let (mut all, mut lately) = (Traffic::default(), Lately::default());
+        let mut endpoints = Vec::new();
+        let mut opened = 0;
+        for described in farm.describe() {
+            let traffic = described.metrics.traffic();
+            let recent = self.sampler.lock().lately(farm.name(), described.address, &traffic, Instant::now());
+            opened += described.metrics.channels_opened.get();
+            endpoints.push(self.endpoint(farm, described, load(&traffic, &recent)));
+            all = all.plus(&traffic);
+            lately.traffic = lately.traffic.plus(&recent.traffic);
+            // An endpoint that was just found has few samples.
+            lately.seconds = lately.seconds.max(recent.seconds);
+        }
+        let (metrics, config) = (farm.metrics(), farm.config());
+        let sites: Vec<Site> = config.sites.iter().map(|site| Site::new(&site.name, &endpoints)).collect();
+        let open = endpoints.iter().map(|endpoint| endpoint.channels).sum();
+        Farm {
+            name: farm.name().to_owned(),
+            colour: Colour::of(sites.iter().map(|site| site.up).sum()),
+            traffic: load(&all, &lately),
+            sessions: metrics.sessions(),
+            channels: Channels { open, opened, closed: metrics.channels_closed() },
+            heartbeats: metrics.heartbeats(),
+            streams: endpoints.iter().map(|endpoint| endpoint.streams).sum(),
+            sites,
+            endpoints,
+        }
+    }
+
+    fn endpoint(&self, farm: &farm::Farm, described: Described, traffic: Load) -> Endpoint {
+        let Described { address, site, target, state, blocked_for, metrics } = described;
+        Endpoint {
+            endpoint: address,
+            site,
+            target,
+            state,
+            since: self.sampler.lock().since(farm.name(), address, state).map(unix),
+            blocked_for: blocked_for.map(|left| left.as_secs_f64()),
+            channels: metrics.channels.get(),
+            streams: metrics.streams.get(),
+            idle: metrics.pool_idle.get(),
+            traffic,
+        }
+    }
+
+    fn certificates(&self, now: f64) -> Vec<Certificate> {
+        let certificates = self.metrics.expiries().into_iter().map(|expiry| Certificate {
+            section: expiry.section,
+            subject: expiry.subject,
+            serial: expiry.serial,
+            expires: expiry.at,
+            days: (expiry.at as f64 - now) / DAY,
+        });
+        certificates.collect()
+    }
+
+    fn discovery(&self) -> Vec<Name> {
+        let names = self.discovery.names();
+        let names = names.iter().map(|name| Name {
+            name: name.question.name.to_string(),
+            kind: name.question.kind.name(),
+            records: name.records,
+            age: name.last_success.map(|at| at.elapsed().as_secs_f64()),
+            outcome: name.last_outcome.map(|outcome| outcome.name()),
+        });
+        names.collect()
+    }
+}
+
+fn load(traffic: &Traffic, lately: &Lately) -> Load {
+    let milliseconds = |seconds: Option<f64>| seconds.map(|seconds| seconds * 1000.0);
+    let seconds = lately.seconds.max(1.0);
+    Load {
+        requests: traffic.attempts,
+        errors: traffic.failures,
+        rate: lately.traffic.attempts as f64 / seconds,
+        error_rate: lately.traffic.failures as f64 / seconds,
+        mean_ms: milliseconds(lately.traffic.mean()),
+        p95_ms: milliseconds(lately.traffic.p95()),
+    }
+}
+
+/// A block's hosts share its interfaces; a host that several blocks serve, on addresses of their own, has those of all.
+fn hosts(snapshot: &Snapshot, farms: &[Farm]) -> Vec<Host> {
+    let mut hosts: Vec<Host> = Vec::new();
+    for https in snapshot.faces.iter().map(|face| &face.https) {
+        let farm = |name: &str| farms.iter().find(|farm| farm.name == name);
+        let served = |route: &Route| Some(Served::new(route.interface, farm(&route.farm.name)?));
+        let served: Vec<Served> = https.interfaces.iter().filter_map(served).collect();
+        for host in &https.hosts {
+            match hosts.iter_mut().find(|known| known.host == *host) {
+                Some(known) => known.add(&served),
+                None => hosts.push(Host { host: host.clone(), interfaces: served.clone() }),
+            }
+        }
+    }
+    hosts
+}
+
+fn streams(snapshot: &Snapshot, farms: &[Farm]) -> Vec<Stream> {
+    let colours: BTreeMap<&str, Colour> = farms.iter().map(|farm| (farm.name.as_str(), farm.colour)).collect();
+    let stream = |host: Option<&str>, listener: &str, line: &Line| Stream {
+        kind: line.kind,
+        host: host.map(str::to_owned),
+        listener: listener.to_owned(),
+        colour: colours.get(line.farm.name()).copied().unwrap_or(Colour::Red),
+        farm: line.farm.name().to_owned(),
+        open: line.metrics.open.get(),
+    };
+    let of_listener = snapshot.listeners.iter().flat_map(|listener| {
+        let cti = listener.cti().map(|block| stream(None, &listener.label, &block.line));
+        let passthroughs = listener.passthroughs().into_iter();
+        let passed = passthroughs.map(|(host, block)| stream(Some(host), &listener.label, &block.line));
+        cti.into_iter().chain(passed).collect::<Vec<_>>()
+    });
+    of_listener.collect()
+}
+
+fn listeners(snapshot: &Snapshot) -> Vec<Listener> {
+    let listeners = snapshot.listeners.iter().map(|listener| Listener {
+        address: listener.address,
+        open: listener.metrics.open.get(),
+        accepted: listener.metrics.accepted.get(),
+        refused: listener.metrics.refused_connections.get(),
+    });
+    listeners.collect()
+}
+
+fn unix(at: SystemTime) -> f64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}

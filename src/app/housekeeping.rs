@@ -1,0 +1,124 @@
+//! What runs beside the workers, on a thread of its own: discovery, reloading, the admin listener and control calls. Apart from the
+//! composition root, which has put them together by then.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc};
+
+use super::control::{Control, Socket};
+use super::reload::{Asked, Reload};
+use super::running::Farms;
+use crate::admin::{self, Admin};
+use crate::discover::dns::DnsResolver;
+use crate::discover::{Change, Discovery, Event};
+use crate::drain::{Phase, reached};
+use crate::proxy::context::Shared;
+use crate::supervisor::Pulses;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::timeline::{self, Kind, Timeline};
+
+/// How often endpoints that have left DNS are looked over.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// All of it, not yet running.
+pub(super) struct Housekeeping {
+    pub(super) admin: Option<TcpListener>,
+    /// The names by which the admin listener may be called.
+    pub(super) admin_hosts: Vec<String>,
+    pub(super) control: Option<Socket>,
+    pub(super) asks: mpsc::UnboundedSender<Asked>,
+    pub(super) stop: Arc<Notify>,
+    pub(super) pulses: Pulses,
+    pub(super) discovery: Discovery,
+    pub(super) changes: mpsc::UnboundedReceiver<Change<DnsResolver>>,
+    pub(super) resolver: DnsResolver,
+    pub(super) farms: Farms,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) timeline: Timeline,
+    pub(super) shared: Arc<Shared>,
+    pub(super) reload: Arc<Reload>,
+    pub(super) asked: mpsc::UnboundedReceiver<Asked>,
+}
+
+impl Housekeeping {
+    /// Runs all of it until the process ends.
+    pub(super) async fn run(self) {
+        let Self {
+            admin,
+            admin_hosts,
+            control,
+            asks,
+            stop,
+            pulses,
+            discovery,
+            changes,
+            resolver,
+            farms,
+            metrics,
+            timeline,
+            shared,
+            reload,
+            asked,
+        } = self;
+        let phase = shared.phase.clone();
+        let status = discovery.status();
+        let told = Told { farms: Arc::clone(&farms), metrics: Arc::clone(&metrics), timeline: timeline.clone() };
+        let swept = Arc::clone(&farms);
+        let sweeping = async {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                for farm in swept.load().iter() {
+                    farm.tell_vacated();
+                    farm.forget_departed(Instant::now());
+                }
+                if swept.load().iter().any(|farm| farm.is_done_with()) {
+                    swept.rcu(|farms| farms.iter().filter(|farm| !farm.is_done_with()).cloned().collect::<Vec<_>>());
+                }
+            }
+        };
+        let told_of = Admin::new(metrics, Arc::clone(&farms), status, shared, timeline, &admin_hosts);
+        let calls = Control { farms, admin: told_of.clone(), reload: asks, stop };
+        let admin = admin::serve(admin, told_of);
+        tokio::select! {
+            () = discovery.run(resolver, changes, move |event| told.take(event)) => {}
+            () = admin => {}
+            () = calls.serve(control) => {}
+            () = pulses.watch() => {}
+            () = sweeping => {}
+            () = reload.watch(asked) => {}
+            () = reached(phase, Phase::Forced) => {}
+        }
+    }
+}
+
+/// Those whom discovery's events are for.
+struct Told {
+    farms: Farms,
+    metrics: Arc<Metrics>,
+    timeline: Timeline,
+}
+
+impl Told {
+    fn take(&self, event: Event) {
+        match event {
+            Event::Endpoints { farm, endpoints } => {
+                for known in self.farms.load().iter().filter(|known| known.name() == farm.name) {
+                    known.update(endpoints.clone());
+                }
+            }
+            Event::LookedUp { question, outcome, .. } => {
+                self.metrics.looked_up(&question.name, question.kind.name(), outcome.name());
+            }
+            Event::Failing { question, outcome, kept } => {
+                let text = format!("{question}: {}; records kept: {kept}", outcome.name());
+                self.timeline.add(timeline::Event::now(Kind::LookupFails, text));
+            }
+            Event::Recovered { question, records } => {
+                let text = format!("{question}: records: {records}");
+                self.timeline.add(timeline::Event::now(Kind::LookupWorks, text));
+            }
+        }
+    }
+}
