@@ -186,6 +186,8 @@ impl Scene<'_> {
             begun = self.crowd.newcomers(NEWCOMERS).await;
         }
         let followed = begun.keys().eq(["a2"]);
+        // It may have been followed before anybody asked for anything.
+        wait(Duration::from_secs(1)).await;
         self.conclude(
             "DNS changes",
             0,
