@@ -26,15 +26,17 @@ impl Stranger {
     }
 }
 
-/// Lets a request in whose Host is an IP address, a name without a dot, below `localhost`, or one of `hosts`, and that no
-/// other site's page has made. Who sends no Host is no browser.
-pub(super) fn admit(headers: &HeaderMap, hosts: &[String]) -> Result<(), Stranger> {
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    if let Some(host) = text(header::HOST)
-        && !is_known(without_port(host), hosts)
-    {
-        return Err(Stranger::UnknownHost);
+/// Lets a request in whose Host is an IP address, a name without a dot, below `localhost`, or one of `hosts`. Who sends no
+/// Host is no browser.
+pub(super) fn called_by_its_name(headers: &HeaderMap, hosts: &[String]) -> Result<(), Stranger> {
+    match headers.get(header::HOST).map(|value| value.to_str().unwrap_or_default()) {
+        Some(host) if !is_known(without_port(host), hosts) => Err(Stranger::UnknownHost),
+        Some(_) | None => Ok(()),
     }
+}
+
+/// Lets a request in that no other site's page has made, as far as a browser tells.
+pub(super) fn asked_by_its_reader(headers: &HeaderMap) -> Result<(), Stranger> {
     let field = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     match (field("sec-fetch-site"), field("sec-fetch-mode")) {
         // A link from elsewhere may be followed.
@@ -64,13 +66,14 @@ fn is_known(name: &str, hosts: &[String]) -> bool {
 mod tests {
     use super::*;
 
-    fn admitted(fields: &[(&'static str, &str)]) -> Result<(), Stranger> {
-        let fields = fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-        admit(&fields.collect(), &["gw1.example.com".to_owned()])
+    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+        fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
     }
 
     #[test]
     fn only_names_that_are_nobody_elses_are_answered() {
+        let called =
+            |fields: &[(&'static str, &str)]| called_by_its_name(&headers(fields), &["gw1.example.com".to_owned()]);
         for host in [
             "127.0.0.1:9901",
             "127.0.0.1",
@@ -82,7 +85,7 @@ mod tests {
             "gw1.example.com:9901",
             "GW1.example.com.",
         ] {
-            assert_eq!(admitted(&[("host", host)]), Ok(()), "{host}");
+            assert_eq!(called(&[("host", host)]), Ok(()), "{host}");
         }
         for host in [
             "evil.example",
@@ -91,14 +94,14 @@ mod tests {
             "gw1.example.com.evil.example",
             "[evil.example]",
         ] {
-            assert_eq!(admitted(&[("host", host)]), Err(Stranger::UnknownHost), "{host}");
+            assert_eq!(called(&[("host", host)]), Err(Stranger::UnknownHost), "{host}");
         }
-        assert_eq!(admitted(&[]), Ok(()));
+        assert_eq!(called(&[]), Ok(()));
     }
 
     #[test]
     fn another_sites_page_may_link_and_not_ask() {
-        let asks = |site, mode| admitted(&[("sec-fetch-site", site), ("sec-fetch-mode", mode)]);
+        let asks = |site, mode| asked_by_its_reader(&headers(&[("sec-fetch-site", site), ("sec-fetch-mode", mode)]));
         for (site, mode) in [("same-origin", "cors"), ("none", "navigate"), ("cross-site", "navigate")] {
             assert_eq!(asks(site, mode), Ok(()), "{site} {mode}");
         }

@@ -20,8 +20,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::door::{self, Stranger};
 use super::feed::{WATCH, Watcher};
-use super::{Admin, door, page};
+use super::{Admin, page};
 
 /// Connections that are served at the same time.
 const CONNECTIONS: usize = 64;
@@ -73,16 +74,22 @@ impl Admin {
             "/readyz" => return self.readiness(),
             _ => {}
         }
-        if let Err(stranger) = door::admit(request.headers(), &self.hosts) {
-            return text(stranger.status(), &stranger.to_string());
+        self.tell(request).unwrap_or_else(|stranger| text(stranger.status(), &stranger.to_string()))
+    }
+
+    fn tell<T>(&self, request: &Request<T>) -> Result<Response<Content>, Stranger> {
+        door::asked_by_its_reader(request.headers())?;
+        // Scrapers come by whatever name DNS has for the gateway.
+        if request.uri().path() == "/metrics" {
+            return Ok(whole(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics()));
         }
-        match request.uri().path() {
+        door::called_by_its_name(request.headers(), &self.hosts)?;
+        Ok(match request.uri().path() {
             "/" => self.page(),
             "/status" => whole(StatusCode::OK, "application/json", self.status_json()),
             "/events" => self.events(),
-            "/metrics" => whole(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics()),
             _ => text(StatusCode::NOT_FOUND, "/, /status, /events, /metrics, /livez or /readyz"),
-        }
+        })
     }
 
     fn readiness(&self) -> Response<Content> {
