@@ -92,7 +92,7 @@ fn the_unit_gives_a_stop_its_time_and_connections_their_files() {
 
 #[test]
 fn the_scripts_are_scripts() {
-    for script in ["debian/postinst", "debian/prerm", "debian/postrm", "keepalived/xspgate-ready"] {
+    for script in ["debian/build", "debian/postinst", "debian/prerm", "debian/postrm", "keepalived/xspgate-ready"] {
         let path = deployed(script);
         succeed(Command::new("sh").arg("-n").arg(&path));
         assert!(read(script).starts_with("#!/bin/sh\n"), "{script}");

@@ -1,12 +1,15 @@
 //! The Debian package: what is in it, and what it does to a machine that gets it, its next version, and loses it again.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use xspgate::sim::pki::Pki;
 use xspgate::sim::site::{APP, CLOUD};
 
+use crate::deployment::deployed;
 use crate::harness::{Tool, left_out, succeed};
 
 /// Mounts a copy of this machine's files, and leaves it by a shell that does what it is told as if it were the machine: what
@@ -72,28 +75,35 @@ echo done
 "#;
 
 /// The package with the gateway that is tested in it, as that version.
-fn build(cargo_deb: &Tool, version: &str, folder: &Path) -> PathBuf {
+fn build(version: &str, folder: &Path) -> PathBuf {
     let package = folder.join(format!("{version}.deb"));
     // Where it looks for what `cargo build --profile dist` makes.
     let target = tempfile::tempdir().unwrap();
-    fs::create_dir(target.path().join("dist")).unwrap();
+    let share = target.path().join("dist/share/man1");
+    fs::create_dir_all(&share).unwrap();
+    fs::write(share.join("xspgate-gone.1.gz"), "of a command that was there once").unwrap();
     fs::copy(env!("CARGO_BIN_EXE_xspgate"), target.path().join("dist/xspgate")).unwrap();
-    let mut command = cargo_deb.command();
-    command.env("CARGO_TARGET_DIR", target.path()).current_dir(env!("CARGO_MANIFEST_DIR"));
-    command.args(["--profile", "dist", "--no-build", "--fast", "--strip", "--quiet", "--deb-version", version]);
+    let mut command = Command::new(deployed("debian/build"));
+    command.env("CARGO_TARGET_DIR", target.path()).current_dir(target.path());
+    command.args(["--no-build", "--fast", "--strip", "--quiet", "--deb-version", version]);
     succeed(command.args(["--output", package.to_str().unwrap()]));
     package
 }
 
-fn cargo_deb() -> Option<Tool> {
-    Tool::installed("cargo-deb", "cargo install --locked cargo-deb")
+fn has_cargo_deb() -> bool {
+    Tool::installed("cargo-deb", "cargo install --locked cargo-deb").is_some()
+}
+
+/// What the program itself says.
+fn said(arguments: &[&str]) -> String {
+    succeed(Command::new(env!("CARGO_BIN_EXE_xspgate")).args(arguments))
 }
 
 #[test]
 fn the_package_holds_what_it_should_and_no_key() {
-    let (Some(cargo_deb), Some(dpkg)) = (cargo_deb(), Tool::find("dpkg-deb", &["dpkg"])) else { return };
+    let (true, Some(dpkg)) = (has_cargo_deb(), Tool::find("dpkg-deb", &["dpkg"])) else { return };
     let folder = tempfile::tempdir().unwrap();
-    let package = build(&cargo_deb, "1", folder.path());
+    let package = build("1", folder.path());
     let listing = succeed(dpkg.command().arg("--contents").arg(&package));
     let has = |mode: &str, path: &str| listing.lines().any(|line| line.starts_with(mode) && line.ends_with(path));
     assert!(
@@ -116,8 +126,38 @@ fn the_package_holds_what_it_should_and_no_key() {
 }
 
 #[test]
+fn the_package_says_of_the_program_what_the_program_says_of_itself() {
+    let (true, Some(dpkg)) = (has_cargo_deb(), Tool::find("dpkg-deb", &["dpkg"])) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let package = build("1", folder.path());
+    let share = folder.path().join("files/usr/share");
+    succeed(dpkg.command().arg("--extract").arg(&package).arg(folder.path().join("files")));
+    let pages = folder.path().join("man1");
+    said(&["docs", "man", "--out", pages.to_str().unwrap()]);
+    let names = |folder: &Path| {
+        let names = fs::read_dir(folder).unwrap().map(|page| page.unwrap().file_name().into_string().unwrap());
+        names.collect::<BTreeSet<_>>()
+    };
+    let packed = share.join("man/man1");
+    assert_eq!(names(&packed), names(&pages).iter().map(|name| format!("{name}.gz")).collect());
+    for name in names(&pages) {
+        let page = succeed(Command::new("gzip").arg("-dc").arg(packed.join(format!("{name}.gz"))));
+        assert_eq!(page, fs::read_to_string(pages.join(&name)).unwrap(), "{name}");
+    }
+    for (path, arguments) in [
+        ("bash-completion/completions/xspgate", &["docs", "completions", "bash"][..]),
+        ("zsh/vendor-completions/_xspgate", &["docs", "completions", "zsh"]),
+        ("fish/vendor_completions.d/xspgate.fish", &["docs", "completions", "fish"]),
+        ("xspgate/xspgate.schema.json", &["docs", "schema"]),
+    ] {
+        assert_eq!(fs::read_to_string(share.join(path)).unwrap(), said(arguments), "{path}");
+    }
+    assert!(said(&["docs", "completions", "zsh"]).starts_with("#compdef xspgate\n"));
+}
+
+#[test]
 fn the_package_is_installed_upgraded_removed_and_purged() {
-    let (Some(cargo_deb), Some(unshare)) = (cargo_deb(), Tool::find("unshare", &["util-linux"])) else { return };
+    let (true, Some(unshare)) = (has_cargo_deb(), Tool::find("unshare", &["util-linux"])) else { return };
     let aside = tempfile::tempdir().unwrap();
     let mut trial = unshare.command();
     trial.args(["--mount", "mount", "-t", "tmpfs", "tmpfs"]).arg(aside.path());
@@ -126,7 +166,7 @@ fn the_package_is_installed_upgraded_removed_and_purged() {
     }
     let given = tempfile::tempdir().unwrap();
     for version in ["1", "2"] {
-        build(&cargo_deb, version, given.path());
+        build(version, given.path());
     }
     let certs = given.path().join("certs");
     fs::create_dir(&certs).unwrap();
