@@ -272,6 +272,16 @@ impl Farm {
         endpoints.values().filter(up).map(Arc::clone).collect()
     }
 
+    /// The endpoint with that [`Endpoint::key`], if it is one of this farm.
+    pub fn by_key(&self, key: u64) -> Option<Arc<Endpoint>> {
+        self.state.lock().endpoints.values().find(|endpoint| endpoint.key == key).map(Arc::clone)
+    }
+
+    /// Whether nothing is held against `endpoint`.
+    pub fn is_up(&self, endpoint: &Endpoint) -> bool {
+        self.state.lock().blocklist.standing(endpoint.id, Instant::now()) == Standing::Up
+    }
+
     /// An attempt at `endpoint` that began at `begun` had an answer that stands (R-FAIL-8).
     pub fn succeeded(&self, endpoint: &Endpoint, begun: Instant) {
         let transition = self.state.lock().blocklist.succeed(endpoint.id, begun);

@@ -11,6 +11,7 @@ pub mod drained;
 pub mod endpoint;
 pub mod events;
 pub mod headers;
+pub mod hints;
 pub mod pace;
 pub mod plan;
 pub mod route;

@@ -2,5 +2,6 @@
 
 pub mod connect;
 pub mod connection;
+pub mod look;
 pub mod pool;
 pub mod verdict;

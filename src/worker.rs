@@ -14,12 +14,13 @@ use crate::drain::{Phase, reached};
 use crate::proxy::context::{Shared, Worker};
 use crate::proxy::listener::accept;
 use crate::supervisor::Pulse;
+use crate::upstream::look;
 use crate::upstream::pool::Pool;
 
 /// Connections that the kernel may hold before they are accepted.
 const BACKLOG: i32 = 4096;
 /// How often idle upstream connections are looked over.
-const SWEEP: Duration = Duration::from_secs(1);
+const SWEEP: Duration = Duration::from_millis(250);
 
 /// Dropped when a thread ends: whoever waits for [`Ended`] learns of it.
 #[derive(Clone, Debug)]
@@ -126,7 +127,7 @@ pub fn start(
             loop {
                 tokio::time::sleep(SWEEP).await;
                 pulse.beat();
-                worker.pool.sweep();
+                look::hints(&worker.shared.snapshot.load().farms, &worker.pool.sweep());
             }
         };
         tokio::select! {

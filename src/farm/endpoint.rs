@@ -4,13 +4,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use rustls::ClientConfig;
 
 use crate::config::model;
 use crate::policy::affinity::Tag;
 use crate::policy::endpoint::EndpointId;
+use crate::policy::hints::Hints;
 use crate::telemetry::metrics::EndpointMetrics;
 
 /// One endpoint of a farm that runs.
@@ -25,6 +28,7 @@ pub struct Endpoint {
     pub(super) pool: ArcSwap<model::Pool>,
     pub(super) metrics: Arc<EndpointMetrics>,
     pub(super) probing: AtomicBool,
+    pub(super) hints: Mutex<Hints>,
     pub(super) leaving: AtomicBool,
 }
 
@@ -76,6 +80,11 @@ impl Endpoint {
     /// Its counters.
     pub fn metrics(&self) -> &EndpointMetrics {
         &self.metrics
+    }
+
+    /// When to look whether it takes connections, after a hint that it may not; `None`: a look is to come anyway.
+    pub fn hint(&self, now: Instant) -> Option<Instant> {
+        self.hints.lock().hint(now)
     }
 
     /// Whether it gets no new sessions: discovery no longer names it, or the operator drains it.

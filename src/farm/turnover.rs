@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tracing::info;
 
 use super::{Endpoint, Farm, State};
@@ -139,6 +140,7 @@ impl Farm {
             metrics: self.all_metrics.endpoint(&self.name, &label),
             label,
             probing: AtomicBool::new(false),
+            hints: Mutex::default(),
             leaving: AtomicBool::new(false),
         }
     }

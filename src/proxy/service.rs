@@ -34,7 +34,8 @@ use crate::policy::classify::Class;
 use crate::policy::headers::{self, Downstream, Encodings, Trusted};
 use crate::policy::route::Unroutable;
 use crate::telemetry::metrics::{ChannelEnd, ChannelEvent, Heartbeat, SessionEvent};
-use crate::upstream::connection::Connection;
+use crate::upstream::connection::{AnswerError, Connection};
+use crate::upstream::look;
 
 /// What a request's connection is known to be.
 #[derive(Clone, Copy)]
@@ -309,6 +310,9 @@ impl<E: Exchange> Call<'_, E> {
             }
             Err(error) => {
                 self.journal.reason = Some(error.reason());
+                if let RelayError::Xsp(AnswerError::Broken(_) | AnswerError::Closed) = error {
+                    look::hint(&self.from.snapshot.farms, &body.route.farm, &body.endpoint);
+                }
                 Served::Broken
             }
         }

@@ -13,6 +13,7 @@ use super::leg::End;
 use crate::farm::{Endpoint, Picked};
 use crate::telemetry::access::{Attempted, Attempts, Connection, timestamp};
 use crate::telemetry::metrics::Held;
+use crate::upstream::look;
 
 /// One connection's story.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ enum FirstEnd {
 struct Open {
     _line: Held,
     _at: Held,
-    _endpoint: Arc<Endpoint>,
+    endpoint: Arc<Endpoint>,
 }
 
 impl Journal {
@@ -83,7 +84,7 @@ impl Journal {
         self.open = Some(Open {
             _line: Held::new(&self.line.metrics.open),
             _at: Held::new(&picked.endpoint.metrics().streams),
-            _endpoint: Arc::clone(&picked.endpoint),
+            endpoint: Arc::clone(&picked.endpoint),
         });
     }
 
@@ -116,6 +117,9 @@ impl Journal {
             (FirstEnd::CutByClient, _) => "client-broke",
             (FirstEnd::CutByXsp, _) => "xsp-broke",
         };
+        if let ("xsp-broke", Some(open)) = (self.reason, &self.open) {
+            look::hint(&self.arrival.farms, &self.line.farm, &open.endpoint);
+        }
     }
 
     fn ends(&mut self, end: End, cut: FirstEnd) {

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -13,10 +14,15 @@ use crate::farm::Endpoint;
 use crate::telemetry::metrics::Held;
 use crate::upstream::connection::Connection;
 
+/// How often all of them are looked over, and not the newest of each endpoint alone.
+const ALL: Duration = Duration::from_secs(1);
+
 /// Idle connections by endpoint.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pool {
     idle: Mutex<HashMap<u64, Shelf>>,
+    /// When all of them were last looked over.
+    swept: Mutex<Instant>,
 }
 
 #[derive(Debug)]
@@ -32,12 +38,36 @@ struct Idle {
     _counted: Held,
 }
 
+/// What can be seen of an idle connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Usable,
+    /// It has idled or lived for too long, or the XSP has said something unasked.
+    Spent,
+    /// The XSP has ended it.
+    Ended,
+}
+
 impl Idle {
+    fn state(&mut self, limits: &model::Pool, now: Instant) -> State {
+        let is_young = now.duration_since(self.since) < limits.idle_timeout
+            && now.duration_since(self.connection.born()) < limits.max_age;
+        match is_young {
+            false => State::Spent,
+            true if self.connection.poll_usable(&mut Context::from_waker(Waker::noop())) => State::Usable,
+            true if self.connection.has_input() => State::Spent,
+            true => State::Ended,
+        }
+    }
+
     fn is_usable(&mut self, limits: &model::Pool, now: Instant) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        now.duration_since(self.since) < limits.idle_timeout
-            && now.duration_since(self.connection.born()) < limits.max_age
-            && self.connection.poll_usable(&mut cx)
+        self.state(limits, now) == State::Usable
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self { idle: Mutex::default(), swept: Mutex::new(Instant::now()) }
     }
 }
 
@@ -73,13 +103,28 @@ impl Pool {
         shelf.connections.push(Idle { connection, since: Instant::now(), _counted: counted });
     }
 
-    /// Closes what has grown old or was closed by its XSP. To be called every second or so.
-    pub fn sweep(&self) {
+    /// Closes what has grown old or was closed by its XSP. To be called a few times a second.
+    ///
+    /// Returns those, by [`Endpoint::key`], that have ended the newest connection to them: whoever dies ends all, and whoever
+    /// has enough of idle ones ends that one last.
+    pub fn sweep(&self) -> Vec<u64> {
         let now = Instant::now();
-        let mut idle = self.idle.lock();
-        idle.retain(|_, shelf| {
-            shelf.connections.retain_mut(|candidate| candidate.is_usable(&shelf.limits, now));
-            !shelf.connections.is_empty()
+        let mut swept = self.swept.lock();
+        let all = now.duration_since(*swept) >= ALL;
+        if all {
+            *swept = now;
+        }
+        let mut ended = Vec::new();
+        self.idle.lock().retain(|key, Shelf { limits, connections }| {
+            let newest = connections.last_mut().map(|newest| newest.state(limits, now));
+            if newest == Some(State::Ended) {
+                ended.push(*key);
+            }
+            if all || newest == Some(State::Ended) {
+                connections.retain_mut(|candidate| candidate.is_usable(limits, now));
+            }
+            !connections.is_empty()
         });
+        ended
     }
 }

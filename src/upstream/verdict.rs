@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connect::{Dial, Scope, connect, open};
+use super::connect::Scope;
+use super::look::look;
 use crate::farm::{Endpoint, Farm, Probing};
 
 /// Blocks `endpoint` of `farm` for `block_for`, give or take a tenth (R-FAIL-1), unless the failure was the gateway's own.
@@ -37,21 +38,10 @@ fn address_lost(farms: &[Arc<Farm>], farm: &Arc<Farm>, ip: IpAddr) {
             let other = Arc::clone(other);
             tokio::spawn(async move {
                 let _probing = probing;
-                let config = other.config();
-                let failover = &config.failover;
-                let dial = Dial::to(&other, &endpoint, failover.connect_timeout);
-                let reached = match config.proof {
-                    Some(_) => connect(dial).await.map(drop),
-                    // Its TLS is between it and the clients.
-                    None => open(&dial).await.map(drop),
-                };
-                match reached {
-                    Ok(()) => endpoint.metrics().probed("cleared"),
-                    Err(error) if error.scope() == Scope::Gateway => {}
-                    Err(error) => {
-                        endpoint.metrics().probed("failed");
-                        other.failed(&endpoint, failover.block_for, error.reason());
-                    }
+                if let Err(error) = look(&other, &endpoint).await
+                    && error.scope() != Scope::Gateway
+                {
+                    other.failed(&endpoint, other.config().failover.block_for, error.reason());
                 }
             });
         }

@@ -28,6 +28,7 @@ mod failover;
 mod forwarding;
 mod handbook;
 mod harness;
+mod hints;
 mod hostile;
 mod load;
 mod observability;

@@ -26,7 +26,7 @@ fn endpoint<'s>(status: &'s Value, stage: &Stage, xsp: &str) -> &'s Value {
 }
 
 /// Waits until it says of an XSP that it is in `state`.
-async fn until_state(stage: &Stage, xsp: &str, state: &str) {
+pub(crate) async fn until_state(stage: &Stage, xsp: &str, state: &str) {
     eventually(state, async || endpoint(&status(stage).await, stage, xsp)["state"] == *state).await;
 }
 

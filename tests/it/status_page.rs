@@ -89,6 +89,22 @@ async fn who_watches_is_told_of_a_killed_xsp_within_a_second() {
 }
 
 #[tokio::test]
+async fn who_watches_is_told_of_a_killed_xsp_though_nobody_asks_anything_of_it() {
+    let stage = Stage::in_order(|_, _| ()).await;
+    let mut watcher = Watcher::start(&stage).await;
+    for xsp in ["a1", "a2", "b1"] {
+        // What light traffic leaves behind: an idle connection.
+        assert_eq!(stage.client().get(PROFILE).await.xsp(), xsp);
+        let address = stage.xsp(xsp).address().to_string();
+        watcher.until(|status| state(status, &address) == "up").await;
+        stage.xsp(xsp).kill().await;
+        let killed = Instant::now();
+        watcher.until(|status| state(status, &address) == "blocked").await;
+        eprintln!("{xsp} was seen to be dead after {:?}", killed.elapsed());
+    }
+}
+
+#[tokio::test]
 async fn a_burst_of_news_is_a_few_updates() {
     let stage = Stage::start().await;
     let mut watcher = Watcher::start(&stage).await;
