@@ -162,7 +162,7 @@ impl Control {
         let (asked, outcome) = oneshot::channel();
         drop(self.reload.send(asked));
         match outcome.await {
-            Ok(outcome @ (Outcome::Applied { .. } | Outcome::Unchanged)) => Reply::Done(outcome.to_string()),
+            Ok(outcome @ (Outcome::Applied { .. } | Outcome::Unchanged { .. })) => Reply::Done(outcome.to_string()),
             Ok(outcome @ Outcome::Refused(_)) => Reply::Refused(outcome.to_string()),
             Err(_) => Reply::Refused("the gateway is about to end".into()),
         }

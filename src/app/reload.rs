@@ -39,8 +39,11 @@ pub enum Outcome {
         /// In the order of the file.
         needs_restart: Vec<&'static str>,
     },
-    /// It is what was in use already.
-    Unchanged,
+    /// It is what was in use already, but for what has been waiting for a restart.
+    Unchanged {
+        /// As above.
+        needs_restart: Vec<&'static str>,
+    },
     /// It can't be used, and nothing has changed: each problem, as `check` shows it.
     Refused(String),
 }
@@ -50,8 +53,22 @@ impl fmt::Display for Outcome {
         match self {
             Self::Applied { needs_restart } if needs_restart.is_empty() => f.write_str("reloaded"),
             Self::Applied { needs_restart } => write!(f, "reloaded; takes a restart: {}", needs_restart.join(", ")),
-            Self::Unchanged => f.write_str("nothing has changed"),
+            Self::Unchanged { needs_restart } if needs_restart.is_empty() => f.write_str("nothing has changed"),
+            Self::Unchanged { needs_restart } => {
+                write!(f, "nothing has changed; still takes a restart: {}", needs_restart.join(", "))
+            }
             Self::Refused(why) => write!(f, "refused, nothing has changed:\n{why}"),
+        }
+    }
+}
+
+impl Outcome {
+    /// The same, of a configuration of which that has been waiting for a restart.
+    fn reminding(self, waiting: Vec<&'static str>) -> Self {
+        match self {
+            Self::Applied { .. } => Self::Applied { needs_restart: waiting },
+            Self::Unchanged { .. } => Self::Unchanged { needs_restart: waiting },
+            Self::Refused(why) => Self::Refused(why),
         }
     }
 }
@@ -100,7 +117,7 @@ impl Reload {
         // Files that are refused are not read again before they change.
         *watch = Watch::new(match outcome {
             Outcome::Applied { .. } => self.seen_when_read(),
-            Outcome::Unchanged | Outcome::Refused(_) => seen,
+            Outcome::Unchanged { .. } | Outcome::Refused(_) => seen,
         });
         // Whoever has asked need not wait for the answer.
         asked.send(outcome).ok();
@@ -157,7 +174,7 @@ impl Reload {
         let outcome = self.read_all();
         self.running.lock().metrics.reloaded(match &outcome {
             Outcome::Applied { .. } => Reloaded::Applied,
-            Outcome::Unchanged => Reloaded::Unchanged,
+            Outcome::Unchanged { .. } => Reloaded::Unchanged,
             Outcome::Refused(_) => Reloaded::Refused,
         });
         outcome
@@ -176,7 +193,11 @@ impl Reload {
         if !is_fatal && reading.partial == running.config {
             running.metrics.reload_refused.set(0);
             running.text = reading.source.text;
-            return renew(&mut running);
+            let waiting = needs_restart(&self.started, &running.config);
+            if !waiting.is_empty() {
+                warn!(what = waiting.join(", "), "configuration as before, of which some still takes a restart");
+            }
+            return renew(&mut running).reminding(waiting);
         }
         let (material, problems) = certs::load(&reading.partial);
         let report = Report::new(reading.source, reading.problems.into_iter().chain(problems).collect());
@@ -226,7 +247,7 @@ fn renew(running: &mut Running) -> Outcome {
     if old.read.is_current() {
         info!("configuration, certificates, keys and CAs are what they were");
         running.metrics.renewal(Renewal::Unchanged);
-        return Outcome::Unchanged;
+        return Outcome::Unchanged { needs_restart: Vec::new() };
     }
     let config = running.config.clone();
     let (material, problems) = certs::load(&config);

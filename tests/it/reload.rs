@@ -101,7 +101,7 @@ async fn what_has_changed_is_served_and_what_has_not_lives_on() {
     assert_eq!(metrics.count("xspgate_channels", &[]), 1.0);
     assert_eq!(changing.counted("applied").await, 1.0);
 
-    assert_eq!(changing.reload(|_| ()).await, Outcome::Unchanged);
+    assert_eq!(changing.reload(|_| ()).await, Outcome::Unchanged { needs_restart: vec![] });
     assert_eq!(changing.counted("unchanged").await, 1.0);
 }
 
@@ -112,7 +112,7 @@ async fn a_configuration_that_can_not_be_used_changes_nothing() {
     let refused = async |changing: &mut Changing, change: &dyn Fn(&mut Text), why: &str| {
         match changing.reload(change).await {
             Outcome::Refused(report) => assert!(report.contains(why), "{report}"),
-            outcome @ (Outcome::Applied { .. } | Outcome::Unchanged) => panic!("{outcome:?}"),
+            outcome @ (Outcome::Applied { .. } | Outcome::Unchanged { .. }) => panic!("{outcome:?}"),
         }
         assert_eq!(changing.stage.client().get(PROFILE).await.status, StatusCode::OK, "{why}");
         let metrics = changing.stage.metrics().await;
@@ -136,7 +136,7 @@ async fn a_configuration_that_can_not_be_used_changes_nothing() {
     assert!(matches!(changing.stage.gateway.reload().await, Outcome::Refused(_)));
     assert_eq!(changing.counted("refused").await, 4.0);
 
-    assert_eq!(changing.reload(|_| ()).await, Outcome::Unchanged);
+    assert_eq!(changing.reload(|_| ()).await, Outcome::Unchanged { needs_restart: vec![] });
     assert_eq!(changing.stage.metrics().await.value("xspgate_reload_refused", &[]), Some(0.0));
     // What was bound for nothing is free again.
     changing.applied(|text| listens(text, &["127.0.0.1:0", "127.0.0.2:0", &taken])).await;
@@ -250,6 +250,11 @@ async fn what_takes_a_restart_is_named_and_the_rest_is_taken_over() {
         })
         .await;
     assert_eq!(outcome, Outcome::Applied { needs_restart: vec!["workers", "[log]"] });
+    // Whoever asks again is reminded.
+    assert_eq!(changing.reload(|_| ()).await, Outcome::Unchanged { needs_restart: vec!["workers", "[log]"] });
+    let pair = changing.stage.sim.pki.public(&[CLOUD, APP]);
+    pair.write(changing.stage.sim.folder(), "public").unwrap();
+    assert_eq!(changing.reload(|_| ()).await, Outcome::Applied { needs_restart: vec!["workers", "[log]"] });
     assert!(!reaches(&mut changing.stage.client(), PROFILE).await);
     assert!(reaches(&mut changing.stage.client(), "/dms/x").await);
 }
