@@ -77,6 +77,7 @@ impl Admin {
         let open = endpoints.iter().map(|endpoint| endpoint.channels).sum();
         Farm {
             name: farm.name().to_owned(),
+            retired: farm.is_retired(),
             colour: Colour::of(sites.iter().map(|site| site.up).sum()),
             traffic: load(&all, &lately),
             sessions: metrics.sessions(),

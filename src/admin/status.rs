@@ -113,6 +113,8 @@ pub struct Listener {
 pub struct Farm {
     /// Its name in the configuration.
     pub name: String,
+    /// Whether a reload has taken it out of the configuration; it is there until nothing is left of it.
+    pub retired: bool,
     /// Whether it is reachable.
     pub colour: Colour,
     /// The traffic of its endpoints together.

@@ -20,6 +20,7 @@ impl Farm {
         self.config.store(config);
         self.drain(state);
     }
+
     /// The configuration has it no longer: its endpoints depart, and are forgotten when nobody will miss them. What is there
     /// lives on until then, and it is the same farm if the configuration has it again.
     pub fn retire(&self) {
@@ -28,8 +29,13 @@ impl Farm {
         }
     }
 
+    /// Whether the configuration has it no longer.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+
     /// Whether the configuration has it no longer, and nothing is left of it.
     pub fn is_done_with(&self) -> bool {
-        self.retired.load(Ordering::Relaxed) && self.is_empty()
+        self.is_retired() && self.is_empty()
     }
 }

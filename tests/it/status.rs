@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use http::StatusCode;
 use serde_json::Value;
 use xspgate::app::Outcome;
-use xspgate::sim::site::{ALL, Simulation, Text};
+use xspgate::sim::site::{ALL, DOMAIN, Simulation, Text};
 
+use crate::channels::Channel;
 use crate::harness::{PROFILE, Stage, eventually};
 
 const README: &str = include_str!("../../README.md");
@@ -74,6 +75,32 @@ fn fields(value: &Value, path: &str, names: &mut BTreeSet<String>) {
             names.insert(path.to_owned());
         }
     }
+}
+
+/// A reload has the farm `xsp` give way to the farm `next`, which has these of its XSPs.
+pub(crate) async fn give_way(stage: &Stage, text: &mut Text, xsps: &[&str]) {
+    let addresses: Vec<_> = xsps.iter().map(|xsp| stage.xsp(xsp).address().to_string()).collect();
+    text.remove_section("[farm.xsp]").remove_section("[farm.xsp.failover]");
+    text.set("[farm.next]", "addresses", addresses);
+    text.set("[farm.next]", "server_name", DOMAIN).set("[farm.next]", "trust", "internal");
+    text.set("[[https]]", "farm", "next");
+    stage.sim.write_config(text).unwrap();
+    assert!(matches!(stage.gateway.reload().await, Outcome::Applied { .. }));
+}
+
+#[tokio::test]
+async fn a_farm_that_has_been_removed_is_marked_until_nothing_is_left_there() {
+    let (stage, mut text) = Stage::with(|_, text| text.clone()).await;
+    let channel = Channel::open(&stage).await;
+    let farms = async || {
+        let status = status(&stage).await;
+        let farms = status["farms"].as_array().unwrap().iter();
+        farms.map(|farm| (farm["name"].as_str().unwrap().to_owned(), farm["retired"] == true)).collect::<Vec<_>>()
+    };
+    assert_eq!(farms().await, [("xsp".to_owned(), false)]);
+    give_way(&stage, &mut text, &["a1"]).await;
+    assert_eq!(farms().await, [("next".to_owned(), false), ("xsp".to_owned(), true)]);
+    assert_eq!(channel.beats(&stage).await.xsp(), channel.xsp);
 }
 
 #[tokio::test]

@@ -8,7 +8,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use xspgate::app::Outcome;
 
+use crate::channels::Channel;
 use crate::harness::{Browser, PROFILE, Stage, within};
+use crate::status::give_way;
 
 /// What would show if text were taken for markup.
 const MARKUP: &str = "<img src=x onerror=\"document.title='broken'\"></script><script>document.title='broken'</script>";
@@ -224,6 +226,19 @@ async fn r_stat_1_a_browser_shows_what_is_up_and_what_is_not() {
     browser.until("green interfaces", &format!("{} === 10", badges("#host-list", "reachable"))).await;
     let leaps = browser.evaluate(LEAPS).await.as_f64().unwrap();
     assert!(leaps < 0.01, "what is read stays where it is: {leaps}");
+    assert_eq!(browser.complaints(), &[] as &[Value]);
+}
+
+#[tokio::test]
+async fn a_browser_shows_a_farm_that_has_been_removed_as_such() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let (stage, mut text) = Stage::with(|_, text| text.clone()).await;
+    browser.open(&format!("http://{}/", stage.gateway.admin_address())).await;
+    browser.until("a farm", &format!("{} === 1", badges(".farm-head", "reachable"))).await;
+    let _channel = Channel::open(&stage).await;
+    give_way(&stage, &mut text, &["a1"]).await;
+    browser.until("its mark", &format!("{} === 1", badges(".farm-head", "no longer in the configuration"))).await;
+    browser.until("the other", &format!("{} === 1", badges(".farm-head", "reachable"))).await;
     assert_eq!(browser.complaints(), &[] as &[Value]);
 }
 

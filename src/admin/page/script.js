@@ -230,7 +230,7 @@
       // A long list scrolls by itself, also by keys.
       rows.classList.toggle('tall', farm.endpoints.length > TALL);
       rows.tabIndex = farm.endpoints.length > TALL ? 0 : -1;
-      badge(head.lastChild, ...colour(farm));
+      badge(head.lastChild, ...(farm.retired ? ['warn', 'no longer in the configuration'] : colour(farm)));
       const { traffic, sessions, channels, heartbeats } = farm;
       const words = [
         `${rate(traffic.rate)} requests and ${rate(traffic.error_rate)} errors a second`,

@@ -16,6 +16,9 @@ pub(super) struct Status {
 #[derive(Debug, Deserialize)]
 struct Farm {
     name: String,
+    /// A gateway of an older version does not say.
+    #[serde(default)]
+    retired: bool,
     endpoints: Vec<Endpoint>,
 }
 
@@ -34,7 +37,8 @@ pub(super) fn of(status: &Status) -> Result<String> {
     let mut out = String::new();
     writeln!(out, "xspgate {}, {}", status.version, if status.ready { "ready" } else { "NOT READY" })?;
     for farm in &status.farms {
-        writeln!(out, "\nfarm {}", farm.name)?;
+        let mark = if farm.retired { ", no longer in the configuration" } else { "" };
+        writeln!(out, "\nfarm {}{mark}", farm.name)?;
         if farm.endpoints.is_empty() {
             writeln!(out, "  no XSP is known")?;
             continue;
@@ -73,7 +77,10 @@ mod tests {
             {"name": "xsp", "endpoints": [
                 {"endpoint": "10.0.0.1:443", "site": "site-a", "state": "up", "blocked_for": null, "channels": 7, "streams": 0},
                 {"endpoint": "10.0.0.20:443", "site": "b", "state": "blocked", "blocked_for": 58.6, "channels": 0, "streams": 12}]},
-            {"name": "cti", "endpoints": []}]}"#;
+            {"name": "cti", "retired": false, "endpoints": []},
+            {"name": "old", "retired": true, "endpoints": [
+                {"endpoint": "10.0.0.9:443", "site": "default", "state": "departed", "blocked_for": null, "channels": 3, "streams": 0}]}
+            ]}"#;
         let expected = "\
 xspgate 1.2.3, ready
 
@@ -84,6 +91,10 @@ farm xsp
 
 farm cti
   no XSP is known
+
+farm old, no longer in the configuration
+  XSP           site     state               channels  connections
+  10.0.0.9:443  default  departed                   3            0
 ";
         assert_eq!(of(&serde_json::from_str(status).unwrap()).unwrap(), expected);
     }
