@@ -5,6 +5,7 @@ mod by_hand;
 mod channels;
 mod describe;
 mod endpoint;
+mod news;
 mod reconfiguration;
 mod renewal;
 mod turnover;

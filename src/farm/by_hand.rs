@@ -42,9 +42,12 @@ impl Farm {
         }
         match what {
             ByHand::Drain => {
-                let state = &mut *self.state.lock();
-                state.by_hand.add(whom.clone());
-                self.drain(state);
+                let news = {
+                    let state = &mut *self.state.lock();
+                    state.by_hand.add(whom.clone());
+                    self.drain(state)
+                };
+                self.tell_all(news);
             }
             ByHand::Undrain => self.undrain(whom),
             ByHand::Block(time) => meant.iter().for_each(|endpoint| self.block(endpoint, time)),
@@ -74,10 +77,13 @@ impl Farm {
 
     /// Every word by which only endpoints are drained that `whom` means is taken back.
     fn undrain(&self, whom: &Whom) {
-        let state = &mut *self.state.lock();
-        let State { by_hand, roster, .. } = state;
-        by_hand.retain(|word| roster.members().any(|member| means(word, member) && !means(whom, member)));
-        self.drain(state);
+        let news = {
+            let state = &mut *self.state.lock();
+            let State { by_hand, roster, .. } = state;
+            by_hand.retain(|word| roster.members().any(|member| means(word, member) && !means(whom, member)));
+            self.drain(state)
+        };
+        self.tell_all(news);
     }
 
     fn block(&self, endpoint: &Endpoint, time: Option<Duration>) {

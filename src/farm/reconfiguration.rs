@@ -11,14 +11,17 @@ impl Farm {
     /// and where they are found is renewed apart.
     pub fn reconfigure(&self, config: Arc<model::Farm>) {
         self.retired.store(false, Ordering::Relaxed);
-        let state = &mut *self.state.lock();
-        state.pace.set_rate(config.channel_rate);
-        let pool = Arc::new(config.pool.clone());
-        for endpoint in state.endpoints.values() {
-            endpoint.pool.store(Arc::clone(&pool));
-        }
-        self.config.store(config);
-        self.drain(state);
+        let news = {
+            let state = &mut *self.state.lock();
+            state.pace.set_rate(config.channel_rate);
+            let pool = Arc::new(config.pool.clone());
+            for endpoint in state.endpoints.values() {
+                endpoint.pool.store(Arc::clone(&pool));
+            }
+            self.config.store(config);
+            self.drain(state)
+        };
+        self.tell_all(news);
     }
 
     /// The configuration has it no longer: its endpoints depart, and are forgotten when nobody will miss them. What is there
