@@ -2,18 +2,22 @@
 //! all other requests, whose bodies are on their way to an XSP while they come in.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::error::Error;
 use super::exchange::{ClientError, Exchange};
 use super::feed::Feed;
+use super::service::Call;
 use super::snapshot::Route;
 use crate::alarm::Alarm;
 use crate::broadworks::channel::event::{EventId, event_ids};
 use crate::broadworks::channel::is_event_response;
 use crate::broadworks::interface::Interface;
+use crate::farm::Session;
 use crate::http1::body::Body;
 use crate::http1::chunked::Event;
 use crate::http1::head::{Expectation, RequestFraming, RequestHead};
@@ -26,12 +30,41 @@ pub(super) fn is_one(route: &Route, head: &RequestHead) -> bool {
     route.interface == Interface::XsiEvents && is_event_response(&head.method, head.path())
 }
 
+impl<E: Exchange> Call<'_, E> {
+    /// Where an acknowledgement rather goes that no session binds: to the XSP from which the client has the event, unless that
+    /// is blocked. `route` then leads there, also if it leads new requests to another farm by now.
+    pub(super) async fn origin(
+        &mut self,
+        route: &mut Arc<Route>,
+        session: &mut Session,
+        head: &RequestHead,
+        feed: &mut Feed,
+    ) -> Result<Session, Error> {
+        let from = self.from;
+        let patience = from.snapshot.limits.request_body_idle_timeout;
+        self.journal.awaits_body();
+        read(head, self.exchange, feed, self.alarm, patience).await?;
+        let origin = from.worker.shared.channels.origin(from.client, &events(head, feed));
+        let Some((farm, endpoint)) = origin else { return Ok(*session) };
+        let home = Session::At(endpoint.id());
+        if Arc::ptr_eq(&farm, &route.farm) {
+            return Ok(home);
+        }
+        let Some(back) = route.back_to(&farm).filter(|_| farm.is_up(&endpoint)) else { return Ok(*session) };
+        *route = back;
+        self.journal.route = Some(Arc::clone(route));
+        // No session begins at a farm that gets no new ones.
+        *session = home;
+        Ok(home)
+    }
+}
+
 /// Moves the body of an acknowledgement into `feed`, unless it is long or takes longer than `patience`, or its client
 /// waits to be told to send it.
 ///
 /// # Errors
 /// The client's.
-pub(super) async fn read<E: Exchange>(
+async fn read<E: Exchange>(
     head: &RequestHead,
     exchange: &mut E,
     feed: &mut Feed,

@@ -100,14 +100,15 @@ impl Channels {
         }
     }
 
-    /// The XSP of `farm` from which the first of `events` that is known came to `client`.
-    pub(super) fn origin(&self, client: IpAddr, events: &[EventId], farm: &Arc<Farm>) -> Option<Arc<Endpoint>> {
+    /// The XSP from which the first of `events` that is known came to `client`, and its farm.
+    pub(super) fn origin(&self, client: IpAddr, events: &[EventId]) -> Option<(Arc<Farm>, Arc<Endpoint>)> {
         if events.is_empty() {
             return None;
         }
         let state = self.0.lock();
         let key = events.iter().find_map(|id| state.events.seen(&(client, id.clone())))?;
-        state.place(key, farm)
+        let Place { farm, endpoint } = state.places.get(&key)?;
+        Some((Arc::clone(farm), Arc::clone(endpoint)))
     }
 
     /// `client` has acknowledged `events`.
@@ -131,14 +132,6 @@ impl Channels {
         for id in ids {
             state.events.saw(trail, id);
         }
-    }
-}
-
-impl State {
-    /// The endpoint `key`, if it is one of `farm`.
-    fn place(&self, key: u64, farm: &Arc<Farm>) -> Option<Arc<Endpoint>> {
-        let place = self.places.get(&key).filter(|place| Arc::ptr_eq(&place.farm, farm))?;
-        Some(Arc::clone(&place.endpoint))
     }
 }
 

@@ -131,7 +131,7 @@ impl<E: Exchange> Call<'_, E> {
             return Err(Error::NoEndpoint);
         }
         let session = route.farm.session(cookie_values(&head.fields, &route.cookie));
-        let (session, aim) = match &channel {
+        let (mut session, aim) = match &channel {
             // No session begins at a farm that gets no new ones.
             Some((_, endpoint)) if !Arc::ptr_eq(&route, &admitted) => {
                 (Session::At(endpoint.id()), Aim::Channel(Arc::clone(endpoint)))
@@ -143,7 +143,7 @@ impl<E: Exchange> Call<'_, E> {
         *feed = Feed::new(head.framing, route.failover.replay_buffer_size);
         let aim = match aim {
             Aim::Farm(Session::New | Session::Unknown) if acknowledgement::is_one(&route, head) => {
-                Aim::Farm(self.origin(&route, session, head, feed).await?)
+                Aim::Farm(self.origin(&mut route, &mut session, head, feed).await?)
             }
             Aim::Farm(_) | Aim::NewChannel(_) | Aim::Channel(_) => aim,
         };
@@ -174,23 +174,6 @@ impl<E: Exchange> Call<'_, E> {
         Ok((route, standing, session))
     }
 
-    /// Where an acknowledgement rather goes that no session binds: to the XSP from which the client has the event.
-    async fn origin(
-        &mut self,
-        route: &Route,
-        session: Session,
-        head: &RequestHead,
-        feed: &mut Feed,
-    ) -> Result<Session, Error> {
-        let from = self.from;
-        let patience = from.snapshot.limits.request_body_idle_timeout;
-        self.journal.awaits_body();
-        acknowledgement::read(head, self.exchange, feed, self.alarm, patience).await?;
-        let events = acknowledgement::events(head, feed);
-        let origin = from.worker.shared.channels.origin(from.client, &events, &route.farm);
-        Ok(origin.map_or(session, |endpoint| Session::At(endpoint.id())))
-    }
-
     /// The event channel that the request names, and where it is, if anybody here knows; `route` then leads there, also if it
     /// leads new requests to another farm by now.
     fn channel(&self, route: &mut Arc<Route>, head: &RequestHead) -> Result<Option<(ChannelId, Arc<Endpoint>)>, Error> {
@@ -199,8 +182,8 @@ impl<E: Exchange> Call<'_, E> {
         let channels = &self.from.worker.shared.channels;
         let (event, channel) = match channels.home(&id, &route.farm) {
             Home::At(endpoint) => (ChannelEvent::Bound, Ok(Some((id, endpoint)))),
-            Home::Elsewhere(farm, endpoint) if route.former.iter().any(|former| Arc::ptr_eq(former, &farm)) => {
-                *route = Arc::new(route.back_to(&farm));
+            Home::Elsewhere(farm, endpoint) if let Some(back) = route.back_to(&farm) => {
+                *route = back;
                 (ChannelEvent::Bound, Ok(Some((id, endpoint))))
             }
             Home::Lost => {

@@ -311,9 +311,10 @@ impl Snapshot {
 }
 
 impl Route {
-    /// This route, as it leads to a farm that it has led to before.
-    pub fn back_to(&self, farm: &Arc<Farm>) -> Self {
-        Self { farm: Arc::clone(farm), former: Vec::new(), ..self.clone() }
+    /// This route, as it leads to `farm`, if it has led there before.
+    pub fn back_to(&self, farm: &Arc<Farm>) -> Option<Arc<Self>> {
+        let farm = Arc::clone(self.former.iter().find(|former| Arc::ptr_eq(former, farm))?);
+        Some(Arc::new(Self { farm, former: Vec::new(), ..self.clone() }))
     }
 
     /// Whether `client` may use this interface.

@@ -6,7 +6,8 @@ use xspgate::sim::site::CLOUD;
 use xspgate::sim::xsp::{Behaviour, Recorded};
 
 use crate::channels::Channel;
-use crate::harness::{Answer, Body, Client, PROFILE, Serving, Stage, body, eventually, fed, request};
+use crate::harness::{Answer, Blocked, Body, Client, PROFILE, Serving, Stage, body, eventually, fed, request};
+use crate::status::give_way;
 
 const EVENT_RESPONSE: &str = "/com.broadsoft.xsi-events/v2.0/channel/eventresponse";
 
@@ -230,6 +231,29 @@ async fn r_aff_2_an_acknowledgement_that_was_refused_comes_to_the_same_xsp_again
         let answer = acknowledge(&stage, &event).await;
         assert_eq!((answer.status, answer.xsp()), (StatusCode::OK, &*channel.xsp));
     }
+}
+
+#[tokio::test]
+async fn r_aff_2_an_acknowledgement_follows_its_event_to_a_farm_that_has_given_way() {
+    let (stage, mut text) = Stage::with(|_, text| text.clone()).await;
+    let mut channel = Channel::open(&stage).await;
+    channel.receives(&stage, "before").await;
+    let other = if channel.xsp == "a1" { "a2" } else { "a1" };
+    give_way(&stage, &mut text, &[other]).await;
+    channel.receives(&stage, "after").await;
+    for event in ["before", "after"] {
+        let answer = acknowledge(&stage, event).await;
+        assert_eq!((answer.status, answer.xsp()), (StatusCode::OK, &*channel.xsp), "{event}");
+        assert_eq!(answer.session(), None, "a session at a farm that gets none");
+    }
+    let answer = acknowledge(&stage, "unknown").await;
+    assert_eq!((answer.status, answer.xsp()), (STRAY, other));
+    // Its XSP is gone, and the channel with it: it goes anywhere, as it would have before.
+    channel.receives(&stage, "late").await;
+    stage.xsp(&channel.xsp).kill().await;
+    stage.until_blocked(&channel.xsp, Blocked::Yes).await;
+    let answer = acknowledge(&stage, "late").await;
+    assert_eq!((answer.status, answer.xsp()), (STRAY, other));
 }
 
 #[tokio::test]
