@@ -78,6 +78,8 @@ impl Admin {
     /// What a scraper gets.
     fn metrics(&self) -> String {
         self.metrics.ready.set(i64::from(self.unready().is_none()));
+        let limit = self.shared.snapshot.load().limits.connections;
+        self.metrics.connections_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
         self.metrics.forget_discovered();
         for name in self.discovery.names().iter() {
             let age = name.last_success.map(|at| at.elapsed());

@@ -48,6 +48,8 @@ pub struct Metrics {
     registry: Registry,
     /// 1 while ready.
     pub ready: IntGauge,
+    /// Client connections that may be open.
+    pub connections_limit: IntGauge,
     /// Access events lost.
     pub access_dropped: Counter,
     connections: IntGaugeVec,
@@ -133,6 +135,7 @@ impl Default for Metrics {
         registrar.gauges("xspgate_build_info").with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Self {
             ready: registrar.gauges("xspgate_ready").with_label_values::<&str>(&[]),
+            connections_limit: registrar.gauges("xspgate_connections_limit").with_label_values::<&str>(&[]),
             access_dropped: registrar.counters("xspgate_access_log_dropped_total").with_label_values::<&str>(&[]),
             connections: registrar.gauges("xspgate_connections"),
             connections_total: registrar.counters("xspgate_connections_total"),

@@ -1,10 +1,16 @@
 //! What there is to measure, in one table, so that the registry and the README can both be held against it.
 
 /// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
-pub const TABLE: [(&str, &str, &str, &str); 39] = [
+pub const TABLE: [(&str, &str, &str, &str); 40] = [
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
     ("xspgate_connections", "gauge", "listener", "open client connections"),
+    (
+        "xspgate_connections_limit",
+        "gauge",
+        "",
+        "client connections that may be open, on all listeners together: limits.connections",
+    ),
     ("xspgate_connections_total", "counter", "listener", "client connections accepted"),
     (
         "xspgate_connections_refused_total",
