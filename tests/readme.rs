@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::time::Duration;
 
 use xspgate::cli::check::load;
@@ -51,6 +52,17 @@ fn the_further_parts_check_clean() {
     assert_eq!((loaded.config.cti.len(), loaded.config.passthrough.len()), (1, 1));
     assert!(loaded.config.control.is_some());
     assert_eq!(texts.next(), None, "a part that is not checked");
+}
+
+#[test]
+fn what_the_map_for_contributors_names_is_there() {
+    let map = include_str!("../CONTRIBUTING.md").lines().filter(|line| line.starts_with("| `"));
+    let places = map.flat_map(|line| line.split('|').nth(1).unwrap().split('`').skip(1).step_by(2));
+    let places: Vec<_> = places.collect();
+    assert!(places.len() > 10, "{places:?}");
+    for place in places {
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(place).exists(), "{place}");
+    }
 }
 
 #[test]
