@@ -51,3 +51,4 @@ mod supervision;
 mod tls;
 mod topology;
 mod waits;
+mod watched;

@@ -49,7 +49,7 @@ fn channels() -> u32 {
 }
 
 /// Fails unless this process, and the gateway as its child, may open so many files that each channel has two of them.
-fn assert_open_files(channels: u32) {
+pub(crate) fn assert_open_files(channels: u32) {
     let output = Command::new("sh").args(["-c", "ulimit -n"]).output().unwrap();
     let allowed = match String::from_utf8(output.stdout).unwrap().trim() {
         "unlimited" => usize::MAX,
@@ -106,46 +106,8 @@ impl Soak {
         Client::new(self.serving.https[0], self.sim.pki.public_roots()).tls(Arc::clone(&self.tls))
     }
 
-    /// Opens so many channels, each over a connection of its own.
-    async fn open(&self, channels: u32) -> Vec<Beater> {
-        let mut opening = JoinSet::new();
-        for number in 0..BEATERS {
-            let share = channels / BEATERS + u32::from(number < channels % BEATERS);
-            let clients: Vec<_> = (0..share).map(|_| self.client()).collect();
-            let (client, beats) = (self.client(), Arc::clone(&self.beats));
-            opening.spawn(async move {
-                let (mut ticks, mut channels) = (pace(OPENED), Vec::new());
-                for client in clients {
-                    ticks.tick().await;
-                    channels.push(Channel::of(client).await);
-                }
-                Beater { client, channels, beats }
-            });
-        }
-        opening.join_all().await
-    }
-
     fn beats(&self) -> u32 {
         self.beats.load(Ordering::Relaxed)
-    }
-
-    /// All channels beat before `change`, while it happens, and after it.
-    async fn beating<T>(&self, beaters: Vec<Beater>, change: impl Future<Output = T>) -> (Vec<Beater>, T) {
-        let channels: usize = beaters.iter().map(|beater| beater.channels.len()).sum();
-        let rate = BEATS.max(u32::try_from(channels).unwrap() / BEAT_EVERY);
-        let (changing, over) = watch::channel(());
-        let before = self.beats();
-        let mut beating: JoinSet<_> = beaters.into_iter().map(|beater| beater.beat(pace(rate), over.clone())).collect();
-        let change = async {
-            eventually("heartbeats", async || self.beats() > before).await;
-            change.await
-        };
-        let changed = tokio::select! {
-            changed = change => changed,
-            _ = beating.join_next() => panic!("a channel could not beat"),
-        };
-        drop(changing);
-        (beating.join_all().await, changed)
     }
 
     /// Another CA to believe, another key for sessions, and new certificates again and again, each of which is taken over on
@@ -232,8 +194,47 @@ impl Soak {
     }
 }
 
+/// Opens so many channels, each over a connection of its own; `beats` counts their heartbeats.
+pub(crate) async fn open(channels: u32, client: impl Fn() -> Client, beats: &Arc<AtomicU32>) -> Vec<Beater> {
+    let mut opening = JoinSet::new();
+    for number in 0..BEATERS {
+        let share = channels / BEATERS + u32::from(number < channels % BEATERS);
+        let clients: Vec<_> = (0..share).map(|_| client()).collect();
+        let (client, beats) = (client(), Arc::clone(beats));
+        opening.spawn(async move {
+            let (mut ticks, mut channels) = (pace(OPENED), Vec::new());
+            for client in clients {
+                ticks.tick().await;
+                channels.push(Channel::of(client).await);
+            }
+            Beater { client, channels, beats }
+        });
+    }
+    opening.join_all().await
+}
+
+/// All channels beat before `change`, while it happens, and after it.
+pub(crate) async fn beating<T>(beaters: Vec<Beater>, change: impl Future<Output = T>) -> (Vec<Beater>, T) {
+    let channels: usize = beaters.iter().map(|beater| beater.channels.len()).sum();
+    let rate = BEATS.max(u32::try_from(channels).unwrap() / BEAT_EVERY);
+    let (changing, over) = watch::channel(());
+    let beats = Arc::clone(&beaters[0].beats);
+    let before = beats.load(Ordering::Relaxed);
+    let mut beating: JoinSet<_> = beaters.into_iter().map(|beater| beater.beat(pace(rate), over.clone())).collect();
+    let change = async {
+        eventually("heartbeats", async || beats.load(Ordering::Relaxed) > before).await;
+        change.await
+    };
+    let changed = tokio::select! {
+        changed = change => changed,
+        _ = beating.join_next() => panic!("a channel could not beat"),
+    };
+    drop(changing);
+    (beating.join_all().await, changed)
+}
+
 /// A connection that is kept, and the channels whose heartbeats come over it.
-struct Beater {
+pub(crate) struct Beater {
     client: Client,
     channels: Vec<Channel>,
     beats: Arc<AtomicU32>,
@@ -264,15 +265,15 @@ async fn r_aff_2_very_many_channels_outlive_a_reload_and_a_change_of_dns() {
     let wanted = channels();
     assert_open_files(wanted);
     let soak = Soak::start().await;
-    let beaters = soak.open(wanted).await;
-    let (beaters, ()) = soak.beating(beaters, ready(())).await;
-    let (beaters, ()) = soak.beating(beaters, soak.reload()).await;
+    let beaters = open(wanted, || soak.client(), &soak.beats).await;
+    let (beaters, ()) = beating(beaters, ready(())).await;
+    let (beaters, ()) = beating(beaters, soak.reload()).await;
     let change = async {
         soak.change_dns().await;
         soak.open_where_it_joined().await
     };
-    let (mut beaters, opened) = soak.beating(beaters, change).await;
+    let (mut beaters, opened) = beating(beaters, change).await;
     beaters[0].channels.extend(opened);
-    let (beaters, ()) = soak.beating(beaters, ready(())).await;
+    let (beaters, ()) = beating(beaters, ready(())).await;
     soak.assert_all_well(&beaters).await;
 }
