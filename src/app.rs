@@ -164,6 +164,12 @@ impl Gateway {
     /// Returns when a thread has ended: while the gateway should be running, that is a fault.
     pub async fn ended(&mut self) {
         self.ended.first().await;
+        self.working = self.working.saturating_sub(1);
+    }
+
+    /// How far it is on its way to its end.
+    pub fn phase(&self) -> Phase {
+        *self.shared.phase.borrow()
     }
 
     /// Takes no new connections, and returns once the last one has gone: by itself within `drain_timeout`, or cut
@@ -204,8 +210,7 @@ impl Gateway {
     /// Returns once the workers have no connections any more, and have ended.
     async fn emptied(&mut self) {
         while self.working > 0 {
-            self.ended.first().await;
-            self.working -= 1;
+            self.ended().await;
         }
     }
 }

@@ -237,16 +237,20 @@ impl Signals {
         loop {
             let (asked, succeeded) = (gateway.asked_to_stop(), gateway.succeeded());
             tokio::select! {
-                // Threads end by themselves once another process has taken over.
-                biased;
-                () = succeeded => return Ok(End::Succeeded),
                 _ = self.terminate.recv() => return Ok(End::Stop),
                 _ = self.interrupt.recv() => return Ok(End::Stop),
                 () = asked => return Ok(End::Stop),
+                () = succeeded => return Ok(End::Succeeded),
                 // What comes of these two is in the log.
                 _ = self.hangup.recv() => drop(gateway.reload()),
                 _ = self.user.recv() => gateway.restart(),
-                () = gateway.ended() => bail!("a thread ended that should not have"),
+                // Workers without connections end at once when another process takes over.
+                () = gateway.ended() => match gateway.phase() {
+                    Phase::HandedOver => return Ok(End::Succeeded),
+                    Phase::Running | Phase::LameDuck | Phase::Draining | Phase::Cutting | Phase::Forced => {
+                        bail!("a thread ended that should not have")
+                    }
+                },
             }
         }
     }
