@@ -19,7 +19,8 @@ use xspgate::sim::site::{ALL, Text};
 use crate::acknowledgements::acknowledged;
 use crate::channels::Channel;
 use crate::harness::{
-    Client, Ended, PROFILE, Program, Serving, Stage, body, client_requests, eventually, request, signal,
+    Client, Ended, PROFILE, Program, Serving, Stage, assert_bridged, body, client_requests, dial, eventually, greeting,
+    request, rest, signal,
 };
 
 /// A gateway that is a program of its own, and those that have taken its place.
@@ -33,12 +34,21 @@ struct Succession {
 }
 
 /// A process that has taken over; killed when dropped.
-struct Heir(u32);
+pub(crate) struct Heir(pub(crate) u32);
 
 impl Drop for Heir {
     fn drop(&mut self) {
         signal(self.0, "KILL");
     }
+}
+
+/// Waits until another process has taken over from `program`.
+async fn successor(program: &Program) -> Heir {
+    let pid = |line: &str| {
+        let pid = line.split_once("another process has taken over")?.1.split_once("\"pid\":")?.1;
+        pid.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
+    };
+    Heir(program.line("who takes over", pid).await)
 }
 
 impl Succession {
@@ -380,12 +390,7 @@ async fn the_program_is_started_as_it_is_on_disk_then() {
     fs::remove_file(&program).unwrap();
     symlink(env!("CARGO_BIN_EXE_xspgate"), &program).unwrap();
     old.signal("USR2");
-    let heir = old.line("who takes over", |line| {
-        let pid = line.split_once("\"pid\":").or_else(|| line.split_once("pid="))?.1;
-        line.contains("another process has taken over").then_some(())?;
-        pid.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
-    });
-    let _heir = Heir(heir.await);
+    let _heir = successor(&old).await;
     eventually("the end", async || old.code() == Some(0)).await;
 }
 
@@ -455,4 +460,25 @@ async fn a_signal_cuts_what_an_old_process_has_and_a_second_one_ends_it() {
         channel.cut().await;
     }
     assert_eq!(succession.client().get(PROFILE).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn cti_connections_live_on_in_the_old_process_and_come_to_the_new_one() {
+    let stage = Stage::cti(|_, text| {
+        text.set("", "drain_timeout", "3s");
+    })
+    .await;
+    let mut serving = Serving::start(&stage).await;
+    let webex = stage.webex();
+    let mut before = dial(&webex, serving.cti[0]).await.unwrap();
+    assert_eq!(greeting(&mut before).await, "a1");
+    serving.program.signal("USR2");
+    let _heir = successor(&serving.program).await;
+    assert_bridged(&mut before, b"<Request/>").await;
+    let mut after = dial(&webex, serving.cti[0]).await.unwrap();
+    assert_eq!(greeting(&mut after).await, "a1");
+    assert_bridged(&mut before, b"<Request/>").await;
+    rest(&mut before).await;
+    eventually("the old process' end", async || serving.program.code() == Some(0)).await;
+    assert_bridged(&mut after, b"<Request/>").await;
 }
