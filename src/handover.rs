@@ -160,7 +160,10 @@ pub enum Word {
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// It could begin.
-    Ready,
+    Ready {
+        /// Its process.
+        pid: u32,
+    },
     /// It can't: why.
     Refused(String),
 }

@@ -24,11 +24,9 @@ pub fn reloading() {
     }
 }
 
-/// It serves no more, and the process `pid` does in its place, as far as that is known; nothing else is to be told from here.
-pub fn handed_over(pid: Option<i32>) {
-    if let Some(pid) = pid.and_then(|pid| u32::try_from(pid).ok()) {
-        tell(&[NotifyState::MainPid(pid)]);
-    }
+/// It serves no more, and the process `pid` does in its place; nothing else is to be told from here.
+pub fn handed_over(pid: u32) {
+    tell(&[NotifyState::MainPid(pid)]);
 }
 
 /// It stops, and may take so long.

@@ -173,7 +173,7 @@ impl Control {
                 let (uid, pid) = (caller.uid(), caller.pid());
                 info!(what = Request::TakeOver.name(), uid, pid, "control call");
                 // It is answered by what it gets, or does not get.
-                drop(self.hand_over(Successor::Came { socket: call.into_std()?, pid }).await);
+                drop(self.hand_over(Successor::Came(call.into_std()?)).await);
                 return Ok(());
             }
             Ok(request) => {

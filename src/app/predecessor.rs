@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -138,7 +139,9 @@ impl Predecessor {
 
     /// Says that this process could begin, and returns when it shall: the other one accepts no connections any more.
     pub(super) fn until_go(&mut self, channels: &Channels, farms: &Farms) -> Result<()> {
-        self.link.send([Answer::Ready])?;
+        // However long it takes: the other one may have let go by the time that this one gives up.
+        self.link.wait_for_ever()?;
+        self.link.send([Answer::Ready { pid: process::id() }])?;
         loop {
             match self.link.receive() {
                 Ok(Word::News(news)) => channels.take(news, |farm, endpoint| find(farms, farm, endpoint)),
@@ -157,9 +160,6 @@ impl Predecessor {
 
     /// Takes note of what becomes of its event channels, until it has ended. Blocks.
     pub(super) fn follow(mut self, channels: &Channels, farms: &Farms) {
-        if let Err(error) = self.link.wait_for_ever() {
-            warn!(predecessor = self.name, %error, "what becomes of its event channels can't be known");
-        }
         let end = loop {
             match self.link.receive() {
                 Ok(Word::News(news)) => channels.take(news, |farm, endpoint| find(farms, farm, endpoint)),

@@ -36,7 +36,7 @@ pub(super) enum Asked {
     /// To read everything again.
     Reload(oneshot::Sender<Outcome>),
     /// To give everything to another process: which did it get, or why none?
-    HandOver(Successor, oneshot::Sender<Result<i32, String>>),
+    HandOver(Successor, oneshot::Sender<Result<u32, String>>),
 }
 
 /// What came of reading everything again.
@@ -105,7 +105,7 @@ impl Reload {
     async fn hand_over(
         self: &Arc<Self>,
         successor: Successor,
-        asked: oneshot::Sender<Result<i32, String>>,
+        asked: oneshot::Sender<Result<u32, String>>,
     ) -> Result<(), JoinError> {
         let this = Arc::clone(self);
         let done = match spawn_blocking(move || hand_over(&this.running, &this.path, successor)).await? {

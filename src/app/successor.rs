@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{self, Child, Command, Stdio};
+use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,11 +25,11 @@ use crate::supervisor;
 
 /// How long the other process may take to be ready: it reads its configuration, and looks for XSPs that are new to it.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a process that is ended may take to end.
-const LAST_ONES: Duration = Duration::from_secs(1);
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// What a new process is told to do.
-const TAKE_OVER: &str = "--take-over=-";
+/// What a new process is told to do. It is to be a child of the service manager's, who sees the end of no others.
+const TAKE_OVER: [&str; 4] = ["run", "--take-over=-", "--detach", "--"];
 
 /// Who takes this process' place.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) enum Successor {
     /// The program as it is on disk now; it has yet to be started.
     Program,
     /// A process that somebody has started, and that has come to the control socket.
-    Came { socket: UnixStream, pid: Option<i32> },
+    Came(UnixStream),
 }
 
 /// What is handed over besides farms, sockets and channels.
@@ -55,13 +55,6 @@ pub(super) struct Belongings {
     pub(super) succeeded: watch::Sender<bool>,
 }
 
-/// The other process, which is on its way.
-struct Candidate {
-    link: Link,
-    pid: Option<i32>,
-    child: Option<Child>,
-}
-
 /// What goes on being told to the other process.
 #[derive(Debug)]
 pub(super) struct Following {
@@ -74,101 +67,97 @@ pub(super) struct Following {
 ///
 /// # Errors
 /// Why nobody takes this process' place; everything is as it was then.
-pub(super) fn hand_over(running: &Mutex<Running>, config: &Path, successor: Successor) -> Result<(i32, Following)> {
+pub(super) fn hand_over(running: &Mutex<Running>, config: &Path, successor: Successor) -> Result<(u32, Following)> {
+    let mut link = match successor {
+        Successor::Program => start(config)?,
+        Successor::Came(socket) => Link::new(socket, PATIENCE)?,
+    };
     let shared = Arc::clone(&running.lock().shared);
-    let mut candidate = Candidate::new(successor, config)?;
     let (known, mut news) = shared.channels.follow();
-    let done = candidate.take(running, known, &mut news);
-    match done {
-        Ok(()) => Ok((candidate.pid.unwrap_or_default(), Following { link: candidate.link, news })),
+    match pass(&mut link, running, known, &mut news) {
+        Ok(pid) => Ok((pid, Following { link, news })),
         Err(error) => {
             shared.channels.follow_no_more();
-            Err(candidate.dismiss(error))
+            // Who finds nobody there any more would begin, since somebody has to serve.
+            drop(link.send([Word::Refused(format!("{error:#}"))]));
+            Err(error)
         }
     }
 }
 
-impl Candidate {
-    fn new(successor: Successor, config: &Path) -> Result<Self> {
-        match successor {
-            Successor::Came { socket, pid } => Ok(Self { link: Link::new(socket, PATIENCE)?, pid, child: None }),
-            Successor::Program => {
-                if process::id() == 1 {
-                    bail!(
-                        "the first process of a container can't hand over: it would take the container with it; start another container"
-                    );
-                }
-                let program = env::args_os().next().context("this process does not know its program")?;
-                let (here, there) = UnixStream::pair()?;
-                let mut command = Command::new(&program);
-                command.args(["run", TAKE_OVER]).arg("--").arg(config);
-                // What the service manager says there is of this process.
-                command.env_remove("WATCHDOG_PID").stdin(Stdio::from(OwnedFd::from(there)));
-                let child = command.spawn().with_context(|| format!("can't start {}", program.display()))?;
-                drop(command);
-                let pid = i32::try_from(child.id()).ok();
-                Ok(Self { link: Link::new(here, PATIENCE)?, pid, child: Some(child) })
+/// The program as it is on disk now.
+fn start(config: &Path) -> Result<Link> {
+    if process::id() == 1 {
+        bail!(
+            "the first process of a container can't be replaced by another, since the container ends with it: start another container instead"
+        );
+    }
+    let program = env::args_os().next().context("this process does not know its program")?;
+    let (here, there) = UnixStream::pair()?;
+    let mut command = Command::new(&program);
+    // The service manager has said this of one process only, which is this one.
+    command.args(TAKE_OVER).arg(config).env_remove("WATCHDOG_PID").stdin(Stdio::from(OwnedFd::from(there)));
+    let child = command.spawn().with_context(|| format!("can't start {}", program.display()))?;
+    let status = end_of(child)?;
+    if !status.success() {
+        bail!("the new process has ended ({status}): see what it has written to standard error");
+    }
+    Ok(Link::new(here, PATIENCE)?)
+}
+
+/// It starts another process, and ends.
+fn end_of(mut child: Child) -> Result<ExitStatus> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match child.try_wait()? {
+            Some(status) => return Ok(status),
+            None if Instant::now() < deadline => std::thread::sleep(LOOK_EVERY),
+            None => {
+                child.kill()?;
+                child.wait()?;
+                bail!("the program on disk does nothing");
             }
         }
     }
+}
 
-    fn take(
-        &mut self,
-        running: &Mutex<Running>,
-        known: Vec<News>,
-        news: &mut mpsc::UnboundedReceiver<News>,
-    ) -> Result<()> {
-        let said = self.give(running).and_then(|()| {
-            self.link.send(known.into_iter().map(Word::News).chain([Word::Complete])).map_err(Into::into)
-        });
-        // It may have said why it takes no more.
-        match (self.link.receive(), said) {
-            (Ok(Answer::Ready), Ok(())) => {}
-            (Ok(Answer::Refused(why)), _) => bail!("{why}"),
-            (Ok(Answer::Ready), Err(error)) => return Err(error),
-            (Err(LinkError::Gone), _) => bail!("the new process has ended: see what it has written to standard error"),
-            (Err(error), _) => return Err(anyhow!(error).context("the new process is not ready")),
-        }
-        if !running.lock().let_go() {
-            self.link.send([Word::Refused("the gateway is stopping".into())])?;
-            bail!("the gateway is stopping");
-        }
-        supervisor::handed_over(self.pid);
-        let mut last = Vec::new();
-        while let Ok(news) = news.try_recv() {
-            last.push(Word::News(news));
-        }
-        // If it can't be told, it has gone in this very moment, and there is no way back.
-        if let Err(error) = self.link.send(last.into_iter().chain([Word::Go])) {
-            warn!(%error, "the new process can't be told to begin");
-        }
-        Ok(())
+/// Gives everything to the process at the other end of `link`, and lets go once that one is ready.
+fn pass(
+    link: &mut Link,
+    running: &Mutex<Running>,
+    known: Vec<News>,
+    news: &mut mpsc::UnboundedReceiver<News>,
+) -> Result<u32> {
+    let given =
+        give(link, running).and_then(|()| Ok(link.send(known.into_iter().map(Word::News).chain([Word::Complete]))?));
+    // It may have said why it takes no more.
+    let pid = match (link.receive(), given) {
+        (Ok(Answer::Ready { pid }), Ok(())) => pid,
+        (Ok(Answer::Refused(why)), _) => bail!("the new process can't take over: {why}"),
+        (Ok(Answer::Ready { .. }), Err(error)) => return Err(error),
+        (Err(LinkError::Gone), _) => bail!("the new process has ended: see what it has written to standard error"),
+        (Err(error), _) => return Err(anyhow!(error).context("the new process is not ready")),
+    };
+    if !running.lock().let_go() {
+        bail!("the gateway is stopping");
     }
+    supervisor::handed_over(pid);
+    let mut last = Vec::new();
+    while let Ok(news) = news.try_recv() {
+        last.push(Word::News(news));
+    }
+    // If it can't be told, it has gone in this very moment, and there is no way back.
+    if let Err(error) = link.send(last.into_iter().chain([Word::Go])) {
+        warn!(%error, "the new process can't be told to begin");
+    }
+    Ok(pid)
+}
 
-    fn give(&self, running: &Mutex<Running>) -> Result<()> {
-        let (estate, descriptors) = estate(&running.lock())?;
-        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        self.link.send_descriptors(&descriptors)?;
-        Ok(self.link.send([estate])?)
-    }
-
-    /// It has not come to anything.
-    fn dismiss(mut self, error: anyhow::Error) -> anyhow::Error {
-        let Some(mut child) = self.child.take() else { return error };
-        // It ends when it is told, or finds nobody, or else is ended.
-        drop(self.link);
-        let deadline = Instant::now() + LAST_ONES;
-        loop {
-            match child.try_wait() {
-                Ok(Some(status)) => return error.context(format!("the new process has not taken over ({status})")),
-                Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
-                Ok(None) | Err(_) => break,
-            }
-        }
-        drop(child.kill());
-        drop(child.wait());
-        error.context("the new process has not taken over, and was ended")
-    }
+fn give(link: &Link, running: &Mutex<Running>) -> Result<()> {
+    let (estate, descriptors) = estate(&running.lock())?;
+    let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+    link.send_descriptors(&descriptors)?;
+    Ok(link.send([estate])?)
 }
 
 impl Running {

@@ -1,7 +1,7 @@
 //! `xspgate run`: serves until it is told to stop.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -61,11 +61,17 @@ pub struct Run {
     /// if one runs; it drains then. `-`: of the process at the other end of standard input
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub take_over: Option<Option<PathBuf>>,
+    /// Start the same without this, and end
+    #[arg(long, hide = true)]
+    pub detach: bool,
 }
 
 /// Runs the gateway: exit code 0 after a stop that was asked for, 1 when it could not start or went on no longer, 2 when
 /// the configuration is unusable.
 pub fn run(options: Run) -> ExitCode {
+    if options.detach {
+        return detach();
+    }
     let Some(path) = options.config.path() else { return ExitCode::from(UNUSABLE) };
     let starter = match options.take_over.as_ref().and_then(Option::as_deref) {
         Some(from) if from == Path::new("-") => match Predecessor::at_stdin() {
@@ -98,6 +104,18 @@ pub fn run(options: Run) -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
+    }
+}
+
+/// Starts the program once more, for it to belong to nobody who has started this one.
+fn detach() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let started = arguments.next().context("no program").and_then(|program| {
+        Ok(Command::new(program).args(arguments.filter(|argument| argument != "--detach")).spawn()?)
+    });
+    match started {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => failed(&error.context("can't start once more")),
     }
 }
 

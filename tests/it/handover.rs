@@ -360,12 +360,12 @@ async fn what_keeps_another_process_from_taking_over_is_said_and_the_old_one_goe
     let good = fs::read_to_string(&succession.config).unwrap();
     succession.rewrite(|text| text.replace("[control]", "tries = 3\n[control]"));
     let why = succession.refused().await;
-    assert!(why.contains("tries") && why.contains("exit status: 2"), "{why}");
+    assert!(why.contains("tries"), "{why}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let place = format!("[\"{}\", ", taken.local_addr().unwrap());
     succession.rewrite(|_| good.replacen("listen = [", &format!("listen = {place}"), 1));
     let why = succession.refused().await;
-    assert!(why.contains("another gateway or server listens there") && why.contains("exit status: 1"), "{why}");
+    assert!(why.contains("another gateway or server listens there"), "{why}");
     succession.all_beat(&mut channels).await;
     assert_eq!(succession.client().get(PROFILE).await.status, StatusCode::OK);
     succession.rewrite(|_| good);
