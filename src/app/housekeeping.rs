@@ -86,13 +86,13 @@ impl Housekeeping {
                 }
             }
         };
-        let seats = Seats::default();
+        let (seats, news) = (Seats::default(), timeline.clone());
         let told_of = Admin::new(metrics, Arc::clone(&farms), status, Arc::clone(&shared), timeline, &admin_hosts);
         let calls = Control { farms: Arc::clone(&farms), admin: told_of.clone(), asks, stop, seats: seats.clone() };
         let serving = async {
             // Until then all of it is another process' to answer.
             if let Ok(Some(predecessor)) = begun.await {
-                drop(spawn_blocking(move || predecessor.follow(&shared.channels, &farms)));
+                drop(spawn_blocking(move || predecessor.follow(&shared.channels, &farms, &news)));
             }
             let answering = async {
                 tokio::join!(admin::serve(admin, told_of), calls.serve(control.as_ref()), pulses.watch());

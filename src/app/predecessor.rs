@@ -23,7 +23,7 @@ use crate::handover::link::{Link, LinkError};
 use crate::handover::{self, Answer, Estate, LAYOUT, Layout, Listening, Word};
 use crate::policy::affinity::Key;
 use crate::proxy::channels::Channels;
-use crate::telemetry::timeline::{Event, Kind};
+use crate::telemetry::timeline::{Event, Kind, Timeline};
 
 /// How long the other process may take for each thing that it says.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -159,7 +159,7 @@ impl Predecessor {
     }
 
     /// Takes note of what becomes of its event channels, until it has ended. Blocks.
-    pub(super) fn follow(mut self, channels: &Channels, farms: &Farms) {
+    pub(super) fn follow(mut self, channels: &Channels, farms: &Farms, timeline: &Timeline) {
         let end = loop {
             match self.link.receive() {
                 Ok(Word::News(news)) => channels.take(news, |farm, endpoint| find(farms, farm, endpoint)),
@@ -168,6 +168,7 @@ impl Predecessor {
             }
         };
         channels.orphaned();
+        timeline.add(Event::now(Kind::PredecessorGone, self.name.clone()));
         drop(self.heard);
         match end {
             LinkError::Gone => info!(predecessor = self.name, "it has ended"),

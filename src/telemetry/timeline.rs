@@ -55,6 +55,8 @@ pub enum Kind {
     Started,
     /// The same, in the place of another process.
     TookOver,
+    /// That process, which had drained since, is gone.
+    PredecessorGone,
     /// An endpoint failed, and is left out for a while.
     Blocked,
     /// It answers again, or was taken off the blocklist by hand.
