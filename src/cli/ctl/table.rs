@@ -77,7 +77,7 @@ mod tests {
                 {"endpoint": "10.0.0.20:443", "site": "b", "state": "blocked", "blocked_for": 58.6, "channels": 0, "streams": 12}]},
             {"name": "cti", "endpoints": []}]}"#;
         let expected = "\
-xspgate 1.2.3, ready
+xspgate 1.2.3, process 77, ready
 
 farm xsp
   XSP            site    state               channels  connections
