@@ -8,6 +8,7 @@ mod endpoint;
 mod news;
 mod reconfiguration;
 mod renewal;
+mod succession;
 mod turnover;
 
 use std::collections::{BTreeSet, HashMap};
