@@ -10,7 +10,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, watch};
 
-use crate::drain::{Phase, reached};
+use crate::drain::{Bell, Phase, reached};
 use crate::proxy::context::{Shared, Worker};
 use crate::proxy::listener::accept;
 use crate::supervisor::Pulse;
@@ -127,7 +127,8 @@ pub fn start(
     alive: Alive,
 ) -> io::Result<JoinHandle<()>> {
     on_thread(format!("worker-{index}"), alive, move || async move {
-        let worker = Worker { shared, pool: Arc::default(), bell: Arc::default() };
+        let bell = Bell::new(Arc::clone(&shared.cuts));
+        let worker = Worker { shared, pool: Arc::default(), bell };
         let forced = reached(worker.shared.phase.clone(), Phase::Forced);
         let sweeping = async {
             loop {

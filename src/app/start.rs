@@ -94,7 +94,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         channels: Channels::new(config.affinity.lost_channels_for),
         access: access.clone(),
         phase: phases,
-        cuts: Cuts::new(config.drain_rate),
+        cuts: Arc::new(Cuts::new(config.drain_rate)),
     });
     let discovery = Discovery::new(
         &config.dns,

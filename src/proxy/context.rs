@@ -23,7 +23,7 @@ pub struct Shared {
     /// How far the process is on its way to its end.
     pub phase: watch::Receiver<Phase>,
     /// When the connections that are left at its end are cut.
-    pub cuts: Cuts,
+    pub cuts: Arc<Cuts>,
 }
 
 /// One worker's own.
