@@ -45,6 +45,28 @@ pub enum AccessLog {
     Off,
 }
 
+/// `[traces]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Traces {
+    /// `endpoint`.
+    pub collector: Collector,
+    /// `sample`: of so many requests, one is traced.
+    pub sample: NonZeroU32,
+    /// `service_name`.
+    pub service_name: String,
+}
+
+/// Where traces go: an OpenTelemetry collector that takes OTLP over HTTP, in the clear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collector {
+    /// A name, or an address, that of IPv6 in brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// What is asked for, such as `/v1/traces`.
+    pub path: String,
+}
+
 /// `[dns]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dns {
