@@ -28,6 +28,7 @@ use crate::supervisor::{self, Pulses};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::timeline::{Event, Kind, Timeline};
+use crate::telemetry::traces::Traces;
 use crate::tls::certs::Material;
 use crate::worker;
 use control::Socket;
@@ -78,11 +79,13 @@ impl Gateway {
         let control = config.control.as_deref().map(Socket::bind).transpose()?;
         let snapshot = assemble::snapshot(config, material, &farms, &metrics, &plan.slots, None)?;
         let access = access_log(config, &metrics)?;
+        let traces = Traces::start(config.traces.as_ref(), &metrics).context("can't start the traces")?;
         let (phase, phases) = watch::channel(Phase::Running);
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(snapshot),
             channels: Channels::new(config.affinity.lost_channels_for),
             access: access.clone(),
+            traces,
             phase: phases,
             cuts: Cuts::new(config.drain_rate),
         });
@@ -235,6 +238,7 @@ impl Drop for Gateway {
             drop(thread.join());
         }
         self.access.close();
+        self.shared.traces.close();
     }
 }
 

@@ -130,6 +130,16 @@ impl Outbound {
         head.extend_from_slice(&self.head[line_end..]);
         Self { head: head.into(), ..self.clone() }
     }
+
+    /// The same request with one more field.
+    pub(super) fn with_field(&self, name: &str, value: &str) -> Self {
+        let fields = self.head.strip_suffix(b"\r\n").unwrap_or(&self.head);
+        let mut head = Vec::with_capacity(self.head.len() + name.len() + value.len() + 4);
+        head.extend_from_slice(fields);
+        encode::field(&mut head, name.as_bytes(), value.as_bytes());
+        encode::end(&mut head);
+        Self { head: head.into(), ..self.clone() }
+    }
 }
 
 #[cfg(test)]
