@@ -442,6 +442,19 @@ mod tests {
     }
 
     #[test]
+    fn trace_context_passes_until_the_gateway_takes_part() {
+        let given = ["traceparent: 00-a-b-01", "TraceState: a=1", "TRACEPARENT: x", "X: y"];
+        for (trace, expected) in [
+            (TraceContext::AsReceived, &given[..]),
+            (TraceContext::Continued, &["TraceState: a=1", "X: y"]),
+            (TraceContext::Void, &["X: y"]),
+        ] {
+            let lines = sent(&given, &Downstream { trace, ..FROM });
+            assert_eq!(lines[..lines.len() - ADDED.len()], *expected, "{trace:?}");
+        }
+    }
+
+    #[test]
     fn a_tracking_id_is_passed_or_made() {
         let lines = sent(&["TRACKINGID: CLIENT_1", "X: y"], &FROM);
         assert_eq!(lines[..2], ["TRACKINGID: CLIENT_1", "X: y"]);

@@ -197,4 +197,16 @@ mod tests {
         }
         assert_eq!(feed.after(0), b"3\r\nabc\r\n0\r\n\r\n");
     }
+
+    #[test]
+    fn a_field_more_stands_behind_the_others() {
+        let outbound = Outbound {
+            head: b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n".as_slice().into(),
+            method: Method::GET,
+            replayable: true,
+            expectation: Expectation::None,
+        };
+        let expected = b"GET /b HTTP/1.1\r\nHost: x\r\ntraceparent: 00\r\n\r\n";
+        assert_eq!(outbound.with_target(b"/b").with_field("traceparent", "00").head[..], expected[..]);
+    }
 }

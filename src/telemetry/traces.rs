@@ -9,7 +9,7 @@ mod span;
 use std::io;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc as threads;
 use std::time::Duration;
 
@@ -34,14 +34,17 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// Whether requests are traced now, and how; to be changed while they are served.
 #[derive(Debug)]
 pub struct Traces {
+    /// Whether there is a tracer; known without looking for it, since every request wants to know.
+    is_on: AtomicBool,
     tracer: ArcSwapOption<Tracer>,
-    exporters: Mutex<Exporters>,
+    /// `None`: the process ends.
+    exporters: Mutex<Option<Exporters>>,
 }
 
 /// The threads that send, which are known to have ended when `ended` says that nobody is left to send by it.
 #[derive(Debug)]
 struct Exporters {
-    alive: Option<threads::Sender<()>>,
+    alive: threads::Sender<()>,
     ended: threads::Receiver<()>,
 }
 
@@ -74,8 +77,8 @@ impl Traces {
     /// When no thread can be started.
     pub fn start(config: Option<&model::Traces>, metrics: &Metrics) -> io::Result<Self> {
         let (alive, ended) = threads::channel();
-        let exporters = Mutex::new(Exporters { alive: Some(alive), ended });
-        let traces = Self { tracer: ArcSwapOption::empty(), exporters };
+        let exporters = Mutex::new(Some(Exporters { alive, ended }));
+        let traces = Self { is_on: AtomicBool::new(false), tracer: ArcSwapOption::empty(), exporters };
         let next = traces.prepare(config, metrics)?;
         traces.replace(next);
         Ok(traces)
@@ -88,7 +91,7 @@ impl Traces {
     pub fn prepare(&self, config: Option<&model::Traces>, metrics: &Metrics) -> io::Result<Next> {
         let Some(config) = config else { return Ok(Next(None)) };
         let (queue, queued) = mpsc::channel(BACKLOG);
-        let alive = self.exporters.lock().alive.clone();
+        let alive = self.exporters.lock().as_ref().map(|exporters| exporters.alive.clone());
         Exporter::new(config, metrics).start(queued, alive)?;
         let (sample, dropped) = (config.sample, metrics.traces_dropped.clone());
         Ok(Next(Some(Arc::new(Tracer { sample, seen: AtomicU32::new(0), queue, dropped }))))
@@ -96,7 +99,9 @@ impl Traces {
 
     /// Goes by `next` from now on. Requests that are traced go on to be, and what is noted goes to where it would have gone.
     pub fn replace(&self, next: Next) {
+        let is_on = next.0.is_some();
         self.tracer.store(next.0);
+        self.is_on.store(is_on, Ordering::Relaxed);
     }
 
     /// Begins to note what becomes of a request, if it is its turn; costs next to nothing if it is not.
@@ -104,25 +109,29 @@ impl Traces {
     /// A client must not be able to have everything traced, or nothing: what its traceparent says of that counts only if it is
     /// believed. The ids in it do in any case.
     pub fn begin(&self, method: &Method, fields: &Fields, believed: impl FnOnce() -> Believed) -> Option<Box<Trace>> {
+        if !self.is_on.load(Ordering::Relaxed) {
+            return None;
+        }
         let tracer = self.tracer.load();
         let tracer = tracer.as_ref()?;
         let parent = match believed() {
-            Believed::Yes => match Parent::of(fields) {
-                Some(parent) => parent.is_sampled().then_some(Some(parent))?,
-                None => tracer.is_due().then_some(None)?,
-            },
-            Believed::No => tracer.is_due().then(|| Parent::of(fields))?,
+            Believed::Yes => Parent::of(fields),
+            Believed::No => None,
         };
+        if !parent.map_or_else(|| tracer.is_due(), |parent| parent.is_sampled()) {
+            return None;
+        }
+        let parent = parent.or_else(|| Parent::of(fields));
         Some(Box::new(Trace::begin(Arc::clone(tracer), parent, method)))
     }
 
     /// Traces no more, and gives what waits a moment to be sent.
     pub fn close(&self) {
         self.replace(Next(None));
-        let mut exporters = self.exporters.lock();
-        exporters.alive = None;
+        let Some(Exporters { alive, ended }) = self.exporters.lock().take() else { return };
+        drop(alive);
         // Either they have all ended, or they have had their time.
-        exporters.ended.recv_timeout(FLUSH).ok();
+        ended.recv_timeout(FLUSH).ok();
     }
 }
 

@@ -1,5 +1,6 @@
 //! The sections that stand by themselves. Apart from farms and blocks, which refer to one another.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -65,6 +66,13 @@ pub struct Collector {
     pub port: u16,
     /// What is asked for, such as `/v1/traces`.
     pub path: String,
+}
+
+impl fmt::Display for Collector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port, path } = self;
+        write!(f, "http://{host}:{port}{path}")
+    }
 }
 
 /// `[dns]`.

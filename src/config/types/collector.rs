@@ -57,7 +57,7 @@ impl Leaf for CollectorUrl {
             None => host.chars().all(named),
         };
         if !is_host {
-            return Err(refuse("its host is neither a name nor an address").help("a collector asks for no user here"));
+            return Err(refuse("its host is neither a name nor an address").help("such as \"http://127.0.0.1:4318\""));
         }
         if let Some(odd) = path.chars().find(|c| !c.is_ascii_alphanumeric() && !"._~/-".contains(*c)) {
             return Err(refuse(&format!("its path holds {odd:?}")));

@@ -142,15 +142,15 @@ impl Exporter {
 
     /// Once for each change: a collector that is gone for a day is no news each second.
     fn tell(&mut self, delivered: Result<(), ExportError>) {
-        let Collector { host, port, .. } = &self.collector;
+        let collector = &self.collector;
         match (delivered, self.standing) {
             (Err(error), Standing::Takes) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(collector = %format_args!("{host}:{port}"), error, "traces are dropped");
+                tracing::warn!(%collector, error, "traces are dropped");
                 self.standing = Standing::Fails;
             }
             (Ok(()), Standing::Fails) => {
-                tracing::info!(collector = %format_args!("{host}:{port}"), "the collector takes traces again");
+                tracing::info!(%collector, "the collector takes traces again");
                 self.standing = Standing::Takes;
             }
             (Ok(()), Standing::Takes) | (Err(_), Standing::Fails) => {}
