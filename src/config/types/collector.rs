@@ -12,7 +12,7 @@ use super::{Leaf, Refusal, leaves, matching, quoted};
 /// What stands behind a collector's own path, and is not written in the file.
 const TRACES: &str = "/v1/traces";
 
-/// Where traces go: `http://host:port`, and perhaps a path that [`TRACES`] stands behind.
+/// Where traces go: `http://host:port`, and perhaps a path that `/v1/traces` stands behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CollectorUrl(pub Collector);
 
