@@ -65,6 +65,12 @@ impl Admin {
         serde_json::to_string(&self.status()).expect("names are text, and numbers are JSON's")
     }
 
+    /// Ready when another process takes connections in this one's place.
+    async fn handed_over(&self) {
+        // The error says that the process ends.
+        drop(self.shared.phase.clone().wait_for(|phase| *phase == Phase::HandedOver).await);
+    }
+
     /// Why new requests should go elsewhere; `None`: they should not.
     fn unready(&self) -> Option<String> {
         if *self.shared.phase.borrow() != Phase::Running {

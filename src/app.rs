@@ -1,42 +1,38 @@
 //! The composition root: a configuration becomes bound sockets, farms, workers and the admin listener, and the real
-//! addresses are reported. Everything is bound before anything is served.
+//! addresses are reported. Everything is bound before anything is served, or is taken over from a process that goes.
 
 mod assemble;
 mod control;
 mod housekeeping;
+mod predecessor;
 mod reload;
 mod running;
 mod sockets;
+mod start;
+mod successor;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use arc_swap::ArcSwap;
+use anyhow::Result;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::config::Loaded;
-use crate::config::model::{self, Config};
-use crate::discover::Discovery;
-use crate::discover::dns::DnsResolver;
-use crate::drain::{Cuts, Phase};
-use crate::proxy::channels::Channels;
+use crate::drain::Phase;
 use crate::proxy::context::Shared;
-use crate::supervisor::{self, Pulses};
+use crate::supervisor;
 use crate::telemetry::access::AccessLog;
-use crate::telemetry::metrics::Metrics;
 use crate::telemetry::timeline::{Event, Kind, Timeline};
-use crate::telemetry::traces::Traces;
 use crate::tls::certs::Material;
 use crate::worker;
-use control::Socket;
-use housekeeping::Housekeeping;
+pub use predecessor::Predecessor;
+use predecessor::{Gone, Inherited};
+use reload::Asked;
 pub use reload::Outcome;
-use reload::{Asked, Reload};
-use running::Running;
-use sockets::{Sockets, Tenant, bind_admin};
+use start::prepare;
+use successor::Successor;
 
 /// How often the service manager is told that the end takes its time, and how long it is to be patient then.
 const STOPPING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(40));
@@ -50,12 +46,17 @@ pub struct Gateway {
     admin: Option<SocketAddr>,
     phase: watch::Sender<Phase>,
     shared: Arc<Shared>,
-    reload: mpsc::UnboundedSender<Asked>,
+    asks: mpsc::UnboundedSender<Asked>,
     stop: Arc<Notify>,
     access: AccessLog,
     timeline: Timeline,
     threads: Vec<JoinHandle<()>>,
-    workers: usize,
+    /// Whether another process has this one's place, and knows it.
+    succeeded: watch::Receiver<bool>,
+    /// The end of the process whose place this one has taken.
+    predecessor: Option<Gone>,
+    /// Workers that have not ended.
+    working: usize,
     ended: worker::Ended,
 }
 
@@ -65,93 +66,37 @@ impl Gateway {
     /// # Errors
     /// What could not be bound or set up, by name. Nothing is served then.
     pub fn start(loaded: &Loaded, material: &Material) -> Result<Self> {
-        let Loaded { config, source, .. } = loaded;
-        let metrics = Arc::new(Metrics::default());
-        metrics.certificates_expire(material.expiries.iter().cloned());
-        let keyring = assemble::shared_keyring(material).unwrap_or_else(|| assemble::own_keyring(config));
-        let timeline = Timeline::default();
-        timeline.add(Event::now(Kind::Started, env!("CARGO_PKG_VERSION")));
-        let farms = assemble::farms(config, material, &keyring, &metrics, &timeline)?;
-        let (orders, ordered): (Vec<_>, Vec<_>) = (0..config.workers).map(|_| mpsc::unbounded_channel()).unzip();
-        let mut sockets = Sockets::new(orders);
-        let plan = sockets.plan(config)?;
-        let (admin, admin_socket) = bind_admin(config)?.unzip();
-        let control = config.control.as_deref().map(Socket::bind).transpose()?;
-        let snapshot = assemble::snapshot(config, material, &farms, &metrics, &plan.slots, None)?;
-        let access = access_log(config, &metrics)?;
-        let traces = Traces::start(config.traces.as_ref(), &metrics).context("can't start the traces")?;
-        let (phase, phases) = watch::channel(Phase::Running);
-        let shared = Arc::new(Shared {
-            snapshot: ArcSwap::from_pointee(snapshot),
-            channels: Channels::new(config.affinity.lost_channels_for),
-            access: access.clone(),
-            traces,
-            phase: phases,
-            cuts: Cuts::new(config.drain_rate),
+        let (gateway, start) = prepare(loaded, material, Inherited::of_nobody())?;
+        start.now(None);
+        Ok(gateway)
+    }
+
+    /// Takes the place of `predecessor`, which drains from then on, and starts serving what has been read.
+    ///
+    /// # Errors
+    /// What could not be taken over, bound or set up, by name. The other process has been told, and goes on.
+    pub fn take_over(loaded: &Loaded, material: &Material, mut predecessor: Predecessor) -> Result<Self> {
+        let inherited = predecessor.estate();
+        let prepared = inherited.and_then(|inherited| prepare(loaded, material, inherited)).and_then(|prepared| {
+            let (gateway, start) = &prepared;
+            predecessor.hear_of_channels(&gateway.shared.channels, start.farms())?;
+            start.find_xsps();
+            predecessor.until_go(&gateway.shared.channels, start.farms())?;
+            Ok(prepared)
         });
-        let (alive, ended) = worker::lifeline();
-        let pulses = Pulses::new(config.workers);
-        let mut threads = Vec::new();
-        for (index, orders) in ordered.into_iter().enumerate() {
-            let thread = worker::start(index, Arc::clone(&shared), orders, pulses.of(index), alive.clone());
-            threads.push(thread.context("can't start a worker")?);
+        match prepared {
+            Ok((mut gateway, start)) => {
+                gateway.predecessor = predecessor.gone();
+                let text = format!("{} from {}", env!("CARGO_PKG_VERSION"), predecessor.name());
+                gateway.timeline.add(Event::now(Kind::TookOver, text));
+                start.now(Some(predecessor));
+                Ok(gateway)
+            }
+            Err(error) => {
+                predecessor.refuse(&format!("{error:#}"));
+                Err(error)
+            }
         }
-        sockets.adopt(plan);
-        let (discovery, changes) = mpsc::unbounded_channel();
-        let (reload, asked) = mpsc::unbounded_channel();
-        let https = sockets.real(|slot| config.https.iter().any(|block| slot.is_of(Tenant::Hosts, &block.listen)));
-        let cti = sockets.real(|slot| slot.tenant != Tenant::Hosts);
-        let passthrough =
-            sockets.real(|slot| config.passthrough.iter().any(|block| slot.is_of(Tenant::Hosts, &block.listen)));
-        let running = Running {
-            config: config.clone(),
-            text: source.text.clone(),
-            material: Arc::new(material.clone()),
-            keyring,
-            farms: Arc::new(ArcSwap::from_pointee(farms)),
-            metrics,
-            timeline: timeline.clone(),
-            shared: Arc::clone(&shared),
-            sockets,
-            discovery,
-        };
-        let stop = Arc::new(Notify::new());
-        let housekeeping = Housekeeping {
-            admin: admin_socket,
-            admin_hosts: config.admin.iter().flat_map(|admin| admin.hosts.iter().cloned()).collect(),
-            control,
-            asks: reload.clone(),
-            stop: Arc::clone(&stop),
-            pulses,
-            discovery: Discovery::new(&config.dns, config.farms.values().cloned(), config.state_dir.as_deref()),
-            changes,
-            resolver: DnsResolver::new(&config.dns),
-            farms: Arc::clone(&running.farms),
-            metrics: Arc::clone(&running.metrics),
-            timeline: timeline.clone(),
-            shared: Arc::clone(&shared),
-            reload: Arc::new(Reload::new(source.path.clone(), running)),
-            asked,
-        };
-        let main = worker::on_thread("main".into(), alive, move || housekeeping.run())
-            .context("can't start the main runtime")?;
-        threads.push(main);
-        let workers = config.workers;
-        Ok(Self {
-            https,
-            cti,
-            passthrough,
-            admin,
-            phase,
-            shared,
-            reload,
-            stop,
-            access,
-            timeline,
-            threads,
-            workers,
-            ended,
-        })
     }
 
     /// The addresses that `[[https]]` blocks are really served on, in file order.
@@ -186,8 +131,28 @@ impl Gateway {
     pub fn reload(&self) -> impl Future<Output = Option<Outcome>> + use<> {
         let (asked, outcome) = oneshot::channel();
         // If nobody takes it, it is dropped, and says so.
-        drop(self.reload.send(asked));
+        drop(self.asks.send(Asked::Reload(asked)));
         async { outcome.await.ok() }
+    }
+
+    /// Has the program started anew, to take this process' place. What comes of it is in the log, and if it comes to something,
+    /// [`Gateway::succeeded`] tells.
+    pub fn restart(&self) {
+        let (asked, _) = oneshot::channel();
+        // If nobody takes it, the process ends anyway.
+        drop(self.asks.send(Asked::HandOver(Successor::Program, asked)));
+    }
+
+    /// Ready when another process has this one's place: it takes all new connections, and what is left here is to be drained by
+    /// [`Gateway::outlive`].
+    pub fn succeeded(&self) -> impl Future<Output = ()> + use<> {
+        let mut phase = self.shared.phase.clone();
+        async move {
+            // The sender goes with the gateway itself.
+            if phase.wait_for(|phase| *phase == Phase::HandedOver).await.is_err() {
+                std::future::pending().await
+            }
+        }
     }
 
     /// Ready when somebody has asked for a stop over the control socket.
@@ -199,33 +164,53 @@ impl Gateway {
     /// Returns when a thread has ended: while the gateway should be running, that is a fault.
     pub async fn ended(&mut self) {
         self.ended.first().await;
+        self.working = self.working.saturating_sub(1);
+    }
+
+    /// How far it is on its way to its end.
+    pub fn phase(&self) -> Phase {
+        *self.shared.phase.borrow()
     }
 
     /// Takes no new connections, and returns once the last one has gone: by itself within `drain_timeout`, or cut
     /// after it, at `drain_rate`.
     pub async fn drain(&mut self) {
+        self.enter(Phase::Draining);
         tokio::select! {
             () = self.wind_down() => {}
             () = tell_of_stopping() => {}
         }
     }
 
-    async fn wind_down(&mut self) {
-        self.enter(Phase::Draining);
-        let mut left = self.workers;
-        let drained = async {
-            while left > 0 {
-                self.ended.first().await;
-                left -= 1;
-            }
-        };
-        if tokio::time::timeout(self.shared.snapshot.load().drain_timeout, drained).await.is_ok() {
-            return;
+    /// As [`Gateway::drain`], with new connections and the service manager's attention another process' already. That one
+    /// hears only from this one of event channels that are where this one's own predecessor is, so it outlives it.
+    pub async fn outlive(&mut self) {
+        // The error says that all that runs beside the workers has ended.
+        drop(self.succeeded.wait_for(|succeeded| *succeeded).await);
+        self.wind_down().await;
+        if let Some(predecessor) = &mut self.predecessor {
+            predecessor.wait().await;
         }
-        tracing::info!("drain_timeout is over: what is left is cut");
+    }
+
+    async fn wind_down(&mut self) {
+        let patience = self.shared.snapshot.load().drain_timeout;
+        if tokio::time::timeout(patience, self.emptied()).await.is_err() {
+            tracing::info!("drain_timeout is over: what is left is cut");
+            self.cut().await;
+        }
+    }
+
+    /// Cuts what is left, at `drain_rate`, and returns once the last connection has gone.
+    pub async fn cut(&mut self) {
         self.enter(Phase::Cutting);
-        for _ in 0..left {
-            self.ended.first().await;
+        self.emptied().await;
+    }
+
+    /// Returns once the workers have no connections any more, and have ended.
+    async fn emptied(&mut self) {
+        while self.working > 0 {
+            self.ended().await;
         }
     }
 }
@@ -248,15 +233,5 @@ async fn tell_of_stopping() {
     loop {
         supervisor::stopping(patience);
         tokio::time::sleep(every).await;
-    }
-}
-
-fn access_log(config: &Config, metrics: &Metrics) -> Result<AccessLog> {
-    match config.log.access {
-        model::AccessLog::On => {
-            AccessLog::start(metrics.access_dropped.clone(), config.log.access_sample, std::io::stdout())
-                .context("can't start the access log")
-        }
-        model::AccessLog::Off => Ok(AccessLog::off()),
     }
 }

@@ -27,6 +27,10 @@ pub enum Request {
     Reload,
     /// The gateway stops; asked for once more, at once.
     Stop,
+    /// The program is started anew, and takes this gateway's place.
+    Restart,
+    /// Who asks takes this gateway's place; the answer is no line, but what [`handover`](crate::handover) says.
+    TakeOver,
     /// What is logged from now on, as `[log] level` says it; `None`: what the configuration says.
     Log(Option<String>),
 }
@@ -61,6 +65,8 @@ impl Request {
             Self::Unblock(_) => "unblock",
             Self::Reload => "reload",
             Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::TakeOver => "take-over",
             Self::Log(_) => "log",
         }
     }
@@ -69,7 +75,7 @@ impl Request {
     pub const fn whom(&self) -> Option<&Whom> {
         match self {
             Self::Drain(whom) | Self::Undrain(whom) | Self::Block(whom, _) | Self::Unblock(whom) => Some(whom),
-            Self::Status | Self::Reload | Self::Stop | Self::Log(_) => None,
+            Self::Status | Self::Reload | Self::Stop | Self::Restart | Self::TakeOver | Self::Log(_) => None,
         }
     }
 }

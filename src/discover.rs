@@ -9,7 +9,7 @@ pub mod state;
 mod status;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 
 pub use self::resolve::{Answer, Outcome, Question, RecordKind, Records, Resolve, ResolveError};
+pub use self::state::Answers;
 pub use self::status::{DiscoveryStatus, NameStatus};
 
-use self::names::{Flight, LastGood, Names, Notice, Urgency};
+use self::names::{Flight, Names, Notice, Urgency};
 use self::sites::{SeveralAddresses, Sites};
 use crate::config::model::{Dns, Farm};
 use crate::policy::endpoint::Endpoint;
@@ -77,13 +78,8 @@ pub struct Discovery {
     names: Names,
     farms: Vec<Sites>,
     status: DiscoveryStatus,
-    saved: Option<Saved>,
-}
-
-struct Saved {
-    newest: BTreeMap<Question, LastGood>,
-    sender: watch::Sender<BTreeMap<Question, LastGood>>,
-    dir: std::path::PathBuf,
+    answers: watch::Sender<Answers>,
+    state_dir: Option<PathBuf>,
 }
 
 /// The look-ups under way. Each is a task of its own, so that a panic on a hostile answer costs that look-up alone.
@@ -94,21 +90,27 @@ struct Flights<R> {
 }
 
 impl Discovery {
-    /// Prepares to follow the names of `farms`. With a `state_dir` the last good answers of an earlier run are read
-    /// from there, and used until DNS answers; a file that can't be used is ignored with a warning.
-    pub fn new(dns: &Dns, farms: impl IntoIterator<Item = Arc<Farm>>, state_dir: Option<&Path>) -> Self {
-        let restored = state_dir.map(restore).unwrap_or_default();
-        let saved = state_dir.map(|dir| Saved {
-            newest: restored.clone(),
-            sender: watch::Sender::new(BTreeMap::new()),
-            dir: dir.to_owned(),
-        });
+    /// Prepares to follow the names of `farms`. `known` answers are used until DNS answers. With a `state_dir`, those of an
+    /// earlier run are read from there if there are no others; a file that can't be used is ignored with a warning.
+    pub fn new(
+        dns: &Dns,
+        farms: impl IntoIterator<Item = Arc<Farm>>,
+        state_dir: Option<&Path>,
+        known: Option<Answers>,
+    ) -> Self {
+        let restored = known.or_else(|| state_dir.map(restore)).unwrap_or_default();
         Self {
-            names: Names::new(dns.min_ttl..=dns.max_ttl, restored),
+            names: Names::new(dns.min_ttl..=dns.max_ttl, restored.0.clone()),
             farms: farms.into_iter().map(Sites::new).collect(),
             status: DiscoveryStatus::default(),
-            saved,
+            answers: watch::Sender::new(restored),
+            state_dir: state_dir.map(Path::to_owned),
         }
+    }
+
+    /// The last good answers, as they are whenever they are looked at.
+    pub fn answers(&self) -> watch::Receiver<Answers> {
+        self.answers.subscribe()
     }
 
     /// What can be watched of this discovery, also while it runs.
@@ -127,8 +129,8 @@ impl Discovery {
         mut changes: mpsc::UnboundedReceiver<Change<R>>,
         mut tell: impl FnMut(Event) + Send,
     ) {
-        if let Some(saved) = &self.saved {
-            tokio::spawn(state::keep(saved.dir.clone(), saved.sender.subscribe()));
+        if let Some(dir) = &self.state_dir {
+            tokio::spawn(state::keep(dir.clone(), self.answers()));
         }
         let mut flights = Flights::new(resolver);
         loop {
@@ -200,19 +202,14 @@ impl Discovery {
             event_of(notice).into_iter().for_each(&mut *tell);
         }
         tell(Event::LookedUp { question, outcome, took: now.saturating_duration_since(sent) });
-        if let Some(saved) = &mut self.saved {
-            saved.update(&self.names);
-        }
-    }
-}
-
-impl Saved {
-    fn update(&mut self, names: &Names) {
-        let newest: BTreeMap<_, _> = names.last_good().map(|(name, good)| (name.clone(), good.clone())).collect();
-        if newest != self.newest {
-            self.newest.clone_from(&newest);
-            self.sender.send_replace(newest);
-        }
+        let newest = Answers(self.names.last_good().map(|(name, good)| (name.clone(), good.clone())).collect());
+        self.answers.send_if_modified(|answers| {
+            let is_news = newest != *answers;
+            if is_news {
+                *answers = newest;
+            }
+            is_news
+        });
     }
 }
 
@@ -254,11 +251,11 @@ async fn sleep_until(instant: Option<Instant>) {
     }
 }
 
-fn restore(dir: &Path) -> BTreeMap<Question, LastGood> {
+fn restore(dir: &Path) -> Answers {
     state::load(dir).unwrap_or_else(|error| {
         let error: &(dyn std::error::Error + 'static) = &error;
         tracing::warn!(dir = %dir.display(), error, "the saved DNS answers are not used");
-        BTreeMap::new()
+        Answers::default()
     })
 }
 

@@ -15,6 +15,8 @@ pub enum Phase {
     Running,
     /// It says that it is not ready, and serves.
     LameDuck,
+    /// Another process takes new connections in its place, and it ends each of its own after the next answer.
+    HandedOver,
     /// It takes no new connections, and ends idle ones.
     Draining,
     /// It cuts what is left, one connection after the other.
@@ -29,6 +31,7 @@ impl Phase {
         match self {
             Self::Running => "running",
             Self::LameDuck => "lame-duck",
+            Self::HandedOver => "handed-over",
             Self::Draining => "draining",
             Self::Cutting => "cutting",
             Self::Forced => "forced",
@@ -40,6 +43,7 @@ impl Phase {
         match self {
             Self::Running => "it serves",
             Self::LameDuck => "it says that it is not ready, and serves",
+            Self::HandedOver => "another process takes new connections in its place",
             Self::Draining => "it takes no new connections, and ends idle ones",
             Self::Cutting => "it cuts what is left, one connection after the other",
             Self::Forced => "it ends at once",

@@ -7,6 +7,7 @@ mod describe;
 mod endpoint;
 mod reconfiguration;
 mod renewal;
+mod succession;
 mod turnover;
 
 use std::collections::{BTreeSet, HashMap};

@@ -15,6 +15,7 @@
 //! - [`upstream`] dials XSPs, keeps idle connections, and runs one exchange on one connection.
 //! - [`telemetry`] and [`admin`] tell what is going on.
 //! - [`control`] is what an operator may ask of a running gateway, and gets told.
+//! - [`handover`] is what a process hands over to the one that takes its place.
 //! - [`renewal`] notices certificates and keys that change on disk.
 //! - [`supervisor`] tells the service manager how the process does.
 //! - [`alarm`] is one timer for a whole connection, and [`drain`] the phases in which a process ends.
@@ -36,6 +37,7 @@ pub mod discover;
 pub mod doctor;
 pub mod drain;
 pub mod farm;
+pub mod handover;
 pub mod http1;
 pub mod policy;
 pub mod proxy;

@@ -24,6 +24,11 @@ pub fn reloading() {
     }
 }
 
+/// It serves no more, and the process `pid` does in its place; nothing else is to be told from here.
+pub fn handed_over(pid: u32) {
+    tell(&[NotifyState::MainPid(pid)]);
+}
+
 /// It stops, and may take so long.
 pub fn stopping(patience: Duration) {
     let micros = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);

@@ -59,14 +59,22 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<Tc
     alone.bind(&address.into())?;
     let bound = alone.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
     drop(alone);
-    let listeners = (0..count).map(|_| {
-        let socket = socket(bound)?;
+    Ok((bound, bind_more(bound, Vec::new(), count)?))
+}
+
+/// `sockets`, which are bound to `address`, and as many more as it takes to have one for each of `count` workers.
+///
+/// # Errors
+/// The first that the system reports.
+pub fn bind_more(address: SocketAddr, mut sockets: Vec<TcpListener>, count: usize) -> io::Result<Vec<TcpListener>> {
+    while sockets.len() < count {
+        let socket = socket(address)?;
         socket.set_reuse_port(true)?;
-        socket.bind(&bound.into())?;
+        socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        Ok(TcpListener::from(socket))
-    });
-    Ok((bound, listeners.collect::<io::Result<_>>()?))
+        sockets.push(socket.into());
+    }
+    Ok(sockets)
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
@@ -152,7 +160,7 @@ async fn serve(worker: &Worker, mut orders: mpsc::UnboundedReceiver<Order>) {
     };
     tokio::select! {
         () = accepting => {}
-        () = reached(worker.shared.phase.clone(), Phase::Draining) => {}
+        () = reached(worker.shared.phase.clone(), Phase::HandedOver) => {}
     }
     drop((alive, orders));
     gone.recv().await;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The library's modules. Each may import from those that stand before it, and from no other.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "http1",
     "proxy_protocol",
     "broadworks",
@@ -17,6 +17,7 @@ const ORDER: [&str; 24] = [
     "supervisor",
     "tcp",
     "telemetry",
+    "handover",
     "tls",
     "renewal",
     "discover",
@@ -48,7 +49,7 @@ const IMPURE: [&str; 10] = [
 ];
 
 /// What only these modules may name.
-const HOMES: [(&str, &[&str]); 9] = [
+const HOMES: [(&str, &[&str]); 10] = [
     ("hickory_resolver", &["discover/dns"]),
     ("hickory_proto", &["sim/dns"]),
     ("hyper", &["admin", "telemetry/traces/export", "cli/demo", "sim"]),
@@ -56,6 +57,7 @@ const HOMES: [(&str, &[&str]); 9] = [
     ("prost", &["telemetry/traces"]),
     ("webpki", &["tls/clients", "tls/setup", "tls/certs"]),
     ("x509_parser", &["tls/peer", "tls/portrait", "broadworks/cti", "sim/cti"]),
+    ("rustix", &["handover/link"]),
     ("rcgen", &["sim/pki", "tls/issue"]),
     ("toml", &["config", "sim/site"]),
 ];

@@ -28,6 +28,7 @@ impl Admin {
         Status {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
             time: unix(now),
             started: unix(self.started),
             phase: self.shared.phase.borrow().name(),

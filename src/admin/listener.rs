@@ -27,6 +27,8 @@ use super::{Admin, door, page};
 const CONNECTIONS: usize = 64;
 /// The longest that one connection may last, unless somebody watches by it.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the last answer may take once another process has this one's place.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// The longest wait for a request's head.
 const HEAD: Duration = Duration::from_secs(10);
 
@@ -166,7 +168,18 @@ async fn attend(tcp: TcpStream, admin: Admin) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(tcp), service));
-    if timeout(PATIENCE, &mut connection).await.is_err() && is_watched.load(Ordering::Relaxed) {
-        drop(timeout(WATCH, connection).await);
+    let serving = async {
+        if timeout(PATIENCE, &mut connection).await.is_err() && is_watched.load(Ordering::Relaxed) {
+            drop(timeout(WATCH, &mut connection).await);
+        }
+    };
+    tokio::select! {
+        () = serving => return,
+        () = admin.handed_over() => {}
+    }
+    // Whoever watches comes again, to the process that has this one's place.
+    if !is_watched.load(Ordering::Relaxed) {
+        connection.as_mut().graceful_shutdown();
+        drop(timeout(FAREWELL, connection).await);
     }
 }

@@ -20,6 +20,8 @@ pub struct Status {
     pub schema: u32,
     /// The version that runs.
     pub version: &'static str,
+    /// The process.
+    pub pid: u32,
     /// When this was said.
     pub time: f64,
     /// When the process began to serve.

@@ -48,19 +48,30 @@ pub(super) fn client_tls(farm: &model::Farm, material: &Material) -> Result<Clie
 
 /// The keys that gateways share; `None` without a file of them.
 pub(super) fn shared_keyring(material: &Material) -> Option<Arc<Keyring>> {
-    let mut keys = material.affinity_keys.iter().copied().map(Key::new);
+    keyring(material.affinity_keys.iter().copied().map(Key::new))
+}
+
+/// Of `keys`, the first of which signs; `None`: there is none.
+pub(super) fn keyring(keys: impl IntoIterator<Item = Key>) -> Option<Arc<Keyring>> {
+    let mut keys = keys.into_iter();
     Some(Arc::new(Keyring::new(keys.next()?, keys)))
 }
 
-/// Keys of the gateway's own, for want of a file.
-pub(super) fn own_keyring(config: &Config) -> Arc<Keyring> {
+/// The keys to begin with: those of the file, or else those that were in use so far, or else one of the gateway's own.
+pub(super) fn keys(config: &Config, material: &Material, so_far: Vec<Key>) -> Vec<Key> {
+    if !material.affinity_keys.is_empty() {
+        return material.affinity_keys.iter().copied().map(Key::new).collect();
+    }
     // Nothing else has sessions.
     if !config.https.is_empty() {
         tracing::warn!(
             "no [affinity] key_file: sessions will not survive a restart, nor be shared with another gateway"
         );
     }
-    Arc::new(Keyring::new(Key::new(rand::random()), []))
+    match so_far.is_empty() {
+        true => vec![Key::new(rand::random())],
+        false => so_far,
+    }
 }
 
 /// What clients of a block get to see: what they got of it before, one of `faces`, if it is made of the same, so that session

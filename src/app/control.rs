@@ -4,7 +4,7 @@
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream as Blocking;
+use std::os::unix::net::{UnixListener as BlockingListener, UnixStream as Blocking};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::reload::{Asked, Outcome};
 use super::running::Farms;
+use super::successor::Successor;
 use crate::admin::Admin;
 use crate::config::types::Leaf;
 use crate::config::types::name::LogFilter;
@@ -28,19 +29,24 @@ use crate::policy::endpoint::Presence;
 use crate::telemetry;
 
 /// Who asks at the same time.
-const CALLS: usize = 8;
+const CALLS: u32 = 8;
 /// How long one of them may take to ask, and to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the last answers may take when the process ends.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The socket; its file goes with it.
 #[derive(Debug)]
 pub(super) struct Socket {
-    listener: std::os::unix::net::UnixListener,
+    listener: BlockingListener,
     path: PathBuf,
     /// Device and inode of the file.
     file: (u64, u64),
     /// Whose it is.
     owner: u32,
+    /// Whether all of it is another process' by now.
+    succeeded: watch::Receiver<bool>,
 }
 
 /// What control calls act on.
@@ -48,17 +54,42 @@ pub(super) struct Socket {
 pub(super) struct Control {
     pub(super) farms: Farms,
     pub(super) admin: Admin,
-    pub(super) reload: mpsc::UnboundedSender<Asked>,
+    pub(super) asks: mpsc::UnboundedSender<Asked>,
     pub(super) stop: Arc<Notify>,
+    pub(super) seats: Seats,
+}
+
+/// Those who are being answered.
+#[derive(Clone)]
+pub(super) struct Seats(Arc<Semaphore>);
+
+impl Default for Seats {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(CALLS as usize)))
+    }
+}
+
+impl Seats {
+    /// Returns once everybody has been answered, or has been given a moment for that.
+    pub(super) async fn empty(&self) {
+        drop(timeout(FAREWELL, self.0.acquire_many(CALLS)).await);
+    }
 }
 
 impl Socket {
-    /// Binds the socket at `path`, and removes one that a gateway has left behind there.
+    /// Binds the socket at `path`, unless it is `inherited`, and removes one that a gateway has left behind there.
     ///
     /// # Errors
     /// Another gateway has it, or the folder can't be written to.
-    pub(super) fn bind(path: &Path) -> Result<Self> {
+    pub(super) fn bind(
+        path: &Path,
+        inherited: Option<BlockingListener>,
+        succeeded: watch::Receiver<bool>,
+    ) -> Result<Self> {
         let shown = path.display();
+        if let Some(listener) = inherited.filter(|_| is_socket(path)) {
+            return Self::of(listener, path, succeeded);
+        }
         match Blocking::connect(path) {
             Ok(_) => bail!("[control] another gateway has its socket at {shown}"),
             Err(error) if error.kind() == ErrorKind::ConnectionRefused && is_socket(path) => {
@@ -67,12 +98,21 @@ impl Socket {
             // There is none, or binding will say what is wrong.
             Err(_) => {}
         }
-        let listener = std::os::unix::net::UnixListener::bind(path)
-            .with_context(|| format!("[control] can't make the socket {shown}"))?;
+        let listener =
+            BlockingListener::bind(path).with_context(|| format!("[control] can't make the socket {shown}"))?;
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
+        Self::of(listener, path, succeeded)
+    }
+
+    fn of(listener: BlockingListener, path: &Path, succeeded: watch::Receiver<bool>) -> Result<Self> {
         let made = fs::symlink_metadata(path)?;
-        Ok(Self { listener, path: path.to_owned(), file: (made.dev(), made.ino()), owner: made.uid() })
+        Ok(Self { listener, path: path.to_owned(), file: (made.dev(), made.ino()), owner: made.uid(), succeeded })
+    }
+
+    /// The same once more, for a process that takes this one's place.
+    pub(super) fn spare(&self) -> io::Result<(PathBuf, BlockingListener)> {
+        Ok((self.path.clone(), self.listener.try_clone()?))
     }
 }
 
@@ -84,6 +124,9 @@ fn is_socket(path: &Path) -> bool {
 impl Drop for Socket {
     fn drop(&mut self) {
         // Somebody may have removed it, or put another there.
+        if *self.succeeded.borrow() {
+            return;
+        }
         if fs::symlink_metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.file) {
             drop(fs::remove_file(&self.path));
         }
@@ -92,7 +135,7 @@ impl Drop for Socket {
 
 impl Control {
     /// Answers on `socket` for ever; without one, it only waits.
-    pub(super) async fn serve(self, socket: Option<Socket>) {
+    pub(super) async fn serve(self, socket: Option<&Socket>) {
         let Some(socket) = socket else { return std::future::pending().await };
         let listener = match socket.listener.try_clone().and_then(UnixListener::from_std) {
             Ok(listener) => listener,
@@ -101,9 +144,8 @@ impl Control {
                 return std::future::pending().await;
             }
         };
-        let seats = Arc::new(Semaphore::new(CALLS));
         loop {
-            let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
+            let Ok(seat) = Arc::clone(&self.seats.0).acquire_owned().await else { return };
             let Ok((call, _)) = listener.accept().await else {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
@@ -120,12 +162,19 @@ impl Control {
     async fn hear(&self, mut call: UnixStream, owner: u32) -> io::Result<()> {
         let caller = call.peer_cred()?;
         let mut line = String::new();
-        let (read, mut write) = call.split();
-        timeout(PATIENCE, BufReader::new(read.take(LONGEST_REQUEST)).read_line(&mut line)).await??;
+        let mut read = BufReader::new((&mut call).take(LONGEST_REQUEST));
+        timeout(PATIENCE, read.read_line(&mut line)).await??;
         let reply = match serde_json::from_str::<Request>(&line) {
             _ if caller.uid() != 0 && caller.uid() != owner => {
                 warn!(uid = caller.uid(), pid = caller.pid(), "a control call of somebody else is not heard");
                 Reply::Refused("it hears its own user and root, and nobody else".into())
+            }
+            Ok(Request::TakeOver) => {
+                let (uid, pid) = (caller.uid(), caller.pid());
+                info!(what = Request::TakeOver.name(), uid, pid, "control call");
+                // It is answered by what it gets, or does not get.
+                drop(self.hand_over(Successor::Came(call.into_std()?)).await);
+                return Ok(());
             }
             Ok(request) => {
                 let reply = self.answer(&request).await;
@@ -136,7 +185,7 @@ impl Control {
         };
         let mut text = serde_json::to_vec(&reply)?;
         text.push(b'\n');
-        timeout(PATIENCE, write.write_all(&text)).await?
+        timeout(PATIENCE, call.write_all(&text)).await?
     }
 
     async fn answer(&self, request: &Request) -> Reply {
@@ -154,13 +203,25 @@ impl Control {
                 self.stop.notify_one();
                 Reply::Done("stopping; asked once more, it ends at once".into())
             }
+            Request::Restart => self.hand_over(Successor::Program).await,
+            Request::TakeOver => Reply::Refused("that takes a connection of its own".into()),
             Request::Log(level) => set_level(level.as_deref()),
+        }
+    }
+
+    async fn hand_over(&self, successor: Successor) -> Reply {
+        let (asked, outcome) = oneshot::channel();
+        drop(self.asks.send(Asked::HandOver(successor, asked)));
+        match outcome.await {
+            Ok(Ok(pid)) => Reply::Done(format!("process {pid} has taken over; the old one drains")),
+            Ok(Err(why)) => Reply::Refused(why),
+            Err(_) => Reply::Refused("the gateway is about to end".into()),
         }
     }
 
     async fn reload(&self) -> Reply {
         let (asked, outcome) = oneshot::channel();
-        drop(self.reload.send(asked));
+        drop(self.asks.send(Asked::Reload(asked)));
         match outcome.await {
             Ok(outcome @ (Outcome::Applied { .. } | Outcome::Unchanged)) => Reply::Done(outcome.to_string()),
             Ok(outcome @ Outcome::Refused(_)) => Reply::Refused(outcome.to_string()),
@@ -228,7 +289,13 @@ fn tell(request: &Request, reply: &Reply, uid: u32, pid: Option<i32>) {
         Request::Status => return,
         Request::Block(_, seconds) => (*seconds, None),
         Request::Log(level) => (None, level.as_deref()),
-        Request::Drain(_) | Request::Undrain(_) | Request::Unblock(_) | Request::Reload | Request::Stop => (None, None),
+        Request::Drain(_)
+        | Request::Undrain(_)
+        | Request::Unblock(_)
+        | Request::Reload
+        | Request::Restart
+        | Request::TakeOver
+        | Request::Stop => (None, None),
     };
     let (what, xsp) = (request.name(), request.whom().map(|whom| &*whom.xsp));
     let farm = request.whom().and_then(|whom| whom.farm.as_deref());

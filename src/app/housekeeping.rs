@@ -5,9 +5,11 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
 
-use super::control::{Control, Socket};
+use super::control::{Control, Seats, Socket};
+use super::predecessor::Predecessor;
 use super::reload::{Asked, Reload};
 use super::running::Farms;
 use crate::admin::{self, Admin};
@@ -30,6 +32,10 @@ pub(super) struct Housekeeping {
     pub(super) control: Option<Socket>,
     pub(super) asks: mpsc::UnboundedSender<Asked>,
     pub(super) stop: Arc<Notify>,
+    /// Comes once this process serves, with the one whose place it has taken, if it has taken one's.
+    pub(super) begun: oneshot::Receiver<Option<Predecessor>>,
+    /// Whether another process has this one's place.
+    pub(super) succeeded: watch::Receiver<bool>,
     pub(super) pulses: Pulses,
     pub(super) discovery: Discovery,
     pub(super) changes: mpsc::UnboundedReceiver<Change<DnsResolver>>,
@@ -51,6 +57,8 @@ impl Housekeeping {
             control,
             asks,
             stop,
+            begun,
+            mut succeeded,
             pulses,
             discovery,
             changes,
@@ -78,18 +86,32 @@ impl Housekeeping {
                 }
             }
         };
-        let told_of = Admin::new(metrics, Arc::clone(&farms), status, shared, timeline, &admin_hosts);
-        let calls = Control { farms, admin: told_of.clone(), reload: asks, stop };
-        let admin = admin::serve(admin, told_of);
+        let (seats, news) = (Seats::default(), timeline.clone());
+        let told_of = Admin::new(metrics, Arc::clone(&farms), status, Arc::clone(&shared), timeline, &admin_hosts);
+        let calls = Control { farms: Arc::clone(&farms), admin: told_of.clone(), asks, stop, seats: seats.clone() };
+        let serving = async {
+            // Until then all of it is another process' to answer.
+            if let Ok(Some(predecessor)) = begun.await {
+                drop(spawn_blocking(move || predecessor.follow(&shared.channels, &farms, &news)));
+            }
+            let answering = async {
+                tokio::join!(admin::serve(admin, told_of), calls.serve(control.as_ref()), pulses.watch());
+            };
+            tokio::select! {
+                () = answering => {}
+                // From now on all of it is another process' again.
+                _ = succeeded.wait_for(|succeeded| *succeeded) => {}
+            }
+            std::future::pending().await
+        };
         tokio::select! {
             () = discovery.run(resolver, changes, move |event| told.take(event)) => {}
-            () = admin => {}
-            () = calls.serve(control) => {}
-            () = pulses.watch() => {}
+            () = serving => {}
             () = sweeping => {}
             () = reload.watch(asked) => {}
             () = reached(phase, Phase::Forced) => {}
         }
+        seats.empty().await;
     }
 }
 

@@ -13,6 +13,8 @@ use tokio::task::{JoinError, spawn_blocking};
 use tracing::{info, warn};
 
 use super::running::Running;
+use super::sockets::Plan;
+use super::successor::{Successor, hand_over};
 use crate::config;
 use crate::config::error::{Problem, Report, Severity, Source};
 use crate::config::model::{Config, Reloads};
@@ -28,8 +30,14 @@ use crate::tls::peer::Instant;
 const KEPT: &str = "configuration not reloaded, the old one stays in use";
 const NOT_RENEWED: &str = "certificates not renewed, the old ones stay in use";
 
-/// Who asks, and wants to know what came of it.
-pub(super) type Asked = oneshot::Sender<Outcome>;
+/// What is asked, and who wants to know what came of it.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// To read everything again.
+    Reload(oneshot::Sender<Outcome>),
+    /// To give everything to another process: which did it get, or why none?
+    HandOver(Successor, oneshot::Sender<Result<u32, String>>),
+}
 
 /// What came of reading everything again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +85,10 @@ impl Reload {
         let mut watch = Watch::new(self.seen_when_read());
         loop {
             let done = tokio::select! {
-                Some(asked) = asked.recv() => self.asked(&mut watch, asked).await,
+                Some(asked) = asked.recv() => match asked {
+                    Asked::Reload(asked) => self.asked(&mut watch, asked).await,
+                    Asked::HandOver(successor, asked) => self.hand_over(successor, asked).await,
+                },
                 () = tokio::time::sleep(EVERY) => self.look(&mut watch).await,
             };
             if let Err(error) = done {
@@ -86,7 +97,40 @@ impl Reload {
         }
     }
 
-    async fn asked(self: &Arc<Self>, watch: &mut Watch<Seen>, asked: Asked) -> Result<(), JoinError> {
+    /// Accepts connections where `plan` says.
+    pub(super) fn open(&self, plan: Plan) {
+        self.running.lock().sockets.adopt(plan);
+    }
+
+    async fn hand_over(
+        self: &Arc<Self>,
+        successor: Successor,
+        asked: oneshot::Sender<Result<u32, String>>,
+    ) -> Result<(), JoinError> {
+        let this = Arc::clone(self);
+        let done = match spawn_blocking(move || hand_over(&this.running, &this.path, successor)).await? {
+            Ok((pid, following)) => {
+                info!(pid, "another process has taken over");
+                self.running.lock().belongings.succeeded.send_replace(true);
+                drop(spawn_blocking(move || following.tell()));
+                Ok(pid)
+            }
+            Err(error) => {
+                let why = format!("{error:#}");
+                warn!(why, "no other process has taken over, this one goes on");
+                Err(why)
+            }
+        };
+        // Whoever has asked need not wait for the answer.
+        drop(asked.send(done));
+        Ok(())
+    }
+
+    async fn asked(
+        self: &Arc<Self>,
+        watch: &mut Watch<Seen>,
+        asked: oneshot::Sender<Outcome>,
+    ) -> Result<(), JoinError> {
         let this = Arc::clone(self);
         let is_told = !self.is_stopping();
         if is_told {
@@ -218,7 +262,7 @@ struct Seen {
 }
 
 fn is_stopping(running: &Running) -> bool {
-    *running.shared.phase.borrow() >= Phase::Draining
+    *running.shared.phase.borrow() >= Phase::HandedOver
 }
 
 fn renew(running: &mut Running) -> Outcome {

@@ -8,13 +8,15 @@ use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
+use super::predecessor::Inherited;
 use super::sockets::Sockets;
+use super::successor::Belongings;
 use super::{assemble, sockets};
 use crate::config::model::{self, Config};
 use crate::discover::Change;
 use crate::discover::dns::DnsResolver;
 use crate::farm::Farm;
-use crate::policy::affinity::Keyring;
+use crate::policy::affinity::{Key, Keyring};
 use crate::proxy::context::Shared;
 use crate::proxy::snapshot::Snapshot;
 use crate::telemetry::metrics::Metrics;
@@ -25,9 +27,9 @@ use crate::tls::certs::files;
 use crate::tls::client::ClientTls;
 
 /// How long a farm that is new may take to find its first XSP before clients come.
-const FIRST_XSP: Duration = Duration::from_secs(2);
+pub(super) const FIRST_XSP: Duration = Duration::from_secs(2);
 /// How often it is looked at meanwhile.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Every farm that runs: discovery, metrics and the admin listener follow it.
 pub(super) type Farms = Arc<ArcSwap<Vec<Arc<Farm>>>>;
@@ -45,6 +47,7 @@ pub(super) struct Running {
     pub(super) shared: Arc<Shared>,
     pub(super) sockets: Sockets,
     pub(super) discovery: mpsc::UnboundedSender<Change<DnsResolver>>,
+    pub(super) belongings: Belongings,
 }
 
 /// Everything new, made and not yet in use.
@@ -72,7 +75,7 @@ impl Running {
     }
 
     fn make(&self, config: &Config, material: &Material) -> Result<Made> {
-        let sockets = self.sockets.plan(config)?;
+        let sockets = self.sockets.plan(config, &mut Inherited::default())?;
         // Keys that were made for want of a file go on being good.
         let keyring = match assemble::shared_keyring(material) {
             Some(shared) if !material.read.agrees(&self.material.read, files::AFFINITY) => shared,
@@ -124,6 +127,7 @@ impl Running {
         if !Arc::ptr_eq(&self.keyring, &made.keyring) {
             self.farms.load().iter().for_each(|farm| farm.renew_keys(Arc::clone(&made.keyring)));
             self.keyring = made.keyring;
+            self.belongings.keys = material.affinity_keys.iter().copied().map(Key::new).collect();
         }
         self.discover(&config, &made.farms);
         self.sockets.close(&made.sockets);

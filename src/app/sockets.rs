@@ -3,12 +3,15 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use tokio::sync::{mpsc, watch};
 
+use super::predecessor::Inherited;
 use crate::config::model::Config;
+use crate::handover::Listening;
 use crate::worker::{self, Order};
 
 /// How long it may take to take in those who have come to an address that is given up.
@@ -23,8 +26,17 @@ pub(super) struct Slot {
     pub(super) configured: SocketAddr,
     pub(super) tenant: Tenant,
     pub(super) real: SocketAddr,
-    /// Accepting goes on while this is held; `None`: the address is no longer served.
-    open: Option<watch::Sender<()>>,
+    /// `None`: the address is no longer served.
+    open: Option<Open>,
+}
+
+/// An address that is served.
+#[derive(Clone, Debug)]
+struct Open {
+    /// Accepting goes on while this is held.
+    accepting: watch::Sender<()>,
+    /// The sockets once more, for a process that takes this one's place.
+    sockets: Arc<Vec<TcpListener>>,
 }
 
 /// Whose a listening address is.
@@ -34,6 +46,15 @@ pub(super) enum Tenant {
     Hosts,
     /// The `[[cti]]` block in this place of the file.
     Cti(usize),
+}
+
+impl Tenant {
+    const fn cti(self) -> Option<usize> {
+        match self {
+            Self::Hosts => None,
+            Self::Cti(index) => Some(index),
+        }
+    }
 }
 
 /// Every address that was ever bound, and the workers that accept on them.
@@ -46,8 +67,15 @@ pub(super) struct Sockets {
 /// What a configuration takes: bound, and not yet in use.
 pub(super) struct Plan {
     pub(super) slots: Vec<Slot>,
-    /// New sockets, one for each worker, by their slot.
+    /// New slots, and their sockets for the workers to accept on.
     fresh: Vec<(usize, Vec<TcpListener>)>,
+}
+
+impl Plan {
+    /// The real addresses of those that `wanted` is true of.
+    pub(super) fn real(&self, wanted: impl Fn(&Slot) -> bool) -> Vec<SocketAddr> {
+        self.slots.iter().filter(|slot| wanted(slot)).map(|slot| slot.real).collect()
+    }
 }
 
 impl Slot {
@@ -74,11 +102,11 @@ impl Sockets {
         Self { slots: Vec::new(), workers }
     }
 
-    /// Binds what `config` takes and is not bound yet.
+    /// Binds what `config` takes and is neither bound yet nor `inherited`.
     ///
     /// # Errors
     /// What could not be bound. Nothing has changed then.
-    pub(super) fn plan(&self, config: &Config) -> Result<Plan> {
+    pub(super) fn plan(&self, config: &Config, inherited: &mut Inherited) -> Result<Plan> {
         let mut plan = Plan { slots: self.slots.clone(), fresh: Vec::new() };
         let wanted = listen(config);
         let is_wanted = |slot: &Slot| wanted.iter().any(|(configured, tenant)| slot.is_for(*configured, *tenant));
@@ -89,14 +117,21 @@ impl Sockets {
                 slot.tenant = tenant;
                 continue;
             }
-            let bound = bind(configured, self.workers.len());
+            let bound = match inherited.sockets(configured, tenant.cti()) {
+                Some((real, sockets)) => worker::bind_more(real, sockets, self.workers.len())
+                    .map(|sockets| (real, sockets))
+                    .with_context(|| format!("can't listen on {configured} with more workers")),
+                None => bind(configured, self.workers.len()),
+            };
             let (real, sockets) = match self.slots.iter().find(|slot| slot.overlaps(configured)) {
                 Some(slot) if bound.is_err() => bound.with_context(|| {
                     format!("{} is served until now; give it up in a reload of its own first", slot.real)
                 })?,
                 Some(_) | None => bound?,
             };
-            let slot = Slot { configured, tenant, real, open: Some(watch::Sender::new(())) };
+            let spare = sockets.iter().map(TcpListener::try_clone).collect::<std::io::Result<_>>()?;
+            let open = Open { accepting: watch::Sender::new(()), sockets: Arc::new(spare) };
+            let slot = Slot { configured, tenant, real, open: Some(open) };
             let index = known.unwrap_or(plan.slots.len());
             match plan.slots.get_mut(index) {
                 Some(closed) => *closed = slot,
@@ -108,12 +143,13 @@ impl Sockets {
     }
 
     /// Accepts no more where `plan` does not say so, and returns once those who had come there already are taken in.
-    pub(super) fn close(&self, plan: &Plan) {
-        let closing = self.slots.iter().zip(&plan.slots).filter(|(_, next)| next.open.is_none());
-        let closing: Vec<_> = closing.filter_map(|(slot, _)| slot.open.as_ref()).collect();
-        closing.iter().for_each(|open| open.send_replace(()));
+    pub(super) fn close(&mut self, plan: &Plan) {
+        let closing = self.slots.iter_mut().zip(&plan.slots).filter(|(_, next)| next.open.is_none());
+        // Who comes from now on must find nobody: the workers take in who has come, and theirs are the last sockets then.
+        let closing: Vec<_> = closing.filter_map(|(slot, _)| Some(slot.open.take()?.accepting)).collect();
+        closing.iter().for_each(|accepting| accepting.send_replace(()));
         let deadline = Instant::now() + LAST_ONES;
-        while closing.iter().any(|open| open.receiver_count() > 0) && Instant::now() < deadline {
+        while closing.iter().any(|accepting| accepting.receiver_count() > 0) && Instant::now() < deadline {
             std::thread::sleep(LOOK_EVERY);
         }
     }
@@ -122,17 +158,29 @@ impl Sockets {
     pub(super) fn adopt(&mut self, plan: Plan) {
         for (listener, sockets) in plan.fresh {
             let Some(open) = &plan.slots[listener].open else { continue };
-            for (worker, socket) in self.workers.iter().zip(sockets) {
+            // There are more sockets than workers if another process, which had more of these, has handed them over.
+            for (worker, socket) in self.workers.iter().cycle().zip(sockets) {
                 // The error says that the worker has ended, and the process is about to.
-                worker.send(Order { listener, socket, open: open.subscribe() }).ok();
+                worker.send(Order { listener, socket, open: open.accepting.subscribe() }).ok();
             }
         }
         self.slots = plan.slots;
     }
 
-    /// The real addresses of those that `wanted` is true of.
-    pub(super) fn real(&self, wanted: impl Fn(&Slot) -> bool) -> Vec<SocketAddr> {
-        self.slots.iter().filter(|slot| wanted(slot)).map(|slot| slot.real).collect()
+    /// Gives up all but the workers' own, for these to be the last ones where nobody else has taken them over: who has come
+    /// there is taken in.
+    pub(super) fn let_go(&mut self) {
+        self.slots.iter_mut().filter_map(|slot| slot.open.as_mut()).for_each(|open| open.sockets = Arc::default());
+    }
+
+    /// Every address that is served, and its sockets, for a process that takes this one's place.
+    pub(super) fn all(&self) -> Vec<(Listening, Arc<Vec<TcpListener>>)> {
+        let listening = |slot: &Slot| {
+            let sockets = Arc::clone(&slot.open.as_ref()?.sockets);
+            let Slot { configured, real, tenant, .. } = *slot;
+            Some((Listening { configured, real, cti: tenant.cti(), count: sockets.len() }, sockets))
+        };
+        self.slots.iter().filter_map(listening).collect()
     }
 }
 
@@ -155,8 +203,11 @@ fn listen(config: &Config) -> Vec<(SocketAddr, Tenant)> {
 }
 
 /// The admin listener's socket, and its real address.
-pub(super) fn bind_admin(config: &Config) -> Result<Option<(SocketAddr, TcpListener)>> {
+pub(super) fn bind_admin(config: &Config, inherited: &mut Inherited) -> Result<Option<(SocketAddr, TcpListener)>> {
     let Some(admin) = &config.admin else { return Ok(None) };
+    if let Some(socket) = inherited.admin(admin.listen) {
+        return Ok(Some((socket.local_addr()?, socket)));
+    }
     let (real, listeners) = bind(admin.listen, 1).context("[admin]")?;
     Ok(listeners.into_iter().next().map(|listener| (real, listener)))
 }

@@ -45,6 +45,7 @@ pub(super) const GUIDE: Guide = Guide {
         ("xspgate ctl undrain 192.0.2.21", "after it"),
         ("xspgate ctl block 192.0.2.21 --for 10m", "as if it had failed: its sessions move to others"),
         ("xspgate ctl reload", "as SIGHUP does, and say what came of it"),
+        ("xspgate ctl restart", "after an upgrade: a new process takes over, and the old one drains"),
         ("xspgate ctl log info,xspgate::discover=debug", "see more of DNS, until `xspgate ctl log`"),
     ],
     exit: Some(["done", "refused, with the reason, or no gateway answers", "the command line can't be used"]),
@@ -87,6 +88,8 @@ enum Command {
     Unblock(Named),
     /// Read the configuration again
     Reload,
+    /// Start the program anew, and have it take over: no connection is refused or reset
+    Restart,
     /// Stop as on SIGTERM; asked for once more, at once
     Stop,
     /// Change what is logged, from now on
@@ -128,6 +131,7 @@ pub fn ctl(options: Ctl) -> ExitCode {
         Command::Block { xsp, time } => Request::Block(xsp.into(), time.map(|time| time.as_secs_f64())),
         Command::Unblock(xsp) => Request::Unblock(xsp.into()),
         Command::Reload => Request::Reload,
+        Command::Restart => Request::Restart,
         Command::Stop => Request::Stop,
         Command::Log { level } => Request::Log(level),
     };

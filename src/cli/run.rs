@@ -1,18 +1,19 @@
 //! `xspgate run`: serves until it is told to stop.
 
-use std::path::Path;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::ConfigFile;
 use super::check::{UNUSABLE, load};
 use super::guide::Guide;
-use crate::app::Gateway;
+use crate::app::{Gateway, Predecessor};
 use crate::config::error::Report;
+use crate::config::model::Config;
 use crate::drain::Phase;
 use crate::{supervisor, telemetry};
 
@@ -32,12 +33,17 @@ SIGHUP reads the configuration again, and certificates, keys, CAs and affinity k
 everything goes on, or nothing, and the log says why. These files are taken over within seconds by themselves when they \
 change, the configuration only with reload_on_change. What takes a restart is named.
 
+SIGUSR2 starts the program as it is on disk now, with the same configuration file, and hands the listening sockets and all that is known over to it; then this process takes no new connections, and drains. No connection is refused or reset. If the new process can't start, this one goes on, and the log says why. `xspgate ctl restart` does the same and waits for what comes of it.
+
 Each client takes an open file, and so does each connection to an XSP: set `ulimit -n` to twice limits.connections.";
 
 /// Examples and exit codes.
 pub(super) const GUIDE: Guide = Guide {
     command: "run",
-    examples: &[("xspgate run /etc/xspgate/xspgate.toml", "serve what that file says, until a signal")],
+    examples: &[
+        ("xspgate run /etc/xspgate/xspgate.toml", "serve what that file says, until a signal"),
+        ("xspgate run --take-over /etc/xspgate/xspgate.toml", "the same, in the place of a gateway that runs"),
+    ],
     exit: Some([
         "stopped, as it was told to",
         "could not start (a port is taken, say) or go on",
@@ -51,16 +57,34 @@ pub struct Run {
     /// Where the configuration is.
     #[command(flatten)]
     pub config: ConfigFile,
+    /// Take the place of the gateway whose control socket this is (without a file: [control] socket of the configuration),
+    /// if one runs; it drains then. `-`: of the process at the other end of standard input
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    pub take_over: Option<Option<PathBuf>>,
+    /// Start the same without this, and end
+    #[arg(long, hide = true)]
+    pub detach: bool,
 }
 
 /// Runs the gateway: exit code 0 after a stop that was asked for, 1 when it could not start or went on no longer, 2 when
 /// the configuration is unusable.
 pub fn run(options: Run) -> ExitCode {
+    if options.detach {
+        return detach();
+    }
     let Some(path) = options.config.path() else { return ExitCode::from(UNUSABLE) };
+    let starter = match options.take_over.as_ref().and_then(Option::as_deref) {
+        Some(from) if from == Path::new("-") => match Predecessor::at_stdin() {
+            Ok(starter) => Some(starter),
+            Err(error) => return failed(&error),
+        },
+        Some(_) | None => None,
+    };
     let (loaded, material) = match load(&path) {
         Ok(loaded) => loaded,
         Err(report) => {
             eprint!("{report}");
+            starter.into_iter().for_each(|starter| starter.refuse(&report.to_string()));
             return ExitCode::from(UNUSABLE);
         }
     };
@@ -70,14 +94,53 @@ pub fn run(options: Run) -> ExitCode {
         return ExitCode::from(UNUSABLE);
     }
     note_open_files(loaded.config.limits.connections);
-    let served = Gateway::start(&loaded, &material).and_then(|gateway| serve(&path, gateway));
+    let served = predecessor(starter, options.take_over, &loaded.config).and_then(|predecessor| {
+        let gateway = match predecessor {
+            Some(predecessor) => Gateway::take_over(&loaded, &material, predecessor)?,
+            None => Gateway::start(&loaded, &material)?,
+        };
+        serve(&path, gateway)
+    });
     match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+/// Starts the program once more, for it to belong to nobody who has started this one.
+fn detach() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let started = arguments.next().context("no program").and_then(|program| {
+        Ok(Command::new(program).args(arguments.filter(|argument| argument != "--detach")).spawn()?)
+    });
+    match started {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => failed(&error.context("can't start once more")),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// Whose place is taken, if anybody's: that of `starter`, who waits for it, or that of whoever has the control socket.
+fn predecessor(
+    starter: Option<Predecessor>,
+    take_over: Option<Option<PathBuf>>,
+    config: &Config,
+) -> Result<Option<Predecessor>> {
+    let Some(from) = take_over else { return Ok(None) };
+    if starter.is_some() {
+        return Ok(starter);
+    }
+    let socket = from.or_else(|| config.control.clone());
+    let socket = socket.context("--take-over needs [control] socket in the configuration, or the socket's path")?;
+    let found = Predecessor::at(&socket)?;
+    if found.is_none() {
+        eprintln!("note: no gateway answers at {}: there is nothing to take over", socket.display());
+    }
+    Ok(found)
 }
 
 /// Says so if the system lets this process open fewer files than its connections need: one for each client, and about as
@@ -117,38 +180,98 @@ fn serve(config: &Path, mut gateway: Gateway) -> Result<()> {
     tracing::info!(config = %config.display(), version = env!("CARGO_PKG_VERSION"), "started");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("can't listen for SIGINT")?;
-        let mut hangup = signal(SignalKind::hangup()).context("can't listen for SIGHUP")?;
+        let mut signals = Signals::new()?;
         supervisor::ready();
-        loop {
-            let asked = gateway.asked_to_stop();
-            tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                () = asked => break,
-                // What comes of it is in the log.
-                _ = hangup.recv() => drop(gateway.reload()),
-                () = gateway.ended() => bail!("a thread ended that should not have"),
+        match signals.until_end(&mut gateway).await? {
+            End::Stop => {
+                tracing::info!("stopping; a second signal ends at once");
+                gateway.enter(Phase::LameDuck);
+                let asked_again = gateway.asked_to_stop();
+                tokio::select! {
+                    () = async {
+                        tokio::time::sleep(LAME_DUCK).await;
+                        gateway.drain().await;
+                    } => {}
+                    () = signals.stop() => {}
+                    () = asked_again => {}
+                }
+            }
+            End::Succeeded => {
+                tracing::info!("draining; a signal cuts what is left, and a second one ends at once");
+                tokio::select! {
+                    () = gateway.outlive() => return Ok(()),
+                    () = signals.stop() => {}
+                }
+                tokio::select! {
+                    () = gateway.cut() => {}
+                    () = signals.stop() => {}
+                }
             }
         }
-        tracing::info!("stopping; a second signal ends at once");
-        gateway.enter(Phase::LameDuck);
-        let asked_again = gateway.asked_to_stop();
-        tokio::select! {
-            () = async {
-                tokio::time::sleep(LAME_DUCK).await;
-                gateway.drain().await;
-            } => {}
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            () = asked_again => {}
-        }
-        Ok(())
+        anyhow::Ok(())
     })?;
     drop(gateway);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Why a gateway serves no more.
+enum End {
+    /// Somebody has said so.
+    Stop,
+    /// Another process does in its place.
+    Succeeded,
+}
+
+/// The signals that are listened to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    user: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind, name| signal(kind).with_context(|| format!("can't listen for {name}"));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate(), "SIGTERM")?,
+            interrupt: listen(SignalKind::interrupt(), "SIGINT")?,
+            hangup: listen(SignalKind::hangup(), "SIGHUP")?,
+            user: listen(SignalKind::user_defined2(), "SIGUSR2")?,
+        })
+    }
+
+    /// Ready when a signal says to stop.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Does what signals say, for as long as `gateway` serves.
+    async fn until_end(&mut self, gateway: &mut Gateway) -> Result<End> {
+        loop {
+            let (asked, succeeded) = (gateway.asked_to_stop(), gateway.succeeded());
+            tokio::select! {
+                _ = self.terminate.recv() => return Ok(End::Stop),
+                _ = self.interrupt.recv() => return Ok(End::Stop),
+                () = asked => return Ok(End::Stop),
+                () = succeeded => return Ok(End::Succeeded),
+                // What comes of these two is in the log.
+                _ = self.hangup.recv() => drop(gateway.reload()),
+                _ = self.user.recv() => gateway.restart(),
+                // Workers without connections end at once when another process takes over.
+                () = gateway.ended() => match gateway.phase() {
+                    Phase::HandedOver => return Ok(End::Succeeded),
+                    Phase::Running | Phase::LameDuck | Phase::Draining | Phase::Cutting | Phase::Forced => {
+                        bail!("a thread ended that should not have")
+                    }
+                },
+            }
+        }
+    }
 }
 
 #[cfg(test)]

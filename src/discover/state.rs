@@ -37,6 +37,10 @@ pub enum StateError {
     TooLarge(u64),
 }
 
+/// The last good answers to every question.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answers(pub(super) BTreeMap<Question, LastGood>);
+
 #[derive(Serialize, Deserialize)]
 struct File {
     version: u32,
@@ -83,32 +87,46 @@ struct SavedTarget {
 ///
 /// # Errors
 /// When the file can't be read, is broken, too large, or of another layout. The caller goes on without it.
-pub(super) fn load(dir: &Path) -> Result<BTreeMap<Question, LastGood>, StateError> {
+pub(super) fn load(dir: &Path) -> Result<Answers, StateError> {
     let path = dir.join(FILE);
     let bytes = match std::fs::metadata(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Answers::default()),
         Err(error) => return Err(error.into()),
         Ok(metadata) if metadata.len() > MAX_SIZE => return Err(StateError::TooLarge(metadata.len())),
         Ok(_) => std::fs::read(&path)?,
     };
-    let layout: Layout = serde_json::from_slice(&bytes)?;
-    if layout.version != VERSION {
-        return Err(StateError::Version(layout.version));
+    Answers::parse(&bytes)
+}
+
+impl Answers {
+    /// What [`Answers::text`] wrote.
+    ///
+    /// # Errors
+    /// When it is broken, or of another layout.
+    pub fn parse(text: &[u8]) -> Result<Self, StateError> {
+        let layout: Layout = serde_json::from_slice(text)?;
+        if layout.version != VERSION {
+            return Err(StateError::Version(layout.version));
+        }
+        let file: File = serde_json::from_slice(text)?;
+        Ok(Self(file.names.into_iter().map(Name::into_last_good).collect()))
     }
-    let file: File = serde_json::from_slice(&bytes)?;
-    Ok(file.names.into_iter().map(Name::into_last_good).collect())
+
+    /// All of them as text.
+    pub fn text(&self) -> String {
+        let names = self.0.iter().map(|(question, good)| Name::of(question, good)).collect();
+        serde_json::to_string_pretty(&File { version: VERSION, names }).expect("names are text, and numbers are JSON's")
+    }
 }
 
 /// Writes the last good answers into `dir`, which is made if need be: whole or not at all.
 ///
 /// # Errors
 /// The file system's.
-fn save(dir: &Path, answers: &BTreeMap<Question, LastGood>) -> Result<(), StateError> {
-    let names = answers.iter().map(|(question, good)| Name::of(question, good)).collect();
-    let bytes = serde_json::to_vec_pretty(&File { version: VERSION, names })?;
+fn save(dir: &Path, answers: &Answers) -> Result<(), StateError> {
     std::fs::create_dir_all(dir)?;
     let draft = dir.join(format!(".{FILE}.{}", std::process::id()));
-    let written = write_whole(&draft, &bytes).and_then(|()| std::fs::rename(&draft, dir.join(FILE)));
+    let written = write_whole(&draft, answers.text().as_bytes()).and_then(|()| std::fs::rename(&draft, dir.join(FILE)));
     if written.is_err() {
         // A draft that can't be removed either harms nobody: no one reads it.
         let _ = std::fs::remove_file(&draft);
@@ -124,7 +142,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Saves whatever is sent, off the runtime's thread, the newest only. Ends, with the last one saved, when the sender is
 /// dropped.
-pub(super) async fn keep(dir: PathBuf, mut answers: watch::Receiver<BTreeMap<Question, LastGood>>) {
+pub(super) async fn keep(dir: PathBuf, mut answers: watch::Receiver<Answers>) {
     while answers.changed().await.is_ok() {
         let newest = answers.borrow_and_update().clone();
         let target = dir.clone();

@@ -475,7 +475,7 @@ async fn a_file_of_no_use_is_ignored_with_a_warning_and_replaced() {
         play.script.addresses(A, 60, [ip(2)]);
         play.pass(seconds(10)).await;
         let saved = state::load(dir.path()).unwrap();
-        assert_eq!(saved[&Question::new(A, RecordKind::A)].records, Some(Records::Addresses(vec![ip(2)])), "{start}");
+        assert_eq!(saved.0[&Question::new(A, RecordKind::A)].records, Some(Records::Addresses(vec![ip(2)])), "{start}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left behind");
     }
 }

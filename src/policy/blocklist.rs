@@ -201,6 +201,11 @@ impl Blocklist {
         self.entries.remove(&id).map(|_| Transition::Unblocked { id })
     }
 
+    /// Whether `id` is on the list because somebody has put it there by hand.
+    pub fn is_by_hand(&self, id: EndpointId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.cause == Cause::ByHand)
+    }
+
     /// Claims the trial of `id`, if it is on probation at `now`: one request at a time may try it, so that an XSP that
     /// still hangs costs one request and not all of them.
     pub fn claim_trial(&mut self, id: EndpointId, now: Instant) -> Option<Trial> {

@@ -129,6 +129,18 @@ impl<E: Copy + Eq + Hash> Channels<E> {
         self.entries.insert(stream.id.clone(), Entry { serial: stream.serial, state: State::Lost { until } });
     }
 
+    /// The channel `id`, which was none of those here, is lost.
+    pub fn lost_elsewhere(&mut self, id: ChannelId, endpoint: E, now: Instant) {
+        if let Some(stream) = self.opened(id, endpoint, now) {
+            self.lost(&stream, now);
+        }
+    }
+
+    /// Every channel that is known, and where a request belongs that names it.
+    pub fn iter(&self, now: Instant) -> impl Iterator<Item = (&ChannelId, Home<E>)> {
+        self.entries.keys().map(move |id| (id, self.home(id, now)))
+    }
+
     /// Where a request that names `id` belongs.
     pub fn home(&self, id: &ChannelId, now: Instant) -> Home<E> {
         match self.entries.get(id).map(|entry| entry.state) {

@@ -1,6 +1,7 @@
 //! Which endpoints an operator has taken out of service. Apart from the roster, because it is said in other words than
 //! discovery's.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 /// One that is drained, as an operator names it.
@@ -31,6 +32,11 @@ impl Drained {
         }
     }
 
+    /// Each of them, in the order in which they were named.
+    pub fn iter(&self) -> impl Iterator<Item = &Whom> {
+        self.0.iter()
+    }
+
     /// Those that `keep` is true of stay.
     pub fn retain(&mut self, keep: impl Fn(&Whom) -> bool) {
         self.0.retain(keep);
@@ -49,6 +55,17 @@ impl Whom {
             Self::Address(ip) => address.ip() == *ip,
             Self::Endpoint(endpoint) => address == *endpoint,
             Self::Target(name) => target == Some(name),
+        }
+    }
+}
+
+/// As an operator writes it.
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(ip) => ip.fmt(f),
+            Self::Endpoint(endpoint) => endpoint.fmt(f),
+            Self::Target(name) => f.write_str(name),
         }
     }
 }

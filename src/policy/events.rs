@@ -40,6 +40,16 @@ impl<C, E> Trail<C, E> {
     pub const fn new(client: C, endpoint: E) -> Self {
         Self { client, endpoint, serials: VecDeque::new() }
     }
+
+    /// Who gets its events.
+    pub const fn client(&self) -> &C {
+        &self.client
+    }
+
+    /// From where.
+    pub const fn endpoint(&self) -> &E {
+        &self.endpoint
+    }
 }
 
 impl<C: Copy + Eq + Hash, E: Copy> Events<C, E> {
@@ -77,6 +87,11 @@ impl<C: Copy + Eq + Hash, E: Copy> Events<C, E> {
     /// From which endpoint the event came to the client.
     pub fn seen(&self, event: &(C, EventId)) -> Option<E> {
         self.seen.get(event).map(|sighting| sighting.endpoint)
+    }
+
+    /// Every event that is known, by age, with its client, and from which endpoint it came.
+    pub fn iter(&self) -> impl Iterator<Item = (&(C, EventId), E)> {
+        self.ages.values().filter_map(|event| Some((event, self.seen(event)?)))
     }
 
     /// The client has acknowledged the event, and will not do so again.

@@ -1,6 +1,8 @@
 //! The event channels that are open, and where each of them is: what names a channel goes to its XSP (R-AFF-2). Shared by
 //! all workers, since a channel's heartbeats come over other connections than its stream.
 
+mod succession;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;
@@ -11,17 +13,19 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::documents::Assembly;
 use crate::broadworks::channel::ChannelId;
 use crate::broadworks::channel::event::{EventId, event_ids};
 use crate::broadworks::channel::finder::{Finder, Found};
 use crate::farm::{Endpoint, Farm};
+use crate::handover::News;
 use crate::http1::chunked::Event;
 use crate::policy::channels as policy;
 use crate::policy::events::{Events, Trail};
 use crate::telemetry::metrics::{ChannelEnd, ChannelEvent, Held};
+use succession::Inherited;
 
 /// No gateway has so many connections.
 const CAPACITY: usize = 10_000_000;
@@ -44,6 +48,10 @@ struct State {
     cuts: HashMap<ChannelId, oneshot::Sender<()>>,
     /// Which endpoint has sent which event to which client, by [`Endpoint::key`].
     events: Events<IpAddr, u64>,
+    /// Those whose streams another process has, which drains.
+    inherited: Inherited,
+    /// Who is told of all this, since it takes this process' place.
+    heir: Option<mpsc::UnboundedSender<News>>,
 }
 
 #[derive(Debug)]
@@ -70,7 +78,14 @@ impl Channels {
     pub fn new(remember: Duration) -> Self {
         let table = policy::Channels::new(CAPACITY, remember);
         let events = Events::new(EVENTS_PER_CHANNEL, EVENTS);
-        Self(Mutex::new(State { table, places: HashMap::new(), cuts: HashMap::new(), events }))
+        Self(Mutex::new(State {
+            table,
+            places: HashMap::new(),
+            cuts: HashMap::new(),
+            events,
+            inherited: Inherited::default(),
+            heir: None,
+        }))
     }
 
     /// One that is lost from now on is remembered for `remember`.
@@ -94,9 +109,11 @@ impl Channels {
 
     /// The XSP of the channel `id` takes no connections any more: the channel's stream ends, and the channel with it.
     pub(super) fn cut(&self, id: &ChannelId) {
-        if let Some(cut) = self.0.lock().cuts.remove(id) {
+        let mut state = self.0.lock();
+        match state.cuts.remove(id) {
             // The error says that it has just ended by itself.
-            cut.send(()).ok();
+            Some(cut) => drop(cut.send(())),
+            None => state.inherited_ended(id, ChannelEnd::Lost),
         }
     }
 
@@ -122,13 +139,14 @@ impl Channels {
     }
 
     /// `document` is about to leave on the channel of `trail`.
-    fn saw(&self, trail: &mut Trail<IpAddr, u64>, document: &[u8]) {
+    fn saw(&self, channel: &ChannelId, trail: &mut Trail<IpAddr, u64>, document: &[u8]) {
         let ids: SmallVec<[EventId; 1]> = event_ids(document).collect();
         if ids.is_empty() {
             return;
         }
         let mut state = self.0.lock();
         for id in ids {
+            state.tell_of_event(Some(channel), *trail.client(), &id, *trail.endpoint());
             state.events.saw(trail, id);
         }
     }
@@ -140,6 +158,18 @@ impl State {
         let place = self.places.get(&key).filter(|place| Arc::ptr_eq(&place.farm, farm))?;
         Some(Arc::clone(&place.endpoint))
     }
+
+    /// The endpoint `key` is held for the sake of its channels.
+    fn forget_place(&mut self, key: u64) {
+        if self.table.open_at(key) == 0 {
+            self.places.remove(&key);
+        }
+    }
+}
+
+/// An id for another process.
+fn text(id: &ChannelId) -> String {
+    String::from_utf8_lossy(id.as_bytes()).into_owned()
 }
 
 /// Reads along on the answer to a channel request, and keeps the channel in the table while its stream lives.
@@ -194,7 +224,7 @@ impl<'a> Reader<'a> {
         assembly.pass(event, &mut |event| {
             // Before it leaves, since the answer to it may come over another connection at once.
             if let (Event::Data(document), Reading::Known(known)) = (&event, &mut *reading) {
-                channels.saw(&mut known.trail, document);
+                channels.saw(known.stream.id(), &mut known.trail, document);
             }
             out(event);
         });
@@ -222,7 +252,9 @@ impl<'a> Reader<'a> {
         let Some(stream) = state.table.opened(id.clone(), endpoint.key(), Instant::now()) else { return Reading::Over };
         state.places.insert(endpoint.key(), Place { farm, endpoint });
         // An older stream of that id goes on, though nothing finds it any more.
-        state.cuts.insert(id, cut);
+        state.cuts.insert(id.clone(), cut);
+        state.inherited_ended(&id, ChannelEnd::Xsp);
+        state.tell(|state| Some(News::Opened { channel: text(&id), at: state.names(self.endpoint.key())? }));
         drop(state);
         self.endpoint.metrics().channels_opened.inc();
         let trail = Trail::new(self.client, self.endpoint.key());
@@ -247,6 +279,8 @@ impl<'a> Reader<'a> {
     pub(super) fn ended(&mut self, end: ChannelEnd) {
         let Reading::Known(known) = std::mem::replace(&mut self.reading, Reading::Over) else { return };
         let mut state = self.channels.0.lock();
+        let key = self.endpoint.key();
+        state.tell(|_| Some(News::Ended { channel: text(known.stream.id()), end }));
         match end {
             ChannelEnd::Client | ChannelEnd::Xsp | ChannelEnd::Cut => state.table.closed(&known.stream),
             ChannelEnd::Lost => state.table.lost(&known.stream, Instant::now()),
@@ -256,9 +290,7 @@ impl<'a> Reader<'a> {
         if !matches!(state.table.home(id, Instant::now()), policy::Home::At(_)) {
             state.cuts.remove(id);
         }
-        if state.table.open_at(self.endpoint.key()) == 0 {
-            state.places.remove(&self.endpoint.key());
-        }
+        state.forget_place(key);
         drop(state);
         self.farm.metrics().channel_closed(end);
     }

@@ -66,7 +66,7 @@ fn begin(worker: &Worker, listener: usize, tcp: TcpStream, peer: SocketAddr, ali
     });
 }
 
-/// Accepts until the process drains, or the other end of `open` is gone. Each connection holds `alive` for as long as it
+/// Accepts until the process drains or is taken over, or the other end of `open` is gone. Each connection holds `alive` for as long as it
 /// lives.
 pub async fn accept(
     worker: Worker,
@@ -75,7 +75,7 @@ pub async fn accept(
     mut open: watch::Receiver<()>,
     alive: mpsc::Sender<()>,
 ) {
-    let draining = reached(worker.shared.phase.clone(), Phase::Draining);
+    let draining = reached(worker.shared.phase.clone(), Phase::HandedOver);
     let accepting = async {
         let mut told = None;
         loop {

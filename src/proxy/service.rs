@@ -52,7 +52,7 @@ pub(super) struct Origins<'a> {
 impl Origins<'_> {
     /// Whether an answer that leaves now is its connection's last.
     fn last(&self) -> Last {
-        if *self.worker.shared.phase.borrow() >= Phase::Draining { Last::Yes } else { self.last }
+        if *self.worker.shared.phase.borrow() >= Phase::HandedOver { Last::Yes } else { self.last }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 /// Events that are kept; older ones are forgotten.
@@ -33,7 +33,7 @@ struct State {
 }
 
 /// One thing that has happened.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// When, in seconds since 1970.
     pub time: f64,
@@ -48,11 +48,15 @@ pub struct Event {
 }
 
 /// What may happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// The process has begun to serve.
     Started,
+    /// The same, in the place of another process.
+    TookOver,
+    /// That process, which had drained since, is gone.
+    PredecessorGone,
     /// An endpoint failed, and is left out for a while.
     Blocked,
     /// It answers again, or was taken off the blocklist by hand.

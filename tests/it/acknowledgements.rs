@@ -17,6 +17,11 @@ fn acknowledgement(event: &str) -> String {
     )
 }
 
+/// The acknowledgement of `event`.
+pub(crate) fn acknowledged(event: &str) -> http::Request<Body> {
+    response(body(acknowledgement(event)))
+}
+
 fn response(content: Body) -> http::Request<Body> {
     request(Method::POST, EVENT_RESPONSE, content)
 }

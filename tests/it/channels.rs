@@ -47,7 +47,7 @@ impl Channel {
         Self { id, xsp, stream, client }
     }
 
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("/com.broadsoft.xsi-events/v2.0/channel/{}", self.id)
     }
 

@@ -29,7 +29,7 @@ pub(crate) use diagnosis::{Said, consult, examine, examine_believing, publish, p
 pub(crate) use gateway::Gateway;
 pub(crate) use hello::{answer_in_the_clear, fragmented, hello, old_hello, padded};
 pub(crate) use metrics::{Metrics, get as get_plain};
-pub(crate) use program::{Ended, Program};
+pub(crate) use program::{Ended, Program, signal};
 pub(crate) use raw_client::{RawClient, Received, tls_config};
 pub(crate) use serving::Serving;
 pub(crate) use tool::{Tool, left_out, succeed};

@@ -27,6 +27,7 @@ mod expectation;
 mod failover;
 mod forwarding;
 mod handbook;
+mod handover;
 mod harness;
 mod hostile;
 mod load;

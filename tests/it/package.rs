@@ -48,6 +48,31 @@ cmp before.key /etc/xspgate/certs/affinity.key
 tail -n 1 /etc/xspgate/xspgate.toml | grep mine
 runuser -u xspgate -- xspgate check /etc/xspgate/xspgate.toml
 
+# As a service that runs; what the service manager is asked for is written down.
+mkdir --parents /run/systemd/system /run/xspgate /var/lib/xspgate
+chown xspgate /run/xspgate /var/lib/xspgate
+for program in systemctl deb-systemd-invoke; do
+    printf '#!/bin/sh\necho "$@" >> /run/asked\n' > /usr/bin/$program
+    chmod +x /usr/bin/$program
+done
+sed -i -e 's/0.0.0.0:443/127.0.0.1:0/' -e 's/127.0.0.1:9901/127.0.0.1:0/' /etc/xspgate/xspgate.toml
+runuser -u xspgate -- xspgate run /etc/xspgate/xspgate.toml > /run/log 2>&1 &
+process() { xspgate ctl status --json | grep '"pid"'; }
+for try in $(seq 100); do if process; then break; fi; sleep 0.1; done
+before=$(process)
+dpkg --install 1.deb > said
+grep 'has taken over' said
+after=$(process)
+test "$after" != "$before"
+grep daemon-reload /run/asked
+! grep restart /run/asked
+xspgate ctl stop
+for try in $(seq 100); do if ! process; then break; fi; sleep 0.1; done
+# Without a gateway to ask, it is the service manager's to restart.
+dpkg --install 2.deb
+grep 'try-restart xspgate.service' /run/asked
+rm -r /run/systemd /var/lib/xspgate
+
 echo 'nonsense' >> /etc/xspgate/xspgate.toml
 dpkg --install 2.deb 2>&1 | grep "can't use"
 

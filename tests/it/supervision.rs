@@ -1,9 +1,11 @@
 //! What a service manager hears, and when.
 
 use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 use std::time::Duration;
 
-use crate::harness::{DEADLINE, Program, Stage};
+use crate::handover::Heir;
+use crate::harness::{DEADLINE, Program, Stage, eventually, signal};
 
 /// Plays the service manager.
 struct Manager {
@@ -14,13 +16,17 @@ impl Manager {
     /// Waits for a notice that holds `what` in a line of its own, and returns all that came until then.
     fn hears(&self, what: &str) -> Vec<String> {
         let mut heard = Vec::new();
-        let mut buffer = [0; 4096];
         while !heard.iter().any(|line| line == what) {
-            let length =
-                self.socket.recv(&mut buffer).unwrap_or_else(|error| panic!("{what}: {error}; heard {heard:?}"));
-            heard.extend(String::from_utf8_lossy(&buffer[..length]).lines().map(str::to_owned));
+            heard.extend(self.hears_next());
         }
         heard
+    }
+
+    /// The lines of the next notice.
+    fn hears_next(&self) -> Vec<String> {
+        let mut buffer = [0; 4096];
+        let length = self.socket.recv(&mut buffer).expect("a notice");
+        String::from_utf8_lossy(&buffer[..length]).lines().map(str::to_owned).collect()
     }
 }
 
@@ -52,4 +58,41 @@ async fn the_service_manager_is_told_how_the_process_does() {
     assert!(heard[0].iter().all(|line| line != "STOPPING=1"), "{heard:?}");
     assert!(heard[1].iter().any(|line| line.starts_with("MONOTONIC_USEC=")), "{heard:?}");
     assert!(heard[3].iter().any(|line| line.starts_with("EXTEND_TIMEOUT_USEC=")), "{heard:?}");
+}
+
+#[tokio::test]
+async fn the_service_manager_is_told_which_process_has_taken_over_and_that_one_is_watched() {
+    let stage = Stage::start().await;
+    let folder = stage.sim.folder();
+    let path = folder.join("notify.sock");
+    let manager = Manager { socket: UnixDatagram::bind(&path).unwrap() };
+    manager.socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut command = Command::new("sh");
+    // As systemd says it: for this process, and no other.
+    command.args(["-c", "WATCHDOG_PID=$$ exec \"$0\" run \"$1\"", env!("CARGO_BIN_EXE_xspgate")]);
+    command.arg(folder.join("xspgate.toml")).env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "600000");
+    let mut program = Program::spawn(&mut command);
+    let id = program.id();
+    let heard = tokio::task::spawn_blocking(move || {
+        manager.hears("READY=1");
+        manager.hears("WATCHDOG=1");
+        signal(id, "USR2");
+        let (mut heard, mut heir) = (Vec::new(), None);
+        // Nothing comes from the old process once the new one is named.
+        while heir.is_none() {
+            let notice = manager.hears_next();
+            heir = notice.iter().find_map(|line| line.strip_prefix("MAINPID=")?.parse::<u32>().ok());
+        }
+        let heir = Heir(heir.unwrap());
+        for _ in 0..6 {
+            heard.extend(manager.hears_next());
+        }
+        signal(heir.0, "TERM");
+        manager.hears("STOPPING=1");
+        heard
+    });
+    let heard = heard.await.unwrap();
+    let count = |what: &str| heard.iter().filter(|line| *line == what).count();
+    assert_eq!((count("READY=1"), count("WATCHDOG=1"), count("STOPPING=1")), (1, 5, 0), "{heard:?}");
+    eventually("the old process' end", async || program.code() == Some(0)).await;
 }

@@ -7,7 +7,7 @@
   const PLURALS = { day: 'days', hour: 'hours', minute: 'minutes', second: 'seconds' };
   const BAD = new Set(['blocked', 'lookup-fails', 'reload-refused', 'renewal-refused']);
   const WARN = new Set(['left', 'draining', 'stopping', 'forgotten']);
-  const GOOD = new Set(['unblocked', 'lookup-works', 'reloaded', 'renewed', 'started', 'returned', 'undrained', 'found', 'vacated']);
+  const GOOD = new Set(['unblocked', 'lookup-works', 'reloaded', 'renewed', 'started', 'took-over', 'predecessor-gone', 'returned', 'undrained', 'found', 'vacated']);
   const STATES = {
     up: ['good', 'up'],
     blocked: ['bad', 'blocked'],
@@ -147,7 +147,7 @@
     write(byId('version'), status.version);
     paint(byId('ready'), `badge ${good}`);
     write(byId('ready'), status.phase === 'running' ? words : `${words} (${status.phase})`);
-    write(byId('since'), `runs for ${span(status.time - status.started)}`);
+    write(byId('since'), `process ${status.pid} runs for ${span(status.time - status.started)}`);
     const red = sum(status.hosts, (host) => host.interfaces.filter((one) => one.colour !== 'green').length);
     document.title = red > 0 || !status.ready ? `! xspgate` : 'xspgate';
     const refused = [];

@@ -9,6 +9,7 @@ use serde::Deserialize;
 #[derive(Debug, Deserialize)]
 pub(super) struct Status {
     version: String,
+    pid: u32,
     ready: bool,
     farms: Vec<Farm>,
 }
@@ -32,7 +33,8 @@ struct Endpoint {
 /// One line for each XSP, in columns.
 pub(super) fn of(status: &Status) -> Result<String> {
     let mut out = String::new();
-    writeln!(out, "xspgate {}, {}", status.version, if status.ready { "ready" } else { "NOT READY" })?;
+    let ready = if status.ready { "ready" } else { "NOT READY" };
+    writeln!(out, "xspgate {}, process {}, {ready}", status.version, status.pid)?;
     for farm in &status.farms {
         writeln!(out, "\nfarm {}", farm.name)?;
         if farm.endpoints.is_empty() {
@@ -69,13 +71,13 @@ mod tests {
 
     #[test]
     fn each_xsp_is_a_line() {
-        let status = r#"{"version": "1.2.3", "ready": true, "farms": [
+        let status = r#"{"version": "1.2.3", "pid": 77, "ready": true, "farms": [
             {"name": "xsp", "endpoints": [
                 {"endpoint": "10.0.0.1:443", "site": "site-a", "state": "up", "blocked_for": null, "channels": 7, "streams": 0},
                 {"endpoint": "10.0.0.20:443", "site": "b", "state": "blocked", "blocked_for": 58.6, "channels": 0, "streams": 12}]},
             {"name": "cti", "endpoints": []}]}"#;
         let expected = "\
-xspgate 1.2.3, ready
+xspgate 1.2.3, process 77, ready
 
 farm xsp
   XSP            site    state               channels  connections

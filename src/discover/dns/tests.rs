@@ -235,7 +235,7 @@ async fn promise_11_over_real_dns_changes_are_followed_and_an_outage_is_survived
         max_ttl: Duration::from_secs(300),
     };
     let farm = play::farm("xsp", [play::srv_site(TARGETS, "example.com"), play::site(NAME)]);
-    let discovery = Discovery::new(&dns, [Arc::new(farm)], None);
+    let discovery = Discovery::new(&dns, [Arc::new(farm)], None, None);
     let (sender, mut seen) = tokio::sync::watch::channel(Vec::new());
     let (_, unchanged) = tokio::sync::mpsc::unbounded_channel();
     let run = tokio::spawn(discovery.run(DnsResolver::new(&dns), unchanged, move |event| {

@@ -79,7 +79,7 @@ impl Play {
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
         let guard = tracing::subscriber::set_default(subscriber);
-        let discovery = Discovery::new(&dns(), farms.map(Arc::new), state_dir);
+        let discovery = Discovery::new(&dns(), farms.map(Arc::new), state_dir, None);
         Self {
             script: Script::default(),
             status: discovery.status(),

@@ -1,5 +1,7 @@
 //! What becomes of event channels. Apart from sessions, because a channel has a life of its own.
 
+use serde::{Deserialize, Serialize};
+
 /// What became of a request that names or opens an event channel, or of one of its documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelEvent {
@@ -36,7 +38,8 @@ impl ChannelEvent {
 }
 
 /// Who or what ended an event channel whose id was known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ChannelEnd {
     /// The client: it has left, or took no more bytes.
     Client,

@@ -78,9 +78,12 @@ impl Program {
 
     /// Sends it a signal by name, such as `HUP`.
     pub(crate) fn signal(&self, name: &str) {
-        // The shell's own `kill` is there even where the program of that name is not.
-        let command = format!("kill -{name} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+        assert!(signal(self.id(), name), "it has ended");
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its exit code, if it has ended.
@@ -95,6 +98,12 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends a signal by name to the process `id`; whether there is one.
+pub(crate) fn signal(id: u32, name: &str) -> bool {
+    // The shell's own `kill` is there even where the program of that name is not.
+    Command::new("sh").args(["-c", &format!("kill -{name} {id} 2>/dev/null")]).status().unwrap().success()
 }
 
 fn keep(stream: impl Read + Send + 'static) -> Lines {

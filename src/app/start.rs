@@ -1,0 +1,198 @@
+//! How a gateway is put together, up to the point where it could serve. Apart from what is asked of one that runs, because
+//! there is a moment between the two when it takes another process' place.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use super::Gateway;
+use super::assemble;
+use super::control::Socket;
+use super::housekeeping::Housekeeping;
+use super::predecessor::{Inherited, Predecessor};
+use super::reload::Reload;
+use super::running::{FIRST_XSP, Farms, LOOK_EVERY, Running};
+use super::sockets::{Plan, Sockets, Tenant, bind_admin};
+use super::successor::Belongings;
+use crate::config::Loaded;
+use crate::config::model::{self, Config};
+use crate::discover::Discovery;
+use crate::discover::dns::DnsResolver;
+use crate::drain::{Cuts, Phase};
+use crate::proxy::channels::Channels;
+use crate::proxy::context::Shared;
+use crate::supervisor::Pulses;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::timeline::Timeline;
+use crate::telemetry::traces::Traces;
+use crate::tls::certs::Material;
+use crate::worker;
+
+/// What is left to do for a gateway to serve.
+pub(super) struct Start {
+    farms: Farms,
+    reload: Arc<Reload>,
+    plan: Plan,
+    begun: oneshot::Sender<Option<Predecessor>>,
+}
+
+impl Start {
+    /// Every farm.
+    pub(super) const fn farms(&self) -> &Farms {
+        &self.farms
+    }
+
+    /// Waits a moment for the first XSP of each farm.
+    pub(super) fn find_xsps(&self) {
+        let deadline = Instant::now() + FIRST_XSP;
+        while self.farms.load().iter().any(|farm| farm.has_nobody()) && Instant::now() < deadline {
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Serves, in the place of `predecessor` if there is one.
+    pub(super) fn now(self, predecessor: Option<Predecessor>) {
+        self.reload.open(self.plan);
+        // If nobody takes it, the process is about to end.
+        drop(self.begun.send(predecessor));
+    }
+}
+
+/// A gateway that goes by what has been read, and serves nobody yet. Dropping it ends it.
+///
+/// # Errors
+/// What could not be bound or set up, by name.
+pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inherited) -> Result<(Gateway, Start)> {
+    let Loaded { config, source, .. } = loaded;
+    let metrics = Arc::new(Metrics::default());
+    metrics.certificates_expire(material.expiries.iter().cloned());
+    let keys = assemble::keys(config, material, inherited.affinity());
+    let keyring = assemble::keyring(keys.iter().cloned()).expect("there is one at least");
+    let timeline = Timeline::default();
+    inherited.events.drain(..).for_each(|event| timeline.add(event));
+    let farms = assemble::farms(config, material, &keyring, &metrics, &timeline)?;
+    for handed in &inherited.farms {
+        farms.iter().filter(|farm| farm.name() == handed.name).for_each(|farm| farm.take_over(handed));
+    }
+    let (orders, ordered): (Vec<_>, Vec<_>) = (0..config.workers).map(|_| mpsc::unbounded_channel()).unzip();
+    let sockets = Sockets::new(orders);
+    let plan = sockets.plan(config, &mut inherited)?;
+    let (admin, admin_socket) = bind_admin(config, &mut inherited)?.unzip();
+    let (succeeded, success) = watch::channel(false);
+    let control = match &config.control {
+        Some(path) => Some(Socket::bind(path, inherited.control(path), success.clone())?),
+        None => None,
+    };
+    let snapshot = assemble::snapshot(config, material, &farms, &metrics, &plan.slots, None)?;
+    let access = access_log(config, &metrics)?;
+    let traces = Traces::start(config.traces.as_ref(), &metrics).context("can't start the traces")?;
+    let (phase, phases) = watch::channel(Phase::Running);
+    let shared = Arc::new(Shared {
+        snapshot: ArcSwap::from_pointee(snapshot),
+        channels: Channels::new(config.affinity.lost_channels_for),
+        access: access.clone(),
+        traces,
+        phase: phases,
+        cuts: Cuts::new(config.drain_rate),
+    });
+    let discovery = Discovery::new(
+        &config.dns,
+        config.farms.values().cloned(),
+        config.state_dir.as_deref(),
+        inherited.answers.take(),
+    );
+    let spare =
+        |(configured, socket): (_, &std::net::TcpListener)| Ok::<_, std::io::Error>((configured, socket.try_clone()?));
+    let belongings = Belongings {
+        admin: config.admin.as_ref().map(|admin| admin.listen).zip(admin_socket.as_ref()).map(spare).transpose()?,
+        control: control.as_ref().map(Socket::spare).transpose()?,
+        keys,
+        answers: discovery.answers(),
+        phase: phase.clone(),
+        succeeded,
+    };
+    let (alive, ended) = worker::lifeline();
+    let pulses = Pulses::new(config.workers);
+    let mut threads = Vec::new();
+    for (index, orders) in ordered.into_iter().enumerate() {
+        let thread = worker::start(index, Arc::clone(&shared), orders, pulses.of(index), alive.clone());
+        threads.push(thread.context("can't start a worker")?);
+    }
+    let (changes, changed) = mpsc::unbounded_channel();
+    let (asks, asked) = mpsc::unbounded_channel();
+    let (begun, begins) = oneshot::channel();
+    let farms = Arc::new(ArcSwap::from_pointee(farms));
+    let https = plan.real(|slot| config.https.iter().any(|block| slot.is_of(Tenant::Hosts, &block.listen)));
+    let cti = plan.real(|slot| slot.tenant != Tenant::Hosts);
+    let passthrough = plan.real(|slot| config.passthrough.iter().any(|block| slot.is_of(Tenant::Hosts, &block.listen)));
+    let reload = Arc::new(Reload::new(
+        source.path.clone(),
+        Running {
+            config: config.clone(),
+            text: source.text.clone(),
+            material: Arc::new(material.clone()),
+            keyring,
+            farms: Arc::clone(&farms),
+            metrics: Arc::clone(&metrics),
+            timeline: timeline.clone(),
+            shared: Arc::clone(&shared),
+            sockets,
+            discovery: changes,
+            belongings,
+        },
+    ));
+    let stop = Arc::new(Notify::new());
+    let housekeeping = Housekeeping {
+        admin: admin_socket,
+        admin_hosts: config.admin.iter().flat_map(|admin| admin.hosts.iter().cloned()).collect(),
+        control,
+        asks: asks.clone(),
+        stop: Arc::clone(&stop),
+        begun: begins,
+        succeeded: success.clone(),
+        pulses,
+        discovery,
+        changes: changed,
+        resolver: DnsResolver::new(&config.dns),
+        farms: Arc::clone(&farms),
+        metrics,
+        timeline: timeline.clone(),
+        shared: Arc::clone(&shared),
+        reload: Arc::clone(&reload),
+        asked,
+    };
+    let mut gateway = Gateway {
+        https,
+        cti,
+        passthrough,
+        admin,
+        phase,
+        shared,
+        asks,
+        stop,
+        succeeded: success,
+        access,
+        timeline,
+        threads,
+        predecessor: None,
+        working: config.workers,
+        ended,
+    };
+    let main = worker::on_thread("main".into(), alive, move || housekeeping.run());
+    gateway.threads.push(main.context("can't start the main runtime")?);
+    Ok((gateway, Start { farms, reload, plan, begun }))
+}
+
+fn access_log(config: &Config, metrics: &Metrics) -> Result<AccessLog> {
+    match config.log.access {
+        model::AccessLog::On => {
+            AccessLog::start(metrics.access_dropped.clone(), config.log.access_sample, std::io::stdout())
+                .context("can't start the access log")
+        }
+        model::AccessLog::Off => Ok(AccessLog::off()),
+    }
+}

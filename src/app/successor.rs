@@ -1,0 +1,216 @@
+//! The process that takes this one's place: it is started if need be, gets all that there is, and connections are its own to
+//! accept once it says that it could. Until then nothing has changed here. The other side of `predecessor`.
+
+use std::env;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tracing::warn;
+
+use super::running::Running;
+use crate::discover::Answers;
+use crate::drain::Phase;
+use crate::handover::link::{Link, LinkError};
+use crate::handover::{Answer, Estate, LAYOUT, News, Word};
+use crate::policy::affinity::Key;
+use crate::supervisor;
+
+/// How long the other process may take to be ready: it reads its configuration, and looks for XSPs that are new to it.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// What a new process is told to do. It is to be a child of the service manager's, who sees the end of no others.
+const TAKE_OVER: [&str; 4] = ["run", "--take-over=-", "--detach", "--"];
+
+/// Who takes this process' place.
+#[derive(Debug)]
+pub(super) enum Successor {
+    /// The program as it is on disk now; it has yet to be started.
+    Program,
+    /// A process that somebody has started, and that has come to the control socket.
+    Came(UnixStream),
+}
+
+/// What is handed over besides farms, sockets and channels.
+#[derive(Debug)]
+pub(super) struct Belongings {
+    /// As it is configured.
+    pub(super) admin: Option<(SocketAddr, TcpListener)>,
+    /// As it is configured.
+    pub(super) control: Option<(PathBuf, UnixListener)>,
+    /// The affinity keys in use.
+    pub(super) keys: Vec<Key>,
+    pub(super) answers: watch::Receiver<Answers>,
+    pub(super) phase: watch::Sender<Phase>,
+    /// Whether another process has this one's place, and knows it.
+    pub(super) succeeded: watch::Sender<bool>,
+}
+
+/// What goes on being told to the other process.
+#[derive(Debug)]
+pub(super) struct Following {
+    link: Link,
+    news: mpsc::UnboundedReceiver<News>,
+}
+
+/// Hands over to `successor`, which goes by the configuration at `config`: its process, and what it is to be told from then on.
+/// Blocks for as long as that takes.
+///
+/// # Errors
+/// Why nobody takes this process' place; everything is as it was then.
+pub(super) fn hand_over(running: &Mutex<Running>, config: &Path, successor: Successor) -> Result<(u32, Following)> {
+    let mut link = match successor {
+        Successor::Program => start(config)?,
+        Successor::Came(socket) => Link::new(socket, PATIENCE)?,
+    };
+    let shared = Arc::clone(&running.lock().shared);
+    let (known, mut news) = shared.channels.follow();
+    match pass(&mut link, running, known, &mut news) {
+        Ok(pid) => Ok((pid, Following { link, news })),
+        Err(error) => {
+            shared.channels.follow_no_more();
+            // Who finds nobody there any more would begin, since somebody has to serve.
+            drop(link.send([Word::Refused(format!("{error:#}"))]));
+            Err(error)
+        }
+    }
+}
+
+/// The program as it is on disk now.
+fn start(config: &Path) -> Result<Link> {
+    if process::id() == 1 {
+        bail!(
+            "the first process of a container can't be replaced by another, since the container ends with it: start another container instead"
+        );
+    }
+    let program = env::args_os().next().context("this process does not know its program")?;
+    let (here, there) = UnixStream::pair()?;
+    let mut command = Command::new(&program);
+    // The service manager has said this of one process only, which is this one.
+    command.args(TAKE_OVER).arg(config).env_remove("WATCHDOG_PID").stdin(Stdio::from(OwnedFd::from(there)));
+    let child = command.spawn().with_context(|| format!("can't start {}", program.display()))?;
+    let status = end_of(child)?;
+    if !status.success() {
+        bail!("the new process has ended ({status}): see what it has written to standard error");
+    }
+    Ok(Link::new(here, PATIENCE)?)
+}
+
+/// It starts another process, and ends.
+fn end_of(mut child: Child) -> Result<ExitStatus> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match child.try_wait()? {
+            Some(status) => return Ok(status),
+            None if Instant::now() < deadline => std::thread::sleep(LOOK_EVERY),
+            None => {
+                child.kill()?;
+                child.wait()?;
+                bail!("the program on disk does nothing");
+            }
+        }
+    }
+}
+
+/// Gives everything to the process at the other end of `link`, and lets go once that one is ready.
+fn pass(
+    link: &mut Link,
+    running: &Mutex<Running>,
+    known: Vec<News>,
+    news: &mut mpsc::UnboundedReceiver<News>,
+) -> Result<u32> {
+    let given =
+        give(link, running).and_then(|()| Ok(link.send(known.into_iter().map(Word::News).chain([Word::Complete]))?));
+    // It may have said why it takes no more.
+    let pid = match (link.receive(), given) {
+        (Ok(Answer::Ready { pid }), Ok(())) => pid,
+        (Ok(Answer::Refused(why)), _) => bail!("the new process can't take over: {why}"),
+        (Ok(Answer::Ready { .. }), Err(error)) => return Err(error),
+        (Err(LinkError::Gone), _) => bail!("the new process has ended: see what it has written to standard error"),
+        (Err(error), _) => return Err(anyhow!(error).context("the new process is not ready")),
+    };
+    if !running.lock().let_go() {
+        bail!("the gateway is stopping");
+    }
+    supervisor::handed_over(pid);
+    let mut last = Vec::new();
+    while let Ok(news) = news.try_recv() {
+        last.push(Word::News(news));
+    }
+    // If it can't be told, it has gone in this very moment, and there is no way back.
+    if let Err(error) = link.send(last.into_iter().chain([Word::Go])) {
+        warn!(%error, "the new process can't be told to begin");
+    }
+    Ok(pid)
+}
+
+fn give(link: &Link, running: &Mutex<Running>) -> Result<()> {
+    let (estate, descriptors) = estate(&running.lock())?;
+    let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+    link.send_descriptors(&descriptors)?;
+    Ok(link.send([estate])?)
+}
+
+impl Running {
+    /// Takes no new connections any more, unless the process is about to end for another reason.
+    fn let_go(&mut self) -> bool {
+        self.sockets.let_go();
+        self.belongings.phase.send_if_modified(|phase| {
+            let is_running = *phase == Phase::Running;
+            if is_running {
+                *phase = Phase::HandedOver;
+            }
+            is_running
+        })
+    }
+}
+
+/// All that there is, and its descriptors.
+fn estate(running: &Running) -> Result<(Estate, Vec<OwnedFd>)> {
+    let (listening, sockets): (Vec<_>, Vec<_>) = running.sockets.all().into_iter().unzip();
+    let Belongings { admin, control, keys, answers, .. } = &running.belongings;
+    let mut events = running.timeline.latest();
+    events.reverse();
+    let estate = Estate {
+        layout: LAYOUT,
+        pid: process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        sockets: listening,
+        admin: admin.as_ref().map(|(address, _)| *address),
+        control: control.as_ref().map(|(path, _)| path.clone()),
+        affinity: keys.iter().map(Key::reveal).collect(),
+        farms: running.farms.load().iter().map(|farm| farm.hand_over()).collect(),
+        answers: answers.borrow().text(),
+        events,
+    };
+    let sockets = sockets.iter().flat_map(|sockets| sockets.iter().map(AsFd::as_fd));
+    let admin = admin.iter().map(|(_, socket)| socket.as_fd());
+    let control = control.iter().map(|(_, socket)| socket.as_fd());
+    let descriptors = sockets.chain(admin).chain(control).map(|socket| socket.try_clone_to_owned());
+    Ok((estate, descriptors.collect::<Result<_, _>>()?))
+}
+
+impl Following {
+    /// Tells the other process what becomes of the event channels here, until this one ends. Blocks.
+    pub(super) fn tell(mut self) {
+        while let Some(news) = self.news.blocking_recv() {
+            let mut words = vec![Word::News(news)];
+            while let Ok(news) = self.news.try_recv() {
+                words.push(Word::News(news));
+            }
+            if let Err(error) = self.link.send(words) {
+                warn!(%error, "the process that has taken over is heard of no more");
+                return;
+            }
+        }
+    }
+}

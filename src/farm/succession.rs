@@ -1,0 +1,98 @@
+//! A farm that goes on in another process. Apart from discovery, because it brings what discovery can't know.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::info;
+
+use super::{Endpoint, Farm};
+use crate::config::types::Leaf;
+use crate::config::types::network::DrainedXsp;
+use crate::handover::{self, Block};
+use crate::policy::blocklist::{Blocklist, Standing};
+use crate::policy::endpoint::{Endpoint as Found, EndpointId, Member, Presence, Tier, Weight};
+
+impl Farm {
+    /// The endpoint at `address`, also one that has left.
+    pub fn at(&self, address: SocketAddr) -> Option<Arc<Endpoint>> {
+        let state = self.state.lock();
+        state.endpoints.get(&state.roster.at(address)?.id()).map(Arc::clone)
+    }
+
+    /// All that another process needs to go on with it.
+    pub fn hand_over(&self) -> handover::Farm {
+        let state = self.state.lock();
+        let now = Instant::now();
+        let endpoint = |member: &Member| {
+            let Found { address, tier: Tier { site, priority }, weight, ref target } = *member.endpoint();
+            handover::Endpoint {
+                address,
+                site,
+                priority,
+                weight: match weight {
+                    Weight::Equal => None,
+                    Weight::Srv(weight) => Some(weight),
+                },
+                target: target.as_deref().map(str::to_owned),
+                departed: member.presence() == Presence::Departed,
+                block: block(&state.blocklist, member.id(), now),
+            }
+        };
+        handover::Farm {
+            name: self.name.clone(),
+            endpoints: state.roster.members().map(endpoint).collect(),
+            drained: state.by_hand.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Goes on where the farm of that name in another process was.
+    pub fn take_over(&self, handed: &handover::Farm) {
+        let found = |endpoint: &handover::Endpoint| Found {
+            address: endpoint.address,
+            tier: Tier { site: endpoint.site, priority: endpoint.priority },
+            weight: endpoint.weight.map_or(Weight::Equal, Weight::Srv),
+            target: endpoint.target.as_deref().map(Into::into),
+        };
+        let all = &handed.endpoints;
+        self.update(all.iter().map(found).collect());
+        if all.iter().any(|endpoint| endpoint.departed) {
+            self.update(all.iter().filter(|endpoint| !endpoint.departed).map(found).collect());
+        }
+        let now = Instant::now();
+        for endpoint in all {
+            if let (Some(block), Some(known)) = (&endpoint.block, self.at(endpoint.address)) {
+                self.go_on_blocking(&known, block, now);
+            }
+        }
+        let state = &mut *self.state.lock();
+        for word in handed.drained.iter().filter_map(|word| DrainedXsp::text(word).ok()) {
+            state.by_hand.add(word.0);
+        }
+        self.drain(state);
+    }
+
+    fn go_on_blocking(&self, endpoint: &Endpoint, block: &Block, now: Instant) {
+        // What is no time has none left.
+        let left = Duration::try_from_secs_f64(block.seconds).unwrap_or_default();
+        let until = now.checked_add(left).unwrap_or(now);
+        {
+            let blocklist = &mut self.state.lock().blocklist;
+            match block.by_hand {
+                true => drop(blocklist.block_by_hand(endpoint.id, now, until)),
+                false => drop(blocklist.block(endpoint.id, now, until)),
+            }
+        }
+        info!(farm = self.name(), endpoint = &*endpoint.label, seconds = block.seconds, "endpoint stays blocked");
+        endpoint.metrics.blocked.set(1);
+    }
+}
+
+fn block(blocklist: &Blocklist, id: EndpointId, now: Instant) -> Option<Block> {
+    let seconds = match blocklist.standing(id, now) {
+        Standing::Up => return None,
+        Standing::Blocked { until } => until.saturating_duration_since(now).as_secs_f64(),
+        Standing::Probation | Standing::OnTrial => 0.0,
+    };
+    Some(Block { seconds, by_hand: blocklist.is_by_hand(id) })
+}

@@ -1,0 +1,169 @@
+//! What a process hands over to the one that takes its place, and what it tells it from then on, while it drains. Apart from
+//! those who give and take, because both must mean the same.
+//!
+//! The listening sockets themselves are handed over, not their addresses: a socket of its own for the new process
+//! (`SO_REUSEPORT`) would share connections with the old one's, and those that wait there when it is closed are reset.
+
+pub mod link;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::telemetry::metrics::ChannelEnd;
+use crate::telemetry::timeline::Event;
+
+/// The layout of everything in here; another one is not taken over.
+pub const LAYOUT: u32 = 1;
+
+/// What there is before anything else, whose shape may have changed.
+#[derive(Debug, Deserialize)]
+pub struct Layout {
+    /// [`LAYOUT`] of the one who goes.
+    pub layout: u32,
+}
+
+/// Everything but the event channels. The descriptors come before it: those of `sockets`, then of `admin`, then of `control`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Estate {
+    /// [`LAYOUT`].
+    pub layout: u32,
+    /// The process that goes.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// Where clients come.
+    pub sockets: Vec<Listening>,
+    /// `[admin] listen`, if that is served.
+    pub admin: Option<SocketAddr>,
+    /// `[control] socket`, if there is one.
+    pub control: Option<PathBuf>,
+    /// The affinity keys, in base64, if no file holds them; the first signs.
+    pub affinity: Vec<String>,
+    /// Every farm.
+    pub farms: Vec<Farm>,
+    /// The last good DNS answers, as [`Discovery`](crate::discover) writes them.
+    pub answers: String,
+    /// What has happened lately, oldest first.
+    pub events: Vec<Event>,
+}
+
+/// A listening address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listening {
+    /// As the configuration says it; the port may be 0.
+    pub configured: SocketAddr,
+    /// As it is.
+    pub real: SocketAddr,
+    /// The place of its `[[cti]]` block in the file; `None`: it is for `[[https]]` and `[[passthrough]]`.
+    pub cti: Option<usize>,
+    /// How many sockets it has.
+    pub count: usize,
+}
+
+/// A farm, and what is known of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Farm {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its endpoints, those that have left DNS too.
+    pub endpoints: Vec<Endpoint>,
+    /// What is drained by hand, as it was said.
+    pub drained: Vec<String>,
+}
+
+/// An endpoint, and how it stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Where it is dialled.
+    pub address: SocketAddr,
+    /// The place of its site in the farm.
+    pub site: u16,
+    /// The SRV priority.
+    pub priority: u16,
+    /// The SRV weight; `None`: as much as the others.
+    pub weight: Option<u16>,
+    /// The SRV target.
+    pub target: Option<String>,
+    /// Whether discovery names it no more.
+    pub departed: bool,
+    /// What is held against it.
+    pub block: Option<Block>,
+}
+
+/// An endpoint's place on the blocklist.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Block {
+    /// How long it lasts; 0: it has run out, and nobody has tried the endpoint yet.
+    pub seconds: f64,
+    /// Whether somebody has put it there by hand.
+    pub by_hand: bool,
+}
+
+/// What happens to an event channel of the process that goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum News {
+    /// It is open.
+    Opened {
+        /// Which.
+        channel: String,
+        /// Where its XSP is.
+        at: Place,
+    },
+    /// It is not any more.
+    Ended {
+        /// Which.
+        channel: String,
+        /// Why.
+        end: ChannelEnd,
+    },
+    /// An event has come, and is to be acknowledged.
+    Saw {
+        /// On which channel; `None`: nobody knows any more.
+        channel: Option<String>,
+        /// To whom.
+        client: IpAddr,
+        /// Its id.
+        event: String,
+        /// From where.
+        at: Place,
+    },
+}
+
+/// An endpoint by its names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Its farm.
+    pub farm: String,
+    /// Its address.
+    pub endpoint: SocketAddr,
+}
+
+/// What the one who goes says after the [`Estate`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Word {
+    /// Something has happened.
+    News(News),
+    /// That was every channel that there is.
+    Complete,
+    /// From now on connections are the other's to accept.
+    Go,
+    /// It stays: why.
+    Refused(String),
+}
+
+/// What the one who comes says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// It could begin.
+    Ready {
+        /// Its process.
+        pid: u32,
+    },
+    /// It can't: why.
+    Refused(String),
+}

@@ -1,0 +1,221 @@
+//! The Unix socket between the two processes: descriptors first, then texts, each with its length. Blocking, since nobody
+//! has anything else to do until it is over.
+
+use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Descriptors that go at once; the kernel takes up to 253.
+const AT_ONCE: usize = 128;
+/// A text that is longer is none of ours: ten million channels have no more.
+const LONGEST: u32 = 1 << 30;
+
+/// Why nothing comes.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The system's word, a timeout among them.
+    #[error("the socket between the two processes fails")]
+    Io(#[from] io::Error),
+    /// The other has ended, or hangs up.
+    #[error("the other process is gone")]
+    Gone,
+    /// It says something else than it should.
+    #[error("the other process is of another version")]
+    Other(#[from] serde_json::Error),
+    /// It says no texts at all.
+    #[error("the other process is of another version, or does not hear this user")]
+    Strange,
+}
+
+/// One end.
+#[derive(Debug)]
+pub struct Link {
+    stream: UnixStream,
+    reader: BufReader<UnixStream>,
+}
+
+impl Link {
+    /// `stream`, of which nothing has been read yet. Nothing may take longer than `patience`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new(stream: UnixStream, patience: Duration) -> io::Result<Self> {
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
+        let reader = BufReader::new(stream.try_clone()?);
+        Ok(Self { stream, reader })
+    }
+
+    /// Waits for ever from now on.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn wait_for_ever(&self) -> io::Result<()> {
+        self.stream.set_read_timeout(None)
+    }
+
+    /// Sends these, which come before every text.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn send_descriptors(&self, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut left = descriptors;
+        loop {
+            let (now, later) = left.split_at(left.len().min(AT_ONCE));
+            let count = u32::try_from(later.len()).map_err(io::Error::other)?.to_be_bytes();
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            if !now.is_empty() && !control.push(SendAncillaryMessage::ScmRights(now)) {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+            sendmsg(&self.stream, &[IoSlice::new(&count)], &mut control, SendFlags::NOSIGNAL)?;
+            if later.is_empty() {
+                return Ok(());
+            }
+            left = later;
+        }
+    }
+
+    /// What the other has sent by [`Link::send_descriptors`], in that order.
+    ///
+    /// # Errors
+    /// When it has sent something else, or nothing.
+    pub fn receive_descriptors(&self) -> Result<Vec<OwnedFd>, LinkError> {
+        let mut descriptors = Vec::new();
+        loop {
+            let mut count = [0; 4];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let flags = RecvFlags::CMSG_CLOEXEC;
+            let read = recvmsg(&self.stream, &mut [IoSliceMut::new(&mut count)], &mut control, flags)
+                .map_err(io::Error::from)?
+                .bytes;
+            for message in control.drain() {
+                if let RecvAncillaryMessage::ScmRights(batch) = message {
+                    descriptors.extend(batch);
+                }
+            }
+            match (read, u32::from_be_bytes(count)) {
+                (0, _) => return Err(LinkError::Gone),
+                (4, 0) => return Ok(descriptors),
+                (4, left) if left < LONGEST => {}
+                (_, _) => return Err(LinkError::Strange),
+            }
+        }
+    }
+
+    /// Sends all of `texts`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn send<T: Serialize>(&self, texts: impl IntoIterator<Item = T>) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for text in texts {
+            let start = bytes.len();
+            bytes.extend([0; 4]);
+            serde_json::to_writer(&mut bytes, &text)?;
+            let length = u32::try_from(bytes.len() - start - 4).map_err(io::Error::other)?;
+            bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
+        }
+        (&self.stream).write_all(&bytes)
+    }
+
+    /// The next text as it came.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn receive_raw(&mut self) -> Result<Vec<u8>, LinkError> {
+        if self.reader.fill_buf()?.is_empty() {
+            return Err(LinkError::Gone);
+        }
+        let mut length = [0; 4];
+        self.reader.read_exact(&mut length)?;
+        let length = u32::from_be_bytes(length);
+        if length > LONGEST {
+            return Err(LinkError::Strange);
+        }
+        let mut text = Vec::new();
+        let read = self.reader.by_ref().take(length.into()).read_to_end(&mut text)?;
+        if u32::try_from(read) != Ok(length) {
+            return Err(LinkError::Gone);
+        }
+        Ok(text)
+    }
+
+    /// The next text.
+    ///
+    /// # Errors
+    /// When there is none, or it means nothing here.
+    pub fn receive<T: DeserializeOwned>(&mut self) -> Result<T, LinkError> {
+        Ok(serde_json::from_slice(&self.receive_raw()?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    fn pair() -> (Link, Link) {
+        let (one, two) = UnixStream::pair().unwrap();
+        let patience = Duration::from_secs(10);
+        (Link::new(one, patience).unwrap(), Link::new(two, patience).unwrap())
+    }
+
+    #[test]
+    fn descriptors_and_texts_arrive_in_order_however_many_they_are() {
+        for count in [0, 1, AT_ONCE, 2 * AT_ONCE + 3] {
+            let (giver, mut taker) = pair();
+            let files: Vec<File> = (0..count).map(|_| tempfile::tempfile().unwrap()).collect();
+            for (index, mut file) in files.iter().enumerate() {
+                write!(file, "{index}").unwrap();
+            }
+            let descriptors: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+            giver.send_descriptors(&descriptors).unwrap();
+            giver.send(["one", "two"]).unwrap();
+            giver.send([vec![3]]).unwrap();
+            drop(giver);
+            let got = taker.receive_descriptors().unwrap();
+            assert_eq!(got.len(), count);
+            for (index, descriptor) in got.into_iter().enumerate() {
+                let mut file = File::from(descriptor);
+                // They share the place at which is read.
+                io::Seek::rewind(&mut file).unwrap();
+                assert_eq!(io::read_to_string(file).unwrap(), index.to_string());
+            }
+            assert_eq!(taker.receive::<String>().unwrap(), "one");
+            assert_eq!(taker.receive::<String>().unwrap(), "two");
+            assert_eq!(taker.receive::<Vec<u8>>().unwrap(), [3]);
+            assert!(matches!(taker.receive::<String>(), Err(LinkError::Gone)));
+        }
+    }
+
+    #[test]
+    fn what_is_none_of_ours_is_noticed() {
+        for (said, strange) in [(&b"{\"refused\":\"not understood\"}\n"[..], true), (b"", false), (b"\0\0", true)] {
+            let (giver, taker) = pair();
+            (&giver.stream).write_all(said).unwrap();
+            drop(giver);
+            let error = taker.receive_descriptors().unwrap_err();
+            assert_eq!(matches!(error, LinkError::Strange), strange, "{said:?}: {error}");
+        }
+        for said in [&b"\xff\xff\xff\xff{}"[..], b"\0\0\0\x09{}", b"\0\0\0\x02{]", b"\0"] {
+            let (giver, mut taker) = pair();
+            (&giver.stream).write_all(said).unwrap();
+            drop(giver);
+            assert!(taker.receive::<Vec<u8>>().is_err(), "{said:?}");
+        }
+    }
+}

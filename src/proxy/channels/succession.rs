@@ -1,0 +1,190 @@
+//! The table of event channels when one process takes another's place: the streams stay where they are until they end, and
+//! whatever names them comes to the new process. Apart from the table in ordinary life, which none of it concerns.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use super::{Channels, Place, State, text};
+use crate::broadworks::channel::ChannelId;
+use crate::broadworks::channel::event::EventId;
+use crate::farm::{Endpoint, Farm};
+use crate::handover::{self, News};
+use crate::policy::channels::{self as policy, Home};
+use crate::policy::events::Trail;
+use crate::telemetry::metrics::{ChannelEnd, Held};
+
+/// The key of no endpoint: there are never so many.
+const NOWHERE: u64 = u64::MAX;
+
+/// The channels whose streams another process has.
+#[derive(Debug, Default)]
+pub(super) struct Inherited {
+    channels: HashMap<ChannelId, Channel>,
+    /// The events of channels that nobody knows any more.
+    loose: Vec<Trail<IpAddr, u64>>,
+}
+
+#[derive(Debug)]
+struct Channel {
+    stream: policy::Stream,
+    farm: Arc<Farm>,
+    key: u64,
+    trail: Option<Trail<IpAddr, u64>>,
+    _open: Held,
+}
+
+impl Channels {
+    /// Whatever is known, and from then on whatever happens, for the process that takes this one's place.
+    pub fn follow(&self) -> (Vec<News>, mpsc::UnboundedReceiver<News>) {
+        let (heir, news) = mpsc::unbounded_channel();
+        let mut state = self.0.lock();
+        state.heir = Some(heir);
+        (state.known(), news)
+    }
+
+    /// Nobody takes this process' place, after all.
+    pub fn follow_no_more(&self) {
+        self.0.lock().heir = None;
+    }
+
+    /// Something has happened in the process whose place this one takes. `find` finds an endpoint by the names of its farm and
+    /// its own.
+    pub fn take(&self, news: News, find: impl Fn(&str, SocketAddr) -> Option<(Arc<Farm>, Arc<Endpoint>)>) {
+        let found = |at: &handover::Place| find(&at.farm, at.endpoint);
+        match news {
+            News::Opened { channel, at } => {
+                let (id, place) = (ChannelId::new(channel.as_bytes()), found(&at));
+                match (id, place) {
+                    (Some(id), Some((farm, endpoint))) => self.0.lock().inherit(id, farm, endpoint),
+                    // Its XSP can't be found from here: a prompt 404 is better than a heartbeat that lands elsewhere.
+                    (Some(id), None) => self.0.lock().table.lost_elsewhere(id, NOWHERE, Instant::now()),
+                    (None, _) => {}
+                }
+            }
+            News::Ended { channel, end } => {
+                let Some(id) = ChannelId::new(channel.as_bytes()) else { return };
+                let mut state = self.0.lock();
+                if state.inherited.channels.contains_key(&id) {
+                    state.inherited_ended(&id, end);
+                } else if is_lost(end) && matches!(state.table.home(&id, Instant::now()), Home::Unknown) {
+                    state.table.lost_elsewhere(id, NOWHERE, Instant::now());
+                }
+            }
+            News::Saw { channel, client, event, at } => {
+                let Some((event, (farm, endpoint))) = EventId::new(event.as_bytes()).zip(found(&at)) else { return };
+                let channel = channel.and_then(|channel| ChannelId::new(channel.as_bytes()));
+                self.0.lock().saw_elsewhere(channel.as_ref(), client, event, farm, endpoint);
+            }
+        }
+    }
+
+    /// The other process has ended, and what it had has ended with it.
+    pub fn orphaned(&self) {
+        let mut state = self.0.lock();
+        let ids: Vec<_> = state.inherited.channels.keys().cloned().collect();
+        for id in ids {
+            state.inherited_ended(&id, ChannelEnd::Cut);
+        }
+        for trail in std::mem::take(&mut state.inherited.loose) {
+            state.events.ended(&trail);
+            state.forget_place(*trail.endpoint());
+        }
+    }
+}
+
+impl State {
+    /// Tells the process that takes this one's place, if one does.
+    pub(super) fn tell(&self, news: impl FnOnce(&Self) -> Option<News>) {
+        if let Some(heir) = &self.heir
+            && let Some(news) = news(self)
+        {
+            // The error says that it has gone, and somebody else notices.
+            heir.send(news).ok();
+        }
+    }
+
+    pub(super) fn tell_of_event(&self, channel: Option<&ChannelId>, client: IpAddr, event: &EventId, endpoint: u64) {
+        self.tell(|state| {
+            let event = String::from_utf8_lossy(event.as_bytes()).into_owned();
+            Some(News::Saw { channel: channel.map(text), client, event, at: state.names(endpoint)? })
+        });
+    }
+
+    /// What the endpoint `key` is called.
+    pub(super) fn names(&self, key: u64) -> Option<handover::Place> {
+        let Place { farm, endpoint } = self.places.get(&key)?;
+        Some(handover::Place { farm: farm.name().to_owned(), endpoint: endpoint.address() })
+    }
+
+    fn known(&self) -> Vec<News> {
+        let channels = self.table.iter(Instant::now()).filter_map(|(id, home)| match home {
+            Home::At(key) => Some(News::Opened { channel: text(id), at: self.names(key)? }),
+            Home::Lost => Some(News::Ended { channel: text(id), end: ChannelEnd::Lost }),
+            Home::Unknown => None,
+        });
+        let events = self.events.iter().filter_map(|((client, event), key)| {
+            let event = String::from_utf8_lossy(event.as_bytes()).into_owned();
+            Some(News::Saw { channel: None, client: *client, event, at: self.names(key)? })
+        });
+        channels.chain(events).collect()
+    }
+
+    fn inherit(&mut self, id: ChannelId, farm: Arc<Farm>, endpoint: Arc<Endpoint>) {
+        let key = endpoint.key();
+        let Some(stream) = self.table.opened(id.clone(), key, Instant::now()) else { return };
+        let open = Held::new(&endpoint.metrics().channels);
+        self.places.insert(key, Place { farm: Arc::clone(&farm), endpoint });
+        self.tell(|state| Some(News::Opened { channel: text(&id), at: state.names(key)? }));
+        self.inherited.channels.insert(id, Channel { stream, farm, key, trail: None, _open: open });
+    }
+
+    /// The channel `id` has ended, if it is one of those that another process has.
+    pub(super) fn inherited_ended(&mut self, id: &ChannelId, end: ChannelEnd) {
+        let Some(channel) = self.inherited.channels.remove(id) else { return };
+        self.tell(|_| Some(News::Ended { channel: text(id), end }));
+        match is_lost(end) {
+            true => self.table.lost(&channel.stream, Instant::now()),
+            false => self.table.closed(&channel.stream),
+        }
+        if let Some(trail) = &channel.trail {
+            self.events.ended(trail);
+        }
+        self.forget_place(channel.key);
+        channel.farm.metrics().channel_closed(end);
+    }
+
+    fn saw_elsewhere(
+        &mut self,
+        channel: Option<&ChannelId>,
+        client: IpAddr,
+        event: EventId,
+        farm: Arc<Farm>,
+        endpoint: Arc<Endpoint>,
+    ) {
+        let key = endpoint.key();
+        self.tell_of_event(channel, client, &event, key);
+        let Some(channel) = channel else {
+            let mut trail = Trail::new(client, key);
+            self.events.saw(&mut trail, event);
+            self.inherited.loose.push(trail);
+            self.places.entry(key).or_insert(Place { farm, endpoint });
+            return;
+        };
+        if let Some(channel) = self.inherited.channels.get_mut(channel) {
+            self.events.saw(channel.trail.get_or_insert_with(|| Trail::new(client, key)), event);
+        }
+    }
+}
+
+/// Whether heartbeats of a channel that has ended so are answered here. Those of one that was cut at a process' end are, too:
+/// nobody else would know of it.
+const fn is_lost(end: ChannelEnd) -> bool {
+    match end {
+        ChannelEnd::Lost | ChannelEnd::Cut => true,
+        ChannelEnd::Client | ChannelEnd::Xsp => false,
+    }
+}

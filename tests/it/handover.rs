@@ -1,0 +1,484 @@
+//! Another process takes a gateway's place, and nobody notices but those who look: no connection is refused or reset, event
+//! channels live on in the process that goes, and whatever names them finds them from the one that has come (R-AFF-2).
+
+use std::collections::HashSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use xspgate::sim::site::{ALL, Text};
+
+use crate::acknowledgements::acknowledged;
+use crate::channels::Channel;
+use crate::harness::{
+    Client, Ended, PROFILE, Program, Serving, Stage, assert_bridged, body, client_requests, dial, eventually, greeting,
+    request, rest, signal,
+};
+
+/// A gateway that is a program of its own, and those that have taken its place.
+struct Succession {
+    // Dropped first, so that what stands behind the gateways outlives them.
+    heirs: Vec<Heir>,
+    serving: Serving,
+    stage: Stage,
+    socket: PathBuf,
+    config: PathBuf,
+}
+
+/// A process that has taken over; killed when dropped.
+pub(crate) struct Heir(pub(crate) u32);
+
+impl Drop for Heir {
+    fn drop(&mut self) {
+        signal(self.0, "KILL");
+    }
+}
+
+/// Waits until another process has taken over from `program`.
+async fn successor(program: &Program) -> Heir {
+    let pid = |line: &str| {
+        let pid = line.split_once("another process has taken over")?.1.split_once("\"pid\":")?.1;
+        pid.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
+    };
+    Heir(program.line("who takes over", pid).await)
+}
+
+impl Succession {
+    async fn start(change: impl FnOnce(&mut Text)) -> Self {
+        let (stage, ()) = Stage::with(|_, text| change(text)).await;
+        let (socket, config) = (stage.sim.folder().join("control.sock"), stage.sim.folder().join("logged.toml"));
+        let section = format!("\n[control]\nsocket = {:?}\n", socket.display().to_string());
+        let serving = Serving::start_changed(&stage, |text| text + &section).await;
+        Self { heirs: Vec::new(), serving, stage, socket, config }
+    }
+
+    fn https(&self) -> SocketAddr {
+        self.serving.https[0]
+    }
+
+    fn client(&self) -> Client {
+        Client::new(self.https(), self.stage.sim.pki.public_roots())
+    }
+
+    async fn ctl(&self, arguments: &[&str]) -> Ended {
+        let socket = self.socket.display().to_string();
+        let arguments: Vec<String> =
+            ["ctl", "--socket", &socket].iter().chain(arguments).map(|argument| (*argument).to_owned()).collect();
+        let run = move || {
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            Program::run_in(Path::new("/"), &arguments)
+        };
+        tokio::task::spawn_blocking(run).await.unwrap()
+    }
+
+    async fn done(&self, arguments: &[&str]) -> String {
+        let ended = self.ctl(arguments).await;
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{arguments:?}");
+        ended.stdout
+    }
+
+    /// Has another process take over.
+    async fn restart(&mut self) {
+        let said = self.done(&["restart"]).await;
+        let pid = said.strip_prefix("process ").and_then(|rest| rest.split(' ').next()?.parse().ok());
+        self.heirs.push(Heir(pid.unwrap_or_else(|| panic!("no process: {said}"))));
+    }
+
+    async fn refused(&self) -> String {
+        let ended = self.ctl(&["restart"]).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{}", ended.stderr);
+        ended.stderr
+    }
+
+    async fn status(&self) -> Value {
+        serde_json::from_str(&self.done(&["status", "--json"]).await).unwrap()
+    }
+
+    async fn until_ended(&mut self) {
+        eventually("the old process' end", async || self.serving.program.code().is_some()).await;
+        assert_eq!(self.serving.program.code(), Some(0));
+    }
+
+    async fn channels(&self, count: usize) -> Vec<Channel> {
+        let mut channels = Vec::new();
+        for _ in 0..count {
+            channels.push(Channel::of(self.client()).await);
+        }
+        channels
+    }
+
+    /// Each beats from a connection of its own, without cookies, and its stream shows that it has reached its XSP.
+    async fn all_beat(&self, channels: &mut [Channel]) {
+        for channel in channels {
+            let answer = self.client().send(channel.heartbeat()).await;
+            assert_eq!((answer.status, answer.xsp()), (StatusCode::OK, &*channel.xsp));
+            channel.is_alive().await;
+        }
+    }
+
+    fn rewrite(&self, change: impl FnOnce(&str) -> String) {
+        fs::write(&self.config, change(&fs::read_to_string(&self.config).unwrap())).unwrap();
+    }
+}
+
+/// Requests at a steady pace, over connections that are kept and over new ones; none may fail.
+struct Load {
+    tasks: Vec<JoinHandle<()>>,
+    served: Arc<AtomicU64>,
+    failed: Arc<std::sync::Mutex<Vec<String>>>,
+}
+
+impl Load {
+    /// 500 requests a second.
+    fn on(succession: &Succession) -> Self {
+        let (served, failed) = (Arc::<AtomicU64>::default(), Arc::<std::sync::Mutex<Vec<String>>>::default());
+        let (address, roots) = (succession.https(), succession.stage.sim.pki.public_roots());
+        let task = |_| {
+            let (served, failed, roots) = (Arc::clone(&served), Arc::clone(&failed), roots.clone());
+            tokio::spawn(async move {
+                let mut pace = tokio::time::interval(Duration::from_millis(10));
+                let mut kept = Client::new(address, roots.clone());
+                for number in 0_u32.. {
+                    pace.tick().await;
+                    let mut fresh = Client::new(address, roots.clone());
+                    let client = if number % 4 == 0 { &mut fresh } else { &mut kept };
+                    match client.try_send(request(Method::POST, "/dms/x", body("content"))).await {
+                        Ok(answer) if answer.status == StatusCode::OK => {
+                            served.fetch_add(1, Ordering::Relaxed);
+                            if answer.header("connection") == "close" {
+                                client.disconnect();
+                            }
+                        }
+                        Ok(answer) => failed.lock().unwrap().push(answer.status.to_string()),
+                        Err(error) => failed.lock().unwrap().push(error),
+                    }
+                }
+            })
+        };
+        Self { tasks: (0..5).map(task).collect(), served, failed }
+    }
+
+    async fn until_served(&self, more: u64) {
+        let wanted = self.served.load(Ordering::Relaxed) + more;
+        eventually("requests", async || self.served.load(Ordering::Relaxed) >= wanted).await;
+    }
+
+    fn stop(self) -> u64 {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        assert_eq!(*self.failed.lock().unwrap(), [""; 0]);
+        self.served.load(Ordering::Relaxed)
+    }
+}
+
+/// How often another process takes over: `XSPGATE_HANDOVERS` times.
+fn handovers() -> usize {
+    std::env::var("XSPGATE_HANDOVERS").map_or(2, |count| count.parse().expect("XSPGATE_HANDOVERS is a number"))
+}
+
+#[tokio::test]
+async fn promise_9_no_request_fails_and_no_channel_breaks_while_others_take_over() {
+    let mut succession = Succession::start(|text| {
+        text.set("", "drain_timeout", "5m").set("", "workers", 2_i64);
+    })
+    .await;
+    let mut channels = succession.channels(if handovers() > 2 { 1000 } else { 40 }).await;
+    let load = Load::on(&succession);
+    load.until_served(100).await;
+    for round in 1..=handovers() {
+        succession.restart().await;
+        assert_eq!(succession.heirs.iter().map(|heir| heir.0).collect::<HashSet<_>>().len(), round);
+        load.until_served(200).await;
+        // Those of the first process, by way of however many others.
+        succession.all_beat(&mut channels).await;
+        channels.extend(succession.channels(2).await);
+    }
+    load.stop();
+    succession.all_beat(&mut channels).await;
+    for (index, channel) in channels.iter_mut().enumerate() {
+        channel.receives(&succession.stage, &format!("event-{index}")).await;
+    }
+    assert!(succession.serving.program.code().is_none(), "channels live on where they are");
+    assert_eq!(succession.serving.metrics().await.count("xspgate_channels", &[]), channels.len() as f64);
+}
+
+#[tokio::test]
+async fn r_aff_2_channels_end_with_the_old_process_and_none_of_them_is_looked_for_elsewhere() {
+    let mut succession = Succession::start(|text| {
+        text.set("", "drain_timeout", "2s").set("", "drain_rate", 20_i64);
+    })
+    .await;
+    let mut channels = succession.channels(12).await;
+    succession.restart().await;
+    succession.all_beat(&mut channels).await;
+    let (gone, left) = (channels.pop().unwrap(), channels);
+    let deletion = request(Method::DELETE, &gone.path(), body(""));
+    assert_eq!(succession.client().send(deletion).await.status, StatusCode::OK);
+    let paths: Vec<_> = left.iter().map(|channel| channel.heartbeat().uri().path().to_owned()).collect();
+    for channel in left {
+        channel.cut().await;
+    }
+    succession.until_ended().await;
+    let asked = |stage: &Stage| stage.sim.xsps.iter().map(client_requests).sum::<usize>();
+    let before = asked(&succession.stage);
+    eventually("every channel's end", async || {
+        succession.serving.metrics().await.count("xspgate_channels", &[]) == 0.0
+    })
+    .await;
+    for path in paths {
+        let answer = succession.client().send(request(Method::PUT, &path, body(""))).await;
+        assert_eq!((answer.status, answer.xsp()), (StatusCode::NOT_FOUND, ""), "{path}");
+    }
+    assert_eq!(asked(&succession.stage), before, "a heartbeat has come to an XSP");
+    let closed = succession.serving.metrics().await;
+    assert_eq!(closed.count("xspgate_channels_closed_total", &[("reason", "cut")]), 11.0);
+    assert_eq!(closed.count("xspgate_channels_closed_total", &[("reason", "xsp")]), 1.0);
+}
+
+#[tokio::test]
+async fn r_aff_2_the_loss_of_a_channel_of_the_old_process_is_known_to_the_new_one() {
+    let mut succession = Succession::start(|text| {
+        text.set("", "drain_timeout", "5m");
+    })
+    .await;
+    let mut channels = succession.channels(8).await;
+    succession.restart().await;
+    succession.all_beat(&mut channels).await;
+    let dead = channels[0].xsp.clone();
+    succession.stage.xsp(&dead).kill().await;
+    let (lost, mut others): (Vec<_>, Vec<_>) = channels.into_iter().partition(|channel| channel.xsp == dead);
+    for channel in lost {
+        let heartbeat = channel.heartbeat();
+        let path = heartbeat.uri().path().to_owned();
+        channel.cut().await;
+        eventually("404", async || {
+            let answer = succession.client().send(request(Method::PUT, &path, body(""))).await;
+            (answer.status, answer.xsp()) == (StatusCode::NOT_FOUND, "")
+        })
+        .await;
+    }
+    succession.all_beat(&mut others).await;
+}
+
+#[tokio::test]
+async fn r_aff_2_events_of_the_old_process_are_acknowledged_through_the_new_one() {
+    let mut succession = Succession::start(|text| {
+        text.set("", "drain_timeout", "5m");
+    })
+    .await;
+    let mut channels = succession.channels(8).await;
+    for (index, channel) in channels.iter_mut().enumerate() {
+        channel.receives(&succession.stage, &format!("before-{index}")).await;
+    }
+    succession.restart().await;
+    for (index, channel) in channels.iter_mut().enumerate() {
+        channel.receives(&succession.stage, &format!("after-{index}")).await;
+    }
+    for (index, channel) in channels.iter().enumerate() {
+        for event in [format!("before-{index}"), format!("after-{index}")] {
+            let answer = succession.client().send(acknowledged(&event)).await;
+            assert_eq!((answer.status, answer.xsp()), (StatusCode::OK, &*channel.xsp), "{event}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_done_by_hand_and_what_is_blocked_stays_so() {
+    let mut succession = Succession::start(|_| ()).await;
+    let address = |name: &str| succession.stage.xsp(name).address().to_string();
+    let (drained, blocked, failed) = (address("a1"), address("a2"), address("b1"));
+    succession.done(&["drain", &drained]).await;
+    succession.done(&["block", &blocked, "--for", "1h"]).await;
+    succession.stage.xsp("b1").kill().await;
+    eventually("a failure", async || {
+        succession.client().get(PROFILE).await;
+        succession.serving.metrics().await.value("xspgate_endpoint_blocked", &[("endpoint", &failed)]) == Some(1.0)
+    })
+    .await;
+    succession.restart().await;
+    let status = succession.status().await;
+    let endpoints = status["farms"][0]["endpoints"].as_array().unwrap();
+    let state = |address: &str| {
+        let endpoint = endpoints.iter().find(|endpoint| endpoint["endpoint"] == *address);
+        endpoint.unwrap_or_else(|| panic!("{status}"))["state"].as_str().unwrap().to_owned()
+    };
+    assert_eq!([state(&drained), state(&blocked), state(&failed)], ["draining", "blocked", "blocked"]);
+    for _ in 0..20 {
+        assert_eq!(succession.client().get(PROFILE).await.xsp(), "b2");
+    }
+    let kinds: Vec<_> = status["events"].as_array().unwrap().iter().map(|event| &event["kind"]).collect();
+    for kind in ["took-over", "blocked", "draining", "started"] {
+        assert!(kinds.contains(&&Value::from(kind)), "{kind}: {kinds:?}");
+    }
+    succession.done(&["undrain", &drained]).await;
+    eventually("its first request", async || succession.client().get(PROFILE).await.xsp() == "a1").await;
+}
+
+#[tokio::test]
+async fn promise_7_sessions_stay_put_also_without_a_key_file_and_at_an_xsp_that_has_left_dns() {
+    let mut succession = Succession::start(|text| {
+        text.remove("[affinity]", "key_file");
+    })
+    .await;
+    let mut clients: Vec<_> = (0..6).map(|_| succession.client()).collect();
+    let mut homes = Vec::new();
+    for client in &mut clients {
+        homes.push(client.get(PROFILE).await.xsp().to_owned());
+    }
+    let gone = homes[0].clone();
+    let zones = succession.stage.sim.zones();
+    let others = succession.stage.sim.xsps.iter().filter(|xsp| xsp.name() != gone);
+    zones.set_a(ALL, 0, others.map(|xsp| xsp.address().ip()));
+    let departed = succession.stage.xsp(&gone).address().to_string();
+    eventually("its departure", async || {
+        let status = succession.status().await;
+        let endpoints = status["farms"][0]["endpoints"].as_array().unwrap().clone();
+        endpoints.iter().any(|endpoint| endpoint["endpoint"] == *departed && endpoint["state"] == "departed")
+    })
+    .await;
+    succession.restart().await;
+    for (client, home) in clients.iter_mut().zip(&homes) {
+        client.disconnect();
+        assert_eq!(client.get(PROFILE).await.xsp(), home);
+    }
+    for _ in 0..10 {
+        assert_ne!(succession.client().get(PROFILE).await.xsp(), gone);
+    }
+}
+
+#[tokio::test]
+async fn what_keeps_another_process_from_taking_over_is_said_and_the_old_one_goes_on() {
+    let mut succession = Succession::start(|_| ()).await;
+    let mut channels = succession.channels(2).await;
+    let good = fs::read_to_string(&succession.config).unwrap();
+    succession.rewrite(|text| text.replace("[control]", "tries = 3\n[control]"));
+    let why = succession.refused().await;
+    assert!(why.contains("tries"), "{why}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = format!("[\"{}\", ", taken.local_addr().unwrap());
+    succession.rewrite(|_| good.replacen("listen = [", &format!("listen = {place}"), 1));
+    let why = succession.refused().await;
+    assert!(why.contains("another gateway or server listens there"), "{why}");
+    succession.all_beat(&mut channels).await;
+    assert_eq!(succession.client().get(PROFILE).await.status, StatusCode::OK);
+    succession.rewrite(|_| good);
+    succession.restart().await;
+    succession.all_beat(&mut channels).await;
+}
+
+#[tokio::test]
+async fn the_program_is_started_as_it_is_on_disk_then() {
+    let (stage, ()) = Stage::with(|_, _| ()).await;
+    let folder = stage.sim.folder();
+    let (program, config) = (folder.join("xspgate"), folder.join("xspgate.toml"));
+    symlink(env!("CARGO_BIN_EXE_xspgate"), &program).unwrap();
+    let mut old = Program::spawn(Command::new(&program).arg("run").arg(&config));
+    old.line("that it serves", |line| line.starts_with("serving /metrics").then_some(())).await;
+    fs::remove_file(&program).unwrap();
+    fs::write(&program, "#!/bin/sh\nexit 3\n").unwrap();
+    assert!(Command::new("chmod").arg("+x").arg(&program).status().unwrap().success());
+    old.signal("USR2");
+    let refused = |line: &str| (line.contains("this one goes on") && line.contains("exit status: 3")).then_some(());
+    old.line("why it goes on", refused).await;
+    fs::remove_file(&program).unwrap();
+    symlink(env!("CARGO_BIN_EXE_xspgate"), &program).unwrap();
+    old.signal("USR2");
+    let _heir = successor(&old).await;
+    eventually("the end", async || old.code() == Some(0)).await;
+}
+
+#[tokio::test]
+async fn workers_and_addresses_may_change_on_the_way() {
+    let mut succession = Succession::start(|text| {
+        text.set("", "workers", 3_i64).set("", "drain_timeout", "5m");
+        text.set("[[https]]", "listen", vec!["127.0.0.1:0".to_owned(), "127.0.0.2:0".to_owned()]);
+    })
+    .await;
+    let mut channels = succession.channels(6).await;
+    let (kept, dropped) = (succession.serving.https[0], succession.serving.https[1]);
+    for (from, to) in [("workers = 3", "workers = 1"), ("workers = 1", "workers = 4")] {
+        succession.rewrite(|text| text.replace(from, to).replace("127.0.0.2:0", "127.0.0.3:0"));
+        succession.restart().await;
+        for _ in 0..20 {
+            assert_eq!(succession.client().get(PROFILE).await.status, StatusCode::OK);
+        }
+        succession.all_beat(&mut channels).await;
+        let refused = async || tokio::net::TcpStream::connect(dropped).await.is_err();
+        eventually("nobody at the address that was dropped", refused).await;
+        let lines = succession.serving.program.lines();
+        let served: Vec<SocketAddr> =
+            lines.iter().filter_map(|line| line.strip_prefix("serving HTTPS on ")?.parse().ok()).collect();
+        let [.., first, second] = served[..] else { panic!("{lines:?}") };
+        assert_eq!(first, kept);
+        let mut client = Client::new(second, succession.stage.sim.pki.public_roots());
+        assert_eq!(client.get(PROFILE).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_somebody_else_has_started_may_take_over() {
+    let mut succession = Succession::start(|_| ()).await;
+    let (config, socket) = (succession.config.display().to_string(), succession.socket.display().to_string());
+    let first = Program::start(&["run", "--take-over", &config]);
+    first.line("that it serves", |line| line.starts_with("serving /metrics").then_some(())).await;
+    succession.until_ended().await;
+    assert_eq!(succession.client().get(PROFILE).await.status, StatusCode::OK);
+    assert_eq!(succession.status().await["ready"], true);
+    let mut second = Program::start(&["run", &format!("--take-over={socket}"), &config]);
+    second.line("that it serves", |line| line.starts_with("serving /metrics").then_some(())).await;
+    assert_eq!(succession.client().get(PROFILE).await.status, StatusCode::OK);
+    second.signal("TERM");
+    eventually("the end", async || second.code() == Some(0)).await;
+    assert!(!succession.socket.exists(), "the socket's file is the last one's to remove");
+    let alone = Program::start(&["run", "--take-over", &config]);
+    alone.line("that nobody is there", |line| line.contains("nothing to take over").then_some(())).await;
+    alone.line("that it serves", |line| line.starts_with("serving /metrics").then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_signal_cuts_what_an_old_process_has_and_a_second_one_ends_it() {
+    let mut succession = Succession::start(|text| {
+        text.set("", "drain_timeout", "24h").set("", "drain_rate", 1_i64);
+    })
+    .await;
+    let mut channels = succession.channels(8).await;
+    succession.restart().await;
+    succession.all_beat(&mut channels).await;
+    succession.serving.program.signal("TERM");
+    channels.remove(0).cut().await;
+    assert_eq!(succession.serving.program.code(), None, "eight seconds at least");
+    succession.serving.program.signal("TERM");
+    succession.until_ended().await;
+    for channel in channels {
+        channel.cut().await;
+    }
+    assert_eq!(succession.client().get(PROFILE).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn cti_connections_live_on_in_the_old_process_and_come_to_the_new_one() {
+    let stage = Stage::cti(|_, text| {
+        text.set("", "drain_timeout", "3s");
+    })
+    .await;
+    let mut serving = Serving::start(&stage).await;
+    let webex = stage.webex();
+    let mut before = dial(&webex, serving.cti[0]).await.unwrap();
+    assert_eq!(greeting(&mut before).await, "a1");
+    serving.program.signal("USR2");
+    let _heir = successor(&serving.program).await;
+    assert_bridged(&mut before, b"<Request/>").await;
+    let mut after = dial(&webex, serving.cti[0]).await.unwrap();
+    assert_eq!(greeting(&mut after).await, "a1");
+    assert_bridged(&mut before, b"<Request/>").await;
+    rest(&mut before).await;
+    eventually("the old process' end", async || serving.program.code() == Some(0)).await;
+    assert_bridged(&mut after, b"<Request/>").await;
+}
