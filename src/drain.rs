@@ -1,12 +1,19 @@
 //! The end of a process, in phases that only go one way. What is left at the end is cut at a steady rate: clients whose
 //! connections are all cut at once all come to another gateway at once.
 
+mod bell;
+
+use std::future::poll_fn;
 use std::num::NonZeroU32;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+
+pub use self::bell::Bell;
 
 /// How far the process is on its way to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,41 +98,46 @@ fn interval(rate: Option<NonZeroU32>) -> Duration {
     rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.get())
 }
 
-/// Runs `connection` to its end, or until it is cut. It is polled whenever the phase changes, so that it notices by looking.
-pub async fn until_cut(connection: impl Future<Output = ()>, mut phase: watch::Receiver<Phase>, cuts: &Cuts) {
-    tokio::select! {
-        () = connection => {}
-        () = async {
-            // The error says that the owner is gone.
-            drop(phase.wait_for(|phase| *phase >= Phase::Cutting).await);
-            Box::pin(sleep_until(cuts.turn(Instant::now()))).await;
-        } => {}
-    }
+/// Runs `connection` to its end, or until it is cut. It is polled whenever the phase changes, so that it notices by looking. To
+/// be a task's all, since that is what `bell` wakes.
+pub async fn until_cut(connection: impl Future<Output = ()>, bell: &Bell, cuts: &Cuts) {
+    let mut connection = pin!(connection);
+    let (mut rope, mut turn) = (None, None);
+    poll_fn(|cx| {
+        if connection.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if rope.is_none() {
+            rope = Some(bell.rope(cx.waker()));
+        }
+        if !bell.is_cutting() {
+            return Poll::Pending;
+        }
+        turn.get_or_insert_with(|| Box::pin(sleep_until(cuts.turn(Instant::now())))).as_mut().poll(cx)
+    })
+    .await;
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Poll;
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn what_is_left_is_cut_at_a_steady_rate() {
         for (rate, took) in [(Some(10), 900), (Some(1000), 9), (None, 0)] {
-            let (owner, phase) = watch::channel(Phase::Draining);
-            let cuts = Arc::new(Cuts::new(rate.and_then(NonZeroU32::new)));
+            let (bell, cuts) = (Arc::<Bell>::default(), Arc::new(Cuts::new(rate.and_then(NonZeroU32::new))));
             let connections: Vec<_> = (0..10)
                 .map(|_| {
-                    let (phase, cuts) = (phase.clone(), Arc::clone(&cuts));
-                    tokio::spawn(async move { until_cut(std::future::pending(), phase, &cuts).await })
+                    let (bell, cuts) = (Arc::clone(&bell), Arc::clone(&cuts));
+                    tokio::spawn(async move { until_cut(std::future::pending(), &bell, &cuts).await })
                 })
                 .collect();
             tokio::time::sleep(Duration::from_secs(1)).await;
             assert!(connections.iter().all(|connection| !connection.is_finished()));
-            owner.send_replace(Phase::Cutting);
+            bell.ring(Phase::Cutting);
             let begun = Instant::now();
             let mut ends = Vec::new();
             for connection in connections {
@@ -141,17 +153,18 @@ mod tests {
     #[tokio::test]
     async fn a_connection_is_polled_when_the_phase_changes() {
         let (owner, phase) = watch::channel(Phase::Running);
-        let polls = Arc::new(AtomicUsize::new(0));
-        let seen = (phase.clone(), Arc::clone(&polls));
+        let (bell, polls) = (Arc::<Bell>::default(), Arc::new(AtomicUsize::new(0)));
+        let seen = (phase, Arc::clone(&polls));
         let connection = poll_fn(move |_| {
             seen.1.fetch_add(1, Ordering::Relaxed);
             if *seen.0.borrow() >= Phase::Draining { Poll::Ready(()) } else { Poll::Pending }
         });
-        let cuts = Cuts::new(None);
-        let task = tokio::spawn(async move { until_cut(connection, phase, &cuts).await });
+        let (cuts, rung) = (Cuts::new(None), Arc::clone(&bell));
+        let task = tokio::spawn(async move { until_cut(connection, &rung, &cuts).await });
         tokio::task::yield_now().await;
         assert_eq!(polls.load(Ordering::Relaxed), 1);
         owner.send_replace(Phase::Draining);
+        bell.ring(Phase::Draining);
         task.await.unwrap();
         assert_eq!(polls.load(Ordering::Relaxed), 2);
     }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::channels::Channels;
 use super::snapshot::Snapshot;
-use crate::drain::{Cuts, Phase};
+use crate::drain::{Bell, Cuts, Phase};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::traces::Traces;
 use crate::upstream::pool::Pool;
@@ -36,4 +36,6 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// Its idle upstream connections.
     pub pool: Arc<Pool>,
+    /// What tells its connections that the phase has changed.
+    pub bell: Arc<Bell>,
 }

@@ -59,19 +59,20 @@ fn begin(worker: &Worker, listener: usize, tcp: TcpStream, peer: SocketAddr, ali
     };
     let (open, alive) = (Held::new(&metrics.open), alive.clone());
     let serving = serve(worker.clone(), listener, tcp, peer);
-    let shared = Arc::clone(&worker.shared);
+    let (shared, bell) = (Arc::clone(&worker.shared), Arc::clone(&worker.bell));
     tokio::spawn(async move {
-        until_cut(serving, shared.phase.clone(), &shared.cuts).await;
+        until_cut(serving, &bell, &shared.cuts).await;
         drop((seat, open, alive));
     });
 }
 
-/// Accepts until the process drains or is taken over, or the other end of `open` is gone. Each connection holds `alive` for as long as it
-/// lives.
+/// Accepts until the process drains or is taken over, or the other end of `open` is gone. `same` is held until then, so that
+/// others know the socket. Each connection holds `alive` for as long as it lives.
 pub async fn accept(
     worker: Worker,
     listener: usize,
     socket: TcpListener,
+    same: Arc<std::net::TcpListener>,
     mut open: watch::Receiver<()>,
     alive: mpsc::Sender<()>,
 ) {
@@ -97,6 +98,7 @@ pub async fn accept(
         // Nothing is ever said there.
         _ = open.changed() => {}
     }
+    drop(same);
     // Who has come already would be reset.
     while let Some(Ok((tcp, peer))) = poll_fn(|cx| Poll::Ready(now(socket.poll_accept(cx)))).await {
         begin(&worker, listener, tcp, peer, &alive);
