@@ -9,6 +9,7 @@ use super::channels::Channels;
 use super::snapshot::Snapshot;
 use crate::drain::{Bell, Cuts, Phase};
 use crate::telemetry::access::AccessLog;
+use crate::telemetry::traces::Traces;
 use crate::upstream::pool::Pool;
 
 /// Shared by all workers.
@@ -20,6 +21,8 @@ pub struct Shared {
     pub channels: Channels,
     /// Where requests are told about.
     pub access: AccessLog,
+    /// Which of them are traced.
+    pub traces: Traces,
     /// How far the process is on its way to its end.
     pub phase: watch::Receiver<Phase>,
     /// When the connections that are left at its end are cut.

@@ -50,4 +50,5 @@ mod strictness;
 mod supervision;
 mod tls;
 mod topology;
+mod traces;
 mod waits;
