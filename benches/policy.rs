@@ -13,7 +13,7 @@ use xspgate::http1::head::{Limits, parse_request};
 use xspgate::policy::blocklist::Blocklist;
 use xspgate::policy::budget::Budget;
 use xspgate::policy::endpoint::{Endpoint, Roster, Tier, Weight};
-use xspgate::policy::headers::{self, Downstream, Encodings, Trusted};
+use xspgate::policy::headers::{self, Downstream, Encodings, TraceContext, Trusted};
 use xspgate::policy::plan::{Plan, Purpose, Trials};
 use xspgate::policy::route::{PathPrefix, Paths};
 
@@ -84,6 +84,7 @@ fn request_head(criterion: &mut Criterion) {
         tracking_id: "GATEWAY_1",
         cookie: "XSPGATE",
         encodings: Encodings::Any,
+        trace: TraceContext::AsReceived,
     };
     let mut out = Vec::with_capacity(4096);
     criterion.bench_function("request_head", |bencher| {

@@ -223,6 +223,7 @@ impl Drop for Gateway {
             drop(thread.join());
         }
         self.access.close();
+        self.shared.traces.close();
     }
 }
 

@@ -1,12 +1,16 @@
 //! The end of a process, in phases that only go one way. What is left at the end is cut at a steady rate: clients whose
 //! connections are all cut at once all come to another gateway at once.
 
+mod bell;
+
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
+
+pub use self::bell::{Bell, UntilCut};
 
 /// How far the process is on its way to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,70 +93,4 @@ impl Cuts {
 
 fn interval(rate: Option<NonZeroU32>) -> Duration {
     rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.get())
-}
-
-/// Runs `connection` to its end, or until it is cut. It is polled whenever the phase changes, so that it notices by looking.
-pub async fn until_cut(connection: impl Future<Output = ()>, mut phase: watch::Receiver<Phase>, cuts: &Cuts) {
-    tokio::select! {
-        () = connection => {}
-        () = async {
-            // The error says that the owner is gone.
-            drop(phase.wait_for(|phase| *phase >= Phase::Cutting).await);
-            Box::pin(sleep_until(cuts.turn(Instant::now()))).await;
-        } => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Poll;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_left_is_cut_at_a_steady_rate() {
-        for (rate, took) in [(Some(10), 900), (Some(1000), 9), (None, 0)] {
-            let (owner, phase) = watch::channel(Phase::Draining);
-            let cuts = Arc::new(Cuts::new(rate.and_then(NonZeroU32::new)));
-            let connections: Vec<_> = (0..10)
-                .map(|_| {
-                    let (phase, cuts) = (phase.clone(), Arc::clone(&cuts));
-                    tokio::spawn(async move { until_cut(std::future::pending(), phase, &cuts).await })
-                })
-                .collect();
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            assert!(connections.iter().all(|connection| !connection.is_finished()));
-            owner.send_replace(Phase::Cutting);
-            let begun = Instant::now();
-            let mut ends = Vec::new();
-            for connection in connections {
-                connection.await.unwrap();
-                ends.push(begun.elapsed());
-            }
-            let last = *ends.iter().max().unwrap();
-            assert!(last >= Duration::from_millis(took), "{rate:?}: {ends:?}");
-            assert!(last < Duration::from_millis(took + 10), "{rate:?}: {ends:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_connection_is_polled_when_the_phase_changes() {
-        let (owner, phase) = watch::channel(Phase::Running);
-        let polls = Arc::new(AtomicUsize::new(0));
-        let seen = (phase.clone(), Arc::clone(&polls));
-        let connection = poll_fn(move |_| {
-            seen.1.fetch_add(1, Ordering::Relaxed);
-            if *seen.0.borrow() >= Phase::Draining { Poll::Ready(()) } else { Poll::Pending }
-        });
-        let cuts = Cuts::new(None);
-        let task = tokio::spawn(async move { until_cut(connection, phase, &cuts).await });
-        tokio::task::yield_now().await;
-        assert_eq!(polls.load(Ordering::Relaxed), 1);
-        owner.send_replace(Phase::Draining);
-        task.await.unwrap();
-        assert_eq!(polls.load(Ordering::Relaxed), 2);
-    }
 }

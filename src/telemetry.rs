@@ -1,8 +1,9 @@
-//! What the gateway tells about itself: logs, one access event a request, metrics, and what has happened lately.
+//! What the gateway tells about itself: logs, one access event a request, traces, metrics, and what has happened lately.
 
 pub mod access;
 pub mod metrics;
 pub mod timeline;
+pub mod traces;
 
 use std::sync::OnceLock;
 

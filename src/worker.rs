@@ -10,12 +10,11 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, watch};
 
-use crate::drain::{Phase, reached};
+use crate::drain::{Bell, Phase, reached};
 use crate::proxy::context::{Shared, Worker};
 use crate::proxy::listener::accept;
 use crate::supervisor::Pulse;
 use crate::upstream::look;
-use crate::upstream::pool::Pool;
 
 /// Connections that the kernel may hold before they are accepted.
 const BACKLOG: i32 = 4096;
@@ -110,8 +109,8 @@ where
 pub struct Order {
     /// Its listener in the snapshot.
     pub listener: usize,
-    /// The worker's own.
-    pub socket: TcpListener,
+    /// The worker's own, and nobody's once it accepts no more.
+    pub socket: Arc<TcpListener>,
     /// Once the other end is gone, nobody is accepted any more.
     pub open: watch::Receiver<()>,
 }
@@ -129,7 +128,8 @@ pub fn start(
     alive: Alive,
 ) -> io::Result<JoinHandle<()>> {
     on_thread(format!("worker-{index}"), alive, move || async move {
-        let worker = Worker { shared, pool: Arc::new(Pool::default()) };
+        let bell = Bell::new(Arc::clone(&shared.cuts));
+        let worker = Worker { shared, pool: Arc::default(), bell };
         let forced = reached(worker.shared.phase.clone(), Phase::Forced);
         let sweeping = async {
             loop {
@@ -138,8 +138,17 @@ pub fn start(
                 look::hints(&worker.shared.snapshot.load().farms, &worker.pool.sweep());
             }
         };
+        let mut phase = worker.shared.phase.clone();
+        let ringing = async {
+            // The error says that its owner is gone, which is forced then.
+            while phase.changed().await.is_ok() {
+                worker.bell.ring(*phase.borrow_and_update());
+            }
+            std::future::pending().await
+        };
         tokio::select! {
             () = serve(&worker, orders) => {}
+            () = ringing => {}
             () = forced => {}
             () = sweeping => {}
         }
@@ -151,8 +160,10 @@ async fn serve(worker: &Worker, mut orders: mpsc::UnboundedReceiver<Order>) {
     let (alive, mut gone) = mpsc::channel(1);
     let accepting = async {
         while let Some(Order { listener, socket, open }) = orders.recv().await {
-            match tokio::net::TcpListener::from_std(socket) {
-                Ok(socket) => drop(tokio::spawn(accept(worker.clone(), listener, socket, open, alive.clone()))),
+            match socket.try_clone().and_then(tokio::net::TcpListener::from_std) {
+                Ok(accepted) => {
+                    drop(tokio::spawn(accept(worker.clone(), listener, accepted, socket, open, alive.clone())));
+                }
                 Err(error) => tracing::error!(%error, "a listening socket could not be used"),
             }
         }

@@ -49,10 +49,12 @@ const IMPURE: [&str; 10] = [
 ];
 
 /// What only these modules may name.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 10] = [
     ("hickory_resolver", &["discover/dns"]),
     ("hickory_proto", &["sim/dns"]),
+    ("hyper", &["admin", "telemetry/traces/export", "cli/demo", "sim"]),
     ("prometheus", &["telemetry/metrics"]),
+    ("prost", &["telemetry/traces"]),
     ("webpki", &["tls/clients", "tls/setup", "tls/certs"]),
     ("x509_parser", &["tls/peer", "tls/portrait", "broadworks/cti", "sim/cti"]),
     ("rustix", &["handover/link"]),

@@ -46,11 +46,11 @@ fn the_configuration_checks_clean() {
 #[test]
 fn the_further_parts_check_clean() {
     let mut texts = README.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let text: String = texts.by_ref().take(4).collect();
+    let text: String = texts.by_ref().take(5).collect();
     let (loaded, _) = checked(&text);
     assert_eq!(loaded.warnings, []);
     assert_eq!((loaded.config.cti.len(), loaded.config.passthrough.len()), (1, 1));
-    assert!(loaded.config.control.is_some());
+    assert!(loaded.config.control.is_some() && loaded.config.traces.is_some());
     assert_eq!(texts.next(), None, "a part that is not checked");
 }
 
@@ -110,6 +110,7 @@ fn every_field_of_the_access_log_is_listed() {
         origin: "xsp",
         reason: None,
         tracking_id: "",
+        trace_id: None,
         session: None,
         channel: None,
         received: 0,

@@ -21,6 +21,7 @@ use crate::proxy::context::Shared;
 use crate::proxy::snapshot::Snapshot;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::timeline::Timeline;
+use crate::telemetry::traces;
 use crate::tls::certs::Material;
 use crate::tls::certs::files;
 use crate::tls::client::ClientTls;
@@ -57,6 +58,8 @@ struct Made {
     keyring: Arc<Keyring>,
     sockets: sockets::Plan,
     snapshot: Snapshot,
+    /// `None`: as before.
+    traces: Option<traces::Next>,
 }
 
 impl Running {
@@ -106,7 +109,11 @@ impl Running {
         }
         let old = self.shared.snapshot.load();
         let snapshot = assemble::snapshot(config, material, &farms, &self.metrics, &sockets.slots, Some(&old))?;
-        Ok(Made { farms, tls, keyring, sockets, snapshot })
+        let traces = match config.traces == self.config.traces {
+            true => None,
+            false => Some(self.shared.traces.prepare(config.traces.as_ref(), &self.metrics).context("[traces]")?),
+        };
+        Ok(Made { farms, tls, keyring, sockets, snapshot, traces })
     }
 
     /// Nothing in here can fail.
@@ -127,6 +134,9 @@ impl Running {
         self.shared.snapshot.store(Arc::new(made.snapshot));
         self.shared.channels.set_remember(config.affinity.lost_channels_for);
         self.shared.cuts.set_rate(config.drain_rate);
+        if let Some(traces) = made.traces {
+            self.shared.traces.replace(traces);
+        }
         self.sockets.adopt(made.sockets);
         let retired: Vec<_> =
             self.farms.load().iter().filter(|farm| !config.farms.contains_key(farm.name())).cloned().collect();

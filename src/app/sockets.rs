@@ -3,7 +3,7 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -35,8 +35,8 @@ pub(super) struct Slot {
 struct Open {
     /// Accepting goes on while this is held.
     accepting: watch::Sender<()>,
-    /// The sockets once more, for a process that takes this one's place.
-    sockets: Arc<Vec<TcpListener>>,
+    /// The workers' sockets, for a process that takes this one's place.
+    sockets: Vec<Weak<TcpListener>>,
 }
 
 /// Whose a listening address is.
@@ -68,7 +68,7 @@ pub(super) struct Sockets {
 pub(super) struct Plan {
     pub(super) slots: Vec<Slot>,
     /// New slots, and their sockets for the workers to accept on.
-    fresh: Vec<(usize, Vec<TcpListener>)>,
+    fresh: Vec<(usize, Vec<Arc<TcpListener>>)>,
 }
 
 impl Plan {
@@ -129,8 +129,9 @@ impl Sockets {
                 })?,
                 Some(_) | None => bound?,
             };
-            let spare = sockets.iter().map(TcpListener::try_clone).collect::<std::io::Result<_>>()?;
-            let open = Open { accepting: watch::Sender::new(()), sockets: Arc::new(spare) };
+            let sockets: Vec<_> = sockets.into_iter().map(Arc::new).collect();
+            let open =
+                Open { accepting: watch::Sender::new(()), sockets: sockets.iter().map(Arc::downgrade).collect() };
             let slot = Slot { configured, tenant, real, open: Some(open) };
             let index = known.unwrap_or(plan.slots.len());
             match plan.slots.get_mut(index) {
@@ -143,10 +144,9 @@ impl Sockets {
     }
 
     /// Accepts no more where `plan` does not say so, and returns once those who had come there already are taken in.
-    pub(super) fn close(&mut self, plan: &Plan) {
-        let closing = self.slots.iter_mut().zip(&plan.slots).filter(|(_, next)| next.open.is_none());
-        // Who comes from now on must find nobody: the workers take in who has come, and theirs are the last sockets then.
-        let closing: Vec<_> = closing.filter_map(|(slot, _)| Some(slot.open.take()?.accepting)).collect();
+    pub(super) fn close(&self, plan: &Plan) {
+        let closing = self.slots.iter().zip(&plan.slots).filter(|(_, next)| next.open.is_none());
+        let closing: Vec<_> = closing.filter_map(|(slot, _)| Some(&slot.open.as_ref()?.accepting)).collect();
         closing.iter().for_each(|accepting| accepting.send_replace(()));
         let deadline = Instant::now() + LAST_ONES;
         while closing.iter().any(|accepting| accepting.receiver_count() > 0) && Instant::now() < deadline {
@@ -167,16 +167,10 @@ impl Sockets {
         self.slots = plan.slots;
     }
 
-    /// Gives up all but the workers' own, for these to be the last ones where nobody else has taken them over: who has come
-    /// there is taken in.
-    pub(super) fn let_go(&mut self) {
-        self.slots.iter_mut().filter_map(|slot| slot.open.as_mut()).for_each(|open| open.sockets = Arc::default());
-    }
-
     /// Every address that is served, and its sockets, for a process that takes this one's place.
-    pub(super) fn all(&self) -> Vec<(Listening, Arc<Vec<TcpListener>>)> {
+    pub(super) fn all(&self) -> Vec<(Listening, Vec<Arc<TcpListener>>)> {
         let listening = |slot: &Slot| {
-            let sockets = Arc::clone(&slot.open.as_ref()?.sockets);
+            let sockets: Vec<_> = slot.open.as_ref()?.sockets.iter().filter_map(Weak::upgrade).collect();
             let Slot { configured, real, tenant, .. } = *slot;
             Some((Listening { configured, real, cti: tenant.cti(), count: sockets.len() }, sockets))
         };

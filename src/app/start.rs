@@ -28,6 +28,7 @@ use crate::supervisor::Pulses;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::timeline::Timeline;
+use crate::telemetry::traces::Traces;
 use crate::tls::certs::Material;
 use crate::worker;
 
@@ -88,13 +89,15 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
     };
     let snapshot = assemble::snapshot(config, material, &farms, &metrics, &plan.slots, None)?;
     let access = access_log(config, &metrics)?;
+    let traces = Traces::start(config.traces.as_ref(), &metrics).context("can't start the traces")?;
     let (phase, phases) = watch::channel(Phase::Running);
     let shared = Arc::new(Shared {
         snapshot: ArcSwap::from_pointee(snapshot),
         channels: Channels::new(config.affinity.lost_channels_for),
         access: access.clone(),
+        traces,
         phase: phases,
-        cuts: Cuts::new(config.drain_rate),
+        cuts: Arc::new(Cuts::new(config.drain_rate)),
     });
     let discovery = Discovery::new(
         &config.dns,

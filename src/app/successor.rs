@@ -163,14 +163,18 @@ fn give(link: &Link, running: &Mutex<Running>) -> Result<()> {
 impl Running {
     /// Takes no new connections any more, unless the process is about to end for another reason.
     fn let_go(&mut self) -> bool {
-        self.sockets.let_go();
-        self.belongings.phase.send_if_modified(|phase| {
+        let has_let_go = self.belongings.phase.send_if_modified(|phase| {
             let is_running = *phase == Phase::Running;
             if is_running {
                 *phase = Phase::HandedOver;
             }
             is_running
-        })
+        });
+        if has_let_go {
+            // An address that the other process does not serve is nobody's then.
+            (self.belongings.admin, self.belongings.control) = (None, None);
+        }
+        has_let_go
     }
 }
 
@@ -192,7 +196,7 @@ fn estate(running: &Running) -> Result<(Estate, Vec<OwnedFd>)> {
         answers: answers.borrow().text(),
         events,
     };
-    let sockets = sockets.iter().flat_map(|sockets| sockets.iter().map(AsFd::as_fd));
+    let sockets = sockets.iter().flatten().map(AsFd::as_fd);
     let admin = admin.iter().map(|(_, socket)| socket.as_fd());
     let control = control.iter().map(|(_, socket)| socket.as_fd());
     let descriptors = sockets.chain(admin).chain(control).map(|socket| socket.try_clone_to_owned());

@@ -57,7 +57,7 @@ pub struct Run {
     /// Where the configuration is.
     #[command(flatten)]
     pub config: ConfigFile,
-    /// Take the place of the gateway whose control socket this is (without a file: [control] socket of the configuration),
+    /// Take the place of the gateway whose control socket this is (without a file: that of the configuration),
     /// if one runs; it drains then. `-`: of the process at the other end of standard input
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub take_over: Option<Option<PathBuf>>,

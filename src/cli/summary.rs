@@ -30,6 +30,9 @@ pub(super) fn of(config: &Config, warnings: usize) -> String {
     if let Some(admin) = &config.admin {
         section(&mut out, "admin", &[admin.listen], "");
     }
+    if let Some(traces) = &config.traces {
+        let _ = writeln!(out, "traces to {}, of one request in {}", traces.collector, traces.sample);
+    }
     let _ = writeln!(out, "{}", verdict(0, warnings));
     out
 }

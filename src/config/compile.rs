@@ -53,6 +53,7 @@ pub(super) fn compile(file: &File, source: &Source, gaps: &Gaps) -> (Config, Vec
         admin: settings::admin(&mut check, file),
         control: settings::control(&mut check, file),
         log: settings::log(file),
+        traces: settings::traces(&mut check, file),
         dns: settings::dns(&mut check, file),
         limits: settings::limits(file),
         tcp: settings::tcp(file),

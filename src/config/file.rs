@@ -13,6 +13,7 @@ use super::model::{AddressFamily, ClientPurpose, LogFormat, ProxyProtocol, TlsVe
 use super::schema::{Shape, Shaped};
 use super::types::amount::{Count, OffOrCount, OffOrTime, Size, Time};
 use super::types::choice::{Access, Choice, Followed, Strict};
+use super::types::collector::{CollectorUrl, TracedName};
 use super::types::name::{ClientName, CookieName, HostName, LogFilter, SectionName, ServiceName};
 use super::types::network::{Allowed, DnsServer, DrainedXsp, Listen, Range, XspAddress};
 use super::types::oid::Oid;
@@ -93,6 +94,7 @@ tables! {
         admin: Key<Admin>,
         control: Key<Control>,
         log: Key<Log>,
+        traces: Key<Traces>,
         dns: Key<Dns>,
         limits: Key<Limits>,
         tcp: Key<Tcp>,
@@ -128,6 +130,13 @@ tables! {
         format: Key<Choice<LogFormat>>,
         access: Key<Access>,
         access_sample: Key<Count<1, 1_000_000>>,
+    }
+
+    /// `[traces]`.
+    Traces {
+        endpoint: Key<CollectorUrl>,
+        sample: Key<Count<1, 1_000_000>>,
+        service_name: Key<TracedName>,
     }
 
     /// `[dns]`.

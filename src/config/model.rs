@@ -19,7 +19,7 @@ use crate::policy::classify::{On5xx, Replay};
 use crate::policy::drained::Drained;
 use crate::policy::route::PathPrefix;
 
-pub use settings::{AccessLog, Admin, Affinity, Dns, Limits, Log, LogFormat, Tcp};
+pub use settings::{AccessLog, Admin, Affinity, Collector, Dns, Limits, Log, LogFormat, Tcp, Traces};
 
 /// Everything that one configuration file says, checked and with defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +40,8 @@ pub struct Config {
     pub control: Option<PathBuf>,
     /// `[log]`.
     pub log: Log,
+    /// `[traces]`; `None`: no request is traced.
+    pub traces: Option<Traces>,
     /// `[dns]`.
     pub dns: Dns,
     /// `[limits]`.

@@ -3,6 +3,7 @@
 
 pub mod amount;
 pub mod choice;
+pub mod collector;
 pub mod name;
 pub mod network;
 pub mod oid;

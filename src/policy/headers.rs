@@ -24,6 +24,29 @@ pub struct Downstream<'a> {
     pub cookie: &'a str,
     /// What the answer may be encoded in.
     pub encodings: Encodings,
+    /// What becomes of the trace context that the request brings.
+    pub trace: TraceContext,
+}
+
+/// What becomes of the trace context that a request brings (W3C Trace Context).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceContext {
+    /// It passes as it came, as far as it did: the gateway does not trace the request.
+    AsReceived,
+    /// The gateway takes part in the trace: each attempt has a traceparent of its own, and tracestate passes.
+    Continued,
+    /// There is none that could be believed, and the trace begins here; tracestate alone means nothing.
+    Void,
+}
+
+impl TraceContext {
+    fn leaves_out(self, name: &[u8]) -> bool {
+        match self {
+            Self::AsReceived => false,
+            Self::Continued => name.eq_ignore_ascii_case(b"traceparent"),
+            Self::Void => name.eq_ignore_ascii_case(b"traceparent") || name.eq_ignore_ascii_case(b"tracestate"),
+        }
+    }
 }
 
 /// What the answer to a request may be encoded in.
@@ -82,6 +105,7 @@ pub fn request_head(head: &RequestHead, from: &Downstream<'_>, framing: RequestF
             }
             Kind::Other if options.name(name) => {}
             Kind::Other if from.encodings == Encodings::None && name.eq_ignore_ascii_case(b"Accept-Encoding") => {}
+            Kind::Other if from.trace.leaves_out(name) => {}
             Kind::Other => encode::field(out, name, value),
         }
     }
@@ -316,6 +340,7 @@ mod tests {
         tracking_id: "GATEWAY_1",
         cookie: "XSPGATE",
         encodings: Encodings::Any,
+        trace: TraceContext::AsReceived,
     };
 
     fn request(raw: &str) -> RequestHead {
@@ -414,6 +439,19 @@ mod tests {
     fn trailers_are_asked_for_if_the_client_does() {
         let lines = sent(&["TE: gzip;q=0.5, Trailers", "Connection: TE, close"], &FROM);
         assert_eq!(lines[4..], ["TE: trailers", "Connection: TE"]);
+    }
+
+    #[test]
+    fn trace_context_passes_until_the_gateway_takes_part() {
+        let given = ["traceparent: 00-a-b-01", "TraceState: a=1", "TRACEPARENT: x", "X: y"];
+        for (trace, expected) in [
+            (TraceContext::AsReceived, &given[..]),
+            (TraceContext::Continued, &["TraceState: a=1", "X: y"]),
+            (TraceContext::Void, &["X: y"]),
+        ] {
+            let lines = sent(&given, &Downstream { trace, ..FROM });
+            assert_eq!(lines[..lines.len() - ADDED.len()], *expected, "{trace:?}");
+        }
     }
 
     #[test]

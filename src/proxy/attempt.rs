@@ -41,6 +41,8 @@ pub(super) struct Attempt {
     outbound: Outbound,
     state: State,
     begun: Instant,
+    /// When its connection was there, if it was dialled.
+    connected: Option<Instant>,
     /// Its place in the request's journal.
     pub(super) entry: usize,
     /// Since when nobody but the XSP is awaited.
@@ -114,6 +116,7 @@ impl Attempt {
             outbound: outbound.clone(),
             state,
             begun: now,
+            connected: None,
             entry: 0,
             awaited_since: now,
             since: now,
@@ -132,6 +135,11 @@ impl Attempt {
     /// When it began.
     pub(super) const fn begun(&self) -> Instant {
         self.begun
+    }
+
+    /// When its connection was there; `None`: from the beginning, or never.
+    pub(super) const fn connected(&self) -> Option<Instant> {
+        self.connected
     }
 
     /// Since when the XSP has been what is awaited: the attempt's beginning, or the last time that the client's body was.
@@ -190,6 +198,7 @@ impl Attempt {
                 State::Dialing(dialing) => {
                     let connection = ready!(dialing.as_mut().poll(cx))?;
                     self.picked.endpoint.metrics().connections_new.inc();
+                    self.connected = Some(Instant::now());
                     self.state = State::Talking(Box::new(connection));
                 }
                 State::Talking(_) => match ready!(self.poll_talk(cx, feed, limits)) {

@@ -7,8 +7,9 @@ use tokio::sync::watch;
 
 use super::channels::Channels;
 use super::snapshot::Snapshot;
-use crate::drain::{Cuts, Phase};
+use crate::drain::{Bell, Cuts, Phase};
 use crate::telemetry::access::AccessLog;
+use crate::telemetry::traces::Traces;
 use crate::upstream::pool::Pool;
 
 /// Shared by all workers.
@@ -20,10 +21,12 @@ pub struct Shared {
     pub channels: Channels,
     /// Where requests are told about.
     pub access: AccessLog,
+    /// Which of them are traced.
+    pub traces: Traces,
     /// How far the process is on its way to its end.
     pub phase: watch::Receiver<Phase>,
     /// When the connections that are left at its end are cut.
-    pub cuts: Cuts,
+    pub cuts: Arc<Cuts>,
 }
 
 /// One worker's own.
@@ -33,4 +36,6 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// Its idle upstream connections.
     pub pool: Arc<Pool>,
+    /// What tells its connections that the phase has changed.
+    pub bell: Arc<Bell>,
 }

@@ -130,6 +130,16 @@ impl Outbound {
         head.extend_from_slice(&self.head[line_end..]);
         Self { head: head.into(), ..self.clone() }
     }
+
+    /// The same request with one more field.
+    pub(super) fn with_field(&self, name: &str, value: &str) -> Self {
+        let fields = self.head.strip_suffix(b"\r\n").unwrap_or(&self.head);
+        let mut head = Vec::with_capacity(self.head.len() + name.len() + value.len() + 4);
+        head.extend_from_slice(fields);
+        encode::field(&mut head, name.as_bytes(), value.as_bytes());
+        encode::end(&mut head);
+        Self { head: head.into(), ..self.clone() }
+    }
 }
 
 #[cfg(test)]
@@ -186,5 +196,17 @@ mod tests {
             feed.push(event);
         }
         assert_eq!(feed.after(0), b"3\r\nabc\r\n0\r\n\r\n");
+    }
+
+    #[test]
+    fn a_field_more_stands_behind_the_others() {
+        let outbound = Outbound {
+            head: b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n".as_slice().into(),
+            method: Method::GET,
+            replayable: true,
+            expectation: Expectation::None,
+        };
+        let expected = b"GET /b HTTP/1.1\r\nHost: x\r\ntraceparent: 00\r\n\r\n";
+        assert_eq!(outbound.with_target(b"/b").with_field("traceparent", "00").head[..], expected[..]);
     }
 }

@@ -223,7 +223,7 @@ impl<'a> Forward<'a> {
             &self.route.farm,
             picked,
             &self.worker.pool,
-            &self.outbound,
+            &self.journal.outbound(&self.outbound),
             failover.response_timeout,
             failover.connect_timeout,
         );

@@ -6,6 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustls::{ProtocolVersion, ServerConfig};
@@ -32,12 +33,29 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// welcoming takes is given back before the connection falls silent.
 type Service = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// A connection's life.
+pub(super) enum Serving {
+    Welcoming(Pin<Box<dyn Future<Output = Option<Service>> + Send>>),
+    Welcome(Service),
+}
+
 /// Serves the connection to its end; `listener` is its index in the snapshot.
-pub(super) fn serve(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> {
-    let welcoming = Box::pin(welcome(worker, listener, tcp, peer));
-    async move {
-        if let Some(service) = welcoming.await {
-            service.await;
+pub(super) fn serve(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAddr) -> Serving {
+    Serving::Welcoming(Box::pin(welcome(worker, listener, tcp, peer)))
+}
+
+impl Future for Serving {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            *self = match &mut *self {
+                Self::Welcoming(welcoming) => match ready!(welcoming.as_mut().poll(cx)) {
+                    Some(service) => Self::Welcome(service),
+                    None => return Poll::Ready(()),
+                },
+                Self::Welcome(service) => return service.as_mut().poll(cx),
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What is remembered of one request, for its access event and its counters. Told exactly once, when it is dropped, so that
 //! a client that leaves is told of too.
 
+mod traced;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use crate::broadworks::channel::ChannelId;
 use crate::http1::head::RequestHead;
 use crate::telemetry::access::{Access, AccessLog, Attempts, timestamp};
 use crate::telemetry::metrics::{Class, ListenerMetrics, SessionEvent};
+use crate::telemetry::traces::{Trace, TraceId};
 
 /// One request's story.
 #[derive(Debug)]
@@ -30,6 +33,9 @@ pub(super) struct Journal {
     pub(super) tracking_id: String,
     pub(super) route: Option<Arc<Route>>,
     attempts: Attempts,
+    /// What is noted of it if it is traced, until that is told.
+    trace: Option<Box<Trace>>,
+    trace_id: Option<TraceId>,
     /// From when others were first awaited to the latest end of an attempt: their time, not the gateway's.
     waited: Duration,
     awaiting_since: Option<Instant>,
@@ -49,6 +55,15 @@ pub(super) struct Journal {
 pub(super) enum Origin {
     Xsp,
     Gateway,
+}
+
+impl Origin {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Xsp => "xsp",
+            Self::Gateway => "gateway",
+        }
+    }
 }
 
 impl Journal {
@@ -73,6 +88,8 @@ impl Journal {
             tracking_id: String::new(),
             route: None,
             attempts: Attempts::new(),
+            trace: None,
+            trace_id: None,
             waited: Duration::ZERO,
             awaiting_since: None,
             session: None,
@@ -96,7 +113,7 @@ impl Journal {
 
     /// Takes note of the Host, once it is known to be one of ours.
     pub(super) fn host(&mut self, host: &str) {
-        if self.access.is_on() {
+        if self.access.is_on() || self.trace.is_some() {
             self.host = Some(host.to_ascii_lowercase());
         }
     }
@@ -126,6 +143,9 @@ impl Journal {
         if let Some(entry) = self.attempts.get_mut(attempt.entry) {
             *entry = attempt.log(outcome, status);
         }
+        if let Some(trace) = &mut self.trace {
+            trace.ended(attempt.entry, attempt.connected());
+        }
         self.waited = self.awaiting_since.map_or(Duration::ZERO, |since| since.elapsed());
     }
 
@@ -144,8 +164,8 @@ impl Journal {
             && self.status.is_some_and(|status| status < 400)
     }
 
-    fn class(&self) -> Class {
-        match (self.status, self.reason) {
+    fn class(&self, reason: Option<&'static str>) -> Class {
+        match (self.status, reason) {
             (Some(status), None) => Class::Status((status / 100) as u8),
             (Some(status), Some(_)) if self.origin == Origin::Gateway => Class::Status((status / 100) as u8),
             (Some(_), Some(_)) | (None, _) => Class::Aborted,
@@ -156,11 +176,12 @@ impl Journal {
 impl Drop for Journal {
     fn drop(&mut self) {
         if let Some(route) = &self.route {
-            route.metrics.answered(self.class());
+            route.metrics.answered(self.class(self.reason));
         }
         if self.origin == Origin::Gateway {
             self.metrics.refused(self.reason.unwrap_or_default());
         }
+        self.told_whole();
         if self.is_routine() && !self.access.is_sampled() {
             return;
         }
@@ -177,12 +198,10 @@ impl Drop for Journal {
             method: &self.method,
             path: &self.path,
             status: self.status,
-            origin: match self.origin {
-                Origin::Xsp => "xsp",
-                Origin::Gateway => "gateway",
-            },
+            origin: self.origin.name(),
             reason: self.reason,
             tracking_id: &self.tracking_id,
+            trace_id: self.trace_id,
             session: self.session.map(SessionEvent::name),
             channel: channel.as_deref(),
             received: self.received,

@@ -109,6 +109,7 @@ impl<E: Exchange> Call<'_, E> {
     /// Has the request answered. The body is still to come, unless the gateway has answered itself.
     async fn answer(&mut self, head: RequestHead) -> Result<Body, Served> {
         self.journal.tracking_id = tracking_id(&head);
+        self.journal.trace(&self.from, &head);
         self.journal.request(&head);
         let mut feed = Feed::new(head.framing, 0);
         match self.forward(&head, &mut feed).await {
@@ -147,7 +148,7 @@ impl<E: Exchange> Call<'_, E> {
             }
             Aim::Farm(_) | Aim::NewChannel(_) | Aim::Channel(_) => aim,
         };
-        let outbound = outbound(from, head, &route, &self.journal.tracking_id);
+        let outbound = outbound(from, head, &route, self.journal);
         let request = Request {
             worker: from.worker,
             snapshot: from.snapshot,
@@ -245,6 +246,9 @@ impl<E: Exchange> Call<'_, E> {
         exchange.respond(&Answer::Relayed { head: &standing.head, cookie, tracking_id: &journal.tracking_id, last });
         feed.settle(standing.sent);
         let is_stream = is_stream(&route, &standing);
+        if is_stream {
+            journal.told_of_stream();
+        }
         let patience = Patience {
             answer: (!is_stream).then_some(from.snapshot.limits.response_idle_timeout),
             write: from.snapshot.limits.write_timeout,
@@ -302,13 +306,14 @@ impl<E: Exchange> Call<'_, E> {
     }
 }
 
-fn outbound(from: Origins<'_>, head: &RequestHead, route: &Route, tracking_id: &str) -> Outbound {
+fn outbound(from: Origins<'_>, head: &RequestHead, route: &Route, journal: &Journal) -> Outbound {
     let downstream = Downstream {
         peer: from.client,
         trusted: if from.block.trusts(from.client) { Trusted::Yes } else { Trusted::No },
-        tracking_id,
+        tracking_id: &journal.tracking_id,
         cookie: &route.cookie,
         encodings: if opens(route, head) { Encodings::None } else { Encodings::Any },
+        trace: journal.trace_context(),
     };
     let mut bytes = Vec::with_capacity(1024);
     headers::request_head(head, &downstream, head.framing, &mut bytes);

@@ -14,6 +14,7 @@ use serde::{Serialize, Serializer};
 use smallvec::SmallVec;
 
 use super::metrics::Counter;
+use super::traces::TraceId;
 
 /// What may wait to be written before events are dropped, in bytes.
 const BACKLOG: usize = 8 * 1024 * 1024;
@@ -49,6 +50,8 @@ pub struct Access<'a> {
     pub reason: Option<&'static str>,
     /// The request's TrackingID.
     pub tracking_id: &'a str,
+    /// Its trace's id, if it is traced.
+    pub trace_id: Option<TraceId>,
     /// What affinity decided.
     pub session: Option<&'static str>,
     /// The event channel that the request has opened.

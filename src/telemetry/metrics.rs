@@ -52,6 +52,10 @@ pub struct Metrics {
     pub connections_limit: IntGauge,
     /// Access events lost.
     pub access_dropped: Counter,
+    /// Traced requests that the collector has.
+    pub traces_exported: Counter,
+    /// Traced requests lost.
+    pub traces_dropped: Counter,
     connections: IntGaugeVec,
     connections_total: IntCounterVec,
     connections_refused: IntCounterVec,
@@ -133,10 +137,13 @@ impl Default for Metrics {
     fn default() -> Self {
         let registrar = Registrar(Registry::new());
         registrar.gauges("xspgate_build_info").with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let traces = registrar.counters("xspgate_traces_total");
         Self {
             ready: registrar.gauges("xspgate_ready").with_label_values::<&str>(&[]),
             connections_limit: registrar.gauges("xspgate_connections_limit").with_label_values::<&str>(&[]),
             access_dropped: registrar.counters("xspgate_access_log_dropped_total").with_label_values::<&str>(&[]),
+            traces_exported: traces.with_label_values(&["exported"]),
+            traces_dropped: traces.with_label_values(&["dropped"]),
             connections: registrar.gauges("xspgate_connections"),
             connections_total: registrar.counters("xspgate_connections_total"),
             connections_refused: registrar.counters("xspgate_connections_refused_total"),

@@ -3,6 +3,7 @@
 mod browser;
 mod calls;
 mod client;
+mod collector;
 mod diagnosis;
 mod gateway;
 mod hello;
@@ -23,6 +24,7 @@ use xspgate::sim::xsp::Xsp;
 pub(crate) use browser::Browser;
 pub(crate) use calls::{assert_bridged, dial, exchange, greeting, refusal, rest, until};
 pub(crate) use client::{Answer, Body, Client, body, fed, request};
+pub(crate) use collector::{Collector, Mood, SERVER, Span, Status};
 pub(crate) use diagnosis::{Said, consult, examine, examine_believing, publish, published_stage};
 pub(crate) use gateway::Gateway;
 pub(crate) use hello::{answer_in_the_clear, fragmented, hello, old_hello, padded};

@@ -51,5 +51,6 @@ mod strictness;
 mod supervision;
 mod tls;
 mod topology;
+mod traces;
 mod waits;
 mod watched;

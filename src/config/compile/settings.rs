@@ -11,7 +11,7 @@ use super::{Check, Named, fields, or};
 use crate::config::error::Problem;
 use crate::config::file::{self, File};
 use crate::config::model::{
-    AccessLog, Admin, Affinity, Certificate, Dns, Limits, Log, LogFormat, Strictness, Tcp, Trust,
+    AccessLog, Admin, Affinity, Certificate, Dns, Limits, Log, LogFormat, Strictness, Tcp, Traces, Trust,
 };
 use crate::config::place::{Places, Spot};
 use crate::config::types::amount::shown_time;
@@ -79,6 +79,26 @@ pub(super) fn log(file: &File) -> Log {
             NonZeroU32::MIN,
         ),
     }
+}
+
+pub(super) fn traces(check: &mut Check<'_>, file: &File) -> Option<Traces> {
+    let traces = file.traces.as_ref()?;
+    let help = "the collector that traces go to, such as \"http://127.0.0.1:4318\"";
+    let fields = traces.get_ref();
+    let endpoint = check.required(&traces.span(), "endpoint", &fields.endpoint, help)?;
+    let collector = endpoint.get_ref().0.clone();
+    if collector.port == 4317 {
+        let message = "4317 is where collectors take OTLP over gRPC, and the gateway speaks OTLP over HTTP";
+        check.report(
+            Problem::warning(endpoint.span(), message).help("that is 4318, unless the collector says otherwise"),
+        );
+    }
+    let one_in = |count| rate_of(Some(count)).unwrap_or(NonZeroU32::MIN);
+    Some(Traces {
+        collector,
+        sample: one_in(or(&fields.sample, |count| count.0, 100)),
+        service_name: or(&fields.service_name, |name| name.0.clone(), "xspgate".into()),
+    })
 }
 
 pub(super) fn dns(check: &mut Check<'_>, file: &File) -> Dns {

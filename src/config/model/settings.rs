@@ -1,5 +1,6 @@
 //! The sections that stand by themselves. Apart from farms and blocks, which refer to one another.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -43,6 +44,35 @@ pub enum AccessLog {
     On,
     /// None.
     Off,
+}
+
+/// `[traces]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Traces {
+    /// `endpoint`.
+    pub collector: Collector,
+    /// `sample`: of so many requests, one is traced.
+    pub sample: NonZeroU32,
+    /// `service_name`.
+    pub service_name: String,
+}
+
+/// Where traces go: an OpenTelemetry collector that takes OTLP over HTTP, in the clear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collector {
+    /// A name, or an address, that of IPv6 in brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// What is asked for, such as `/v1/traces`.
+    pub path: String,
+}
+
+impl fmt::Display for Collector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port, path } = self;
+        write!(f, "http://{host}:{port}{path}")
+    }
 }
 
 /// `[dns]`.

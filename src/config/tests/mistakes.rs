@@ -47,7 +47,7 @@ pub(super) fn mistakes() -> impl Iterator<Item = (&'static str, String, &'static
 }
 
 /// What it is, what of [`BASE`] is replaced (nothing: appended), by what, and what is said.
-const MISTAKES: [(&str, &str, &str, &str); 69] = [
+const MISTAKES: [(&str, &str, &str, &str); 74] = [
     (
         "drain names nothing of the farm",
         r##"a = "xsp-a.example.com""##,
@@ -933,6 +933,71 @@ max_age = "10s"
   | max_age = "10s"
   |           ^^^^^
 help: no connection gets old enough to be idle for so long
+"##,
+    ),
+    (
+        "a collector that is called over TLS",
+        "",
+        r##"[traces]
+endpoint = "https://otel.example.com:4318"
+"##,
+        r##"error: "https://otel.example.com:4318" is no collector's URL: the gateway sends traces in the clear only
+ --> x.toml:23:12
+  | endpoint = "https://otel.example.com:4318"
+  |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+help: run a collector on this host, "http://127.0.0.1:4318", and have it pass them on over TLS
+"##,
+    ),
+    (
+        "a collector without a port",
+        "",
+        r##"[traces]
+endpoint = "http://otel.example.com"
+"##,
+        r##"error: "http://otel.example.com" is no collector's URL: it has no port
+ --> x.toml:23:12
+  | endpoint = "http://otel.example.com"
+  |            ^^^^^^^^^^^^^^^^^^^^^^^^^
+help: 4318 is what collectors listen on for OTLP over HTTP
+"##,
+    ),
+    (
+        "traces that go nowhere",
+        "",
+        r##"[traces]
+sample = 1
+"##,
+        r##"error: [traces] has no `endpoint`
+ --> x.toml:22:1
+  | [traces]
+  | ^^^^^^^^
+help: the collector that traces go to, such as "http://127.0.0.1:4318"
+"##,
+    ),
+    (
+        "a sample in percent",
+        "",
+        r##"[traces]
+endpoint = "http://127.0.0.1:4318"
+sample = "1%"
+"##,
+        r##"error: expected a whole number from 1 to 1000000, found the string "1%"
+ --> x.toml:24:10
+  | sample = "1%"
+  |          ^^^^
+"##,
+    ),
+    (
+        "a collector's port for gRPC",
+        "",
+        r##"[traces]
+endpoint = "http://127.0.0.1:4317"
+"##,
+        r##"warning: 4317 is where collectors take OTLP over gRPC, and the gateway speaks OTLP over HTTP
+ --> x.toml:23:12
+  | endpoint = "http://127.0.0.1:4317"
+  |            ^^^^^^^^^^^^^^^^^^^^^^^
+help: that is 4318, unless the collector says otherwise
 "##,
     ),
 ];

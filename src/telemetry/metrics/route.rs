@@ -36,7 +36,8 @@ impl Class {
     pub(super) const ALL: [Self; 6] =
         [Self::Status(1), Self::Status(2), Self::Status(3), Self::Status(4), Self::Status(5), Self::Aborted];
 
-    pub(super) const fn name(self) -> &'static str {
+    /// A word for metrics and traces.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Status(1) => "1xx",
             Self::Status(2) => "2xx",

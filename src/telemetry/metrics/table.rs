@@ -1,7 +1,7 @@
 //! What there is to measure, in one table, so that the registry and the README can both be held against it.
 
 /// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
-pub const TABLE: [(&str, &str, &str, &str); 40] = [
+pub const TABLE: [(&str, &str, &str, &str); 41] = [
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
     ("xspgate_connections", "gauge", "listener", "open client connections"),
@@ -106,6 +106,12 @@ pub const TABLE: [(&str, &str, &str, &str); 40] = [
     ("xspgate_discovery_age_seconds", "gauge", "name, type", "time since DNS last answered for the name"),
     ("xspgate_discovery_records", "gauge", "name, type", "records in the last good answer"),
     ("xspgate_access_log_dropped_total", "counter", "", "access events lost because standard output was stuck"),
+    (
+        "xspgate_traces_total",
+        "counter",
+        "outcome",
+        "traced requests: exported to the collector, dropped since it is too slow, gone, or does not want them",
+    ),
     (
         "xspgate_certificate_expiry_seconds",
         "gauge",

@@ -1,0 +1,165 @@
+//! What wakes the connections of one worker when the phase changes, and cuts them. Apart from the watch of the phase, because a
+//! waiter of its own would make each connection's task a quarter of a KiB larger, and there are very many.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker, ready};
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{Cuts, Phase};
+
+/// Rung at each change of the phase.
+#[derive(Debug)]
+pub struct Bell {
+    cuts: Arc<Cuts>,
+    cutting: AtomicBool,
+    ropes: Mutex<Ropes>,
+}
+
+#[derive(Debug, Default)]
+struct Ropes {
+    wakers: Vec<Option<Waker>>,
+    /// Places in `wakers` that hold none.
+    free: Vec<usize>,
+}
+
+/// A task's place; free again when dropped.
+#[derive(Debug)]
+struct Rope {
+    bell: Arc<Bell>,
+    place: Option<usize>,
+}
+
+/// A connection that is served to its end, or until it is cut.
+#[derive(Debug)]
+pub struct UntilCut<F, H> {
+    connection: F,
+    rope: Rope,
+    turn: Option<Pin<Box<Sleep>>>,
+    _held: H,
+}
+
+impl Bell {
+    /// Not rung yet; those whom it wakes are cut as `cuts` says.
+    pub fn new(cuts: Arc<Cuts>) -> Arc<Self> {
+        Arc::new(Self { cuts, cutting: AtomicBool::new(false), ropes: Mutex::default() })
+    }
+
+    /// The process has come to `phase`.
+    pub fn ring(&self, phase: Phase) {
+        self.cutting.store(phase >= Phase::Cutting, Ordering::Release);
+        self.ropes.lock().wakers.iter().flatten().for_each(Waker::wake_by_ref);
+    }
+
+    /// Runs `connection` to its end, or until it is cut, and holds `held` meanwhile. It is polled whenever the phase changes, so
+    /// that it notices by looking. To be a task's all, since that is what is woken.
+    pub fn until_cut<F, H>(self: &Arc<Self>, connection: F, held: H) -> UntilCut<F, H> {
+        UntilCut { connection, rope: Rope { bell: Arc::clone(self), place: None }, turn: None, _held: held }
+    }
+}
+
+impl Rope {
+    /// From now on, `waker` is woken whenever the bell rings.
+    fn tie(&mut self, waker: &Waker) {
+        let ropes = &mut *self.bell.ropes.lock();
+        let place = ropes.free.pop().unwrap_or_else(|| {
+            ropes.wakers.push(None);
+            ropes.wakers.len() - 1
+        });
+        ropes.wakers[place] = Some(waker.clone());
+        self.place = Some(place);
+    }
+}
+
+impl Drop for Rope {
+    fn drop(&mut self) {
+        let Some(place) = self.place else { return };
+        let ropes = &mut *self.bell.ropes.lock();
+        ropes.wakers[place] = None;
+        ropes.free.push(place);
+    }
+}
+
+impl<F: Future<Output = ()> + Unpin, H: Unpin> Future for UntilCut<F, H> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { connection, rope, turn, .. } = &mut *self;
+        if Pin::new(connection).poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if rope.place.is_none() {
+            rope.tie(cx.waker());
+        }
+        if !rope.bell.cutting.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        let cuts = &rope.bell.cuts;
+        ready!(turn.get_or_insert_with(|| Box::pin(sleep_until(cuts.turn(Instant::now())))).as_mut().poll(cx));
+        Poll::Ready(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn};
+    use std::num::NonZeroU32;
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_is_cut_at_a_steady_rate() {
+        for (rate, took) in [(Some(10), 900), (Some(1000), 9), (None, 0)] {
+            let bell = Bell::new(Arc::new(Cuts::new(rate.and_then(NonZeroU32::new))));
+            let cut = |_| tokio::spawn(bell.until_cut(Box::pin(pending()), ()));
+            let connections: Vec<_> = (0..10).map(cut).collect();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(connections.iter().all(|connection| !connection.is_finished()));
+            bell.ring(Phase::Cutting);
+            let begun = Instant::now();
+            let mut ends = Vec::new();
+            for connection in connections {
+                connection.await.unwrap();
+                ends.push(begun.elapsed());
+            }
+            let last = *ends.iter().max().unwrap();
+            assert!(last >= Duration::from_millis(took), "{rate:?}: {ends:?}");
+            assert!(last < Duration::from_millis(took + 10), "{rate:?}: {ends:?}");
+            assert_eq!(bell.ropes.lock().free.len(), 10);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_polled_when_the_phase_changes() {
+        let bell = Bell::new(Arc::new(Cuts::new(None)));
+        let (polls, over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let seen = (Arc::clone(&polls), Arc::clone(&over));
+        let connection = Box::pin(poll_fn(move |_| {
+            seen.0.fetch_add(1, Ordering::Relaxed);
+            if seen.1.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        let held = Arc::new(());
+        let task = tokio::spawn(bell.until_cut(connection, Arc::clone(&held)));
+        tokio::task::yield_now().await;
+        assert_eq!((polls.load(Ordering::Relaxed), Arc::strong_count(&held)), (1, 2));
+        over.store(true, Ordering::Relaxed);
+        bell.ring(Phase::Draining);
+        task.await.unwrap();
+        assert_eq!((polls.load(Ordering::Relaxed), Arc::strong_count(&held)), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn places_are_used_again() {
+        let bell = Bell::new(Arc::new(Cuts::new(None)));
+        for _ in 0..3 {
+            let task = tokio::spawn(bell.until_cut(Box::pin(tokio::task::yield_now()), ()));
+            task.await.unwrap();
+        }
+        assert_eq!(bell.ropes.lock().wakers.len(), 1);
+    }
+}
