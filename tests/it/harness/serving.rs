@@ -47,6 +47,11 @@ impl Serving {
         Self { program, https, cti, passthrough, admin }
     }
 
+    /// Where the admin listener is.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// Asks the admin listener; status and body.
     pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
         metrics::get(self.admin, path).await
