@@ -5,6 +5,7 @@ pub mod metrics;
 pub mod timeline;
 pub mod traces;
 
+use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use tracing_subscriber::filter::ParseError;
@@ -31,13 +32,18 @@ pub fn install(log: &Log) -> Result<(), ParseError> {
     // A second gateway in one process, as tests start, keeps the first one's subscriber.
     let installed = match log.format {
         LogFormat::Json => lines.with(fmt::layer().json().flatten_event(true)).try_init(),
-        LogFormat::Human => lines.with(fmt::layer()).try_init(),
+        LogFormat::Human => lines.with(fmt::layer().with_ansi(is_for_eyes())).try_init(),
     };
     if installed.is_ok() {
         // It is the first, so nobody has set it.
         FILTER.set((handle, log.level.clone())).ok();
     }
     Ok(())
+}
+
+/// Whether colours show as colours.
+fn is_for_eyes() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Why the log's level can't be set.

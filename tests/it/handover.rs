@@ -19,8 +19,8 @@ use xspgate::sim::site::{ALL, Text};
 use crate::acknowledgements::acknowledged;
 use crate::channels::Channel;
 use crate::harness::{
-    Client, Ended, PROFILE, Program, Serving, Stage, assert_bridged, body, client_requests, dial, eventually, greeting,
-    request, rest, signal,
+    Browser, Client, Ended, PROFILE, Program, Serving, Stage, assert_bridged, body, client_requests, dial, eventually,
+    greeting, request, rest, signal,
 };
 
 /// A gateway that is a program of its own, and those that have taken its place.
@@ -481,4 +481,23 @@ async fn cti_connections_live_on_in_the_old_process_and_come_to_the_new_one() {
     rest(&mut before).await;
     eventually("the old process' end", async || serving.program.code() == Some(0)).await;
     assert_bridged(&mut after, b"<Request/>").await;
+}
+
+#[tokio::test]
+async fn whoever_watches_the_page_goes_on_with_the_new_process() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let mut succession = Succession::start(|text| {
+        text.set("", "drain_timeout", "5m");
+    })
+    .await;
+    let _channels = succession.channels(1).await;
+    browser.open(&format!("http://{}/", succession.serving.admin_address())).await;
+    let shows = |what: &str| format!("document.body.textContent.includes({what:?})");
+    browser.until("the old process", &shows(&format!("process {} runs", succession.serving.program.id()))).await;
+    succession.restart().await;
+    let heir = succession.heirs[0].0;
+    browser.until("the new process", &shows(&format!("process {heir} runs"))).await;
+    browser.until("its first event", &shows("took over")).await;
+    succession.done(&["block", &succession.stage.xsp("a1").address().to_string()]).await;
+    browser.until("what happens there", &shows("by hand; for")).await;
 }

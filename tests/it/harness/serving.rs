@@ -47,8 +47,8 @@ impl Serving {
         Self { program, https, cti, passthrough, admin }
     }
 
-    /// Where it shows itself.
-    pub(crate) const fn admin_address(&self) -> SocketAddr {
+    /// Where the admin listener is.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
         self.admin
     }
 
