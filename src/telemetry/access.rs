@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
 use serde::{Serialize, Serializer};
+use serde_json::ser::Formatter;
 use smallvec::SmallVec;
 
 use super::metrics::Counter;
@@ -184,8 +185,7 @@ impl AccessLog {
             return;
         }
         let first = state.lines.is_empty();
-        serde_json::to_writer(&mut state.lines, access).expect("strings, numbers and lists always serialise");
-        state.lines.push(b'\n');
+        write_line(&mut state.lines, access);
         drop(state);
         if first {
             shared.arrived.notify_one();
@@ -198,6 +198,33 @@ impl AccessLog {
             shared.state.lock().closed = true;
             shared.arrived.notify_one();
         }
+    }
+}
+
+/// Appends one event, in ASCII.
+fn write_line(lines: &mut Vec<u8>, access: &impl Serialize) {
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *lines, Ascii);
+    access.serialize(&mut serializer).expect("strings, numbers and lists always serialise");
+    lines.push(b'\n');
+}
+
+/// JSON that a terminal shows as it is: text may be a peer's, and what lies beyond ASCII has controls of its own, and
+/// characters that turn the direction of writing around.
+struct Ascii;
+
+impl Formatter for Ascii {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        if fragment.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return writer.write_all(fragment.as_bytes());
+        }
+        for character in fragment.chars() {
+            let mut units = [0; 2];
+            match character {
+                ' '..='~' => writer.write_all(&[character as u8])?,
+                _ => character.encode_utf16(&mut units).iter().try_for_each(|unit| write!(writer, "\\u{unit:04x}"))?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -224,4 +251,20 @@ impl Shared {
 /// Seconds since 1970, for [`Access::time`].
 pub fn timestamp() -> f64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::write_line;
+
+    #[test]
+    fn a_line_is_ascii_and_says_the_same() {
+        let text = "plain \"\\ \x1b[31m\x7f \u{9b}2J \u{202e} Jos\u{e9} \u{1f4de}";
+        let mut line = Vec::new();
+        write_line(&mut line, &[text]);
+        let (end, shown) = line.split_last().unwrap();
+        assert_eq!(*end, b'\n');
+        assert!(shown.iter().all(|byte| matches!(byte, b' '..=b'~')), "{}", line.escape_ascii());
+        assert_eq!(serde_json::from_slice::<[String; 1]>(&line).unwrap(), [text]);
+    }
 }

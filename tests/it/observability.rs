@@ -133,6 +133,25 @@ async fn the_access_log_tells_each_request_with_all_its_attempts() {
 }
 
 #[tokio::test]
+async fn no_byte_of_a_client_steers_who_reads_the_log() {
+    let stage = Stage::in_order(|_, text| {
+        text.set("[log]", "level", "trace");
+    })
+    .await;
+    let serving = Serving::start(&stage).await;
+    let mut client = Client::new(serving.https[0], stage.sim.pki.public_roots());
+    stage.xsp("a1").behave(Behaviour::Refuse).await;
+    let mut request = crate::harness::request(http::Method::GET, PROFILE, crate::harness::body(""));
+    // The C1 control that begins a sequence, and the character that turns the direction of writing around.
+    let given = http::HeaderValue::from_bytes("TEST_\u{9b}2J\u{202e}".as_bytes()).unwrap();
+    request.headers_mut().insert("trackingid", given);
+    assert_eq!(client.send(request).await.status, StatusCode::OK);
+    serving.event_of("access", |event| event["tracking_id"] == r"TEST_\xC2\x9B2J\xE2\x80\xAE").await;
+    let lines = serving.program.lines();
+    assert!(lines.iter().all(|line| line.bytes().all(|byte| matches!(byte, b' '..=b'~'))), "{lines:?}");
+}
+
+#[tokio::test]
 async fn a_sampled_access_log_tells_of_all_that_went_wrong() {
     let stage = Stage::in_order(|_, text| {
         text.set("[log]", "access_sample", 5);
