@@ -86,6 +86,14 @@ fn every_metric_is_listed() {
 }
 
 #[test]
+fn every_metric_that_is_spoken_of_is_there() {
+    let words = README.split('`').filter(|word| word.starts_with("xspgate_"));
+    for word in words {
+        assert!(TABLE.iter().any(|(name, ..)| word == *name), "{word}");
+    }
+}
+
+#[test]
 fn every_field_of_the_access_log_is_listed() {
     let attempt = Attempted {
         endpoint: "192.0.2.10:443".into(),
