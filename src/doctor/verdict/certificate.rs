@@ -70,7 +70,8 @@ pub(in crate::doctor) fn refused(reason: &str, detail: &str, chain: &[Facts], de
             let found = format!("it names {}, and not {}", named(leaf), demand.name);
             Finding::fail(CHECK, found, replacement(demand))
         }
-        "certificate-issuer" if leaf.is_self_issued() => {
+        // Most are marked as a CA, and refused for that rather than for their issuer.
+        _ if leaf.is_self_issued() => {
             let found = format!("{} has signed itself, and {} does not hold it", leaf.subject_text, demand.trust);
             Finding::fail(CHECK, found, replacement(demand))
         }
@@ -185,6 +186,7 @@ mod tests {
             ),
             ("certificate-issuer", vec![good.clone()], "signed by CN=ca, which [trust.internal]", "add that CA"),
             ("certificate-issuer", vec![facts("x", "x", &[], 9)], "signed itself", "certs xsp"),
+            ("certificate", vec![facts("x", "x", &[], 9)], "signed itself", "certs xsp"),
             ("certificate", vec![good], "not believed (Revoked)", "certs xsp"),
             ("certificate", vec![], "not believed (Revoked)", "certs xsp"),
         ] {
