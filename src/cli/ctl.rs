@@ -31,7 +31,8 @@ pub(super) const ABOUT: &str = "\
 Ask a running gateway, or tell it what to do, over its Unix socket ([control] socket in its configuration).
 
 XSPs are named by address, by address and port, or by the name that SRV records give them; --farm leaves the other farms \
-alone. What is done by hand is in the log with who asked. It outlives a reload, and not a restart.
+alone. What is done by hand is in the log with who asked. It outlives a reload and `restart`, and is forgotten when the \
+gateway stops.
 
 An XSP is taken out for maintenance with `drain`: it gets no new sessions, event channels or connections, and keeps what it \
 has; `status` shows how much that is.";
