@@ -2,6 +2,7 @@
 //! that shows it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use super::Admin;
@@ -54,7 +55,8 @@ impl Admin {
         let farms = self.farms.load();
         let mut sampler = self.sampler.lock();
         for farm in farms.iter() {
-            sampler.sample(farm.name(), &farm.describe(), Instant::now());
+            let out_since = |endpoint| self.blocked_at(farm, endpoint).unwrap_or_else(|| unix(SystemTime::now()));
+            sampler.sample(farm.name(), &farm.describe(), Instant::now(), out_since);
         }
         sampler.keep(|name| farms.iter().any(|farm| farm.name() == name));
     }
@@ -98,12 +100,22 @@ impl Admin {
             target,
             state,
             since: self.sampler.lock().since(farm.name(), address, state).map(unix),
+            out_since: state.is_out().then(|| self.out_since(farm, address)).flatten(),
             blocked_for: blocked_for.map(|left| left.as_secs_f64()),
             channels: metrics.channels.get(),
             streams: metrics.streams.get(),
             idle: metrics.pool_idle.get(),
             traffic,
         }
+    }
+
+    /// The time line tells it to the moment, and also of what another process saw; the samples know it for longer.
+    fn out_since(&self, farm: &farm::Farm, endpoint: SocketAddr) -> Option<f64> {
+        self.blocked_at(farm, endpoint).or_else(|| self.sampler.lock().out_since(farm.name(), endpoint))
+    }
+
+    fn blocked_at(&self, farm: &farm::Farm, endpoint: SocketAddr) -> Option<f64> {
+        self.timeline.blocked_at(farm.name(), &endpoint.to_string())
     }
 
     fn certificates(&self, now: f64) -> Vec<Certificate> {

@@ -24,6 +24,8 @@ pub(super) struct Sampler {
 struct Track {
     state: EndpointState,
     since: SystemTime,
+    /// Since when it is out, while it is: failed trials don't begin it anew. In seconds since 1970.
+    out: Option<f64>,
     /// Oldest first.
     samples: VecDeque<(Instant, Traffic)>,
 }
@@ -37,12 +39,20 @@ pub(super) struct Lately {
 }
 
 impl Sampler {
-    /// Takes a sample of a farm's endpoints, and forgets those that are not among them.
-    pub(super) fn sample(&mut self, farm: &str, endpoints: &[Described], now: Instant) {
+    /// Takes a sample of a farm's endpoints, and forgets those that are not among them. `out_since` says of one that is out
+    /// since when, in seconds since 1970; it is asked once.
+    pub(super) fn sample(
+        &mut self,
+        farm: &str,
+        endpoints: &[Described],
+        now: Instant,
+        out_since: impl Fn(SocketAddr) -> f64,
+    ) {
         let mut tracks = self.farms.remove(farm).unwrap_or_default();
         let tracked = endpoints.iter().map(|endpoint| {
             let mut track = tracks.remove(&endpoint.address).unwrap_or_else(|| Track::new(endpoint.state, now));
             track.sample(endpoint, now);
+            track.out = endpoint.state.is_out().then(|| track.out.unwrap_or_else(|| out_since(endpoint.address)));
             (endpoint.address, track)
         });
         let tracked = tracked.collect();
@@ -68,6 +78,11 @@ impl Sampler {
         self.track(farm, endpoint).filter(|track| track.state == state).map(|track| track.since)
     }
 
+    /// Since when an endpoint is out, in seconds since 1970; `None`: it was not when somebody looked.
+    pub(super) fn out_since(&self, farm: &str, endpoint: SocketAddr) -> Option<f64> {
+        self.track(farm, endpoint)?.out
+    }
+
     fn track(&self, farm: &str, endpoint: SocketAddr) -> Option<&Track> {
         self.farms.get(farm)?.get(&endpoint)
     }
@@ -75,7 +90,7 @@ impl Sampler {
 
 impl Track {
     fn new(state: EndpointState, now: Instant) -> Self {
-        Self { state, since: SystemTime::now(), samples: VecDeque::from([(now, Traffic::default())]) }
+        Self { state, since: SystemTime::now(), out: None, samples: VecDeque::from([(now, Traffic::default())]) }
     }
 
     fn sample(&mut self, endpoint: &Described, now: Instant) {
@@ -108,6 +123,10 @@ mod tests {
         }
     }
 
+    fn never(endpoint: SocketAddr) -> f64 {
+        panic!("{endpoint} is not out")
+    }
+
     #[test]
     fn rates_are_those_of_the_last_seconds() {
         let metrics = Metrics::default().endpoint("xsp", "192.0.2.10:443");
@@ -119,15 +138,15 @@ mod tests {
         };
         metrics.attempted("success");
         assert_eq!(lately(&sampler, start), (1, 1.0), "it has just been found");
-        sampler.sample("xsp", std::slice::from_ref(&endpoint), start);
+        sampler.sample("xsp", std::slice::from_ref(&endpoint), start, never);
         assert_eq!(lately(&sampler, start), (1, 1.0), "nor does a sample lose what was there before");
         for second in 0..60 {
-            sampler.sample("xsp", std::slice::from_ref(&endpoint), start + Duration::from_secs(second));
+            sampler.sample("xsp", std::slice::from_ref(&endpoint), start + Duration::from_secs(second), never);
             (0..second).for_each(|_| metrics.attempted("timeout"));
         }
         // The oldest sample is that of the 50th second.
         assert_eq!(lately(&sampler, start + Duration::from_secs(60)), ((50..60).sum(), 10.0));
-        sampler.sample("xsp", &[], start);
+        sampler.sample("xsp", &[], start, never);
         assert!(sampler.farms["xsp"].is_empty());
         sampler.keep(|_| false);
         assert!(sampler.farms.is_empty());
@@ -138,13 +157,33 @@ mod tests {
         let metrics = Metrics::default().endpoint("xsp", "192.0.2.10:443");
         let (mut sampler, now) = (Sampler::default(), Instant::now());
         let address = described(&metrics, EndpointState::Up).address;
-        sampler.sample("xsp", &[described(&metrics, EndpointState::Up)], now);
+        sampler.sample("xsp", &[described(&metrics, EndpointState::Up)], now, never);
         let up = sampler.since("xsp", address, EndpointState::Up).unwrap();
         assert_eq!(sampler.since("xsp", address, EndpointState::Blocked), None);
-        sampler.sample("xsp", &[described(&metrics, EndpointState::Up)], now);
+        sampler.sample("xsp", &[described(&metrics, EndpointState::Up)], now, never);
         assert_eq!(sampler.since("xsp", address, EndpointState::Up), Some(up));
-        sampler.sample("xsp", &[described(&metrics, EndpointState::Blocked)], now);
+        sampler.sample("xsp", &[described(&metrics, EndpointState::Blocked)], now, |_| 1.0);
         assert!(sampler.since("xsp", address, EndpointState::Blocked).unwrap() >= up);
         assert_eq!(sampler.since("xsp", address, EndpointState::Up), None);
+    }
+    #[test]
+    fn an_endpoint_is_out_until_it_works_whatever_trials_fail() {
+        let metrics = Metrics::default().endpoint("xsp", "192.0.2.10:443");
+        let (mut sampler, now) = (Sampler::default(), Instant::now());
+        let mut out_since = |state, said| {
+            let endpoint = described(&metrics, state);
+            sampler.sample("xsp", std::slice::from_ref(&endpoint), now, |_| said);
+            sampler.out_since("xsp", endpoint.address)
+        };
+        for (state, said, expected) in [
+            (EndpointState::Up, 1.0, None),
+            (EndpointState::Blocked, 2.0, Some(2.0)),
+            (EndpointState::Probation, 3.0, Some(2.0)),
+            (EndpointState::Blocked, 4.0, Some(2.0)),
+            (EndpointState::Draining, 5.0, None),
+            (EndpointState::Probation, 6.0, Some(6.0)),
+        ] {
+            assert_eq!(out_since(state, said), expected, "{state:?}, {said}");
+        }
     }
 }

@@ -172,6 +172,8 @@ pub struct Endpoint {
     pub state: EndpointState,
     /// Since when, to a second; none before somebody has looked.
     pub since: Option<f64>,
+    /// Since when it is blocked or on probation without a break, in seconds since 1970.
+    pub out_since: Option<f64>,
     /// Seconds until its block ends.
     pub blocked_for: Option<f64>,
     /// Event channels on it whose id is known.

@@ -45,6 +45,14 @@ pub enum EndpointState {
 }
 
 impl EndpointState {
+    /// Whether it has failed, and has not worked since.
+    pub const fn is_out(self) -> bool {
+        match self {
+            Self::Blocked | Self::Probation => true,
+            Self::Up | Self::Draining | Self::Departed => false,
+        }
+    }
+
     fn of(presence: Presence, standing: Standing) -> Self {
         match (presence, standing) {
             (_, Standing::Blocked { .. }) => Self::Blocked,

@@ -151,6 +151,19 @@ impl Timeline {
         self.0.state.lock().read.clone()
     }
 
+    /// When an endpoint of `farm` was blocked that has not been unblocked since, in seconds since 1970; none if that is not
+    /// among the events that are kept.
+    pub fn blocked_at(&self, farm: &str, endpoint: &str) -> Option<f64> {
+        let state = self.0.state.lock();
+        let concerns = |event: &&Event| {
+            matches!(event.kind, Kind::Blocked | Kind::Unblocked)
+                && event.farm.as_deref() == Some(farm)
+                && event.endpoint.as_deref() == Some(endpoint)
+        };
+        let last = state.events.iter().rev().find(concerns)?;
+        (last.kind == Kind::Blocked).then_some(last.time)
+    }
+
     /// Changes with every event.
     pub fn news(&self) -> watch::Receiver<u64> {
         self.0.news.subscribe()
@@ -177,6 +190,25 @@ mod tests {
         }
         let texts: Vec<_> = timeline.latest().into_iter().map(|event| event.text).collect();
         assert_eq!((texts.len(), texts[0].as_str(), texts[KEPT - 1].as_str()), (KEPT, "206", "7"));
+    }
+
+    #[test]
+    fn a_block_is_known_until_it_is_over() {
+        let timeline = Timeline::default();
+        let add = |kind, farm: &str, endpoint: &str| {
+            let event = Event { time: 7.0, ..Event::now(kind, "") };
+            timeline.add(event.of_farm(farm).of_endpoint(endpoint));
+        };
+        let blocked_at = || timeline.blocked_at("xsp", "192.0.2.1:443");
+        add(Kind::Blocked, "cti", "192.0.2.1:443");
+        add(Kind::Blocked, "xsp", "192.0.2.2:443");
+        assert_eq!(blocked_at(), None);
+        add(Kind::Blocked, "xsp", "192.0.2.1:443");
+        add(Kind::Draining, "xsp", "192.0.2.1:443");
+        add(Kind::Unblocked, "xsp", "192.0.2.2:443");
+        assert_eq!(blocked_at(), Some(7.0));
+        add(Kind::Unblocked, "xsp", "192.0.2.1:443");
+        assert_eq!(blocked_at(), None);
     }
 
     #[test]

@@ -140,6 +140,35 @@ async fn r_stat_1_an_interface_is_green_while_one_xsp_is_up_and_red_when_none_is
 }
 
 #[tokio::test]
+async fn an_xsp_is_out_since_it_failed_first_however_often_it_is_tried() {
+    let stage = Stage::in_order(|_, text| {
+        text.set("[farm.xsp.failover]", "block_for", "1s");
+    })
+    .await;
+    let dead = async || endpoint(&status(&stage).await, &stage, "a1").clone();
+    assert_eq!(dead().await["out_since"], Value::Null);
+    stage.xsp("a1").kill().await;
+    stage.client().get(PROFILE).await;
+    until_state(&stage, "a1", "blocked").await;
+    let told = status(&stage).await;
+    let since = events(&told, "blocked")[0]["time"].clone();
+    assert_eq!(endpoint(&told, &stage, "a1")["out_since"], since);
+    eventually("a trial that failed", async || {
+        stage.client().get(PROFILE).await;
+        let dead = dead().await;
+        assert_eq!(dead["out_since"], since, "{dead}");
+        dead["traffic"]["errors"].as_u64() >= Some(3)
+    })
+    .await;
+    stage.xsp("a1").revive().await;
+    eventually("no failure", async || {
+        stage.client().get(PROFILE).await;
+        dead().await["out_since"] == Value::Null
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_is_asked_of_an_xsp_is_counted_and_timed() {
     let stage = Stage::in_order(|_, _| ()).await;
     eventually("a rate", async || {

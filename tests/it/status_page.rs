@@ -217,6 +217,10 @@ async fn r_stat_1_a_browser_shows_what_is_up_and_what_is_not() {
             .until("its block", &format!("{row}.querySelector('.badge.bad')?.textContent.startsWith('blocked')"))
             .await;
         fastest = fastest.min(killed.elapsed());
+        // A time, and how long ago.
+        let since =
+            format!("/\\d\\d:\\d\\d:\\d\\d, \\d+ /.test({row}.querySelector('[data-label=since]').textContent)");
+        browser.until("since when", &since).await;
     }
     assert!(fastest < Duration::from_secs(1), "{fastest:?}");
     browser.until("red interfaces", &format!("{} === 10", badges("#host-list", "unreachable"))).await;

@@ -129,12 +129,18 @@
   };
   const sum = (items, number) => items.reduce((total, item) => total + number(item), 0);
   const colour = (item) => (item.colour === 'green' ? ['good', 'reachable'] : ['bad', 'unreachable']);
-  const state = (endpoint, now) => {
+  const state = (endpoint) => {
     const [tone, words] = STATES[endpoint.state] || ['', endpoint.state];
     const left = endpoint.blocked_for;
     if (left !== null) return [tone, `${words}, ${left < 120 ? `${Math.ceil(left)} s` : span(left)} left`];
-    if (endpoint.since !== null && endpoint.state !== 'up') return [tone, `${words} for ${span(now - endpoint.since)}`];
     return [tone, words];
+  };
+  // An XSP that is out has been so since its first failure, not since the latest one.
+  const since = (endpoint, now) => {
+    const at = endpoint.out_since ?? (endpoint.state === 'up' ? null : endpoint.since);
+    if (at === null) return MISSING;
+    const [today, moment] = [clock(now), clock(at)].map((text) => text.split(' '));
+    return `${moment[0] === today[0] ? moment[1] : moment.join(' ')}, ${span(now - at)}`;
   };
   const days = (certificate) => {
     const count = Math.floor(certificate.days);
@@ -203,7 +209,8 @@
     const columns = [
       ['XSP', (one) => (one.target === null ? one.endpoint : `${one.endpoint} ${one.target}`)],
       ['site', (one) => one.site],
-      ['state', (one) => state(one, now), 'wide'],
+      ['state', state, 'wide'],
+      ['since', (one) => since(one, now)],
       ['requests/s', (one) => rate(one.traffic.rate), 'number'],
       ['errors/s', (one) => rate(one.traffic.error_rate), 'number'],
       ['mean', (one) => milliseconds(one.traffic.mean_ms), 'number'],
