@@ -69,7 +69,7 @@ enum Command {
         /// Print what /status says, in JSON
         #[arg(long)]
         json: bool,
-        /// Look again each second, until interrupted
+        /// Look again each second, until interrupted, also while no gateway answers any more
         #[arg(long, conflicts_with = "json")]
         watch: bool,
     },
@@ -155,16 +155,19 @@ fn status(socket: &Path) -> Result<String> {
 }
 
 fn watch(socket: &Path) -> ExitCode {
+    let mut answered = false;
     loop {
-        match status(socket) {
-            // Home, each line with what was there wiped off, and the rest of the screen.
-            Ok(text) => {
-                let code = print(&format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n")));
-                if code != ExitCode::SUCCESS {
-                    return code;
-                }
-            }
+        let text = match status(socket) {
+            Ok(text) => text,
+            // Who watches a gateway that is started anew wants to see it come back.
+            Err(error) if answered => format!("{error:#}; trying again\n"),
             Err(error) => return done(Err(error)),
+        };
+        answered = true;
+        // Home, each line with what was there wiped off, and the rest of the screen.
+        let code = print(&format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n")));
+        if code != ExitCode::SUCCESS {
+            return code;
         }
         std::thread::sleep(EVERY);
     }

@@ -221,6 +221,24 @@ async fn the_log_is_as_loud_as_it_is_told_to_be() {
 }
 
 #[tokio::test]
+async fn who_watches_sees_changes_and_the_end_and_goes_on_watching() {
+    let controlled = Controlled::start().await;
+    let socket = controlled.socket.display().to_string();
+    let mut view = Program::start(&["ctl", "--socket", &socket, "status", "--watch"]);
+    let shows = async |parts: &[&str]| {
+        let all = |line: &str| parts.iter().all(|part| line.contains(part)).then_some(());
+        view.line(&format!("{parts:?}"), all).await;
+    };
+    let address = controlled.address("a1");
+    shows(&[&address, " up "]).await;
+    controlled.done(&["drain", &address]).await;
+    shows(&[&address, " draining "]).await;
+    controlled.done(&["stop"]).await;
+    shows(&["no gateway answers", "trying again"]).await;
+    assert_eq!(view.code(), None);
+}
+
+#[tokio::test]
 async fn a_stop_is_asked_for_once_and_then_insisted_on() {
     let mut controlled = Controlled::start().await;
     let channel = Channel::of(controlled.client()).await;
