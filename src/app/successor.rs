@@ -68,6 +68,11 @@ pub(super) struct Following {
 /// # Errors
 /// Why nobody takes this process' place; everything is as it was then.
 pub(super) fn hand_over(running: &Mutex<Running>, config: &Path, successor: Successor) -> Result<(u32, Following)> {
+    let phase = *running.lock().belongings.phase.borrow();
+    if let Some(why) = too_late(phase) {
+        successor.refuse(why);
+        bail!(why);
+    }
     let mut link = match successor {
         Successor::Program => start(config)?,
         Successor::Came(socket) => Link::new(socket, PATIENCE)?,
@@ -81,6 +86,27 @@ pub(super) fn hand_over(running: &Mutex<Running>, config: &Path, successor: Succ
             // Who finds nobody there any more would begin, since somebody has to serve.
             drop(link.send([Word::Refused(format!("{error:#}"))]));
             Err(error)
+        }
+    }
+}
+
+/// Why nobody can take this process' place any more.
+const fn too_late(phase: Phase) -> Option<&'static str> {
+    match phase {
+        Phase::Running => None,
+        Phase::HandedOver => Some("another process has taken over already"),
+        Phase::LameDuck | Phase::Draining | Phase::Cutting | Phase::Forced => Some("the gateway is stopping"),
+    }
+}
+
+impl Successor {
+    /// Tells one that waits for something why it gets nothing.
+    fn refuse(self, why: &str) {
+        if let Self::Came(socket) = self
+            && let Ok(link) = Link::new(socket, PATIENCE)
+        {
+            // Who can't be told has gone by itself.
+            drop(link.send_descriptors(&[]).and_then(|()| link.send([Word::Refused(why.to_owned())])));
         }
     }
 }

@@ -51,6 +51,12 @@ async fn successor(program: &Program) -> Heir {
     Heir(program.line("who takes over", pid).await)
 }
 
+/// Who has taken over, by what `ctl restart` says.
+fn heir(said: &str) -> Heir {
+    let pid = said.strip_prefix("process ").and_then(|rest| rest.split(' ').next()?.parse().ok());
+    Heir(pid.unwrap_or_else(|| panic!("no process: {said}")))
+}
+
 impl Succession {
     async fn start(change: impl FnOnce(&mut Text)) -> Self {
         let (stage, ()) = Stage::with(|_, text| change(text)).await;
@@ -88,8 +94,7 @@ impl Succession {
     /// Has another process take over.
     async fn restart(&mut self) {
         let said = self.done(&["restart"]).await;
-        let pid = said.strip_prefix("process ").and_then(|rest| rest.split(' ').next()?.parse().ok());
-        self.heirs.push(Heir(pid.unwrap_or_else(|| panic!("no process: {said}"))));
+        self.heirs.push(heir(&said));
     }
 
     async fn refused(&self) -> String {
@@ -481,4 +486,27 @@ async fn cti_connections_live_on_in_the_old_process_and_come_to_the_new_one() {
     rest(&mut before).await;
     eventually("the old process' end", async || serving.program.code() == Some(0)).await;
     assert_bridged(&mut after, b"<Request/>").await;
+}
+
+#[tokio::test]
+async fn r_aff_2_of_two_restarts_at_once_one_is_refused_and_the_other_keeps_its_channels() {
+    let mut succession = Succession::start(|text| {
+        text.set("", "drain_timeout", "5m");
+    })
+    .await;
+    let mut channels = succession.channels(4).await;
+    let load = Load::on(&succession);
+    load.until_served(50).await;
+    let (one, two) = tokio::join!(succession.ctl(&["restart"]), succession.ctl(&["restart"]));
+    for ended in [one, two] {
+        match ended.code {
+            // Who comes late asks the one that has taken over.
+            0 => succession.heirs.push(heir(&ended.stdout)),
+            _ => assert_eq!(ended.stderr, "error: another process has taken over already\n"),
+        }
+    }
+    assert!(!succession.heirs.is_empty());
+    load.until_served(100).await;
+    succession.all_beat(&mut channels).await;
+    load.stop();
 }
