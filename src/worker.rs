@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::{mpsc, watch};
 
 use crate::drain::{Phase, reached};
@@ -59,10 +59,14 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<Tc
     alone.bind(&address.into())?;
     let bound = alone.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
     drop(alone);
-    Ok((bound, bind_more(bound, Vec::new(), count)?))
+    let sockets = bind_more(bound, Vec::new(), count)?;
+    sockets.iter().try_for_each(listen)?;
+    Ok((bound, sockets))
 }
 
-/// `sockets`, which are bound to `address`, and as many more as it takes to have one for each of `count` workers.
+/// `sockets`, which are bound to `address`, and as many more as it takes to have one for each of `count` workers. These are
+/// reached once their workers accept: clients would wait at them in vain while another process serves the address, and be
+/// reset if it goes on.
 ///
 /// # Errors
 /// The first that the system reports.
@@ -71,10 +75,13 @@ pub fn bind_more(address: SocketAddr, mut sockets: Vec<TcpListener>, count: usiz
         let socket = socket(address)?;
         socket.set_reuse_port(true)?;
         socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
         sockets.push(socket.into());
     }
     Ok(sockets)
+}
+
+fn listen(socket: &TcpListener) -> io::Result<()> {
+    SockRef::from(socket).listen(BACKLOG)
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
@@ -150,7 +157,7 @@ async fn serve(worker: &Worker, mut orders: mpsc::UnboundedReceiver<Order>) {
     let (alive, mut gone) = mpsc::channel(1);
     let accepting = async {
         while let Some(Order { listener, socket, open }) = orders.recv().await {
-            match tokio::net::TcpListener::from_std(socket) {
+            match listen(&socket).and_then(|()| tokio::net::TcpListener::from_std(socket)) {
                 Ok(socket) => drop(tokio::spawn(accept(worker.clone(), listener, socket, open, alive.clone()))),
                 Err(error) => tracing::error!(%error, "a listening socket could not be used"),
             }

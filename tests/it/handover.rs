@@ -510,3 +510,27 @@ async fn r_aff_2_of_two_restarts_at_once_one_is_refused_and_the_other_keeps_its_
     succession.all_beat(&mut channels).await;
     load.stop();
 }
+
+#[tokio::test]
+async fn nobody_waits_for_a_process_that_is_not_ready_yet_whatever_it_has_bound() {
+    let mut succession = Succession::start(|text| {
+        text.set("", "workers", 1_i64);
+    })
+    .await;
+    // It waits two seconds for the first XSP of this farm.
+    let late =
+        "[farm.late]\nserver_name = \"late.example.com\"\ntrust = \"internal\"\na = \"late.example.com\"\n\n[control]";
+    succession.rewrite(|text| text.replace("workers = 1", "workers = 8").replace("[control]", late));
+    let asking = async {
+        loop {
+            let asked = tokio::time::timeout(Duration::from_secs(1), succession.client().get(PROFILE)).await;
+            assert_eq!(asked.expect("an answer at once").status, StatusCode::OK);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let said = tokio::select! {
+        said = succession.done(&["restart"]) => said,
+        () = asking => unreachable!(),
+    };
+    succession.heirs.push(heir(&said));
+}
