@@ -54,7 +54,7 @@ impl Housekeeping {
         let Self {
             admin,
             admin_hosts,
-            control,
+            mut control,
             asks,
             stop,
             begun,
@@ -94,6 +94,7 @@ impl Housekeeping {
             if let Ok(Some(predecessor)) = begun.await {
                 drop(spawn_blocking(move || predecessor.follow(&shared.channels, &farms, &news)));
             }
+            control.iter_mut().for_each(Socket::keep);
             let answering = async {
                 tokio::join!(admin::serve(admin, told_of), calls.serve(control.as_ref()), pulses.watch());
             };
@@ -102,6 +103,7 @@ impl Housekeeping {
                 // From now on all of it is another process' again.
                 _ = succeeded.wait_for(|succeeded| *succeeded) => {}
             }
+            drop(control);
             std::future::pending().await
         };
         tokio::select! {

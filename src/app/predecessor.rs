@@ -141,7 +141,8 @@ impl Predecessor {
     pub(super) fn until_go(&mut self, channels: &Channels, farms: &Farms) -> Result<()> {
         // However long it takes: the other one may have let go by the time that this one gives up.
         self.link.wait_for_ever()?;
-        self.link.send([Answer::Ready { pid: process::id() }])?;
+        // If it can't be told, it has said why before it hung up.
+        drop(self.link.send([Answer::Ready { pid: process::id() }]));
         loop {
             match self.link.receive() {
                 Ok(Word::News(news)) => channels.take(news, |farm, endpoint| find(farms, farm, endpoint)),
@@ -227,7 +228,12 @@ impl Inherited {
 
     /// That of `[control]`, if it is `configured` so still.
     pub(super) fn control(&mut self, configured: &Path) -> Option<UnixListener> {
-        self.control.take().filter(|(path, _)| path == configured).map(|(_, socket)| socket)
+        self.control.take_if(|(path, _)| path == configured).map(|(_, socket)| socket)
+    }
+
+    /// The file of the control socket, if nobody has taken that.
+    pub(super) fn abandoned(&mut self) -> Option<PathBuf> {
+        self.control.take().map(|(path, _)| path)
     }
 
     /// The affinity keys that no file holds; the first signs.

@@ -190,7 +190,9 @@ impl Running {
     /// Takes no new connections any more, unless the process is about to end for another reason.
     fn let_go(&mut self) -> bool {
         self.sockets.let_go();
-        self.belongings.phase.send_if_modified(|phase| {
+        let Belongings { admin, control, phase, .. } = &mut self.belongings;
+        (*admin, *control) = (None, None);
+        phase.send_if_modified(|phase| {
             let is_running = *phase == Phase::Running;
             if is_running {
                 *phase = Phase::HandedOver;

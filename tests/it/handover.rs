@@ -3,7 +3,9 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +16,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::Value;
 use tokio::task::JoinHandle;
+use xspgate::handover::link::Link;
+use xspgate::handover::{Estate, LAYOUT, Word};
 use xspgate::sim::site::{ALL, Text};
 
 use crate::acknowledgements::acknowledged;
@@ -533,4 +537,66 @@ async fn nobody_waits_for_a_process_that_is_not_ready_yet_whatever_it_has_bound(
         () = asking => unreachable!(),
     };
     succession.heirs.push(heir(&said));
+}
+
+#[tokio::test]
+async fn what_the_new_configuration_serves_no_more_is_given_up_at_once() {
+    let mut succession = Succession::start(|text| {
+        text.set("", "drain_timeout", "5m");
+    })
+    .await;
+    let mut channels = succession.channels(1).await;
+    let status = succession.status().await;
+    let lines = succession.serving.program.lines();
+    let admin = lines.iter().find_map(|line| line.strip_prefix("serving /metrics")?.rsplit(' ').next()?.parse().ok());
+    let admin: SocketAddr = admin.unwrap_or_else(|| panic!("{status}"));
+    let moved = succession.stage.sim.folder().join("moved.sock");
+    let socket = succession.socket.display().to_string();
+    succession.rewrite(|text| {
+        text.replace("[admin]\nlisten = \"127.0.0.1:0\"\n", "").replace(&socket, &moved.display().to_string())
+    });
+    succession.restart().await;
+    eventually("nobody at [admin]", async || tokio::net::TcpStream::connect(admin).await.is_err()).await;
+    eventually("no control socket", async || !succession.socket.exists()).await;
+    succession.socket = moved;
+    succession.all_beat(&mut channels).await;
+    assert_eq!(succession.status().await["phase"], "running");
+}
+
+#[tokio::test]
+async fn a_process_that_can_not_take_over_leaves_the_control_socket_where_it_is() {
+    let succession = Succession::start(|_| ()).await;
+    let path = succession.stage.sim.folder().join("other.sock");
+    succession.rewrite(|text| {
+        let text = text.replace(&succession.socket.display().to_string(), &path.display().to_string());
+        text.replace("[admin]\nlisten = \"127.0.0.1:0\"\n", "")
+    });
+    let control = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let mut taking = Program::start(&["run", "--take-over", &succession.config.display().to_string()]);
+    let giving = control.try_clone().unwrap();
+    let estate = Estate {
+        layout: LAYOUT,
+        pid: 1,
+        version: "0".into(),
+        sockets: Vec::new(),
+        admin: None,
+        control: Some(path.clone()),
+        affinity: Vec::new(),
+        farms: Vec::new(),
+        answers: String::new(),
+        events: Vec::new(),
+    };
+    let refuse = move || {
+        let (call, _) = giving.accept().unwrap();
+        let mut request = String::new();
+        BufReader::new(&call).read_line(&mut request).unwrap();
+        let link = Link::new(call, Duration::from_secs(10)).unwrap();
+        link.send_descriptors(&[giving.as_fd()]).unwrap();
+        link.send([estate]).unwrap();
+        link.send([Word::Complete, Word::Refused("it has thought better of it".into())]).unwrap();
+    };
+    tokio::task::spawn_blocking(refuse).await.unwrap();
+    taking.line("why not", |line| line.contains("it has thought better of it").then_some(())).await;
+    eventually("the end", async || taking.code() == Some(1)).await;
+    assert!(path.exists(), "it was not its own");
 }
