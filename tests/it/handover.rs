@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -23,8 +24,8 @@ use xspgate::sim::site::{ALL, Text};
 use crate::acknowledgements::acknowledged;
 use crate::channels::Channel;
 use crate::harness::{
-    Client, Ended, PROFILE, Program, Serving, Stage, assert_bridged, body, client_requests, dial, eventually, greeting,
-    request, rest, signal,
+    Client, DEADLINE, Ended, PROFILE, Program, Serving, Stage, assert_bridged, body, client_requests, dial, eventually,
+    greeting, request, rest, signal,
 };
 
 /// A gateway that is a program of its own, and those that have taken its place.
@@ -59,6 +60,18 @@ async fn successor(program: &Program) -> Heir {
 fn heir(said: &str) -> Heir {
     let pid = said.strip_prefix("process ").and_then(|rest| rest.split(' ').next()?.parse().ok());
     Heir(pid.unwrap_or_else(|| panic!("no process: {said}")))
+}
+
+impl Stage {
+    /// The path of a configuration of this stage with a control socket, and the socket's.
+    fn with_control(&self) -> (String, PathBuf) {
+        let folder = self.sim.folder();
+        let (config, socket) = (folder.join("controlled.toml"), folder.join("control.sock"));
+        let text = fs::read_to_string(folder.join("xspgate.toml")).unwrap();
+        let section = format!("\n[control]\nsocket = {:?}\n", socket.display().to_string());
+        fs::write(&config, text + &section).unwrap();
+        (config.display().to_string(), socket)
+    }
 }
 
 impl Succession {
@@ -563,40 +576,72 @@ async fn what_the_new_configuration_serves_no_more_is_given_up_at_once() {
     assert_eq!(succession.status().await["phase"], "running");
 }
 
-#[tokio::test]
-async fn a_process_that_can_not_take_over_leaves_the_control_socket_where_it_is() {
-    let succession = Succession::start(|_| ()).await;
-    let path = succession.stage.sim.folder().join("other.sock");
-    succession.rewrite(|text| {
-        let text = text.replace(&succession.socket.display().to_string(), &path.display().to_string());
-        text.replace("[admin]\nlisten = \"127.0.0.1:0\"\n", "")
-    });
-    let control = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    let mut taking = Program::start(&["run", "--take-over", &succession.config.display().to_string()]);
-    let giving = control.try_clone().unwrap();
-    let estate = Estate {
-        layout: LAYOUT,
-        pid: 1,
-        version: "0".into(),
-        sockets: Vec::new(),
-        admin: None,
-        control: Some(path.clone()),
-        affinity: Vec::new(),
-        farms: Vec::new(),
-        answers: String::new(),
-        events: Vec::new(),
-    };
-    let refuse = move || {
-        let (call, _) = giving.accept().unwrap();
+/// A gateway that only plays one, to hand over as it likes at `path`.
+struct Player(UnixListener);
+
+impl Player {
+    fn at(path: &Path) -> Self {
+        Self(UnixListener::bind(path).unwrap())
+    }
+
+    /// Gives whoever comes the control socket, and nothing else; what it says then is for the caller to choose.
+    fn gives(&self, path: &Path) -> Link {
+        let (call, _) = self.0.accept().unwrap();
+        self.0.set_nonblocking(true).unwrap();
         let mut request = String::new();
         BufReader::new(&call).read_line(&mut request).unwrap();
-        let link = Link::new(call, Duration::from_secs(10)).unwrap();
-        link.send_descriptors(&[giving.as_fd()]).unwrap();
+        let link = Link::new(call, DEADLINE).unwrap();
+        link.send_descriptors(&[self.0.as_fd()]).unwrap();
+        let estate = Estate {
+            layout: LAYOUT,
+            pid: 1,
+            version: "0".into(),
+            sockets: Vec::new(),
+            admin: None,
+            control: Some(path.to_owned()),
+            affinity: Vec::new(),
+            farms: Vec::new(),
+            answers: String::new(),
+            events: Vec::new(),
+        };
         link.send([estate]).unwrap();
-        link.send([Word::Complete, Word::Refused("it has thought better of it".into())]).unwrap();
+        link
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_can_not_take_over_leaves_the_control_socket_where_it_is() {
+    let (stage, ()) = Stage::with(|_, _| ()).await;
+    let (config, path) = stage.with_control();
+    let player = Player::at(&path);
+    let mut taking = Program::start(&["run", "--take-over", &config]);
+    let at = path.clone();
+    let refuse = move || {
+        let why = Word::Refused("it has thought better of it".into());
+        player.gives(&at).send([Word::Complete, why]).unwrap();
     };
     tokio::task::spawn_blocking(refuse).await.unwrap();
     taking.line("why not", |line| line.contains("it has thought better of it").then_some(())).await;
     eventually("the end", async || taking.code() == Some(1)).await;
     assert!(path.exists(), "it was not its own");
+}
+
+#[tokio::test]
+async fn a_process_that_is_about_to_take_over_does_not_end_by_a_signal_to_reload() {
+    let (stage, ()) = Stage::with(|_, _| ()).await;
+    let (config, path) = stage.with_control();
+    let player = Player::at(&path);
+    let mut taking = Program::start(&["run", "--take-over", &config]);
+    let id = taking.id();
+    let give = move || {
+        let link = player.gives(&path);
+        link.send([Word::Complete]).unwrap();
+        assert!(signal(id, "HUP"));
+        link.send([Word::Go]).unwrap();
+        link
+    };
+    let _link = tokio::task::spawn_blocking(give).await.unwrap();
+    let reloaded = |line: &str| line.contains("are what they were").then_some(());
+    taking.line("that it has read the configuration again", reloaded).await;
+    assert_eq!(taking.code(), None);
 }
