@@ -91,7 +91,10 @@ impl Housekeeping {
         let calls = Control { farms: Arc::clone(&farms), admin: told_of.clone(), asks, stop, seats: seats.clone() };
         let serving = async {
             // Until then all of it is another process' to answer.
-            if let Ok(Some(predecessor)) = begun.await {
+            if let Ok(Some(mut predecessor)) = begun.await {
+                if let Some(report) = predecessor.report() {
+                    drop(spawn_blocking(move || report.tell()));
+                }
                 drop(spawn_blocking(move || predecessor.follow(&shared.channels, &farms, &news)));
             }
             control.iter_mut().for_each(Socket::keep);

@@ -3,6 +3,7 @@
 
 use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -64,6 +65,14 @@ impl Link {
         self.stream.set_read_timeout(None)
     }
 
+    /// The other half, for another thread: what is sent there goes the same way.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn speaker(&self) -> io::Result<Speaker> {
+        self.stream.try_clone().map(Speaker)
+    }
+
     /// Sends these, which come before every text.
     ///
     /// # Errors
@@ -119,15 +128,7 @@ impl Link {
     /// # Errors
     /// The system's.
     pub fn send<T: Serialize>(&self, texts: impl IntoIterator<Item = T>) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        for text in texts {
-            let start = bytes.len();
-            bytes.extend([0; 4]);
-            serde_json::to_writer(&mut bytes, &text)?;
-            let length = u32::try_from(bytes.len() - start - 4).map_err(io::Error::other)?;
-            bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
-        }
-        (&self.stream).write_all(&bytes)
+        send(&self.stream, texts)
     }
 
     /// The next text as it came.
@@ -159,6 +160,38 @@ impl Link {
     pub fn receive<T: DeserializeOwned>(&mut self) -> Result<T, LinkError> {
         Ok(serde_json::from_slice(&self.receive_raw()?)?)
     }
+}
+
+/// What only sends.
+#[derive(Debug)]
+pub struct Speaker(UnixStream);
+
+impl Speaker {
+    /// As [`Link::send`].
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn send<T: Serialize>(&self, texts: impl IntoIterator<Item = T>) -> io::Result<()> {
+        send(&self.0, texts)
+    }
+
+    /// Nothing is sent any more, nor heard at either end: what came half would be misunderstood.
+    pub fn hang_up(&self) {
+        // The error says that the other has done so.
+        drop(self.0.shutdown(Shutdown::Both));
+    }
+}
+
+fn send<T: Serialize>(mut stream: &UnixStream, texts: impl IntoIterator<Item = T>) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    for text in texts {
+        let start = bytes.len();
+        bytes.extend([0; 4]);
+        serde_json::to_writer(&mut bytes, &text)?;
+        let length = u32::try_from(bytes.len() - start - 4).map_err(io::Error::other)?;
+        bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    }
+    stream.write_all(&bytes)
 }
 
 #[cfg(test)]

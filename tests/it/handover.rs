@@ -645,3 +645,42 @@ async fn a_process_that_is_about_to_take_over_does_not_end_by_a_signal_to_reload
     taking.line("that it has read the configuration again", reloaded).await;
     assert_eq!(taking.code(), None);
 }
+
+#[tokio::test]
+async fn r_aff_2_channels_of_the_new_process_are_known_to_those_before_it_for_the_sake_of_kept_connections() {
+    let mut succession = Succession::start(|text| {
+        text.set("", "drain_timeout", "5m");
+    })
+    .await;
+    let (mut kept, mut channels) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        for _ in 0..16 {
+            let mut client = succession.client();
+            assert_eq!(client.get(PROFILE).await.status, StatusCode::OK);
+            client.forget_cookies();
+            kept.push(client);
+        }
+        if kept.len() < 48 {
+            succession.restart().await;
+        }
+    }
+    channels.extend(succession.channels(16).await);
+    for (index, channel) in channels.iter_mut().enumerate() {
+        channel.receives(&succession.stage, &format!("event-{index}")).await;
+    }
+    // The processes tell each other in a moment, and a client's next request comes ten seconds later.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Two thirds of these are with the first process and the second one.
+    for (index, client) in kept.iter_mut().enumerate() {
+        let channel = &mut channels[index % 16];
+        let answer = if index % 2 == 0 {
+            client.send(channel.heartbeat()).await
+        } else {
+            client.send(acknowledged(&format!("event-{}", index % 16))).await
+        };
+        assert_eq!((answer.status, answer.xsp()), (StatusCode::OK, &*channel.xsp), "{index}");
+        if index % 2 == 0 {
+            channel.is_alive().await;
+        }
+    }
+}
