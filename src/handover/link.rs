@@ -8,6 +8,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
@@ -87,7 +88,7 @@ impl Link {
             if !now.is_empty() && !control.push(SendAncillaryMessage::ScmRights(now)) {
                 return Err(io::ErrorKind::OutOfMemory.into());
             }
-            sendmsg(&self.stream, &[IoSlice::new(&count)], &mut control, SendFlags::NOSIGNAL)?;
+            retry_on_intr(|| sendmsg(&self.stream, &[IoSlice::new(&count)], &mut control, SendFlags::NOSIGNAL))?;
             if later.is_empty() {
                 return Ok(());
             }
@@ -106,9 +107,8 @@ impl Link {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let flags = RecvFlags::CMSG_CLOEXEC;
-            let read = recvmsg(&self.stream, &mut [IoSliceMut::new(&mut count)], &mut control, flags)
-                .map_err(io::Error::from)?
-                .bytes;
+            let read = retry_on_intr(|| recvmsg(&self.stream, &mut [IoSliceMut::new(&mut count)], &mut control, flags));
+            let read = read.map_err(io::Error::from)?.bytes;
             for message in control.drain() {
                 if let RecvAncillaryMessage::ScmRights(batch) = message {
                     descriptors.extend(batch);
@@ -136,7 +136,7 @@ impl Link {
     /// # Errors
     /// When there is none.
     pub fn receive_raw(&mut self) -> Result<Vec<u8>, LinkError> {
-        if self.reader.fill_buf()?.is_empty() {
+        if self.is_over()? {
             return Err(LinkError::Gone);
         }
         let mut length = [0; 4];
@@ -151,6 +151,17 @@ impl Link {
             return Err(LinkError::Gone);
         }
         Ok(text)
+    }
+
+    /// Waits for the next byte. Where a wait has an end, a process that is stopped and goes on finds it interrupted.
+    fn is_over(&mut self) -> io::Result<bool> {
+        loop {
+            match self.reader.fill_buf() {
+                Ok(bytes) => return Ok(bytes.is_empty()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The next text.

@@ -585,12 +585,13 @@ impl Player {
     }
 
     /// Gives whoever comes the control socket, and nothing else; what it says then is for the caller to choose.
-    fn gives(&self, path: &Path) -> Link {
+    fn gives(&self, path: &Path, before: impl FnOnce()) -> Link {
         let (call, _) = self.0.accept().unwrap();
         self.0.set_nonblocking(true).unwrap();
         let mut request = String::new();
         BufReader::new(&call).read_line(&mut request).unwrap();
         let link = Link::new(call, DEADLINE).unwrap();
+        before();
         link.send_descriptors(&[self.0.as_fd()]).unwrap();
         let estate = Estate {
             layout: LAYOUT,
@@ -618,7 +619,7 @@ async fn a_process_that_can_not_take_over_leaves_the_control_socket_where_it_is(
     let at = path.clone();
     let refuse = move || {
         let why = Word::Refused("it has thought better of it".into());
-        player.gives(&at).send([Word::Complete, why]).unwrap();
+        player.gives(&at, || ()).send([Word::Complete, why]).unwrap();
     };
     tokio::task::spawn_blocking(refuse).await.unwrap();
     taking.line("why not", |line| line.contains("it has thought better of it").then_some(())).await;
@@ -634,7 +635,7 @@ async fn a_process_that_is_about_to_take_over_does_not_end_by_a_signal_to_reload
     let mut taking = Program::start(&["run", "--take-over", &config]);
     let id = taking.id();
     let give = move || {
-        let link = player.gives(&path);
+        let link = player.gives(&path, || ());
         link.send([Word::Complete]).unwrap();
         assert!(signal(id, "HUP"));
         link.send([Word::Go]).unwrap();
@@ -643,6 +644,31 @@ async fn a_process_that_is_about_to_take_over_does_not_end_by_a_signal_to_reload
     let _link = tokio::task::spawn_blocking(give).await.unwrap();
     let reloaded = |line: &str| line.contains("are what they were").then_some(());
     taking.line("that it has read the configuration again", reloaded).await;
+    assert_eq!(taking.code(), None);
+}
+
+#[tokio::test]
+async fn a_hand_over_outlives_a_moment_in_which_a_process_is_stopped() {
+    let (stage, ()) = Stage::with(|_, _| ()).await;
+    let (config, path) = stage.with_control();
+    let player = Player::at(&path);
+    let mut taking = Program::start(&["run", "--take-over", &config]);
+    let id = taking.id();
+    let give = move || {
+        let pause = || {
+            for name in ["STOP", "CONT"] {
+                // For it to wait for what comes next.
+                std::thread::sleep(Duration::from_millis(20));
+                assert!(signal(id, name));
+            }
+        };
+        let link = player.gives(&path, pause);
+        pause();
+        link.send([Word::Complete, Word::Go]).unwrap();
+        link
+    };
+    let _link = tokio::task::spawn_blocking(give).await.unwrap();
+    taking.line("that it serves", |line| line.starts_with("serving /metrics").then_some(())).await;
     assert_eq!(taking.code(), None);
 }
 
