@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use crate::drain::{Phase, reached};
@@ -102,13 +103,23 @@ pub fn on_thread<F>(name: String, alive: Alive, body: impl FnOnce() -> F + Send 
 where
     F: Future<Output = ()>,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = Detached(Some(tokio::runtime::Builder::new_current_thread().enable_all().build()?));
     thread::Builder::new().name(name).spawn(move || {
         let _alive = alive;
-        runtime.block_on(body());
-        // A file that is being read when the thread ends may be on a file system that hangs.
-        runtime.shutdown_background();
+        runtime.0.as_ref().expect("it is there until it is dropped").block_on(body());
     })
+}
+
+/// A runtime that nobody waits for at its end, nor at a panic's: a file that is being read then may be on a file system that
+/// hangs, and another process that is listened to may drain for hours.
+struct Detached(Option<Runtime>);
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// A socket to accept on.
@@ -181,15 +192,18 @@ mod tests {
 
     #[test]
     fn a_thread_ends_whatever_it_has_set_going() {
-        let (alive, _ended) = lifeline();
-        let (release, released) = sync_channel::<()>(0);
-        let thread = on_thread("test".into(), alive, || async {
-            // As a file that is read from a disk that does not answer.
-            drop(tokio::task::spawn_blocking(move || released.recv()));
-        });
-        let (joined, told) = sync_channel(1);
-        thread::spawn(move || joined.send(thread.unwrap().join().is_ok()));
-        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true), "it waits");
-        drop(release);
+        for panics in [false, true] {
+            let (alive, _ended) = lifeline();
+            let (release, released) = sync_channel::<()>(0);
+            let thread = on_thread("test".into(), alive, move || async move {
+                // As a file that is read from a disk that does not answer, or a process that drains for hours.
+                drop(tokio::task::spawn_blocking(move || released.recv()));
+                assert!(!panics, "as it should");
+            });
+            let (joined, told) = sync_channel(1);
+            thread::spawn(move || joined.send(thread.unwrap().join().is_ok()));
+            assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(!panics), "it waits");
+            drop(release);
+        }
     }
 }
