@@ -113,7 +113,8 @@ impl Housekeeping {
             () = discovery.run(resolver, changes, move |event| told.take(event)) => {}
             () = serving => {}
             () = sweeping => {}
-            () = reload.watch(asked) => {}
+            () = Arc::clone(&reload).watch(asked) => {}
+            () = reload.give_up(phase.clone()) => {}
             () = reached(phase, Phase::Forced) => {}
         }
         seats.empty().await;

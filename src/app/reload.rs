@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, spawn_blocking};
 use tracing::{info, warn};
 
@@ -18,7 +18,7 @@ use super::successor::{Following, Successor, hand_over};
 use crate::config;
 use crate::config::error::{Problem, Report, Severity, Source};
 use crate::config::model::{Config, Reloads};
-use crate::drain::Phase;
+use crate::drain::{Phase, reached};
 use crate::renewal::{EVERY, Next, Watch};
 use crate::supervisor;
 use crate::telemetry::metrics::{Reloaded, Renewal};
@@ -100,6 +100,18 @@ impl Reload {
     /// Accepts connections where `plan` says.
     pub(super) fn open(&self, plan: Plan) {
         self.running.lock().sockets.adopt(plan);
+    }
+
+    /// Keeps nothing for another process once this one stops: nobody takes its place then, and whoever comes is to be refused,
+    /// and not to wait.
+    pub(super) async fn give_up(self: Arc<Self>, phase: watch::Receiver<Phase>) {
+        // What is read in the moment between the two may bring other sockets.
+        for stopping in [Phase::LameDuck, Phase::Draining] {
+            reached(phase.clone(), stopping).await;
+            let this = Arc::clone(&self);
+            drop(spawn_blocking(move || this.running.lock().keep_nothing()));
+        }
+        std::future::pending().await
     }
 
     async fn hand_over(

@@ -191,12 +191,16 @@ fn give(link: &Link, running: &Mutex<Running>) -> Result<()> {
 }
 
 impl Running {
+    /// Gives up what is kept for another process: the sockets would be open after the last one has accepted there.
+    pub(super) fn keep_nothing(&mut self) {
+        self.sockets.let_go();
+        (self.belongings.admin, self.belongings.control) = (None, None);
+    }
+
     /// Takes no new connections any more, unless the process is about to end for another reason.
     fn let_go(&mut self) -> bool {
-        self.sockets.let_go();
-        let Belongings { admin, control, phase, .. } = &mut self.belongings;
-        (*admin, *control) = (None, None);
-        phase.send_if_modified(|phase| {
+        self.keep_nothing();
+        self.belongings.phase.send_if_modified(|phase| {
             let is_running = *phase == Phase::Running;
             if is_running {
                 *phase = Phase::HandedOver;
