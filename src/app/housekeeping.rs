@@ -54,7 +54,7 @@ impl Housekeeping {
         let Self {
             admin,
             admin_hosts,
-            control,
+            mut control,
             asks,
             stop,
             begun,
@@ -91,9 +91,13 @@ impl Housekeeping {
         let calls = Control { farms: Arc::clone(&farms), admin: told_of.clone(), asks, stop, seats: seats.clone() };
         let serving = async {
             // Until then all of it is another process' to answer.
-            if let Ok(Some(predecessor)) = begun.await {
+            if let Ok(Some(mut predecessor)) = begun.await {
+                if let Some(report) = predecessor.report() {
+                    drop(spawn_blocking(move || report.tell()));
+                }
                 drop(spawn_blocking(move || predecessor.follow(&shared.channels, &farms, &news)));
             }
+            control.iter_mut().for_each(Socket::keep);
             let answering = async {
                 tokio::join!(admin::serve(admin, told_of), calls.serve(control.as_ref()), pulses.watch());
             };
@@ -102,6 +106,7 @@ impl Housekeeping {
                 // From now on all of it is another process' again.
                 _ = succeeded.wait_for(|succeeded| *succeeded) => {}
             }
+            drop(control);
             std::future::pending().await
         };
         tokio::select! {

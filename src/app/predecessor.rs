@@ -19,8 +19,8 @@ use super::running::Farms;
 use crate::control::Request;
 use crate::discover::Answers;
 use crate::farm::{Endpoint, Farm};
-use crate::handover::link::{Link, LinkError};
-use crate::handover::{self, Answer, Estate, LAYOUT, Layout, Listening, Word};
+use crate::handover::link::{Link, LinkError, Speaker};
+use crate::handover::{self, Answer, Estate, Kin, LAYOUT, Layout, Listening, News, Word};
 use crate::policy::affinity::Key;
 use crate::proxy::channels::Channels;
 use crate::telemetry::timeline::{Event, Kind, Timeline};
@@ -38,6 +38,8 @@ pub struct Predecessor {
     heard: mpsc::Sender<()>,
     /// Ready once the other end is gone.
     gone: Option<Gone>,
+    /// What happens here since this process accepts connections.
+    report: Option<mpsc::UnboundedReceiver<News>>,
 }
 
 /// Tells that a process is heard of no more.
@@ -89,7 +91,7 @@ impl Predecessor {
     fn new(socket: UnixStream) -> Result<Self> {
         let (heard, gone) = mpsc::channel(1);
         let name = "the running gateway".to_owned();
-        Ok(Self { link: Link::new(socket, PATIENCE)?, name, heard, gone: Some(Gone(gone)) })
+        Ok(Self { link: Link::new(socket, PATIENCE)?, name, heard, gone: Some(Gone(gone)), report: None })
     }
 
     /// Tells it why this process can't take its place.
@@ -120,6 +122,11 @@ impl Predecessor {
         self.gone.take()
     }
 
+    /// What tells it of event channels here; once.
+    pub(super) fn report(&mut self) -> Option<Report> {
+        Some(Report { speaker: self.link.speaker().ok()?, news: self.report.take()? })
+    }
+
     /// Who it is.
     pub(super) fn name(&self) -> &str {
         &self.name
@@ -129,7 +136,7 @@ impl Predecessor {
     pub(super) fn hear_of_channels(&mut self, channels: &Channels, farms: &Farms) -> Result<()> {
         loop {
             match self.link.receive()? {
-                Word::News(news) => channels.take(news, |farm, endpoint| find(farms, farm, endpoint)),
+                Word::News(news) => take(channels, farms, Kin::Predecessor, news),
                 Word::Complete => return Ok(()),
                 Word::Go => bail!("{} goes too soon", self.name),
                 Word::Refused(why) => bail!("{} stays: {why}", self.name),
@@ -141,12 +148,16 @@ impl Predecessor {
     pub(super) fn until_go(&mut self, channels: &Channels, farms: &Farms) -> Result<()> {
         // However long it takes: the other one may have let go by the time that this one gives up.
         self.link.wait_for_ever()?;
-        self.link.send([Answer::Ready { pid: process::id() }])?;
+        // If it can't be told, it has said why before it hung up.
+        drop(self.link.send([Answer::Ready { pid: process::id() }]));
         loop {
             match self.link.receive() {
-                Ok(Word::News(news)) => channels.take(news, |farm, endpoint| find(farms, farm, endpoint)),
+                Ok(Word::News(news)) => take(channels, farms, Kin::Predecessor, news),
                 Ok(Word::Complete) => {}
-                Ok(Word::Go) => return Ok(()),
+                Ok(Word::Go) => {
+                    self.report = Some(channels.report());
+                    return Ok(());
+                }
                 Ok(Word::Refused(why)) => bail!("{} stays: {why}", self.name),
                 // Somebody has to serve.
                 Err(LinkError::Gone) => {
@@ -162,12 +173,12 @@ impl Predecessor {
     pub(super) fn follow(mut self, channels: &Channels, farms: &Farms, timeline: &Timeline) {
         let end = loop {
             match self.link.receive() {
-                Ok(Word::News(news)) => channels.take(news, |farm, endpoint| find(farms, farm, endpoint)),
+                Ok(Word::News(news)) => take(channels, farms, Kin::Predecessor, news),
                 Ok(Word::Complete | Word::Go | Word::Refused(_)) => {}
                 Err(error) => break error,
             }
         };
-        channels.orphaned();
+        channels.orphaned(Kin::Predecessor);
         timeline.add(Event::now(Kind::PredecessorGone, self.name.clone()));
         drop(self.heard);
         match end {
@@ -177,6 +188,34 @@ impl Predecessor {
             }
         }
     }
+}
+
+/// Tells another process what becomes of event channels.
+#[derive(Debug)]
+pub(super) struct Report {
+    speaker: Speaker,
+    news: mpsc::UnboundedReceiver<News>,
+}
+
+impl Report {
+    /// Until this process or the other one ends. Blocks.
+    pub(super) fn tell(mut self) {
+        while let Some(news) = self.news.blocking_recv() {
+            let mut words = vec![Answer::News(news)];
+            while let Ok(news) = self.news.try_recv() {
+                words.push(Answer::News(news));
+            }
+            if self.speaker.send(words).is_err() {
+                // It drains: what it does not know is rarely asked for there.
+                return;
+            }
+        }
+    }
+}
+
+/// Takes note of what has happened in `from`.
+pub(super) fn take(channels: &Channels, farms: &Farms, from: Kin, news: News) {
+    channels.take(from, news, |farm, endpoint| find(farms, farm, endpoint));
 }
 
 fn find(farms: &Farms, farm: &str, endpoint: SocketAddr) -> Option<(Arc<Farm>, Arc<Endpoint>)> {
@@ -227,7 +266,12 @@ impl Inherited {
 
     /// That of `[control]`, if it is `configured` so still.
     pub(super) fn control(&mut self, configured: &Path) -> Option<UnixListener> {
-        self.control.take().filter(|(path, _)| path == configured).map(|(_, socket)| socket)
+        self.control.take_if(|(path, _)| path == configured).map(|(_, socket)| socket)
+    }
+
+    /// The file of the control socket, if nobody has taken that.
+    pub(super) fn abandoned(&mut self) -> Option<PathBuf> {
+        self.control.take().map(|(path, _)| path)
     }
 
     /// The affinity keys that no file holds; the first signs.

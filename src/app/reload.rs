@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::running::Running;
 use super::sockets::Plan;
-use super::successor::{Successor, hand_over};
+use super::successor::{Following, Successor, hand_over};
 use crate::config;
 use crate::config::error::{Problem, Report, Severity, Source};
 use crate::config::model::{Config, Reloads};
@@ -129,7 +129,7 @@ impl Reload {
             Ok((pid, following)) => {
                 info!(pid, "another process has taken over");
                 self.running.lock().belongings.succeeded.send_replace(true);
-                drop(spawn_blocking(move || following.tell()));
+                self.share_channels(following);
                 Ok(pid)
             }
             Err(error) => {
@@ -141,6 +141,20 @@ impl Reload {
         // Whoever has asked need not wait for the answer.
         drop(asked.send(done));
         Ok(())
+    }
+
+    /// For as long as there are two processes that have some.
+    fn share_channels(&self, following: Following) {
+        let (telling, hearing) = match following.split() {
+            Ok(halves) => halves,
+            Err(error) => return warn!(%error, "the process that has taken over is heard of no more"),
+        };
+        let (shared, farms) = {
+            let running = self.running.lock();
+            (Arc::clone(&running.shared), Arc::clone(&running.farms))
+        };
+        drop(spawn_blocking(move || telling.tell()));
+        drop(spawn_blocking(move || hearing.hear(&shared.channels, &farms)));
     }
 
     async fn asked(

@@ -1,6 +1,7 @@
 //! How a gateway is put together, up to the point where it could serve. Apart from what is asked of one that runs, because
 //! there is a moment between the two when it takes another process' place.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::Gateway;
 use super::assemble;
-use super::control::Socket;
+use super::control::{self, Socket};
 use super::housekeeping::Housekeeping;
 use super::predecessor::{Inherited, Predecessor};
 use super::reload::Reload;
@@ -37,6 +38,8 @@ pub(super) struct Start {
     farms: Farms,
     reload: Arc<Reload>,
     plan: Plan,
+    /// The control socket's file of the process that goes, if this one has another or none.
+    abandoned: Option<PathBuf>,
     begun: oneshot::Sender<Option<Predecessor>>,
 }
 
@@ -57,6 +60,7 @@ impl Start {
     /// Serves, in the place of `predecessor` if there is one.
     pub(super) fn now(self, predecessor: Option<Predecessor>) {
         self.reload.open(self.plan);
+        self.abandoned.iter().for_each(|path| control::remove(path));
         // If nobody takes it, the process is about to end.
         drop(self.begun.send(predecessor));
     }
@@ -87,6 +91,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         Some(path) => Some(Socket::bind(path, inherited.control(path), success.clone())?),
         None => None,
     };
+    let abandoned = inherited.abandoned();
     let snapshot = assemble::snapshot(config, material, &farms, &metrics, &plan.slots, None)?;
     let access = access_log(config, &metrics)?;
     let traces = Traces::start(config.traces.as_ref(), &metrics).context("can't start the traces")?;
@@ -184,7 +189,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
     };
     let main = worker::on_thread("main".into(), alive, move || housekeeping.run());
     gateway.threads.push(main.context("can't start the main runtime")?);
-    Ok((gateway, Start { farms, reload, plan, begun }))
+    Ok((gateway, Start { farms, reload, plan, abandoned, begun }))
 }
 
 fn access_log(config: &Config, metrics: &Metrics) -> Result<AccessLog> {

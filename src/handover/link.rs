@@ -3,10 +3,12 @@
 
 use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
@@ -64,6 +66,14 @@ impl Link {
         self.stream.set_read_timeout(None)
     }
 
+    /// The other half, for another thread: what is sent there goes the same way.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn speaker(&self) -> io::Result<Speaker> {
+        self.stream.try_clone().map(Speaker)
+    }
+
     /// Sends these, which come before every text.
     ///
     /// # Errors
@@ -78,7 +88,7 @@ impl Link {
             if !now.is_empty() && !control.push(SendAncillaryMessage::ScmRights(now)) {
                 return Err(io::ErrorKind::OutOfMemory.into());
             }
-            sendmsg(&self.stream, &[IoSlice::new(&count)], &mut control, SendFlags::NOSIGNAL)?;
+            retry_on_intr(|| sendmsg(&self.stream, &[IoSlice::new(&count)], &mut control, SendFlags::NOSIGNAL))?;
             if later.is_empty() {
                 return Ok(());
             }
@@ -97,9 +107,8 @@ impl Link {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let flags = RecvFlags::CMSG_CLOEXEC;
-            let read = recvmsg(&self.stream, &mut [IoSliceMut::new(&mut count)], &mut control, flags)
-                .map_err(io::Error::from)?
-                .bytes;
+            let read = retry_on_intr(|| recvmsg(&self.stream, &mut [IoSliceMut::new(&mut count)], &mut control, flags));
+            let read = read.map_err(io::Error::from)?.bytes;
             for message in control.drain() {
                 if let RecvAncillaryMessage::ScmRights(batch) = message {
                     descriptors.extend(batch);
@@ -119,15 +128,7 @@ impl Link {
     /// # Errors
     /// The system's.
     pub fn send<T: Serialize>(&self, texts: impl IntoIterator<Item = T>) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        for text in texts {
-            let start = bytes.len();
-            bytes.extend([0; 4]);
-            serde_json::to_writer(&mut bytes, &text)?;
-            let length = u32::try_from(bytes.len() - start - 4).map_err(io::Error::other)?;
-            bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
-        }
-        (&self.stream).write_all(&bytes)
+        send(&self.stream, texts)
     }
 
     /// The next text as it came.
@@ -135,7 +136,7 @@ impl Link {
     /// # Errors
     /// When there is none.
     pub fn receive_raw(&mut self) -> Result<Vec<u8>, LinkError> {
-        if self.reader.fill_buf()?.is_empty() {
+        if self.is_over()? {
             return Err(LinkError::Gone);
         }
         let mut length = [0; 4];
@@ -152,6 +153,17 @@ impl Link {
         Ok(text)
     }
 
+    /// Waits for the next byte. Where a wait has an end, a process that is stopped and goes on finds it interrupted.
+    fn is_over(&mut self) -> io::Result<bool> {
+        loop {
+            match self.reader.fill_buf() {
+                Ok(bytes) => return Ok(bytes.is_empty()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// The next text.
     ///
     /// # Errors
@@ -159,6 +171,38 @@ impl Link {
     pub fn receive<T: DeserializeOwned>(&mut self) -> Result<T, LinkError> {
         Ok(serde_json::from_slice(&self.receive_raw()?)?)
     }
+}
+
+/// What only sends.
+#[derive(Debug)]
+pub struct Speaker(UnixStream);
+
+impl Speaker {
+    /// As [`Link::send`].
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn send<T: Serialize>(&self, texts: impl IntoIterator<Item = T>) -> io::Result<()> {
+        send(&self.0, texts)
+    }
+
+    /// Nothing is sent any more, nor heard at either end: what came half would be misunderstood.
+    pub fn hang_up(&self) {
+        // The error says that the other has done so.
+        drop(self.0.shutdown(Shutdown::Both));
+    }
+}
+
+fn send<T: Serialize>(mut stream: &UnixStream, texts: impl IntoIterator<Item = T>) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    for text in texts {
+        let start = bytes.len();
+        bytes.extend([0; 4]);
+        serde_json::to_writer(&mut bytes, &text)?;
+        let length = u32::try_from(bytes.len() - start - 4).map_err(io::Error::other)?;
+        bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    }
+    stream.write_all(&bytes)
 }
 
 #[cfg(test)]
