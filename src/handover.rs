@@ -25,7 +25,7 @@ pub struct Layout {
 }
 
 /// Everything but the event channels. The descriptors come before it: those of `sockets`, then of `admin`, then of `control`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct Estate {
     /// [`LAYOUT`].
     pub layout: u32,

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::estate::Handed;
 use super::reload::{Asked, Outcome};
 use super::running::Farms;
 use super::successor::Successor;
@@ -45,8 +46,7 @@ pub(super) struct Socket {
     file: Option<(u64, u64)>,
     /// Whose it is.
     owner: u32,
-    /// Whether all of it is another process' by now.
-    succeeded: watch::Receiver<bool>,
+    handed: watch::Receiver<Handed>,
 }
 
 /// What control calls act on.
@@ -84,11 +84,11 @@ impl Socket {
     pub(super) fn bind(
         path: &Path,
         inherited: Option<BlockingListener>,
-        succeeded: watch::Receiver<bool>,
+        handed: watch::Receiver<Handed>,
     ) -> Result<Self> {
         let shown = path.display();
         if let Some(listener) = inherited.filter(|_| is_socket(path)) {
-            return Self::of(listener, path, succeeded);
+            return Self::of(listener, path, handed);
         }
         match Blocking::connect(path) {
             Ok(_) => bail!("[control] another gateway has its socket at {shown}"),
@@ -102,14 +102,14 @@ impl Socket {
             BlockingListener::bind(path).with_context(|| format!("[control] can't make the socket {shown}"))?;
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
-        let mut socket = Self::of(listener, path, succeeded)?;
+        let mut socket = Self::of(listener, path, handed)?;
         socket.keep();
         Ok(socket)
     }
 
-    fn of(listener: BlockingListener, path: &Path, succeeded: watch::Receiver<bool>) -> Result<Self> {
+    fn of(listener: BlockingListener, path: &Path, handed: watch::Receiver<Handed>) -> Result<Self> {
         let owner = fs::symlink_metadata(path)?.uid();
-        Ok(Self { listener, path: path.to_owned(), file: None, owner, succeeded })
+        Ok(Self { listener, path: path.to_owned(), file: None, owner, handed })
     }
 
     /// The file is this process' from now on, whoever's it was.
@@ -144,11 +144,13 @@ fn is_socket(path: &Path) -> bool {
 impl Drop for Socket {
     fn drop(&mut self) {
         // Somebody may have removed it, or put another there.
-        if *self.succeeded.borrow() {
-            return;
-        }
-        if self.file.is_some() && identity(&self.path) == self.file {
-            drop(fs::remove_file(&self.path));
+        match *self.handed.borrow() {
+            Handed::Over => {}
+            Handed::NotYet | Handed::Lost => {
+                if self.file.is_some() && identity(&self.path) == self.file {
+                    drop(fs::remove_file(&self.path));
+                }
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
 use super::control::{Control, Seats, Socket};
+use super::estate::Handed;
 use super::predecessor::Predecessor;
 use super::reload::{Asked, Reload};
 use super::running::Farms;
@@ -34,8 +35,7 @@ pub(super) struct Housekeeping {
     pub(super) stop: Arc<Notify>,
     /// Comes once this process serves, with the one whose place it has taken, if it has taken one's.
     pub(super) begun: oneshot::Receiver<Option<Predecessor>>,
-    /// Whether another process has this one's place.
-    pub(super) succeeded: watch::Receiver<bool>,
+    pub(super) handed: watch::Receiver<Handed>,
     pub(super) pulses: Pulses,
     pub(super) discovery: Discovery,
     pub(super) changes: mpsc::UnboundedReceiver<Change<DnsResolver>>,
@@ -58,7 +58,7 @@ impl Housekeeping {
             asks,
             stop,
             begun,
-            mut succeeded,
+            mut handed,
             pulses,
             discovery,
             changes,
@@ -70,7 +70,7 @@ impl Housekeeping {
             reload,
             asked,
         } = self;
-        let phase = shared.phase.clone();
+        let (phase, mut over) = (shared.phase.clone(), handed.clone());
         let status = discovery.status();
         let told = Told { farms: Arc::clone(&farms), metrics: Arc::clone(&metrics), timeline: timeline.clone() };
         let swept = Arc::clone(&farms);
@@ -104,13 +104,20 @@ impl Housekeeping {
             tokio::select! {
                 () = answering => {}
                 // From now on all of it is another process' again.
-                _ = succeeded.wait_for(|succeeded| *succeeded) => {}
+                _ = handed.wait_for(|handed| *handed != Handed::NotYet) => {}
             }
             drop(control);
             std::future::pending().await
         };
+        // The other process has the names and `state_dir`.
+        let discovering = async {
+            tokio::select! {
+                () = discovery.run(resolver, changes, move |event| told.take(event)) => {}
+                _ = over.wait_for(|handed| *handed == Handed::Over) => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            () = discovery.run(resolver, changes, move |event| told.take(event)) => {}
+            () = discovering => {}
             () = serving => {}
             () = sweeping => {}
             () = reload.watch(asked) => {}

@@ -1,12 +1,11 @@
 //! The process whose place this one takes: what it hands over, when this one may begin, and what becomes of its event
 //! channels while it drains. The other side of `successor`.
 
-use std::io::Write;
-use std::mem;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::io::{ErrorKind, Write};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +14,12 @@ use anyhow::{Context, Result, anyhow, bail};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::estate::Inherited;
 use super::running::Farms;
 use crate::control::Request;
-use crate::discover::Answers;
 use crate::farm::{Endpoint, Farm};
 use crate::handover::link::{Link, LinkError, Speaker};
-use crate::handover::{self, Answer, Estate, Kin, LAYOUT, Layout, Listening, News, Word};
-use crate::policy::affinity::Key;
+use crate::handover::{Answer, Estate, Kin, LAYOUT, Layout, News, Word};
 use crate::proxy::channels::Channels;
 use crate::telemetry::timeline::{Event, Kind, Timeline};
 
@@ -54,18 +52,6 @@ impl Gone {
     }
 }
 
-/// What it has handed over; nothing, without one.
-#[derive(Debug, Default)]
-pub(super) struct Inherited {
-    sockets: Vec<(Listening, Vec<TcpListener>)>,
-    admin: Option<(SocketAddr, TcpListener)>,
-    control: Option<(PathBuf, UnixListener)>,
-    affinity: Vec<Key>,
-    pub(super) farms: Vec<handover::Farm>,
-    pub(super) answers: Option<Answers>,
-    pub(super) events: Vec<Event>,
-}
-
 impl Predecessor {
     /// The process that has started this one for that, and is at the other end of standard input.
     ///
@@ -81,7 +67,13 @@ impl Predecessor {
     /// # Errors
     /// Somebody is there, and does not listen.
     pub fn at(path: &Path) -> Result<Option<Self>> {
-        let Ok(mut socket) = UnixStream::connect(path) else { return Ok(None) };
+        let mut socket = match UnixStream::connect(path) {
+            Ok(socket) => socket,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error).with_context(|| format!("can't ask the gateway at {}", path.display())),
+        };
         let mut line = serde_json::to_vec(&Request::TakeOver)?;
         line.push(b'\n');
         socket.write_all(&line)?;
@@ -183,7 +175,7 @@ impl Predecessor {
         drop(self.heard);
         match end {
             LinkError::Gone => info!(predecessor = self.name, "it has ended"),
-            LinkError::Io(_) | LinkError::Other(_) | LinkError::Strange => {
+            LinkError::Io(_) | LinkError::Silent | LinkError::Other(_) | LinkError::Strange => {
                 warn!(predecessor = self.name, error = &end as &dyn std::error::Error, "it is heard no more");
             }
         }
@@ -222,60 +214,4 @@ fn find(farms: &Farms, farm: &str, endpoint: SocketAddr) -> Option<(Arc<Farm>, A
     let farm = farms.load().iter().find(|known| known.name() == farm).map(Arc::clone)?;
     let endpoint = farm.at(endpoint)?;
     Some((farm, endpoint))
-}
-
-impl Inherited {
-    /// What there is without another process.
-    pub(super) fn of_nobody() -> Self {
-        Self { events: vec![Event::now(Kind::Started, env!("CARGO_PKG_VERSION"))], ..Self::default() }
-    }
-
-    fn new(estate: Estate, mut descriptors: impl Iterator<Item = OwnedFd>) -> Result<Self> {
-        let mut next = || descriptors.next().context("fewer sockets have come than were promised");
-        let mut sockets = Vec::new();
-        for listening in estate.sockets {
-            let its = (0..listening.count).map(|_| next().map(TcpListener::from)).collect::<Result<_>>()?;
-            sockets.push((listening, its));
-        }
-        let admin = estate.admin.map(|address| Ok::<_, anyhow::Error>((address, next()?.into()))).transpose()?;
-        let control = estate.control.map(|path| Ok::<_, anyhow::Error>((path, next()?.into()))).transpose()?;
-        let affinity = estate.affinity.iter().map(|key| key.parse()).collect::<Result<_, _>>()?;
-        // Without them it does what it would have done without another process.
-        let answers = Answers::parse(estate.answers.as_bytes()).ok();
-        Ok(Self { sockets, admin, control, affinity, farms: estate.farms, answers, events: estate.events })
-    }
-
-    /// The sockets of the address that is `configured` so, and where they are.
-    pub(super) fn sockets(
-        &mut self,
-        configured: SocketAddr,
-        cti: Option<usize>,
-    ) -> Option<(SocketAddr, Vec<TcpListener>)> {
-        let is_it = |listening: &Listening| {
-            listening.configured == configured && (listening.cti == cti || configured.port() != 0)
-        };
-        let place = self.sockets.iter().position(|(listening, _)| is_it(listening))?;
-        let (listening, sockets) = self.sockets.swap_remove(place);
-        Some((listening.real, sockets))
-    }
-
-    /// That of `[admin]`, if it is `configured` so still.
-    pub(super) fn admin(&mut self, configured: SocketAddr) -> Option<TcpListener> {
-        self.admin.take().filter(|(address, _)| *address == configured).map(|(_, socket)| socket)
-    }
-
-    /// That of `[control]`, if it is `configured` so still.
-    pub(super) fn control(&mut self, configured: &Path) -> Option<UnixListener> {
-        self.control.take_if(|(path, _)| path == configured).map(|(_, socket)| socket)
-    }
-
-    /// The file of the control socket, if nobody has taken that.
-    pub(super) fn abandoned(&mut self) -> Option<PathBuf> {
-        self.control.take().map(|(path, _)| path)
-    }
-
-    /// The affinity keys that no file holds; the first signs.
-    pub(super) fn affinity(&mut self) -> Vec<Key> {
-        mem::take(&mut self.affinity)
-    }
 }

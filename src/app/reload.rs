@@ -10,8 +10,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, spawn_blocking};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use super::estate::Handed;
 use super::running::Running;
 use super::sockets::Plan;
 use super::successor::{Following, Successor, hand_over};
@@ -126,9 +127,12 @@ impl Reload {
     ) -> Result<(), JoinError> {
         let this = Arc::clone(self);
         let done = match spawn_blocking(move || hand_over(&this.running, &this.path, successor)).await? {
-            Ok((pid, following)) => {
-                info!(pid, "another process has taken over");
-                self.running.lock().belongings.succeeded.send_replace(true);
+            Ok((pid, handed, following)) => {
+                match handed {
+                    Handed::Over | Handed::NotYet => info!(pid, "another process has taken over"),
+                    Handed::Lost => error!(pid, "the process that was to take over has ended in that very moment"),
+                }
+                self.running.lock().belongings.handed.send_replace(handed);
                 self.share_channels(following);
                 Ok(pid)
             }

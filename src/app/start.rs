@@ -12,12 +12,12 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::Gateway;
 use super::assemble;
 use super::control::{self, Socket};
+use super::estate::{Belongings, Handed, Inherited};
 use super::housekeeping::Housekeeping;
-use super::predecessor::{Inherited, Predecessor};
+use super::predecessor::Predecessor;
 use super::reload::Reload;
 use super::running::{FIRST_XSP, Farms, LOOK_EVERY, Running};
 use super::sockets::{Plan, Sockets, Tenant, bind_admin};
-use super::successor::Belongings;
 use crate::config::Loaded;
 use crate::config::model::{self, Config};
 use crate::discover::Discovery;
@@ -86,9 +86,9 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
     let sockets = Sockets::new(orders);
     let plan = sockets.plan(config, &mut inherited)?;
     let (admin, admin_socket) = bind_admin(config, &mut inherited)?.unzip();
-    let (succeeded, success) = watch::channel(false);
+    let (handing, handed) = watch::channel(Handed::NotYet);
     let control = match &config.control {
-        Some(path) => Some(Socket::bind(path, inherited.control(path), success.clone())?),
+        Some(path) => Some(Socket::bind(path, inherited.control(path), handed.clone())?),
         None => None,
     };
     let abandoned = inherited.abandoned();
@@ -118,7 +118,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         keys,
         answers: discovery.answers(),
         phase: phase.clone(),
-        succeeded,
+        handed: handing,
     };
     let (alive, ended) = worker::lifeline();
     let pulses = Pulses::new(config.workers);
@@ -158,7 +158,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         asks: asks.clone(),
         stop: Arc::clone(&stop),
         begun: begins,
-        succeeded: success.clone(),
+        handed: handed.clone(),
         pulses,
         discovery,
         changes: changed,
@@ -179,7 +179,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         shared,
         asks,
         stop,
-        succeeded: success,
+        handed,
         access,
         timeline,
         threads,

@@ -3,22 +3,21 @@
 
 use std::env;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tracing::warn;
 
+use super::estate::{Belongings, Handed};
 use super::predecessor::take;
 use super::running::{Farms, Running};
-use crate::discover::Answers;
 use crate::drain::Phase;
 use crate::handover::link::{Link, LinkError, Speaker};
 use crate::handover::{Answer, Estate, Kin, LAYOUT, News, Word};
@@ -43,21 +42,6 @@ pub(super) enum Successor {
     Came(UnixStream),
 }
 
-/// What is handed over besides farms, sockets and channels.
-#[derive(Debug)]
-pub(super) struct Belongings {
-    /// As it is configured.
-    pub(super) admin: Option<(SocketAddr, TcpListener)>,
-    /// As it is configured.
-    pub(super) control: Option<(PathBuf, UnixListener)>,
-    /// The affinity keys in use.
-    pub(super) keys: Vec<Key>,
-    pub(super) answers: watch::Receiver<Answers>,
-    pub(super) phase: watch::Sender<Phase>,
-    /// Whether another process has this one's place, and knows it.
-    pub(super) succeeded: watch::Sender<bool>,
-}
-
 /// What goes on being told to the other process.
 #[derive(Debug)]
 pub(super) struct Following {
@@ -70,7 +54,11 @@ pub(super) struct Following {
 ///
 /// # Errors
 /// Why nobody takes this process' place; everything is as it was then.
-pub(super) fn hand_over(running: &Mutex<Running>, config: &Path, successor: Successor) -> Result<(u32, Following)> {
+pub(super) fn hand_over(
+    running: &Mutex<Running>,
+    config: &Path,
+    successor: Successor,
+) -> Result<(u32, Handed, Following)> {
     let phase = *running.lock().belongings.phase.borrow();
     if let Some(why) = too_late(phase) {
         successor.refuse(why);
@@ -83,7 +71,7 @@ pub(super) fn hand_over(running: &Mutex<Running>, config: &Path, successor: Succ
     let shared = Arc::clone(&running.lock().shared);
     let (known, mut news) = shared.channels.follow();
     match pass(&mut link, running, known, &mut news) {
-        Ok(pid) => Ok((pid, Following { link, news })),
+        Ok((pid, handed)) => Ok((pid, handed, Following { link, news })),
         Err(error) => {
             shared.channels.follow_no_more();
             // Who finds nobody there any more would begin, since somebody has to serve.
@@ -156,7 +144,7 @@ fn pass(
     running: &Mutex<Running>,
     known: Vec<News>,
     news: &mut mpsc::UnboundedReceiver<News>,
-) -> Result<u32> {
+) -> Result<(u32, Handed)> {
     let given =
         give(link, running).and_then(|()| Ok(link.send(known.into_iter().map(Word::News).chain([Word::Complete]))?));
     // It may have said why it takes no more.
@@ -177,10 +165,8 @@ fn pass(
         last.push(Word::News(news));
     }
     // If it can't be told, it has gone in this very moment, and there is no way back.
-    if let Err(error) = link.send(last.into_iter().chain([Word::Go])) {
-        warn!(%error, "the new process can't be told to begin");
-    }
-    Ok(pid)
+    let told = link.send(last.into_iter().chain([Word::Go]));
+    Ok((pid, told.map_or(Handed::Lost, |()| Handed::Over)))
 }
 
 fn give(link: &Link, running: &Mutex<Running>) -> Result<()> {

@@ -204,7 +204,7 @@ fn serve(config: &Path, mut gateway: Gateway, runtime: &Runtime, asks: Asks) -> 
             End::Succeeded => {
                 tracing::info!("draining; a signal cuts what is left, and a second one ends at once");
                 tokio::select! {
-                    () = gateway.outlive() => return Ok(()),
+                    ended = gateway.outlive() => return ended,
                     () = signals.stop() => {}
                 }
                 tokio::select! {

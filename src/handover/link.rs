@@ -24,9 +24,12 @@ const LONGEST: u32 = 1 << 30;
 /// Why nothing comes.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// The system's word, a timeout among them.
+    /// The system's word.
     #[error("the socket between the two processes fails")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
+    /// Nothing has come for as long as that may take.
+    #[error("the other process says nothing")]
+    Silent,
     /// The other has ended, or hangs up.
     #[error("the other process is gone")]
     Gone,
@@ -36,6 +39,13 @@ pub enum LinkError {
     /// It says no texts at all.
     #[error("the other process is of another version, or does not hear this user")]
     Strange,
+}
+
+impl From<io::Error> for LinkError {
+    fn from(error: io::Error) -> Self {
+        let is_silence = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+        if is_silence { Self::Silent } else { Self::Io(error) }
+    }
 }
 
 /// One end.
