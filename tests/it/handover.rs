@@ -24,7 +24,7 @@ use xspgate::sim::site::{ALL, Text};
 use crate::acknowledgements::acknowledged;
 use crate::channels::Channel;
 use crate::harness::{
-    Browser, Client, DEADLINE, Ended, PROFILE, Program, Serving, Stage, assert_bridged, body, client_requests, dial,
+    Browser, Client, Ctl, DEADLINE, PROFILE, Program, Serving, Stage, assert_bridged, body, client_requests, dial,
     eventually, greeting, request, rest, signal,
 };
 
@@ -34,7 +34,7 @@ struct Succession {
     heirs: Vec<Heir>,
     serving: Serving,
     stage: Stage,
-    socket: PathBuf,
+    ctl: Ctl,
     config: PathBuf,
 }
 
@@ -80,7 +80,7 @@ impl Succession {
         let (socket, config) = (stage.sim.folder().join("control.sock"), stage.sim.folder().join("logged.toml"));
         let section = format!("\n[control]\nsocket = {:?}\n", socket.display().to_string());
         let serving = Serving::start_changed(&stage, |text| text + &section).await;
-        Self { heirs: Vec::new(), serving, stage, socket, config }
+        Self { heirs: Vec::new(), serving, stage, ctl: Ctl(socket), config }
     }
 
     fn https(&self) -> SocketAddr {
@@ -91,37 +91,14 @@ impl Succession {
         Client::new(self.https(), self.stage.sim.pki.public_roots())
     }
 
-    async fn ctl(&self, arguments: &[&str]) -> Ended {
-        let socket = self.socket.display().to_string();
-        let arguments: Vec<String> =
-            ["ctl", "--socket", &socket].iter().chain(arguments).map(|argument| (*argument).to_owned()).collect();
-        let run = move || {
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            Program::run_in(Path::new("/"), &arguments)
-        };
-        tokio::task::spawn_blocking(run).await.unwrap()
-    }
-
-    async fn done(&self, arguments: &[&str]) -> String {
-        let ended = self.ctl(arguments).await;
-        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{arguments:?}");
-        ended.stdout
-    }
-
     /// Has another process take over.
     async fn restart(&mut self) {
-        let said = self.done(&["restart"]).await;
+        let said = self.ctl.done(&["restart"]).await;
         self.heirs.push(heir(&said));
     }
 
-    async fn refused(&self) -> String {
-        let ended = self.ctl(&["restart"]).await;
-        assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{}", ended.stderr);
-        ended.stderr
-    }
-
     async fn status(&self) -> Value {
-        serde_json::from_str(&self.done(&["status", "--json"]).await).unwrap()
+        serde_json::from_str(&self.ctl.done(&["status", "--json"]).await).unwrap()
     }
 
     async fn until_ended(&mut self) {
@@ -316,8 +293,8 @@ async fn what_was_done_by_hand_and_what_is_blocked_stays_so() {
     let mut succession = Succession::start(|_| ()).await;
     let address = |name: &str| succession.stage.xsp(name).address().to_string();
     let (drained, blocked, failed) = (address("a1"), address("a2"), address("b1"));
-    succession.done(&["drain", &drained]).await;
-    succession.done(&["block", &blocked, "--for", "1h"]).await;
+    succession.ctl.done(&["drain", &drained]).await;
+    succession.ctl.done(&["block", &blocked, "--for", "1h"]).await;
     succession.stage.xsp("b1").kill().await;
     eventually("a failure", async || {
         succession.client().get(PROFILE).await;
@@ -339,7 +316,7 @@ async fn what_was_done_by_hand_and_what_is_blocked_stays_so() {
     for kind in ["took-over", "blocked", "draining", "started"] {
         assert!(kinds.contains(&&Value::from(kind)), "{kind}: {kinds:?}");
     }
-    succession.done(&["undrain", &drained]).await;
+    succession.ctl.done(&["undrain", &drained]).await;
     eventually("its first request", async || succession.client().get(PROFILE).await.xsp() == "a1").await;
 }
 
@@ -381,12 +358,12 @@ async fn what_keeps_another_process_from_taking_over_is_said_and_the_old_one_goe
     let mut channels = succession.channels(2).await;
     let good = fs::read_to_string(&succession.config).unwrap();
     succession.rewrite(|text| text.replace("[control]", "tries = 3\n[control]"));
-    let why = succession.refused().await;
+    let why = succession.ctl.refused(&["restart"]).await;
     assert!(why.contains("tries"), "{why}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let place = format!("[\"{}\", ", taken.local_addr().unwrap());
     succession.rewrite(|_| good.replacen("listen = [", &format!("listen = {place}"), 1));
-    let why = succession.refused().await;
+    let why = succession.ctl.refused(&["restart"]).await;
     assert!(why.contains("another gateway or server listens there"), "{why}");
     succession.all_beat(&mut channels).await;
     assert_eq!(succession.client().get(PROFILE).await.status, StatusCode::OK);
@@ -447,7 +424,7 @@ async fn workers_and_addresses_may_change_on_the_way() {
 #[tokio::test]
 async fn a_process_that_somebody_else_has_started_may_take_over() {
     let mut succession = Succession::start(|_| ()).await;
-    let (config, socket) = (succession.config.display().to_string(), succession.socket.display().to_string());
+    let (config, socket) = (succession.config.display().to_string(), succession.ctl.0.display().to_string());
     let first = Program::start(&["run", "--take-over", &config]);
     first.line("that it serves", |line| line.starts_with("serving /metrics").then_some(())).await;
     succession.until_ended().await;
@@ -458,7 +435,7 @@ async fn a_process_that_somebody_else_has_started_may_take_over() {
     assert_eq!(succession.client().get(PROFILE).await.status, StatusCode::OK);
     second.signal("TERM");
     eventually("the end", async || second.code() == Some(0)).await;
-    assert!(!succession.socket.exists(), "the socket's file is the last one's to remove");
+    assert!(!succession.ctl.0.exists(), "the socket's file is the last one's to remove");
     let alone = Program::start(&["run", "--take-over", &config]);
     alone.line("that nobody is there", |line| line.contains("nothing to take over").then_some(())).await;
     alone.line("that it serves", |line| line.starts_with("serving /metrics").then_some(())).await;
@@ -520,7 +497,7 @@ async fn whoever_watches_the_page_goes_on_with_the_new_process() {
     let heir = succession.heirs[0].0;
     browser.until("the new process", &shows(&format!("process {heir} runs"))).await;
     browser.until("its first event", &shows("took over")).await;
-    succession.done(&["block", &succession.stage.xsp("a1").address().to_string()]).await;
+    succession.ctl.done(&["block", &succession.stage.xsp("a1").address().to_string()]).await;
     browser.until("what happens there", &shows("by hand; for")).await;
 }
 
@@ -533,7 +510,7 @@ async fn r_aff_2_of_two_restarts_at_once_one_is_refused_and_the_other_keeps_its_
     let mut channels = succession.channels(4).await;
     let load = Load::on(&succession);
     load.until_served(50).await;
-    let (one, two) = tokio::join!(succession.ctl(&["restart"]), succession.ctl(&["restart"]));
+    let (one, two) = tokio::join!(succession.ctl.run(&["restart"]), succession.ctl.run(&["restart"]));
     for ended in [one, two] {
         match ended.code {
             // Who comes late asks the one that has taken over.
@@ -565,7 +542,7 @@ async fn nobody_waits_for_a_process_that_is_not_ready_yet_whatever_it_has_bound(
         }
     };
     let said = tokio::select! {
-        said = succession.done(&["restart"]) => said,
+        said = succession.ctl.done(&["restart"]) => said,
         () = asking => unreachable!(),
     };
     succession.heirs.push(heir(&said));
@@ -583,14 +560,14 @@ async fn what_the_new_configuration_serves_no_more_is_given_up_at_once() {
     let admin = lines.iter().find_map(|line| line.strip_prefix("serving /metrics")?.rsplit(' ').next()?.parse().ok());
     let admin: SocketAddr = admin.unwrap_or_else(|| panic!("{status}"));
     let moved = succession.stage.sim.folder().join("moved.sock");
-    let socket = succession.socket.display().to_string();
+    let socket = succession.ctl.0.display().to_string();
     succession.rewrite(|text| {
         text.replace("[admin]\nlisten = \"127.0.0.1:0\"\n", "").replace(&socket, &moved.display().to_string())
     });
     succession.restart().await;
     eventually("nobody at [admin]", async || tokio::net::TcpStream::connect(admin).await.is_err()).await;
-    eventually("no control socket", async || !succession.socket.exists()).await;
-    succession.socket = moved;
+    eventually("no control socket", async || !succession.ctl.0.exists()).await;
+    succession.ctl.0 = moved;
     succession.all_beat(&mut channels).await;
     assert_eq!(succession.status().await["phase"], "running");
 }
