@@ -3,6 +3,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -73,12 +74,16 @@ impl Housekeeping {
         let (phase, mut over) = (shared.phase.clone(), handed.clone());
         let status = discovery.status();
         let told = Told { farms: Arc::clone(&farms), metrics: Arc::clone(&metrics), timeline: timeline.clone() };
-        let swept = Arc::clone(&farms);
+        // What another process still holds at an XSP is not known here.
+        let alone = Arc::new(AtomicBool::new(false));
+        let (swept, is_alone) = (Arc::clone(&farms), Arc::clone(&alone));
         let sweeping = async {
             loop {
                 tokio::time::sleep(SWEEP).await;
                 for farm in swept.load().iter() {
-                    farm.tell_vacated();
+                    if is_alone.load(Ordering::Relaxed) {
+                        farm.tell_vacated();
+                    }
                     farm.forget_departed(Instant::now());
                 }
                 if swept.load().iter().any(|farm| farm.is_done_with()) {
@@ -95,7 +100,12 @@ impl Housekeeping {
                 if let Some(report) = predecessor.report() {
                     drop(spawn_blocking(move || report.tell()));
                 }
-                drop(spawn_blocking(move || predecessor.follow(&shared.channels, &farms, &news)));
+                drop(spawn_blocking(move || {
+                    predecessor.follow(&shared.channels, &farms, &news);
+                    alone.store(true, Ordering::Relaxed);
+                }));
+            } else {
+                alone.store(true, Ordering::Relaxed);
             }
             control.iter_mut().for_each(Socket::keep);
             let answering = async {

@@ -706,3 +706,29 @@ async fn r_aff_2_channels_of_the_new_process_are_known_to_those_before_it_for_th
         }
     }
 }
+
+#[tokio::test]
+async fn an_xsp_is_vacated_once_the_old_process_has_gone_too() {
+    let stage = Stage::cti(|_, text| {
+        text.set("", "drain_timeout", "4s");
+    })
+    .await;
+    let (config, socket) = stage.with_control();
+    let old = Serving::of(Path::new(&config)).await;
+    let mut before = dial(&stage.webex(), old.cti[0]).await.unwrap();
+    assert_eq!(greeting(&mut before).await, "a1");
+    let ctl = Ctl(socket);
+    ctl.done(&["drain", &stage.speaker("a1").address().to_string()]).await;
+    let _heir = heir(&ctl.done(&["restart"]).await);
+    let events = async || {
+        let status: Value = serde_json::from_str(&ctl.done(&["status", "--json"]).await).unwrap();
+        let kinds = status["events"].as_array().unwrap().iter().rev().map(|event| event["kind"].clone());
+        kinds.collect::<Vec<_>>()
+    };
+    let vacated = async || events().await.contains(&"vacated".into());
+    eventually("that nothing is held there", vacated).await;
+    let kinds = events().await;
+    let place = |kind: &str| kinds.iter().position(|one| one == kind).unwrap_or_else(|| panic!("{kind}: {kinds:?}"));
+    assert!(place("predecessor-gone") < place("vacated"), "{kinds:?}");
+    rest(&mut before).await;
+}
