@@ -61,10 +61,16 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Applied { needs_restart } if needs_restart.is_empty() => f.write_str("reloaded"),
-            Self::Applied { needs_restart } => write!(f, "reloaded; takes a restart: {}", needs_restart.join(", ")),
+            Self::Applied { needs_restart } => {
+                write!(f, "reloaded; takes a restart (xspgate ctl restart): {}", needs_restart.join(", "))
+            }
             Self::Unchanged { needs_restart } if needs_restart.is_empty() => f.write_str("nothing has changed"),
             Self::Unchanged { needs_restart } => {
-                write!(f, "nothing has changed; still takes a restart: {}", needs_restart.join(", "))
+                write!(
+                    f,
+                    "nothing has changed; still takes a restart (xspgate ctl restart): {}",
+                    needs_restart.join(", ")
+                )
             }
             Self::Refused(why) => write!(f, "refused, nothing has changed:\n{why}"),
         }
