@@ -3,6 +3,7 @@
 
 mod assemble;
 mod control;
+mod estate;
 mod housekeeping;
 mod predecessor;
 mod reload;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::config::Loaded;
@@ -27,8 +28,9 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::timeline::{Event, Kind, Timeline};
 use crate::tls::certs::Material;
 use crate::worker;
+use estate::{Handed, Inherited};
+use predecessor::Gone;
 pub use predecessor::Predecessor;
-use predecessor::{Gone, Inherited};
 use reload::Asked;
 pub use reload::Outcome;
 use start::prepare;
@@ -51,8 +53,7 @@ pub struct Gateway {
     access: AccessLog,
     timeline: Timeline,
     threads: Vec<JoinHandle<()>>,
-    /// Whether another process has this one's place, and knows it.
-    succeeded: watch::Receiver<bool>,
+    handed: watch::Receiver<Handed>,
     /// The end of the process whose place this one has taken.
     predecessor: Option<Gone>,
     /// Workers that have not ended.
@@ -121,7 +122,12 @@ impl Gateway {
 
     /// Moves on to `phase`.
     pub fn enter(&self, phase: Phase) {
-        if self.phase.send_replace(phase) != phase {
+        let advance = |at: &mut Phase| {
+            let is_further = phase > *at;
+            *at = phase.max(*at);
+            is_further
+        };
+        if self.phase.send_if_modified(advance) {
             self.timeline.add(Event::now(Kind::Stopping, phase.meaning()));
         }
     }
@@ -184,13 +190,20 @@ impl Gateway {
 
     /// As [`Gateway::drain`], with new connections and the service manager's attention another process' already. That one
     /// hears only from this one of event channels that are where this one's own predecessor is, so it outlives it.
-    pub async fn outlive(&mut self) {
-        // The error says that all that runs beside the workers has ended.
-        drop(self.succeeded.wait_for(|succeeded| *succeeded).await);
+    ///
+    /// # Errors
+    /// The other process has ended when it was to begin. Nobody serves then, and whoever starts this one should at once.
+    pub async fn outlive(&mut self) -> Result<()> {
+        match self.handed.wait_for(|handed| *handed != Handed::NotYet).await.as_deref() {
+            Ok(Handed::Lost) => bail!("the process that was to take over has ended"),
+            // The error says that all that runs beside the workers has ended.
+            Ok(Handed::Over | Handed::NotYet) | Err(_) => {}
+        }
         self.wind_down().await;
         if let Some(predecessor) = &mut self.predecessor {
             predecessor.wait().await;
         }
+        Ok(())
     }
 
     async fn wind_down(&mut self) {

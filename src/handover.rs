@@ -25,7 +25,7 @@ pub struct Layout {
 }
 
 /// Everything but the event channels. The descriptors come before it: those of `sockets`, then of `admin`, then of `control`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct Estate {
     /// [`LAYOUT`].
     pub layout: u32,
@@ -101,7 +101,7 @@ pub struct Block {
     pub by_hand: bool,
 }
 
-/// What happens to an event channel of the process that goes.
+/// What happens to an event channel of the process that tells of it, or of one that has told that one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum News {
@@ -166,4 +166,15 @@ pub enum Answer {
     },
     /// It can't: why.
     Refused(String),
+    /// Something has happened, since it accepts connections: those of the one who goes may name its channels, too.
+    News(News),
+}
+
+/// Another process that shares event channels with this one, seen from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kin {
+    /// This one has taken its place.
+    Predecessor,
+    /// It takes this one's place.
+    Successor,
 }

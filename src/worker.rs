@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use crate::drain::{Bell, Phase, reached};
@@ -59,10 +60,14 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<Tc
     alone.bind(&address.into())?;
     let bound = alone.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
     drop(alone);
-    Ok((bound, bind_more(bound, Vec::new(), count)?))
+    let sockets = bind_more(bound, Vec::new(), count)?;
+    sockets.iter().try_for_each(listen)?;
+    Ok((bound, sockets))
 }
 
-/// `sockets`, which are bound to `address`, and as many more as it takes to have one for each of `count` workers.
+/// `sockets`, which are bound to `address`, and as many more as it takes to have one for each of `count` workers. These are
+/// reached once their workers accept: clients would wait at them in vain while another process serves the address, and be
+/// reset if it goes on.
 ///
 /// # Errors
 /// The first that the system reports.
@@ -71,10 +76,13 @@ pub fn bind_more(address: SocketAddr, mut sockets: Vec<TcpListener>, count: usiz
         let socket = socket(address)?;
         socket.set_reuse_port(true)?;
         socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
         sockets.push(socket.into());
     }
     Ok(sockets)
+}
+
+fn listen(socket: &TcpListener) -> io::Result<()> {
+    SockRef::from(socket).listen(BACKLOG)
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
@@ -95,13 +103,23 @@ pub fn on_thread<F>(name: String, alive: Alive, body: impl FnOnce() -> F + Send 
 where
     F: Future<Output = ()>,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = Detached(Some(tokio::runtime::Builder::new_current_thread().enable_all().build()?));
     thread::Builder::new().name(name).spawn(move || {
         let _alive = alive;
-        runtime.block_on(body());
-        // A file that is being read when the thread ends may be on a file system that hangs.
-        runtime.shutdown_background();
+        runtime.0.as_ref().expect("it is there until it is dropped").block_on(body());
     })
+}
+
+/// A runtime that nobody waits for at its end, nor at a panic's: a file that is being read then may be on a file system that
+/// hangs, and another process that is listened to may drain for hours.
+struct Detached(Option<Runtime>);
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// A socket to accept on.
@@ -160,7 +178,9 @@ async fn serve(worker: &Worker, mut orders: mpsc::UnboundedReceiver<Order>) {
     let (alive, mut gone) = mpsc::channel(1);
     let accepting = async {
         while let Some(Order { listener, socket, open }) = orders.recv().await {
-            match socket.try_clone().and_then(tokio::net::TcpListener::from_std) {
+            let accepted =
+                listen(&socket).and_then(|()| socket.try_clone()).and_then(tokio::net::TcpListener::from_std);
+            match accepted {
                 Ok(accepted) => {
                     drop(tokio::spawn(accept(worker.clone(), listener, accepted, socket, open, alive.clone())));
                 }
@@ -186,15 +206,18 @@ mod tests {
 
     #[test]
     fn a_thread_ends_whatever_it_has_set_going() {
-        let (alive, _ended) = lifeline();
-        let (release, released) = sync_channel::<()>(0);
-        let thread = on_thread("test".into(), alive, || async {
-            // As a file that is read from a disk that does not answer.
-            drop(tokio::task::spawn_blocking(move || released.recv()));
-        });
-        let (joined, told) = sync_channel(1);
-        thread::spawn(move || joined.send(thread.unwrap().join().is_ok()));
-        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true), "it waits");
-        drop(release);
+        for panics in [false, true] {
+            let (alive, _ended) = lifeline();
+            let (release, released) = sync_channel::<()>(0);
+            let thread = on_thread("test".into(), alive, move || async move {
+                // As a file that is read from a disk that does not answer, or a process that drains for hours.
+                drop(tokio::task::spawn_blocking(move || released.recv()));
+                assert!(!panics, "as it should");
+            });
+            let (joined, told) = sync_channel(1);
+            thread::spawn(move || joined.send(thread.unwrap().join().is_ok()));
+            assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(!panics), "it waits");
+            drop(release);
+        }
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::estate::Handed;
 use super::reload::{Asked, Outcome};
 use super::running::Farms;
 use super::successor::Successor;
@@ -41,12 +42,11 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub(super) struct Socket {
     listener: BlockingListener,
     path: PathBuf,
-    /// Device and inode of the file.
-    file: (u64, u64),
+    /// Device and inode of the file; `None`: it is another process' to remove.
+    file: Option<(u64, u64)>,
     /// Whose it is.
     owner: u32,
-    /// Whether all of it is another process' by now.
-    succeeded: watch::Receiver<bool>,
+    handed: watch::Receiver<Handed>,
 }
 
 /// What control calls act on.
@@ -84,11 +84,11 @@ impl Socket {
     pub(super) fn bind(
         path: &Path,
         inherited: Option<BlockingListener>,
-        succeeded: watch::Receiver<bool>,
+        handed: watch::Receiver<Handed>,
     ) -> Result<Self> {
         let shown = path.display();
         if let Some(listener) = inherited.filter(|_| is_socket(path)) {
-            return Self::of(listener, path, succeeded);
+            return Self::of(listener, path, handed);
         }
         match Blocking::connect(path) {
             Ok(_) => bail!("[control] another gateway has its socket at {shown}"),
@@ -102,18 +102,38 @@ impl Socket {
             BlockingListener::bind(path).with_context(|| format!("[control] can't make the socket {shown}"))?;
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
-        Self::of(listener, path, succeeded)
+        let mut socket = Self::of(listener, path, handed)?;
+        socket.keep();
+        Ok(socket)
     }
 
-    fn of(listener: BlockingListener, path: &Path, succeeded: watch::Receiver<bool>) -> Result<Self> {
-        let made = fs::symlink_metadata(path)?;
-        Ok(Self { listener, path: path.to_owned(), file: (made.dev(), made.ino()), owner: made.uid(), succeeded })
+    fn of(listener: BlockingListener, path: &Path, handed: watch::Receiver<Handed>) -> Result<Self> {
+        let owner = fs::symlink_metadata(path)?.uid();
+        Ok(Self { listener, path: path.to_owned(), file: None, owner, handed })
+    }
+
+    /// The file is this process' from now on, whoever's it was.
+    pub(super) fn keep(&mut self) {
+        self.file = identity(&self.path);
     }
 
     /// The same once more, for a process that takes this one's place.
     pub(super) fn spare(&self) -> io::Result<(PathBuf, BlockingListener)> {
         Ok((self.path.clone(), self.listener.try_clone()?))
     }
+}
+
+/// Removes the socket that nobody listens at any more.
+pub(super) fn remove(path: &Path) {
+    if is_socket(path) {
+        // Who asks there finds nobody in any case.
+        drop(fs::remove_file(path));
+    }
+}
+
+/// Device and inode.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// What else has that path is nobody's to remove.
@@ -124,11 +144,13 @@ fn is_socket(path: &Path) -> bool {
 impl Drop for Socket {
     fn drop(&mut self) {
         // Somebody may have removed it, or put another there.
-        if *self.succeeded.borrow() {
-            return;
-        }
-        if fs::symlink_metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.file) {
-            drop(fs::remove_file(&self.path));
+        match *self.handed.borrow() {
+            Handed::Over => {}
+            Handed::NotYet | Handed::Lost => {
+                if self.file.is_some() && identity(&self.path) == self.file {
+                    drop(fs::remove_file(&self.path));
+                }
+            }
         }
     }
 }

@@ -3,12 +3,14 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
 use super::control::{Control, Seats, Socket};
+use super::estate::Handed;
 use super::predecessor::Predecessor;
 use super::reload::{Asked, Reload};
 use super::running::Farms;
@@ -34,8 +36,7 @@ pub(super) struct Housekeeping {
     pub(super) stop: Arc<Notify>,
     /// Comes once this process serves, with the one whose place it has taken, if it has taken one's.
     pub(super) begun: oneshot::Receiver<Option<Predecessor>>,
-    /// Whether another process has this one's place.
-    pub(super) succeeded: watch::Receiver<bool>,
+    pub(super) handed: watch::Receiver<Handed>,
     pub(super) pulses: Pulses,
     pub(super) discovery: Discovery,
     pub(super) changes: mpsc::UnboundedReceiver<Change<DnsResolver>>,
@@ -54,11 +55,11 @@ impl Housekeeping {
         let Self {
             admin,
             admin_hosts,
-            control,
+            mut control,
             asks,
             stop,
             begun,
-            mut succeeded,
+            mut handed,
             pulses,
             discovery,
             changes,
@@ -70,15 +71,19 @@ impl Housekeeping {
             reload,
             asked,
         } = self;
-        let phase = shared.phase.clone();
+        let (phase, mut over) = (shared.phase.clone(), handed.clone());
         let status = discovery.status();
         let told = Told { farms: Arc::clone(&farms), metrics: Arc::clone(&metrics), timeline: timeline.clone() };
-        let swept = Arc::clone(&farms);
+        // What another process still holds at an XSP is not known here.
+        let alone = Arc::new(AtomicBool::new(false));
+        let (swept, is_alone) = (Arc::clone(&farms), Arc::clone(&alone));
         let sweeping = async {
             loop {
                 tokio::time::sleep(SWEEP).await;
                 for farm in swept.load().iter() {
-                    farm.tell_vacated();
+                    if is_alone.load(Ordering::Relaxed) {
+                        farm.tell_vacated();
+                    }
                     farm.forget_departed(Instant::now());
                 }
                 if swept.load().iter().any(|farm| farm.is_done_with()) {
@@ -91,21 +96,38 @@ impl Housekeeping {
         let calls = Control { farms: Arc::clone(&farms), admin: told_of.clone(), asks, stop, seats: seats.clone() };
         let serving = async {
             // Until then all of it is another process' to answer.
-            if let Ok(Some(predecessor)) = begun.await {
-                drop(spawn_blocking(move || predecessor.follow(&shared.channels, &farms, &news)));
+            if let Ok(Some(mut predecessor)) = begun.await {
+                if let Some(report) = predecessor.report() {
+                    drop(spawn_blocking(move || report.tell()));
+                }
+                drop(spawn_blocking(move || {
+                    predecessor.follow(&shared.channels, &farms, &news);
+                    alone.store(true, Ordering::Relaxed);
+                }));
+            } else {
+                alone.store(true, Ordering::Relaxed);
             }
+            control.iter_mut().for_each(Socket::keep);
             let answering = async {
                 tokio::join!(admin::serve(admin, told_of), calls.serve(control.as_ref()), pulses.watch());
             };
             tokio::select! {
                 () = answering => {}
                 // From now on all of it is another process' again.
-                _ = succeeded.wait_for(|succeeded| *succeeded) => {}
+                _ = handed.wait_for(|handed| *handed != Handed::NotYet) => {}
             }
+            drop(control);
             std::future::pending().await
         };
+        // The other process has the names and `state_dir`.
+        let discovering = async {
+            tokio::select! {
+                () = discovery.run(resolver, changes, move |event| told.take(event)) => {}
+                _ = over.wait_for(|handed| *handed == Handed::Over) => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            () = discovery.run(resolver, changes, move |event| told.take(event)) => {}
+            () = discovering => {}
             () = serving => {}
             () = sweeping => {}
             () = reload.watch(asked) => {}

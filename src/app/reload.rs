@@ -10,11 +10,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, spawn_blocking};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use super::estate::Handed;
 use super::running::Running;
 use super::sockets::Plan;
-use super::successor::{Successor, hand_over};
+use super::successor::{Following, Successor, hand_over};
 use crate::config;
 use crate::config::error::{Problem, Report, Severity, Source};
 use crate::config::model::{Config, Reloads};
@@ -60,10 +61,16 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Applied { needs_restart } if needs_restart.is_empty() => f.write_str("reloaded"),
-            Self::Applied { needs_restart } => write!(f, "reloaded; takes a restart: {}", needs_restart.join(", ")),
+            Self::Applied { needs_restart } => {
+                write!(f, "reloaded; takes a restart (xspgate ctl restart): {}", needs_restart.join(", "))
+            }
             Self::Unchanged { needs_restart } if needs_restart.is_empty() => f.write_str("nothing has changed"),
             Self::Unchanged { needs_restart } => {
-                write!(f, "nothing has changed; still takes a restart: {}", needs_restart.join(", "))
+                write!(
+                    f,
+                    "nothing has changed; still takes a restart (xspgate ctl restart): {}",
+                    needs_restart.join(", ")
+                )
             }
             Self::Refused(why) => write!(f, "refused, nothing has changed:\n{why}"),
         }
@@ -126,10 +133,13 @@ impl Reload {
     ) -> Result<(), JoinError> {
         let this = Arc::clone(self);
         let done = match spawn_blocking(move || hand_over(&this.running, &this.path, successor)).await? {
-            Ok((pid, following)) => {
-                info!(pid, "another process has taken over");
-                self.running.lock().belongings.succeeded.send_replace(true);
-                drop(spawn_blocking(move || following.tell()));
+            Ok((pid, handed, following)) => {
+                match handed {
+                    Handed::Over | Handed::NotYet => info!(pid, "another process has taken over"),
+                    Handed::Lost => error!(pid, "the process that was to take over has ended in that very moment"),
+                }
+                self.running.lock().belongings.handed.send_replace(handed);
+                self.share_channels(following);
                 Ok(pid)
             }
             Err(error) => {
@@ -141,6 +151,20 @@ impl Reload {
         // Whoever has asked need not wait for the answer.
         drop(asked.send(done));
         Ok(())
+    }
+
+    /// For as long as there are two processes that have some.
+    fn share_channels(&self, following: Following) {
+        let (telling, hearing) = match following.split() {
+            Ok(halves) => halves,
+            Err(error) => return warn!(%error, "the process that has taken over is heard of no more"),
+        };
+        let (shared, farms) = {
+            let running = self.running.lock();
+            (Arc::clone(&running.shared), Arc::clone(&running.farms))
+        };
+        drop(spawn_blocking(move || telling.tell()));
+        drop(spawn_blocking(move || hearing.hear(&shared.channels, &farms)));
     }
 
     async fn asked(

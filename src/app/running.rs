@@ -8,9 +8,8 @@ use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use super::predecessor::Inherited;
+use super::estate::{Belongings, Inherited};
 use super::sockets::Sockets;
-use super::successor::Belongings;
 use super::{assemble, sockets};
 use crate::config::model::{self, Config};
 use crate::discover::Change;

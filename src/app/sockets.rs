@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use tokio::sync::{mpsc, watch};
 
-use super::predecessor::Inherited;
+use super::estate::Inherited;
 use crate::config::model::Config;
 use crate::handover::Listening;
 use crate::worker::{self, Order};

@@ -1,6 +1,7 @@
 //! How a gateway is put together, up to the point where it could serve. Apart from what is asked of one that runs, because
 //! there is a moment between the two when it takes another process' place.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,13 +11,13 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::Gateway;
 use super::assemble;
-use super::control::Socket;
+use super::control::{self, Socket};
+use super::estate::{Belongings, Handed, Inherited};
 use super::housekeeping::Housekeeping;
-use super::predecessor::{Inherited, Predecessor};
+use super::predecessor::Predecessor;
 use super::reload::Reload;
 use super::running::{FIRST_XSP, Farms, LOOK_EVERY, Running};
 use super::sockets::{Plan, Sockets, Tenant, bind_admin};
-use super::successor::Belongings;
 use crate::config::Loaded;
 use crate::config::model::{self, Config};
 use crate::discover::Discovery;
@@ -37,6 +38,8 @@ pub(super) struct Start {
     farms: Farms,
     reload: Arc<Reload>,
     plan: Plan,
+    /// The control socket's file of the process that goes, if this one has another or none.
+    abandoned: Option<PathBuf>,
     begun: oneshot::Sender<Option<Predecessor>>,
 }
 
@@ -57,6 +60,7 @@ impl Start {
     /// Serves, in the place of `predecessor` if there is one.
     pub(super) fn now(self, predecessor: Option<Predecessor>) {
         self.reload.open(self.plan);
+        self.abandoned.iter().for_each(|path| control::remove(path));
         // If nobody takes it, the process is about to end.
         drop(self.begun.send(predecessor));
     }
@@ -82,11 +86,12 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
     let sockets = Sockets::new(orders);
     let plan = sockets.plan(config, &mut inherited)?;
     let (admin, admin_socket) = bind_admin(config, &mut inherited)?.unzip();
-    let (succeeded, success) = watch::channel(false);
+    let (handing, handed) = watch::channel(Handed::NotYet);
     let control = match &config.control {
-        Some(path) => Some(Socket::bind(path, inherited.control(path), success.clone())?),
+        Some(path) => Some(Socket::bind(path, inherited.control(path), handed.clone())?),
         None => None,
     };
+    let abandoned = inherited.abandoned();
     let snapshot = assemble::snapshot(config, material, &farms, &metrics, &plan.slots, None)?;
     let access = access_log(config, &metrics)?;
     let traces = Traces::start(config.traces.as_ref(), &metrics).context("can't start the traces")?;
@@ -113,7 +118,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         keys,
         answers: discovery.answers(),
         phase: phase.clone(),
-        succeeded,
+        handed: handing,
     };
     let (alive, ended) = worker::lifeline();
     let pulses = Pulses::new(config.workers);
@@ -153,7 +158,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         asks: asks.clone(),
         stop: Arc::clone(&stop),
         begun: begins,
-        succeeded: success.clone(),
+        handed: handed.clone(),
         pulses,
         discovery,
         changes: changed,
@@ -174,7 +179,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         shared,
         asks,
         stop,
-        succeeded: success,
+        handed,
         access,
         timeline,
         threads,
@@ -184,7 +189,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
     };
     let main = worker::on_thread("main".into(), alive, move || housekeeping.run());
     gateway.threads.push(main.context("can't start the main runtime")?);
-    Ok((gateway, Start { farms, reload, plan, begun }))
+    Ok((gateway, Start { farms, reload, plan, abandoned, begun }))
 }
 
 fn access_log(config: &Config, metrics: &Metrics) -> Result<AccessLog> {

@@ -2,25 +2,27 @@
 //! accept once it says that it could. Until then nothing has changed here. The other side of `predecessor`.
 
 use std::env;
-use std::net::{SocketAddr, TcpListener};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::running::Running;
-use crate::discover::Answers;
+use super::estate::{Belongings, Handed};
+use super::predecessor::take;
+use super::running::{Farms, Running};
 use crate::drain::Phase;
-use crate::handover::link::{Link, LinkError};
-use crate::handover::{Answer, Estate, LAYOUT, News, Word};
+use crate::handover::link::{Link, LinkError, Speaker};
+use crate::handover::{Answer, Estate, Kin, LAYOUT, News, Word};
 use crate::policy::affinity::Key;
+use crate::proxy::channels::Channels;
 use crate::supervisor;
 
 /// How long the other process may take to be ready: it reads its configuration, and looks for XSPs that are new to it.
@@ -40,21 +42,6 @@ pub(super) enum Successor {
     Came(UnixStream),
 }
 
-/// What is handed over besides farms, sockets and channels.
-#[derive(Debug)]
-pub(super) struct Belongings {
-    /// As it is configured.
-    pub(super) admin: Option<(SocketAddr, TcpListener)>,
-    /// As it is configured.
-    pub(super) control: Option<(PathBuf, UnixListener)>,
-    /// The affinity keys in use.
-    pub(super) keys: Vec<Key>,
-    pub(super) answers: watch::Receiver<Answers>,
-    pub(super) phase: watch::Sender<Phase>,
-    /// Whether another process has this one's place, and knows it.
-    pub(super) succeeded: watch::Sender<bool>,
-}
-
 /// What goes on being told to the other process.
 #[derive(Debug)]
 pub(super) struct Following {
@@ -67,7 +54,16 @@ pub(super) struct Following {
 ///
 /// # Errors
 /// Why nobody takes this process' place; everything is as it was then.
-pub(super) fn hand_over(running: &Mutex<Running>, config: &Path, successor: Successor) -> Result<(u32, Following)> {
+pub(super) fn hand_over(
+    running: &Mutex<Running>,
+    config: &Path,
+    successor: Successor,
+) -> Result<(u32, Handed, Following)> {
+    let phase = *running.lock().belongings.phase.borrow();
+    if let Some(why) = too_late(phase) {
+        successor.refuse(why);
+        bail!(why);
+    }
     let mut link = match successor {
         Successor::Program => start(config)?,
         Successor::Came(socket) => Link::new(socket, PATIENCE)?,
@@ -75,12 +71,33 @@ pub(super) fn hand_over(running: &Mutex<Running>, config: &Path, successor: Succ
     let shared = Arc::clone(&running.lock().shared);
     let (known, mut news) = shared.channels.follow();
     match pass(&mut link, running, known, &mut news) {
-        Ok(pid) => Ok((pid, Following { link, news })),
+        Ok((pid, handed)) => Ok((pid, handed, Following { link, news })),
         Err(error) => {
             shared.channels.follow_no_more();
             // Who finds nobody there any more would begin, since somebody has to serve.
             drop(link.send([Word::Refused(format!("{error:#}"))]));
             Err(error)
+        }
+    }
+}
+
+/// Why nobody can take this process' place any more.
+const fn too_late(phase: Phase) -> Option<&'static str> {
+    match phase {
+        Phase::Running => None,
+        Phase::HandedOver => Some("another process has taken over already"),
+        Phase::LameDuck | Phase::Draining | Phase::Cutting | Phase::Forced => Some("the gateway is stopping"),
+    }
+}
+
+impl Successor {
+    /// Tells one that waits for something why it gets nothing.
+    fn refuse(self, why: &str) {
+        if let Self::Came(socket) = self
+            && let Ok(link) = Link::new(socket, PATIENCE)
+        {
+            // Who can't be told has gone by itself.
+            drop(link.send_descriptors(&[]).and_then(|()| link.send([Word::Refused(why.to_owned())])));
         }
     }
 }
@@ -127,7 +144,7 @@ fn pass(
     running: &Mutex<Running>,
     known: Vec<News>,
     news: &mut mpsc::UnboundedReceiver<News>,
-) -> Result<u32> {
+) -> Result<(u32, Handed)> {
     let given =
         give(link, running).and_then(|()| Ok(link.send(known.into_iter().map(Word::News).chain([Word::Complete]))?));
     // It may have said why it takes no more.
@@ -135,6 +152,7 @@ fn pass(
         (Ok(Answer::Ready { pid }), Ok(())) => pid,
         (Ok(Answer::Refused(why)), _) => bail!("the new process can't take over: {why}"),
         (Ok(Answer::Ready { .. }), Err(error)) => return Err(error),
+        (Ok(Answer::News(_)), _) => bail!("the new process begins too soon"),
         (Err(LinkError::Gone), _) => bail!("the new process has ended: see what it has written to standard error"),
         (Err(error), _) => return Err(anyhow!(error).context("the new process is not ready")),
     };
@@ -147,10 +165,8 @@ fn pass(
         last.push(Word::News(news));
     }
     // If it can't be told, it has gone in this very moment, and there is no way back.
-    if let Err(error) = link.send(last.into_iter().chain([Word::Go])) {
-        warn!(%error, "the new process can't be told to begin");
-    }
-    Ok(pid)
+    let told = link.send(last.into_iter().chain([Word::Go]));
+    Ok((pid, told.map_or(Handed::Lost, |()| Handed::Over)))
 }
 
 fn give(link: &Link, running: &Mutex<Running>) -> Result<()> {
@@ -204,17 +220,53 @@ fn estate(running: &Running) -> Result<(Estate, Vec<OwnedFd>)> {
 }
 
 impl Following {
-    /// Tells the other process what becomes of the event channels here, until this one ends. Blocks.
+    /// Apart, for two threads.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn split(self) -> io::Result<(Telling, Hearing)> {
+        let Self { link, news } = self;
+        link.wait_for_ever()?;
+        Ok((Telling { speaker: link.speaker()?, news }, Hearing(link)))
+    }
+}
+
+/// What tells the other process of the event channels here.
+#[derive(Debug)]
+pub(super) struct Telling {
+    speaker: Speaker,
+    news: mpsc::UnboundedReceiver<News>,
+}
+
+impl Telling {
+    /// Until this process ends. Blocks.
     pub(super) fn tell(mut self) {
         while let Some(news) = self.news.blocking_recv() {
             let mut words = vec![Word::News(news)];
             while let Ok(news) = self.news.try_recv() {
                 words.push(Word::News(news));
             }
-            if let Err(error) = self.link.send(words) {
+            if let Err(error) = self.speaker.send(words) {
                 warn!(%error, "the process that has taken over is heard of no more");
-                return;
+                return self.speaker.hang_up();
             }
         }
+    }
+}
+
+/// What hears from the other process of the event channels there: who has a connection here still may name them.
+#[derive(Debug)]
+pub(super) struct Hearing(Link);
+
+impl Hearing {
+    /// Until that one ends. Blocks.
+    pub(super) fn hear(mut self, channels: &Channels, farms: &Farms) {
+        while let Ok(answer) = self.0.receive() {
+            match answer {
+                Answer::News(news) => take(channels, farms, Kin::Successor, news),
+                Answer::Ready { .. } | Answer::Refused(_) => {}
+            }
+        }
+        channels.orphaned(Kin::Successor);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::ConfigFile;
@@ -94,14 +95,19 @@ pub fn run(options: Run) -> ExitCode {
         return ExitCode::from(UNUSABLE);
     }
     note_open_files(loaded.config.limits.connections);
-    let served = predecessor(starter, options.take_over, &loaded.config).and_then(|predecessor| {
-        let gateway = match predecessor {
+    let served = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+        let asks = {
+            let _inside = runtime.enter();
+            Asks::new()?
+        };
+        let gateway = match predecessor(starter, options.take_over, &loaded.config)? {
             Some(predecessor) => Gateway::take_over(&loaded, &material, predecessor)?,
             None => Gateway::start(&loaded, &material)?,
         };
-        serve(&path, gateway)
-    });
-    match served {
+        serve(&path, gateway, &runtime, asks)
+    };
+    match served() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
@@ -163,7 +169,7 @@ fn open_files(limits: &str) -> Option<usize> {
     limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?.parse().ok()
 }
 
-fn serve(config: &Path, mut gateway: Gateway) -> Result<()> {
+fn serve(config: &Path, mut gateway: Gateway, runtime: &Runtime, asks: Asks) -> Result<()> {
     // Said whatever the log's level: with port 0 nobody could know them otherwise.
     for address in gateway.https() {
         eprintln!("serving HTTPS on {address}");
@@ -178,9 +184,8 @@ fn serve(config: &Path, mut gateway: Gateway) -> Result<()> {
         eprintln!("serving /metrics, /status and the status page on {address}");
     }
     tracing::info!(config = %config.display(), version = env!("CARGO_PKG_VERSION"), "started");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
-        let mut signals = Signals::new()?;
+        let mut signals = Signals::new(asks)?;
         supervisor::ready();
         match signals.until_end(&mut gateway).await? {
             End::Stop => {
@@ -199,7 +204,7 @@ fn serve(config: &Path, mut gateway: Gateway) -> Result<()> {
             End::Succeeded => {
                 tracing::info!("draining; a signal cuts what is left, and a second one ends at once");
                 tokio::select! {
-                    () = gateway.outlive() => return Ok(()),
+                    ended = gateway.outlive() => return ended,
                     () = signals.stop() => {}
                 }
                 tokio::select! {
@@ -223,22 +228,39 @@ enum End {
     Succeeded,
 }
 
-/// The signals that are listened to.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
+/// The signals that ask for something. Listened to before anything is served: who is told that this is the process now may
+/// ask it at once, and the signal would end it.
+struct Asks {
     hangup: Signal,
     user: Signal,
 }
 
-impl Signals {
+impl Asks {
     fn new() -> Result<Self> {
-        let listen = |kind, name| signal(kind).with_context(|| format!("can't listen for {name}"));
+        Ok(Self {
+            hangup: listen(SignalKind::hangup(), "SIGHUP")?,
+            user: listen(SignalKind::user_defined2(), "SIGUSR2")?,
+        })
+    }
+}
+
+/// The signals that are listened to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    asks: Asks,
+}
+
+fn listen(kind: SignalKind, name: &str) -> Result<Signal> {
+    signal(kind).with_context(|| format!("can't listen for {name}"))
+}
+
+impl Signals {
+    fn new(asks: Asks) -> Result<Self> {
         Ok(Self {
             terminate: listen(SignalKind::terminate(), "SIGTERM")?,
             interrupt: listen(SignalKind::interrupt(), "SIGINT")?,
-            hangup: listen(SignalKind::hangup(), "SIGHUP")?,
-            user: listen(SignalKind::user_defined2(), "SIGUSR2")?,
+            asks,
         })
     }
 
@@ -260,8 +282,8 @@ impl Signals {
                 () = asked => return Ok(End::Stop),
                 () = succeeded => return Ok(End::Succeeded),
                 // What comes of these two is in the log.
-                _ = self.hangup.recv() => drop(gateway.reload()),
-                _ = self.user.recv() => gateway.restart(),
+                _ = self.asks.hangup.recv() => drop(gateway.reload()),
+                _ = self.asks.user.recv() => gateway.restart(),
                 // Workers without connections end at once when another process takes over.
                 () = gateway.ended() => match gateway.phase() {
                     Phase::HandedOver => return Ok(End::Succeeded),

@@ -40,7 +40,7 @@ pub struct Config {
     pub control: Option<PathBuf>,
     /// `[log]`.
     pub log: Log,
-    /// `[traces]`; `None`: no request is traced.
+    /// `[traces]` with an endpoint; `None`: no request is traced.
     pub traces: Option<Traces>,
     /// `[dns]`.
     pub dns: Dns,

@@ -3,10 +3,12 @@
 
 use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
@@ -22,9 +24,12 @@ const LONGEST: u32 = 1 << 30;
 /// Why nothing comes.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// The system's word, a timeout among them.
+    /// The system's word.
     #[error("the socket between the two processes fails")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
+    /// Nothing has come for as long as that may take.
+    #[error("the other process says nothing")]
+    Silent,
     /// The other has ended, or hangs up.
     #[error("the other process is gone")]
     Gone,
@@ -34,6 +39,13 @@ pub enum LinkError {
     /// It says no texts at all.
     #[error("the other process is of another version, or does not hear this user")]
     Strange,
+}
+
+impl From<io::Error> for LinkError {
+    fn from(error: io::Error) -> Self {
+        let is_silence = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+        if is_silence { Self::Silent } else { Self::Io(error) }
+    }
 }
 
 /// One end.
@@ -64,6 +76,14 @@ impl Link {
         self.stream.set_read_timeout(None)
     }
 
+    /// The other half, for another thread: what is sent there goes the same way.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn speaker(&self) -> io::Result<Speaker> {
+        self.stream.try_clone().map(Speaker)
+    }
+
     /// Sends these, which come before every text.
     ///
     /// # Errors
@@ -78,7 +98,7 @@ impl Link {
             if !now.is_empty() && !control.push(SendAncillaryMessage::ScmRights(now)) {
                 return Err(io::ErrorKind::OutOfMemory.into());
             }
-            sendmsg(&self.stream, &[IoSlice::new(&count)], &mut control, SendFlags::NOSIGNAL)?;
+            retry_on_intr(|| sendmsg(&self.stream, &[IoSlice::new(&count)], &mut control, SendFlags::NOSIGNAL))?;
             if later.is_empty() {
                 return Ok(());
             }
@@ -97,9 +117,8 @@ impl Link {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let flags = RecvFlags::CMSG_CLOEXEC;
-            let read = recvmsg(&self.stream, &mut [IoSliceMut::new(&mut count)], &mut control, flags)
-                .map_err(io::Error::from)?
-                .bytes;
+            let read = retry_on_intr(|| recvmsg(&self.stream, &mut [IoSliceMut::new(&mut count)], &mut control, flags));
+            let read = read.map_err(io::Error::from)?.bytes;
             for message in control.drain() {
                 if let RecvAncillaryMessage::ScmRights(batch) = message {
                     descriptors.extend(batch);
@@ -119,15 +138,7 @@ impl Link {
     /// # Errors
     /// The system's.
     pub fn send<T: Serialize>(&self, texts: impl IntoIterator<Item = T>) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        for text in texts {
-            let start = bytes.len();
-            bytes.extend([0; 4]);
-            serde_json::to_writer(&mut bytes, &text)?;
-            let length = u32::try_from(bytes.len() - start - 4).map_err(io::Error::other)?;
-            bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
-        }
-        (&self.stream).write_all(&bytes)
+        send(&self.stream, texts)
     }
 
     /// The next text as it came.
@@ -135,7 +146,7 @@ impl Link {
     /// # Errors
     /// When there is none.
     pub fn receive_raw(&mut self) -> Result<Vec<u8>, LinkError> {
-        if self.reader.fill_buf()?.is_empty() {
+        if self.is_over()? {
             return Err(LinkError::Gone);
         }
         let mut length = [0; 4];
@@ -152,6 +163,17 @@ impl Link {
         Ok(text)
     }
 
+    /// Waits for the next byte. Where a wait has an end, a process that is stopped and goes on finds it interrupted.
+    fn is_over(&mut self) -> io::Result<bool> {
+        loop {
+            match self.reader.fill_buf() {
+                Ok(bytes) => return Ok(bytes.is_empty()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// The next text.
     ///
     /// # Errors
@@ -159,6 +181,38 @@ impl Link {
     pub fn receive<T: DeserializeOwned>(&mut self) -> Result<T, LinkError> {
         Ok(serde_json::from_slice(&self.receive_raw()?)?)
     }
+}
+
+/// What only sends.
+#[derive(Debug)]
+pub struct Speaker(UnixStream);
+
+impl Speaker {
+    /// As [`Link::send`].
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn send<T: Serialize>(&self, texts: impl IntoIterator<Item = T>) -> io::Result<()> {
+        send(&self.0, texts)
+    }
+
+    /// Nothing is sent any more, nor heard at either end: what came half would be misunderstood.
+    pub fn hang_up(&self) {
+        // The error says that the other has done so.
+        drop(self.0.shutdown(Shutdown::Both));
+    }
+}
+
+fn send<T: Serialize>(mut stream: &UnixStream, texts: impl IntoIterator<Item = T>) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    for text in texts {
+        let start = bytes.len();
+        bytes.extend([0; 4]);
+        serde_json::to_writer(&mut bytes, &text)?;
+        let length = u32::try_from(bytes.len() - start - 4).map_err(io::Error::other)?;
+        bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    }
+    stream.write_all(&bytes)
 }
 
 #[cfg(test)]

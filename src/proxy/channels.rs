@@ -20,7 +20,7 @@ use crate::broadworks::channel::ChannelId;
 use crate::broadworks::channel::event::{EventId, event_ids};
 use crate::broadworks::channel::finder::{Finder, Found};
 use crate::farm::{Endpoint, Farm};
-use crate::handover::News;
+use crate::handover::{Kin, News};
 use crate::http1::chunked::Event;
 use crate::policy::channels as policy;
 use crate::policy::events::{Events, Trail};
@@ -50,8 +50,8 @@ struct State {
     events: Events<IpAddr, u64>,
     /// Those whose streams another process has, which drains.
     inherited: Inherited,
-    /// Who is told of all this, since it takes this process' place.
-    heir: Option<mpsc::UnboundedSender<News>>,
+    /// Who is told of all this.
+    kin: Vec<(Kin, mpsc::UnboundedSender<News>)>,
 }
 
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Channels {
             cuts: HashMap::new(),
             events,
             inherited: Inherited::default(),
-            heir: None,
+            kin: Vec::new(),
         }))
     }
 
@@ -147,7 +147,7 @@ impl Channels {
         }
         let mut state = self.0.lock();
         for id in ids {
-            state.tell_of_event(Some(channel), *trail.client(), &id, *trail.endpoint());
+            state.tell_of_event(None, Some(channel), *trail.client(), &id, *trail.endpoint());
             state.events.saw(trail, id);
         }
     }
@@ -249,7 +249,7 @@ impl<'a> Reader<'a> {
         // An older stream of that id goes on, though nothing finds it any more.
         state.cuts.insert(id.clone(), cut);
         state.inherited_ended(&id, ChannelEnd::Xsp);
-        state.tell(|state| Some(News::Opened { channel: text(&id), at: state.names(self.endpoint.key())? }));
+        state.tell(None, |state| Some(News::Opened { channel: text(&id), at: state.names(self.endpoint.key())? }));
         drop(state);
         self.endpoint.metrics().channels_opened.inc();
         let trail = Trail::new(self.client, self.endpoint.key());
@@ -275,7 +275,7 @@ impl<'a> Reader<'a> {
         let Reading::Known(known) = std::mem::replace(&mut self.reading, Reading::Over) else { return };
         let mut state = self.channels.0.lock();
         let key = self.endpoint.key();
-        state.tell(|_| Some(News::Ended { channel: text(known.stream.id()), end }));
+        state.tell(None, |_| Some(News::Ended { channel: text(known.stream.id()), end }));
         match end {
             ChannelEnd::Client | ChannelEnd::Xsp | ChannelEnd::Cut => state.table.closed(&known.stream),
             ChannelEnd::Lost => state.table.lost(&known.stream, Instant::now()),

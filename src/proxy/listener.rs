@@ -1,10 +1,8 @@
 //! Accepting: one loop per worker and listening address.
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
@@ -17,6 +15,9 @@ use crate::telemetry::metrics::Held;
 
 /// How long to wait when the process is out of descriptors.
 const OUT_OF_SOCKETS: Duration = Duration::from_millis(50);
+
+/// More than a socket's queue holds; another process may go on filling it.
+const MOST_WAITING: usize = 8192;
 
 /// How often that is said while it lasts.
 const SAID_AGAIN: Duration = Duration::from_secs(10);
@@ -37,14 +38,6 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         OPEN.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What is there without waiting.
-fn now<T>(poll: Poll<T>) -> Option<T> {
-    match poll {
-        Poll::Ready(value) => Some(value),
-        Poll::Pending => None,
     }
 }
 
@@ -95,9 +88,12 @@ pub async fn accept(
         _ = open.changed() => {}
     }
     drop(same);
-    // Who has come already would be reset.
-    while let Some(Ok((tcp, peer))) = poll_fn(|cx| Poll::Ready(now(socket.poll_accept(cx)))).await {
-        begin(&worker, listener, tcp, peer, &alive);
+    // Who has come already would be reset. Tokio's own accepting ends when its budget for a turn does.
+    let Ok(socket) = socket.into_std() else { return };
+    for (tcp, peer) in std::iter::from_fn(|| socket.accept().ok()).take(MOST_WAITING) {
+        if let Ok(tcp) = tcp.set_nonblocking(true).and_then(|()| TcpStream::from_std(tcp)) {
+            begin(&worker, listener, tcp, peer, &alive);
+        }
     }
 }
 

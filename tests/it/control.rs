@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use http::StatusCode;
@@ -11,13 +10,13 @@ use serde_json::Value;
 use xspgate::sim::site::{ALL, Text};
 
 use crate::channels::Channel;
-use crate::harness::{Client, Ended, Gateway, PROFILE, Program, Serving, Stage, eventually};
+use crate::harness::{Client, Ctl, Gateway, PROFILE, Program, Serving, Stage, eventually};
 
 /// A gateway that hears control calls, as a program of its own.
 struct Controlled {
     stage: Stage,
     serving: Serving,
-    socket: PathBuf,
+    ctl: Ctl,
 }
 
 impl Controlled {
@@ -26,35 +25,11 @@ impl Controlled {
         let socket = stage.sim.folder().join("control.sock");
         let section = format!("\n[control]\nsocket = {:?}\n", socket.display().to_string());
         let serving = Serving::start_changed(&stage, |text| text + &section).await;
-        Self { stage, serving, socket }
+        Self { stage, serving, ctl: Ctl(socket) }
     }
 
     fn client(&self) -> Client {
         Client::new(self.serving.https[0], self.stage.sim.pki.public_roots())
-    }
-
-    /// Runs `xspgate ctl`, on a thread of its own, since what it asks may take the runtime's part of the stage.
-    async fn ctl(&self, arguments: &[&str]) -> Ended {
-        let socket = self.socket.display().to_string();
-        let arguments: Vec<String> =
-            ["ctl", "--socket", &socket].iter().chain(arguments).map(|argument| (*argument).to_owned()).collect();
-        let run = move || {
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            Program::run_in(Path::new("/"), &arguments)
-        };
-        tokio::task::spawn_blocking(run).await.unwrap()
-    }
-
-    async fn done(&self, arguments: &[&str]) -> String {
-        let ended = self.ctl(arguments).await;
-        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{arguments:?}");
-        ended.stdout
-    }
-
-    async fn refused(&self, arguments: &[&str]) -> String {
-        let ended = self.ctl(arguments).await;
-        assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{arguments:?}: {}", ended.stderr);
-        ended.stderr
     }
 
     async fn said(&self, parts: &[&str]) {
@@ -71,14 +46,14 @@ impl Controlled {
 async fn the_status_is_the_one_of_the_admin_listener() {
     let controlled = Controlled::start().await;
     let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap();
-    let asked = parsed(&controlled.done(&["status", "--json"]).await);
+    let asked = parsed(&controlled.ctl.done(&["status", "--json"]).await);
     let served = parsed(&controlled.serving.admin("/status").await.1);
     for key in ["version", "ready"] {
         assert_eq!(asked[key], served[key], "{asked}");
     }
     let endpoints = |status: &Value| status["farms"][0]["endpoints"].as_array().unwrap().len();
     assert_eq!((endpoints(&asked), endpoints(&served)), (4, 4));
-    let table = controlled.done(&["status"]).await;
+    let table = controlled.ctl.done(&["status"]).await;
     for xsp in ["a1", "a2", "b1", "b2"] {
         let line = table.lines().find(|line| line.contains(&controlled.address(xsp))).unwrap();
         assert!(line.contains(" up "), "{table}");
@@ -95,22 +70,22 @@ async fn an_xsp_is_taken_out_by_hand_and_brought_back() {
         channel = Channel::of(controlled.client()).await;
     }
     let address = controlled.address(&home);
-    let said = controlled.done(&["drain", &address]).await;
+    let said = controlled.ctl.done(&["drain", &address]).await;
     assert_eq!(said, format!("{address} of farm xsp: drained\n"));
     for _ in 0..30 {
         assert_ne!(controlled.client().get(PROFILE).await.xsp(), home);
     }
     assert_eq!(session.get(PROFILE).await.xsp(), home);
     channel.receives(&controlled.stage, "still there").await;
-    let table = controlled.done(&["status"]).await;
+    let table = controlled.ctl.done(&["status"]).await;
     assert!(table.lines().any(|line| line.contains(&address) && line.contains("draining")), "{table}");
     controlled.said(&["control call", "\"drain\"", &address, "\"uid\"", "\"pid\""]).await;
     // A reload is no reason to forget it.
-    assert_eq!(controlled.done(&["reload"]).await, "nothing has changed\n");
+    assert_eq!(controlled.ctl.done(&["reload"]).await, "nothing has changed\n");
     drop(channel);
     controlled.said(&["holds no event channel", &address]).await;
 
-    controlled.done(&["undrain", &address, "--farm", "xsp"]).await;
+    controlled.ctl.done(&["undrain", &address, "--farm", "xsp"]).await;
     eventually("it is back", async || controlled.client().get(PROFILE).await.xsp() == home).await;
 }
 
@@ -124,9 +99,9 @@ async fn an_xsp_is_blocked_and_unblocked_by_hand() {
     }
     let blocked =
         async || controlled.serving.metrics().await.count("xspgate_endpoint_blocked", &[("endpoint", &address)]);
-    controlled.done(&["block", &address, "--for", "1h"]).await;
+    controlled.ctl.done(&["block", &address, "--for", "1h"]).await;
     assert_eq!(blocked().await, 1.0);
-    let status: Value = serde_json::from_str(&controlled.done(&["status", "--json"]).await).unwrap();
+    let status: Value = serde_json::from_str(&controlled.ctl.done(&["status", "--json"]).await).unwrap();
     let endpoints = status["farms"][0]["endpoints"].as_array().unwrap();
     let one = endpoints.iter().find(|one| one["endpoint"] == *address).unwrap();
     assert!((3500.0..=3600.0).contains(&one["blocked_for"].as_f64().unwrap()), "{one}");
@@ -136,7 +111,7 @@ async fn an_xsp_is_blocked_and_unblocked_by_hand() {
     for _ in 0..20 {
         assert_ne!(controlled.client().get(PROFILE).await.xsp(), "a1");
     }
-    controlled.done(&["unblock", &address]).await;
+    controlled.ctl.done(&["unblock", &address]).await;
     assert_eq!(blocked().await, 0.0);
     eventually("it is back", async || controlled.client().get(PROFILE).await.xsp() == "a1").await;
 }
@@ -145,7 +120,7 @@ async fn an_xsp_is_blocked_and_unblocked_by_hand() {
 async fn who_is_drained_by_hand_stays_so_over_absence_and_reload() {
     let controlled = Controlled::start().await;
     let address = controlled.address("a1");
-    controlled.done(&["drain", &address]).await;
+    controlled.ctl.done(&["drain", &address]).await;
     let zones = controlled.stage.sim.zones();
     let ips = |with: bool| {
         let xsps = controlled.stage.sim.xsps.iter().filter(move |xsp| with || xsp.name() != "a1");
@@ -162,20 +137,20 @@ async fn who_is_drained_by_hand_stays_so_over_absence_and_reload() {
             .replace("farm = \"xsp\"", "farm = \"other\""),
     )
     .unwrap();
-    assert_eq!(controlled.done(&["reload"]).await, "reloaded\n");
-    assert!(controlled.done(&["status"]).await.contains("farm xsp"), "what is left of it is shown");
+    assert_eq!(controlled.ctl.done(&["reload"]).await, "reloaded\n");
+    assert!(controlled.ctl.done(&["status"]).await.contains("farm xsp"), "what is left of it is shown");
     fs::write(&path, text).unwrap();
-    assert_eq!(controlled.done(&["reload"]).await, "reloaded\n");
+    assert_eq!(controlled.ctl.done(&["reload"]).await, "reloaded\n");
     zones.set_a(ALL, 0, ips(true));
     let row = async || {
-        let table = controlled.done(&["status"]).await;
+        let table = controlled.ctl.done(&["status"]).await;
         table.lines().find(|line| line.contains(&address)).unwrap_or_default().to_owned()
     };
     eventually("it is back, and drained", async || row().await.contains("draining")).await;
     for _ in 0..20 {
         assert_ne!(controlled.client().get(PROFILE).await.xsp(), "a1");
     }
-    controlled.done(&["undrain", &address]).await;
+    controlled.ctl.done(&["undrain", &address]).await;
     eventually("it is up", async || row().await.contains(" up ")).await;
 }
 
@@ -183,23 +158,23 @@ async fn who_is_drained_by_hand_stays_so_over_absence_and_reload() {
 async fn what_can_not_be_done_is_said_with_what_could() {
     let controlled = Controlled::start().await;
     let address = controlled.address("b2");
-    let said = controlled.refused(&["drain", "192.0.2.200"]).await;
+    let said = controlled.ctl.refused(&["drain", "192.0.2.200"]).await;
     assert!(said.contains("no XSP is meant by \"192.0.2.200\"") && said.contains(&address), "{said}");
-    assert!(controlled.refused(&["drain", "not an xsp"]).await.contains("is no XSP"));
-    assert!(controlled.refused(&["drain", &address, "--farm", "xps"]).await.contains("there is no farm \"xps\""));
+    assert!(controlled.ctl.refused(&["drain", "not an xsp"]).await.contains("is no XSP"));
+    assert!(controlled.ctl.refused(&["drain", &address, "--farm", "xps"]).await.contains("there is no farm \"xps\""));
     for level in ["loud==", "inof", ""] {
-        assert!(controlled.refused(&["log", level]).await.contains("that is no level"), "{level}");
+        assert!(controlled.ctl.refused(&["log", level]).await.contains("that is no level"), "{level}");
     }
-    assert_eq!(controlled.ctl(&["block", &address, "--for", "soon"]).await.code, 2);
+    assert_eq!(controlled.ctl.run(&["block", &address, "--for", "soon"]).await.code, 2);
 
     let path = controlled.stage.sim.folder().join("logged.toml");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("tries", "trys").replace("[dns]", "[dns]\ntrys = 3")).unwrap();
-    let said = controlled.refused(&["reload"]).await;
+    let said = controlled.ctl.refused(&["reload"]).await;
     assert!(said.contains("refused, nothing has changed") && said.contains("logged.toml:"), "{said}");
     fs::write(&path, text.replace("[farm.xsp]\n", &format!("[farm.xsp]\ndrain = [{address:?}]\n"))).unwrap();
-    assert_eq!(controlled.done(&["reload"]).await, "reloaded\n");
-    assert!(controlled.done(&["undrain", &address]).await.contains("STILL drained"));
+    assert_eq!(controlled.ctl.done(&["reload"]).await, "reloaded\n");
+    assert!(controlled.ctl.done(&["undrain", &address]).await.contains("STILL drained"));
     assert_eq!(controlled.client().get(PROFILE).await.status, StatusCode::OK);
 }
 
@@ -208,22 +183,22 @@ async fn the_log_is_as_loud_as_it_is_told_to_be() {
     let controlled = Controlled::start().await;
     let lines = |what: &str| controlled.serving.program.lines().iter().filter(|line| line.contains(what)).count();
     assert_eq!(lines("DEBUG"), 0);
-    controlled.done(&["log", "info,xspgate::discover=debug"]).await;
+    controlled.ctl.done(&["log", "info,xspgate::discover=debug"]).await;
     controlled.said(&["DEBUG", "looked up"]).await;
     // However quiet it is, who has done what is in it.
-    controlled.done(&["log", "off"]).await;
-    controlled.done(&["block", &controlled.address("a1"), "--for", "7s", "--farm", "xsp"]).await;
+    controlled.ctl.done(&["log", "off"]).await;
+    controlled.ctl.done(&["block", &controlled.address("a1"), "--for", "7s", "--farm", "xsp"]).await;
     controlled.said(&["control call", "\"block\"", "7.0", "\"xsp\""]).await;
     assert_eq!(lines("endpoint blocked by hand"), 0);
-    controlled.done(&["log"]).await;
-    controlled.done(&["unblock", &controlled.address("a1")]).await;
+    controlled.ctl.done(&["log"]).await;
+    controlled.ctl.done(&["unblock", &controlled.address("a1")]).await;
     controlled.said(&["off the blocklist by hand"]).await;
 }
 
 #[tokio::test]
 async fn who_watches_sees_changes_and_the_end_and_goes_on_watching() {
     let controlled = Controlled::start().await;
-    let socket = controlled.socket.display().to_string();
+    let socket = controlled.ctl.0.display().to_string();
     let mut view = Program::start(&["ctl", "--socket", &socket, "status", "--watch"]);
     let shows = async |parts: &[&str]| {
         let all = |line: &str| parts.iter().all(|part| line.contains(part)).then_some(());
@@ -231,9 +206,9 @@ async fn who_watches_sees_changes_and_the_end_and_goes_on_watching() {
     };
     let address = controlled.address("a1");
     shows(&[&address, " up "]).await;
-    controlled.done(&["drain", &address]).await;
+    controlled.ctl.done(&["drain", &address]).await;
     shows(&[&address, " draining "]).await;
-    controlled.done(&["stop"]).await;
+    controlled.ctl.done(&["stop"]).await;
     shows(&["no gateway answers", "trying again"]).await;
     assert_eq!(view.code(), None);
 }
@@ -242,18 +217,18 @@ async fn who_watches_sees_changes_and_the_end_and_goes_on_watching() {
 async fn a_stop_is_asked_for_once_and_then_insisted_on() {
     let mut controlled = Controlled::start().await;
     let channel = Channel::of(controlled.client()).await;
-    assert!(controlled.done(&["stop"]).await.contains("stopping"));
+    assert!(controlled.ctl.done(&["stop"]).await.contains("stopping"));
     controlled.said(&["stopping; a second signal ends at once"]).await;
-    controlled.done(&["stop"]).await;
+    controlled.ctl.done(&["stop"]).await;
     eventually("the end", async || controlled.serving.program.code() == Some(0)).await;
-    assert!(!controlled.socket.exists(), "the socket is left behind");
+    assert!(!controlled.ctl.0.exists(), "the socket is left behind");
     drop(channel);
 }
 
 #[tokio::test]
 async fn only_the_owner_and_root_are_heard() {
     let controlled = Controlled::start().await;
-    assert_eq!(fs::metadata(&controlled.socket).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(&controlled.ctl.0).unwrap().permissions().mode() & 0o777, 0o600);
     // Whoever could open it all the same: this needs another user, which only root can be.
     let is_root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     if !is_root {
@@ -262,11 +237,11 @@ async fn only_the_owner_and_root_are_heard() {
     }
     let program = controlled.stage.sim.folder().join("xspgate");
     fs::copy(env!("CARGO_BIN_EXE_xspgate"), &program).unwrap();
-    for path in [controlled.stage.sim.folder(), &controlled.socket, &program] {
+    for path in [controlled.stage.sim.folder(), &controlled.ctl.0, &program] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }
     let mut command = Command::new(&program);
-    command.args(["ctl", "--socket"]).arg(&controlled.socket).arg("stop").uid(65_534).gid(65_534);
+    command.args(["ctl", "--socket"]).arg(&controlled.ctl.0).arg("stop").uid(65_534).gid(65_534);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && said.contains("its own user and root"), "{said}");

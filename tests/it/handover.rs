@@ -3,8 +3,11 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -14,13 +17,15 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::Value;
 use tokio::task::JoinHandle;
+use xspgate::handover::link::Link;
+use xspgate::handover::{Estate, LAYOUT, Word};
 use xspgate::sim::site::{ALL, Text};
 
 use crate::acknowledgements::acknowledged;
 use crate::channels::Channel;
 use crate::harness::{
-    Browser, Client, Ended, PROFILE, Program, Serving, Stage, assert_bridged, body, client_requests, dial, eventually,
-    greeting, request, rest, signal,
+    Browser, Client, Ctl, DEADLINE, PROFILE, Program, Serving, Stage, assert_bridged, body, client_requests, dial,
+    eventually, greeting, request, rest, signal,
 };
 
 /// A gateway that is a program of its own, and those that have taken its place.
@@ -29,7 +34,7 @@ struct Succession {
     heirs: Vec<Heir>,
     serving: Serving,
     stage: Stage,
-    socket: PathBuf,
+    ctl: Ctl,
     config: PathBuf,
 }
 
@@ -51,13 +56,31 @@ async fn successor(program: &Program) -> Heir {
     Heir(program.line("who takes over", pid).await)
 }
 
+/// Who has taken over, by what `ctl restart` says.
+fn heir(said: &str) -> Heir {
+    let pid = said.strip_prefix("process ").and_then(|rest| rest.split(' ').next()?.parse().ok());
+    Heir(pid.unwrap_or_else(|| panic!("no process: {said}")))
+}
+
+impl Stage {
+    /// The path of a configuration of this stage with a control socket, and the socket's.
+    fn with_control(&self) -> (String, PathBuf) {
+        let folder = self.sim.folder();
+        let (config, socket) = (folder.join("controlled.toml"), folder.join("control.sock"));
+        let text = fs::read_to_string(folder.join("xspgate.toml")).unwrap();
+        let section = format!("\n[control]\nsocket = {:?}\n", socket.display().to_string());
+        fs::write(&config, text + &section).unwrap();
+        (config.display().to_string(), socket)
+    }
+}
+
 impl Succession {
     async fn start(change: impl FnOnce(&mut Text)) -> Self {
         let (stage, ()) = Stage::with(|_, text| change(text)).await;
         let (socket, config) = (stage.sim.folder().join("control.sock"), stage.sim.folder().join("logged.toml"));
         let section = format!("\n[control]\nsocket = {:?}\n", socket.display().to_string());
         let serving = Serving::start_changed(&stage, |text| text + &section).await;
-        Self { heirs: Vec::new(), serving, stage, socket, config }
+        Self { heirs: Vec::new(), serving, stage, ctl: Ctl(socket), config }
     }
 
     fn https(&self) -> SocketAddr {
@@ -68,38 +91,14 @@ impl Succession {
         Client::new(self.https(), self.stage.sim.pki.public_roots())
     }
 
-    async fn ctl(&self, arguments: &[&str]) -> Ended {
-        let socket = self.socket.display().to_string();
-        let arguments: Vec<String> =
-            ["ctl", "--socket", &socket].iter().chain(arguments).map(|argument| (*argument).to_owned()).collect();
-        let run = move || {
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            Program::run_in(Path::new("/"), &arguments)
-        };
-        tokio::task::spawn_blocking(run).await.unwrap()
-    }
-
-    async fn done(&self, arguments: &[&str]) -> String {
-        let ended = self.ctl(arguments).await;
-        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{arguments:?}");
-        ended.stdout
-    }
-
     /// Has another process take over.
     async fn restart(&mut self) {
-        let said = self.done(&["restart"]).await;
-        let pid = said.strip_prefix("process ").and_then(|rest| rest.split(' ').next()?.parse().ok());
-        self.heirs.push(Heir(pid.unwrap_or_else(|| panic!("no process: {said}"))));
-    }
-
-    async fn refused(&self) -> String {
-        let ended = self.ctl(&["restart"]).await;
-        assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{}", ended.stderr);
-        ended.stderr
+        let said = self.ctl.done(&["restart"]).await;
+        self.heirs.push(heir(&said));
     }
 
     async fn status(&self) -> Value {
-        serde_json::from_str(&self.done(&["status", "--json"]).await).unwrap()
+        serde_json::from_str(&self.ctl.done(&["status", "--json"]).await).unwrap()
     }
 
     async fn until_ended(&mut self) {
@@ -294,8 +293,8 @@ async fn what_was_done_by_hand_and_what_is_blocked_stays_so() {
     let mut succession = Succession::start(|_| ()).await;
     let address = |name: &str| succession.stage.xsp(name).address().to_string();
     let (drained, blocked, failed) = (address("a1"), address("a2"), address("b1"));
-    succession.done(&["drain", &drained]).await;
-    succession.done(&["block", &blocked, "--for", "1h"]).await;
+    succession.ctl.done(&["drain", &drained]).await;
+    succession.ctl.done(&["block", &blocked, "--for", "1h"]).await;
     succession.stage.xsp("b1").kill().await;
     eventually("a failure", async || {
         succession.client().get(PROFILE).await;
@@ -317,7 +316,7 @@ async fn what_was_done_by_hand_and_what_is_blocked_stays_so() {
     for kind in ["took-over", "blocked", "draining", "started"] {
         assert!(kinds.contains(&&Value::from(kind)), "{kind}: {kinds:?}");
     }
-    succession.done(&["undrain", &drained]).await;
+    succession.ctl.done(&["undrain", &drained]).await;
     eventually("its first request", async || succession.client().get(PROFILE).await.xsp() == "a1").await;
 }
 
@@ -359,12 +358,12 @@ async fn what_keeps_another_process_from_taking_over_is_said_and_the_old_one_goe
     let mut channels = succession.channels(2).await;
     let good = fs::read_to_string(&succession.config).unwrap();
     succession.rewrite(|text| text.replace("[control]", "tries = 3\n[control]"));
-    let why = succession.refused().await;
+    let why = succession.ctl.refused(&["restart"]).await;
     assert!(why.contains("tries"), "{why}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let place = format!("[\"{}\", ", taken.local_addr().unwrap());
     succession.rewrite(|_| good.replacen("listen = [", &format!("listen = {place}"), 1));
-    let why = succession.refused().await;
+    let why = succession.ctl.refused(&["restart"]).await;
     assert!(why.contains("another gateway or server listens there"), "{why}");
     succession.all_beat(&mut channels).await;
     assert_eq!(succession.client().get(PROFILE).await.status, StatusCode::OK);
@@ -425,7 +424,7 @@ async fn workers_and_addresses_may_change_on_the_way() {
 #[tokio::test]
 async fn a_process_that_somebody_else_has_started_may_take_over() {
     let mut succession = Succession::start(|_| ()).await;
-    let (config, socket) = (succession.config.display().to_string(), succession.socket.display().to_string());
+    let (config, socket) = (succession.config.display().to_string(), succession.ctl.0.display().to_string());
     let first = Program::start(&["run", "--take-over", &config]);
     first.line("that it serves", |line| line.starts_with("serving /metrics").then_some(())).await;
     succession.until_ended().await;
@@ -436,7 +435,7 @@ async fn a_process_that_somebody_else_has_started_may_take_over() {
     assert_eq!(succession.client().get(PROFILE).await.status, StatusCode::OK);
     second.signal("TERM");
     eventually("the end", async || second.code() == Some(0)).await;
-    assert!(!succession.socket.exists(), "the socket's file is the last one's to remove");
+    assert!(!succession.ctl.0.exists(), "the socket's file is the last one's to remove");
     let alone = Program::start(&["run", "--take-over", &config]);
     alone.line("that nobody is there", |line| line.contains("nothing to take over").then_some(())).await;
     alone.line("that it serves", |line| line.starts_with("serving /metrics").then_some(())).await;
@@ -498,6 +497,238 @@ async fn whoever_watches_the_page_goes_on_with_the_new_process() {
     let heir = succession.heirs[0].0;
     browser.until("the new process", &shows(&format!("process {heir} runs"))).await;
     browser.until("its first event", &shows("took over")).await;
-    succession.done(&["block", &succession.stage.xsp("a1").address().to_string()]).await;
+    succession.ctl.done(&["block", &succession.stage.xsp("a1").address().to_string()]).await;
     browser.until("what happens there", &shows("by hand; for")).await;
+}
+
+#[tokio::test]
+async fn r_aff_2_of_two_restarts_at_once_one_is_refused_and_the_other_keeps_its_channels() {
+    let mut succession = Succession::start(|text| {
+        text.set("", "drain_timeout", "5m");
+    })
+    .await;
+    let mut channels = succession.channels(4).await;
+    let load = Load::on(&succession);
+    load.until_served(50).await;
+    let (one, two) = tokio::join!(succession.ctl.run(&["restart"]), succession.ctl.run(&["restart"]));
+    for ended in [one, two] {
+        match ended.code {
+            // Who comes late asks the one that has taken over.
+            0 => succession.heirs.push(heir(&ended.stdout)),
+            _ => assert_eq!(ended.stderr, "error: another process has taken over already\n"),
+        }
+    }
+    assert!(!succession.heirs.is_empty());
+    load.until_served(100).await;
+    succession.all_beat(&mut channels).await;
+    load.stop();
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_process_that_is_not_ready_yet_whatever_it_has_bound() {
+    let mut succession = Succession::start(|text| {
+        text.set("", "workers", 1_i64);
+    })
+    .await;
+    // It waits two seconds for the first XSP of this farm.
+    let late =
+        "[farm.late]\nserver_name = \"late.example.com\"\ntrust = \"internal\"\na = \"late.example.com\"\n\n[control]";
+    succession.rewrite(|text| text.replace("workers = 1", "workers = 8").replace("[control]", late));
+    let asking = async {
+        loop {
+            let asked = tokio::time::timeout(Duration::from_secs(1), succession.client().get(PROFILE)).await;
+            assert_eq!(asked.expect("an answer at once").status, StatusCode::OK);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let said = tokio::select! {
+        said = succession.ctl.done(&["restart"]) => said,
+        () = asking => unreachable!(),
+    };
+    succession.heirs.push(heir(&said));
+}
+
+#[tokio::test]
+async fn what_the_new_configuration_serves_no_more_is_given_up_at_once() {
+    let mut succession = Succession::start(|text| {
+        text.set("", "drain_timeout", "5m");
+    })
+    .await;
+    let mut channels = succession.channels(1).await;
+    let status = succession.status().await;
+    let lines = succession.serving.program.lines();
+    let admin = lines.iter().find_map(|line| line.strip_prefix("serving /metrics")?.rsplit(' ').next()?.parse().ok());
+    let admin: SocketAddr = admin.unwrap_or_else(|| panic!("{status}"));
+    let moved = succession.stage.sim.folder().join("moved.sock");
+    let socket = succession.ctl.0.display().to_string();
+    succession.rewrite(|text| {
+        text.replace("[admin]\nlisten = \"127.0.0.1:0\"\n", "").replace(&socket, &moved.display().to_string())
+    });
+    succession.restart().await;
+    eventually("nobody at [admin]", async || tokio::net::TcpStream::connect(admin).await.is_err()).await;
+    eventually("no control socket", async || !succession.ctl.0.exists()).await;
+    succession.ctl.0 = moved;
+    succession.all_beat(&mut channels).await;
+    assert_eq!(succession.status().await["phase"], "running");
+}
+
+/// A gateway that only plays one, to hand over as it likes at `path`.
+struct Player(UnixListener);
+
+impl Player {
+    fn at(path: &Path) -> Self {
+        Self(UnixListener::bind(path).unwrap())
+    }
+
+    /// Gives whoever comes the control socket, and nothing else; what it says then is for the caller to choose.
+    fn gives(&self, path: &Path, before: impl FnOnce()) -> Link {
+        let (call, _) = self.0.accept().unwrap();
+        self.0.set_nonblocking(true).unwrap();
+        let mut request = String::new();
+        BufReader::new(&call).read_line(&mut request).unwrap();
+        let link = Link::new(call, DEADLINE).unwrap();
+        before();
+        link.send_descriptors(&[self.0.as_fd()]).unwrap();
+        let estate = Estate {
+            layout: LAYOUT,
+            pid: 1,
+            version: "0".into(),
+            sockets: Vec::new(),
+            admin: None,
+            control: Some(path.to_owned()),
+            affinity: Vec::new(),
+            farms: Vec::new(),
+            answers: String::new(),
+            events: Vec::new(),
+        };
+        link.send([estate]).unwrap();
+        link
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_can_not_take_over_leaves_the_control_socket_where_it_is() {
+    let (stage, ()) = Stage::with(|_, _| ()).await;
+    let (config, path) = stage.with_control();
+    let player = Player::at(&path);
+    let mut taking = Program::start(&["run", "--take-over", &config]);
+    let at = path.clone();
+    let refuse = move || {
+        let why = Word::Refused("it has thought better of it".into());
+        player.gives(&at, || ()).send([Word::Complete, why]).unwrap();
+    };
+    tokio::task::spawn_blocking(refuse).await.unwrap();
+    taking.line("why not", |line| line.contains("it has thought better of it").then_some(())).await;
+    eventually("the end", async || taking.code() == Some(1)).await;
+    assert!(path.exists(), "it was not its own");
+}
+
+#[tokio::test]
+async fn a_process_that_is_about_to_take_over_does_not_end_by_a_signal_to_reload() {
+    let (stage, ()) = Stage::with(|_, _| ()).await;
+    let (config, path) = stage.with_control();
+    let player = Player::at(&path);
+    let mut taking = Program::start(&["run", "--take-over", &config]);
+    let id = taking.id();
+    let give = move || {
+        let link = player.gives(&path, || ());
+        link.send([Word::Complete]).unwrap();
+        assert!(signal(id, "HUP"));
+        link.send([Word::Go]).unwrap();
+        link
+    };
+    let _link = tokio::task::spawn_blocking(give).await.unwrap();
+    let reloaded = |line: &str| line.contains("are what they were").then_some(());
+    taking.line("that it has read the configuration again", reloaded).await;
+    assert_eq!(taking.code(), None);
+}
+
+#[tokio::test]
+async fn a_hand_over_outlives_a_moment_in_which_a_process_is_stopped() {
+    let (stage, ()) = Stage::with(|_, _| ()).await;
+    let (config, path) = stage.with_control();
+    let player = Player::at(&path);
+    let mut taking = Program::start(&["run", "--take-over", &config]);
+    let id = taking.id();
+    let give = move || {
+        let pause = || {
+            for name in ["STOP", "CONT"] {
+                // For it to wait for what comes next.
+                std::thread::sleep(Duration::from_millis(20));
+                assert!(signal(id, name));
+            }
+        };
+        let link = player.gives(&path, pause);
+        pause();
+        link.send([Word::Complete, Word::Go]).unwrap();
+        link
+    };
+    let _link = tokio::task::spawn_blocking(give).await.unwrap();
+    taking.line("that it serves", |line| line.starts_with("serving /metrics").then_some(())).await;
+    assert_eq!(taking.code(), None);
+}
+
+#[tokio::test]
+async fn r_aff_2_channels_of_the_new_process_are_known_to_those_before_it_for_the_sake_of_kept_connections() {
+    let mut succession = Succession::start(|text| {
+        text.set("", "drain_timeout", "5m");
+    })
+    .await;
+    let (mut kept, mut channels) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        for _ in 0..16 {
+            let mut client = succession.client();
+            assert_eq!(client.get(PROFILE).await.status, StatusCode::OK);
+            client.forget_cookies();
+            kept.push(client);
+        }
+        if kept.len() < 48 {
+            succession.restart().await;
+        }
+    }
+    channels.extend(succession.channels(16).await);
+    for (index, channel) in channels.iter_mut().enumerate() {
+        channel.receives(&succession.stage, &format!("event-{index}")).await;
+    }
+    // The processes tell each other in a moment, and a client's next request comes ten seconds later.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Two thirds of these are with the first process and the second one.
+    for (index, client) in kept.iter_mut().enumerate() {
+        let channel = &mut channels[index % 16];
+        let answer = if index % 2 == 0 {
+            client.send(channel.heartbeat()).await
+        } else {
+            client.send(acknowledged(&format!("event-{}", index % 16))).await
+        };
+        assert_eq!((answer.status, answer.xsp()), (StatusCode::OK, &*channel.xsp), "{index}");
+        if index % 2 == 0 {
+            channel.is_alive().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_xsp_is_vacated_once_the_old_process_has_gone_too() {
+    let stage = Stage::cti(|_, text| {
+        text.set("", "drain_timeout", "4s");
+    })
+    .await;
+    let (config, socket) = stage.with_control();
+    let old = Serving::of(Path::new(&config)).await;
+    let mut before = dial(&stage.webex(), old.cti[0]).await.unwrap();
+    assert_eq!(greeting(&mut before).await, "a1");
+    let ctl = Ctl(socket);
+    ctl.done(&["drain", &stage.speaker("a1").address().to_string()]).await;
+    let _heir = heir(&ctl.done(&["restart"]).await);
+    let events = async || {
+        let status: Value = serde_json::from_str(&ctl.done(&["status", "--json"]).await).unwrap();
+        let kinds = status["events"].as_array().unwrap().iter().rev().map(|event| event["kind"].clone());
+        kinds.collect::<Vec<_>>()
+    };
+    let vacated = async || events().await.contains(&"vacated".into());
+    eventually("that nothing is held there", vacated).await;
+    let kinds = events().await;
+    let place = |kind: &str| kinds.iter().position(|one| one == kind).unwrap_or_else(|| panic!("{kind}: {kinds:?}"));
+    assert!(place("predecessor-gone") < place("vacated"), "{kinds:?}");
+    rest(&mut before).await;
 }

@@ -83,9 +83,8 @@ pub(super) fn log(file: &File) -> Log {
 
 pub(super) fn traces(check: &mut Check<'_>, file: &File) -> Option<Traces> {
     let traces = file.traces.as_ref()?;
-    let help = "the collector that traces go to, such as \"http://127.0.0.1:4318\"";
     let fields = traces.get_ref();
-    let endpoint = check.required(&traces.span(), "endpoint", &fields.endpoint, help)?;
+    let endpoint = fields.endpoint.as_ref()?;
     let collector = endpoint.get_ref().0.clone();
     if collector.port == 4317 {
         let message = "4317 is where collectors take OTLP over gRPC, and the gateway speaks OTLP over HTTP";

@@ -47,7 +47,7 @@ pub(super) fn mistakes() -> impl Iterator<Item = (&'static str, String, &'static
 }
 
 /// What it is, what of [`BASE`] is replaced (nothing: appended), by what, and what is said.
-const MISTAKES: [(&str, &str, &str, &str); 74] = [
+const MISTAKES: [(&str, &str, &str, &str); 73] = [
     (
         "drain names nothing of the farm",
         r##"a = "xsp-a.example.com""##,
@@ -959,19 +959,6 @@ endpoint = "http://otel.example.com"
   | endpoint = "http://otel.example.com"
   |            ^^^^^^^^^^^^^^^^^^^^^^^^^
 help: 4318 is what collectors listen on for OTLP over HTTP
-"##,
-    ),
-    (
-        "traces that go nowhere",
-        "",
-        r##"[traces]
-sample = 1
-"##,
-        r##"error: [traces] has no `endpoint`
- --> x.toml:22:1
-  | [traces]
-  | ^^^^^^^^
-help: the collector that traces go to, such as "http://127.0.0.1:4318"
 "##,
     ),
     (

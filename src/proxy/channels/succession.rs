@@ -1,5 +1,5 @@
 //! The table of event channels when one process takes another's place: the streams stay where they are until they end, and
-//! whatever names them comes to the new process. Apart from the table in ordinary life, which none of it concerns.
+//! whatever names them comes to the new process, or to the old one over a connection that was left open. Apart from the table in ordinary life, which none of it concerns.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +12,7 @@ use super::{Channels, Place, State, text};
 use crate::broadworks::channel::ChannelId;
 use crate::broadworks::channel::event::EventId;
 use crate::farm::{Endpoint, Farm};
-use crate::handover::{self, News};
+use crate::handover::{self, Kin, News};
 use crate::policy::channels::{self as policy, Home};
 use crate::policy::events::Trail;
 use crate::telemetry::metrics::{ChannelEnd, Held};
@@ -34,32 +34,38 @@ struct Channel {
     farm: Arc<Farm>,
     key: u64,
     trail: Option<Trail<IpAddr, u64>>,
+    /// Who has told of it.
+    from: Kin,
     _open: Held,
 }
 
 impl Channels {
     /// Whatever is known, and from then on whatever happens, for the process that takes this one's place.
     pub fn follow(&self) -> (Vec<News>, mpsc::UnboundedReceiver<News>) {
-        let (heir, news) = mpsc::unbounded_channel();
         let mut state = self.0.lock();
-        state.heir = Some(heir);
+        let news = state.tell_from_now_on(Kin::Successor);
         (state.known(), news)
     }
 
     /// Nobody takes this process' place, after all.
     pub fn follow_no_more(&self) {
-        self.0.lock().heir = None;
+        self.0.lock().kin.retain(|(kin, _)| *kin != Kin::Successor);
     }
 
-    /// Something has happened in the process whose place this one takes. `find` finds an endpoint by the names of its farm and
-    /// its own.
-    pub fn take(&self, news: News, find: impl Fn(&str, SocketAddr) -> Option<(Arc<Farm>, Arc<Endpoint>)>) {
+    /// Whatever happens from now on here, or in those who take this process' place, for the one whose place it has taken.
+    pub fn report(&self) -> mpsc::UnboundedReceiver<News> {
+        self.0.lock().tell_from_now_on(Kin::Predecessor)
+    }
+
+    /// Something has happened in the process `from`, or beyond it. `find` finds an endpoint by the names of its farm and its
+    /// own.
+    pub fn take(&self, from: Kin, news: News, find: impl Fn(&str, SocketAddr) -> Option<(Arc<Farm>, Arc<Endpoint>)>) {
         let found = |at: &handover::Place| find(&at.farm, at.endpoint);
         match news {
             News::Opened { channel, at } => {
                 let (id, place) = (ChannelId::new(channel.as_bytes()), found(&at));
                 match (id, place) {
-                    (Some(id), Some((farm, endpoint))) => self.0.lock().inherit(id, farm, endpoint),
+                    (Some(id), Some((farm, endpoint))) => self.0.lock().inherit(from, id, farm, endpoint),
                     // Its XSP can't be found from here: a prompt 404 is better than a heartbeat that lands elsewhere.
                     (Some(id), None) => self.0.lock().table.lost_elsewhere(id, NOWHERE, Instant::now()),
                     (None, _) => {}
@@ -77,17 +83,22 @@ impl Channels {
             News::Saw { channel, client, event, at } => {
                 let Some((event, (farm, endpoint))) = EventId::new(event.as_bytes()).zip(found(&at)) else { return };
                 let channel = channel.and_then(|channel| ChannelId::new(channel.as_bytes()));
-                self.0.lock().saw_elsewhere(channel.as_ref(), client, event, farm, endpoint);
+                self.0.lock().saw_elsewhere(from, channel.as_ref(), client, event, farm, endpoint);
             }
         }
     }
 
-    /// The other process has ended, and what it had has ended with it.
-    pub fn orphaned(&self) {
+    /// The process `from` has ended, and what it had has ended with it.
+    pub fn orphaned(&self, from: Kin) {
         let mut state = self.0.lock();
-        let ids: Vec<_> = state.inherited.channels.keys().cloned().collect();
+        state.kin.retain(|(kin, _)| *kin != from);
+        let its = state.inherited.channels.iter().filter(|(_, channel)| channel.from == from);
+        let ids: Vec<_> = its.map(|(id, _)| id.clone()).collect();
         for id in ids {
             state.inherited_ended(&id, ChannelEnd::Cut);
+        }
+        if from == Kin::Successor {
+            return;
         }
         for trail in std::mem::take(&mut state.inherited.loose) {
             state.events.ended(&trail);
@@ -97,18 +108,34 @@ impl Channels {
 }
 
 impl State {
-    /// Tells the process that takes this one's place, if one does.
-    pub(super) fn tell(&self, news: impl FnOnce(&Self) -> Option<News>) {
-        if let Some(heir) = &self.heir
-            && let Some(news) = news(self)
-        {
+    fn tell_from_now_on(&mut self, kin: Kin) -> mpsc::UnboundedReceiver<News> {
+        let (sender, news) = mpsc::unbounded_channel();
+        self.kin.push((kin, sender));
+        news
+    }
+
+    /// Tells the processes before and after this one, but for the one that it comes `from`.
+    pub(super) fn tell(&self, from: Option<Kin>, news: impl FnOnce(&Self) -> Option<News>) {
+        let mut others = self.kin.iter().filter(|(kin, _)| Some(*kin) != from).peekable();
+        if others.peek().is_none() {
+            return;
+        }
+        let Some(news) = news(self) else { return };
+        for (_, other) in others {
             // The error says that it has gone, and somebody else notices.
-            heir.send(news).ok();
+            other.send(news.clone()).ok();
         }
     }
 
-    pub(super) fn tell_of_event(&self, channel: Option<&ChannelId>, client: IpAddr, event: &EventId, endpoint: u64) {
-        self.tell(|state| {
+    pub(super) fn tell_of_event(
+        &self,
+        from: Option<Kin>,
+        channel: Option<&ChannelId>,
+        client: IpAddr,
+        event: &EventId,
+        endpoint: u64,
+    ) {
+        self.tell(from, |state| {
             let event = String::from_utf8_lossy(event.as_bytes()).into_owned();
             Some(News::Saw { channel: channel.map(text), client, event, at: state.names(endpoint)? })
         });
@@ -133,19 +160,19 @@ impl State {
         channels.chain(events).collect()
     }
 
-    fn inherit(&mut self, id: ChannelId, farm: Arc<Farm>, endpoint: Arc<Endpoint>) {
+    fn inherit(&mut self, from: Kin, id: ChannelId, farm: Arc<Farm>, endpoint: Arc<Endpoint>) {
         let key = endpoint.key();
         let Some(stream) = self.table.opened(id.clone(), key, Instant::now()) else { return };
         let open = Held::new(&endpoint.metrics().channels);
         self.places.insert(key, Place { farm: Arc::clone(&farm), endpoint });
-        self.tell(|state| Some(News::Opened { channel: text(&id), at: state.names(key)? }));
-        self.inherited.channels.insert(id, Channel { stream, farm, key, trail: None, _open: open });
+        self.tell(Some(from), |state| Some(News::Opened { channel: text(&id), at: state.names(key)? }));
+        self.inherited.channels.insert(id, Channel { stream, farm, key, trail: None, from, _open: open });
     }
 
     /// The channel `id` has ended, if it is one of those that another process has.
     pub(super) fn inherited_ended(&mut self, id: &ChannelId, end: ChannelEnd) {
         let Some(channel) = self.inherited.channels.remove(id) else { return };
-        self.tell(|_| Some(News::Ended { channel: text(id), end }));
+        self.tell(Some(channel.from), |_| Some(News::Ended { channel: text(id), end }));
         match is_lost(end) {
             true => self.table.lost(&channel.stream, Instant::now()),
             false => self.table.closed(&channel.stream),
@@ -159,6 +186,7 @@ impl State {
 
     fn saw_elsewhere(
         &mut self,
+        from: Kin,
         channel: Option<&ChannelId>,
         client: IpAddr,
         event: EventId,
@@ -166,7 +194,7 @@ impl State {
         endpoint: Arc<Endpoint>,
     ) {
         let key = endpoint.key();
-        self.tell_of_event(channel, client, &event, key);
+        self.tell_of_event(Some(from), channel, client, &event, key);
         let Some(channel) = channel else {
             let mut trail = Trail::new(client, key);
             self.events.saw(&mut trail, event);
