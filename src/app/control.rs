@@ -17,7 +17,8 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::estate::Handed;
-use super::reload::{Asked, Outcome};
+use super::outcome::Outcome;
+use super::reload::Asked;
 use super::running::Farms;
 use super::successor::Successor;
 use crate::admin::Admin;
@@ -281,9 +282,17 @@ fn set_level(level: Option<&str>) -> Reply {
         return Reply::Refused(format!("that is no level: {}", LogFilter::expected()));
     }
     match telemetry::set_level(level) {
-        Ok(()) => Reply::Done("the log's level is set".into()),
+        Ok(()) if level.is_none_or(has_rest) => Reply::Done("the log's level is set".into()),
+        Ok(()) => {
+            Reply::Done("the log's level is set; of all other modules, nothing is logged: see \"info,...\"".into())
+        }
         Err(error) => Reply::Refused(error.to_string()),
     }
+}
+
+/// Whether `level` says something of modules that it does not name.
+fn has_rest(level: &str) -> bool {
+    level.split(',').any(|part| !part.contains('='))
 }
 
 fn outcome(what: ByHand, presence: Presence) -> &'static str {

@@ -2,7 +2,6 @@
 //! the configuration and the files that it names; when files change by themselves, these, and the configuration only if
 //! it says so.
 
-use std::fmt;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use tracing::{error, info, warn};
 
 use super::estate::Handed;
+use super::outcome::Outcome;
 use super::running::Running;
 use super::sockets::Plan;
 use super::successor::{Following, Successor, hand_over};
@@ -38,54 +38,6 @@ pub(super) enum Asked {
     Reload(oneshot::Sender<Outcome>),
     /// To give everything to another process: which did it get, or why none?
     HandOver(Successor, oneshot::Sender<Result<u32, String>>),
-}
-
-/// What came of reading everything again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is in use, but for what takes a restart: the keys and sections whose values differ from those at the start.
-    Applied {
-        /// In the order of the file.
-        needs_restart: Vec<&'static str>,
-    },
-    /// It is what was in use already, but for what has been waiting for a restart.
-    Unchanged {
-        /// As above.
-        needs_restart: Vec<&'static str>,
-    },
-    /// It can't be used, and nothing has changed: each problem, as `check` shows it.
-    Refused(String),
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Applied { needs_restart } if needs_restart.is_empty() => f.write_str("reloaded"),
-            Self::Applied { needs_restart } => {
-                write!(f, "reloaded; takes a restart (xspgate ctl restart): {}", needs_restart.join(", "))
-            }
-            Self::Unchanged { needs_restart } if needs_restart.is_empty() => f.write_str("nothing has changed"),
-            Self::Unchanged { needs_restart } => {
-                write!(
-                    f,
-                    "nothing has changed; still takes a restart (xspgate ctl restart): {}",
-                    needs_restart.join(", ")
-                )
-            }
-            Self::Refused(why) => write!(f, "refused, nothing has changed:\n{why}"),
-        }
-    }
-}
-
-impl Outcome {
-    /// The same, of a configuration of which that has been waiting for a restart.
-    fn reminding(self, waiting: Vec<&'static str>) -> Self {
-        match self {
-            Self::Applied { .. } => Self::Applied { needs_restart: waiting },
-            Self::Unchanged { .. } => Self::Unchanged { needs_restart: waiting },
-            Self::Refused(why) => Self::Refused(why),
-        }
-    }
 }
 
 /// What runs, and the file that it goes by.
@@ -259,7 +211,12 @@ impl Reload {
         };
         let is_fatal = reading.problems.iter().any(|problem| problem.severity == Severity::Error);
         if !is_fatal && reading.partial == running.config {
-            running.metrics.reload_refused.set(0);
+            if running.metrics.is_reload_refused() {
+                running.metrics.reload_refused.set(0);
+                let text = "the configuration is again what is in use";
+                info!("{text}");
+                running.timeline.add(Event::now(Kind::Reloaded, text));
+            }
             running.text = reading.source.text;
             let waiting = needs_restart(&self.started, &running.config);
             if !waiting.is_empty() {
@@ -314,6 +271,10 @@ fn renew(running: &mut Running) -> Outcome {
     let old = Arc::clone(&running.material);
     if old.read.is_current() {
         info!("configuration, certificates, keys and CAs are what they were");
+        if running.metrics.is_renewal_refused() {
+            let text = "certificates, keys and CAs are again what is in use";
+            running.timeline.add(Event::now(Kind::Renewed, text));
+        }
         running.metrics.renewal(Renewal::Unchanged);
         return Outcome::Unchanged { needs_restart: Vec::new() };
     }

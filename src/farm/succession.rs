@@ -55,9 +55,10 @@ impl Farm {
             target: endpoint.target.as_deref().map(Into::into),
         };
         let all = &handed.endpoints;
-        self.update(all.iter().map(found).collect());
+        // None of it is news: the other process has told it.
+        drop(self.learn(all.iter().map(found).collect()));
         if all.iter().any(|endpoint| endpoint.departed) {
-            self.update(all.iter().filter(|endpoint| !endpoint.departed).map(found).collect());
+            drop(self.learn(all.iter().filter(|endpoint| !endpoint.departed).map(found).collect()));
         }
         let now = Instant::now();
         for endpoint in all {
@@ -65,14 +66,12 @@ impl Farm {
                 self.go_on_blocking(&known, block, now);
             }
         }
-        let news = {
-            let state = &mut *self.state.lock();
-            for word in handed.drained.iter().filter_map(|word| DrainedXsp::text(word).ok()) {
-                state.by_hand.add(word.0);
-            }
-            self.drain(state)
-        };
-        self.tell_all(news);
+        info!(farm = self.name(), endpoints = all.len(), "farm taken over");
+        let state = &mut *self.state.lock();
+        for word in handed.drained.iter().filter_map(|word| DrainedXsp::text(word).ok()) {
+            state.by_hand.add(word.0);
+        }
+        drop(self.drain(state));
     }
 
     fn go_on_blocking(&self, endpoint: &Endpoint, block: &Block, now: Instant) {

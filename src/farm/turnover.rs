@@ -15,34 +15,37 @@ use crate::policy::endpoint::{Endpoint as Found, EndpointId};
 impl Farm {
     /// Takes over what discovery found; endpoints that stay keep their standing, connections and sessions.
     pub fn update(&self, found: Vec<Found>) {
-        let news = {
-            let state = &mut *self.state.lock();
-            let changes = state.roster.update(found);
-            for id in &changes.joined {
-                let Some(member) = state.roster.get(*id) else { continue };
-                let endpoint = Arc::new(self.endpoint(*id, member.endpoint()));
-                state.endpoints.insert(*id, endpoint);
-            }
-            let now = Instant::now();
-            for endpoint in changes.left.iter().filter_map(|id| state.endpoints.get(id)) {
-                endpoint.leaving.store(true, Ordering::Relaxed);
-                state.vacating.insert(endpoint.id);
-                state.departed.left(endpoint.id, now);
-            }
-            for endpoint in changes.returned.iter().filter_map(|id| state.endpoints.get(id)) {
-                endpoint.leaving.store(false, Ordering::Relaxed);
-                state.vacating.remove(&endpoint.id);
-                state.departed.remove(endpoint.id);
-            }
-            let changed =
-                [(What::Found, &changes.joined), (What::Left, &changes.left), (What::Returned, &changes.returned)];
-            let mut news: Vec<_> = changed.into_iter().map(|(what, ids)| News::of(what, state, ids)).collect();
-            news.extend(self.drain(state));
-            self.metrics.endpoints.set(i64::try_from(state.roster.named()).unwrap_or(i64::MAX));
-            self.retag(state);
-            news
-        };
+        let news = self.learn(found);
         self.tell_all(news);
+    }
+
+    /// As [`Farm::update`], and what there is to tell.
+    pub(super) fn learn(&self, found: Vec<Found>) -> Vec<News> {
+        let state = &mut *self.state.lock();
+        let changes = state.roster.update(found);
+        for id in &changes.joined {
+            let Some(member) = state.roster.get(*id) else { continue };
+            let endpoint = Arc::new(self.endpoint(*id, member.endpoint()));
+            state.endpoints.insert(*id, endpoint);
+        }
+        let now = Instant::now();
+        for endpoint in changes.left.iter().filter_map(|id| state.endpoints.get(id)) {
+            endpoint.leaving.store(true, Ordering::Relaxed);
+            state.vacating.insert(endpoint.id);
+            state.departed.left(endpoint.id, now);
+        }
+        for endpoint in changes.returned.iter().filter_map(|id| state.endpoints.get(id)) {
+            endpoint.leaving.store(false, Ordering::Relaxed);
+            state.vacating.remove(&endpoint.id);
+            state.departed.remove(endpoint.id);
+        }
+        let changed =
+            [(What::Found, &changes.joined), (What::Left, &changes.left), (What::Returned, &changes.returned)];
+        let mut news: Vec<_> = changed.into_iter().map(|(what, ids)| News::of(what, state, ids)).collect();
+        news.extend(self.drain(state));
+        self.metrics.endpoints.set(i64::try_from(state.roster.named()).unwrap_or(i64::MAX));
+        self.retag(state);
+        news
     }
 
     /// Has the endpoints picked no more that the configuration drains. The caller tells the news.

@@ -183,7 +183,10 @@ async fn the_log_is_as_loud_as_it_is_told_to_be() {
     let controlled = Controlled::start().await;
     let lines = |what: &str| controlled.serving.program.lines().iter().filter(|line| line.contains(what)).count();
     assert_eq!(lines("DEBUG"), 0);
-    controlled.ctl.done(&["log", "info,xspgate::discover=debug"]).await;
+    let said = controlled.ctl.done(&["log", "xspgate::discover=debug"]).await;
+    assert!(said.contains("of all other modules, nothing is logged"), "{said}");
+    let said = controlled.ctl.done(&["log", "info,xspgate::discover=debug"]).await;
+    assert_eq!(said, "the log's level is set\n");
     controlled.said(&["DEBUG", "looked up"]).await;
     // However quiet it is, who has done what is in it.
     controlled.ctl.done(&["log", "off"]).await;

@@ -316,6 +316,8 @@ async fn what_was_done_by_hand_and_what_is_blocked_stays_so() {
     for kind in ["took-over", "blocked", "draining", "started"] {
         assert!(kinds.contains(&&Value::from(kind)), "{kind}: {kinds:?}");
     }
+    let found = kinds.iter().filter(|kind| **kind == "found").count();
+    assert_eq!(found, 4, "what is known is no news: {kinds:?}");
     succession.ctl.done(&["undrain", &drained]).await;
     eventually("its first request", async || succession.client().get(PROFILE).await.xsp() == "a1").await;
 }

@@ -215,6 +215,12 @@ async fn changes_of_dns_and_drains_are_told() {
     let refused = status(&stage).await;
     assert_eq!(refused["reload"]["configuration_refused"], true);
     assert!(events(&refused, "reload-refused")[0]["text"].as_str().unwrap().contains("port"), "{refused}");
+    text.set("[farm.xsp]", "port", i64::from(stage.xsp("a1").address().port()));
+    stage.sim.write_config(&text).unwrap();
+    assert!(matches!(stage.gateway.reload().await, Outcome::Unchanged { .. }));
+    let mended = status(&stage).await;
+    assert_eq!((&mended["reload"]["configuration_refused"], events(&mended, "reloaded").len()), (&false.into(), 2));
+    assert_eq!(mended["reload"]["last"]["text"], "the configuration is again what is in use");
     stage.gateway.lame_duck();
     let stopping = status(&stage).await;
     assert_eq!((&stopping["phase"], &stopping["ready"]), (&"lame-duck".into(), &false.into()));

@@ -1,0 +1,51 @@
+//! What comes of reading everything again, in words. Apart from the reading, since it is for whoever has asked.
+
+use std::fmt;
+
+/// What came of reading everything again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in use, but for what takes a restart: the keys and sections whose values differ from those at the start.
+    Applied {
+        /// In the order of the file.
+        needs_restart: Vec<&'static str>,
+    },
+    /// It is what was in use already, but for what has been waiting for a restart.
+    Unchanged {
+        /// As above.
+        needs_restart: Vec<&'static str>,
+    },
+    /// It can't be used, and nothing has changed: each problem, as `check` shows it.
+    Refused(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Applied { needs_restart } if needs_restart.is_empty() => f.write_str("reloaded"),
+            Self::Applied { needs_restart } => {
+                write!(f, "reloaded; takes a restart (xspgate ctl restart): {}", needs_restart.join(", "))
+            }
+            Self::Unchanged { needs_restart } if needs_restart.is_empty() => f.write_str("nothing has changed"),
+            Self::Unchanged { needs_restart } => {
+                write!(
+                    f,
+                    "nothing has changed; still takes a restart (xspgate ctl restart): {}",
+                    needs_restart.join(", ")
+                )
+            }
+            Self::Refused(why) => write!(f, "refused, nothing has changed:\n{why}"),
+        }
+    }
+}
+
+impl Outcome {
+    /// The same, of a configuration of which that has been waiting for a restart.
+    pub(super) fn reminding(self, waiting: Vec<&'static str>) -> Self {
+        match self {
+            Self::Applied { .. } => Self::Applied { needs_restart: waiting },
+            Self::Unchanged { .. } => Self::Unchanged { needs_restart: waiting },
+            Self::Refused(why) => Self::Refused(why),
+        }
+    }
+}
