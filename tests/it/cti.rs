@@ -14,6 +14,11 @@ fn ended(end: End) -> impl Fn(&[Recorded]) -> bool {
     move |records| records.last().is_some_and(|record| record.end == end)
 }
 
+/// Connections that were reset. The gateway looks at an XSP itself when one breaks, so that their places say nothing.
+pub(crate) fn resets(records: &[Recorded]) -> usize {
+    records.iter().filter(|record| record.end == End::Reset).count()
+}
+
 #[tokio::test]
 async fn r_cti_3_a_connection_is_bridged_with_the_gateways_own_certificate() {
     let stage = Stage::cti(|_, _| ()).await;
@@ -133,8 +138,9 @@ async fn a_reset_is_passed_on_at_once() {
     stage.until_ended("xsp-broke", 1.0).await;
     let (call, name) = stage.greeted().await;
     assert_eq!(name, "a1", "a connection that breaks later says nothing of the XSP");
+    let before = resets(&xsp.records());
     call.reset();
-    until(xsp, "the client's end", ended(End::Reset)).await;
+    until(xsp, "the client's end", |records| resets(records) > before).await;
     stage.until_ended("client-broke", 1.0).await;
     xsp.behave(Behaviour::ResetOnData).await;
     let mut call = stage.call().await;

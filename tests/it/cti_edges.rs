@@ -161,7 +161,9 @@ async fn a_reset_behind_an_end_is_passed_on() {
     let mut call = stage.call().await;
     call.finish().await.unwrap();
     call.reset();
-    until(xsp, "the XSP's end", |records| records.len() == 2 && !records[1].is_open()).await;
+    // The gateway itself may have looked at the XSP meanwhile.
+    let over = |records: &[xspgate::sim::cti::Recorded]| records.len() > 1 && records.iter().all(|one| !one.is_open());
+    until(xsp, "the XSP's end", over).await;
     stage.until_ended("client-broke", 1.0).await;
 }
 

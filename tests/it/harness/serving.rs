@@ -27,7 +27,15 @@ impl Serving {
         let path = stage.sim.folder().join("logged.toml");
         let text = std::fs::read_to_string(stage.sim.folder().join("xspgate.toml")).unwrap();
         std::fs::write(&path, change(text.replace("access = false", "access = true"))).unwrap();
-        Self::of(&path).await
+        let serving = Self::of(&path).await;
+        // It is ready before all farms are known.
+        eventually("the XSPs of every farm", async || {
+            let status: Value = serde_json::from_str(&serving.admin("/status").await.1).unwrap();
+            let mut farms = status["farms"].as_array().unwrap().iter();
+            farms.all(|farm| !farm["endpoints"].as_array().unwrap().is_empty())
+        })
+        .await;
+        serving
     }
 
     /// Starts it with the configuration at `path`, and waits until it is ready.
