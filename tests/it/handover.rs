@@ -83,6 +83,14 @@ impl Succession {
         Self { heirs: Vec::new(), serving, stage, ctl: Ctl(socket), config }
     }
 
+    /// As [`Succession::start`]; no test sees the end of what an old process has.
+    async fn patient() -> Self {
+        Self::start(|text| {
+            text.set("", "drain_timeout", "5m");
+        })
+        .await
+    }
+
     fn https(&self) -> SocketAddr {
         self.serving.https[0]
     }
@@ -243,10 +251,7 @@ async fn r_aff_2_channels_end_with_the_old_process_and_none_of_them_is_looked_fo
 
 #[tokio::test]
 async fn r_aff_2_the_loss_of_a_channel_of_the_old_process_is_known_to_the_new_one() {
-    let mut succession = Succession::start(|text| {
-        text.set("", "drain_timeout", "5m");
-    })
-    .await;
+    let mut succession = Succession::patient().await;
     let mut channels = succession.channels(8).await;
     succession.restart().await;
     succession.all_beat(&mut channels).await;
@@ -268,10 +273,7 @@ async fn r_aff_2_the_loss_of_a_channel_of_the_old_process_is_known_to_the_new_on
 
 #[tokio::test]
 async fn r_aff_2_events_of_the_old_process_are_acknowledged_through_the_new_one() {
-    let mut succession = Succession::start(|text| {
-        text.set("", "drain_timeout", "5m");
-    })
-    .await;
+    let mut succession = Succession::patient().await;
     let mut channels = succession.channels(8).await;
     for (index, channel) in channels.iter_mut().enumerate() {
         channel.receives(&succession.stage, &format!("before-{index}")).await;
@@ -487,10 +489,7 @@ async fn cti_connections_live_on_in_the_old_process_and_come_to_the_new_one() {
 #[tokio::test]
 async fn whoever_watches_the_page_goes_on_with_the_new_process() {
     let Some(mut browser) = Browser::start().await else { return };
-    let mut succession = Succession::start(|text| {
-        text.set("", "drain_timeout", "5m");
-    })
-    .await;
+    let mut succession = Succession::patient().await;
     let _channels = succession.channels(1).await;
     browser.open(&format!("http://{}/", succession.serving.admin_address())).await;
     let shows = |what: &str| format!("document.body.textContent.includes({what:?})");
@@ -505,10 +504,7 @@ async fn whoever_watches_the_page_goes_on_with_the_new_process() {
 
 #[tokio::test]
 async fn r_aff_2_of_two_restarts_at_once_one_is_refused_and_the_other_keeps_its_channels() {
-    let mut succession = Succession::start(|text| {
-        text.set("", "drain_timeout", "5m");
-    })
-    .await;
+    let mut succession = Succession::patient().await;
     let mut channels = succession.channels(4).await;
     let load = Load::on(&succession);
     load.until_served(50).await;
@@ -552,10 +548,7 @@ async fn nobody_waits_for_a_process_that_is_not_ready_yet_whatever_it_has_bound(
 
 #[tokio::test]
 async fn what_the_new_configuration_serves_no_more_is_given_up_at_once() {
-    let mut succession = Succession::start(|text| {
-        text.set("", "drain_timeout", "5m");
-    })
-    .await;
+    let mut succession = Succession::patient().await;
     let mut channels = succession.channels(1).await;
     let status = succession.status().await;
     let lines = succession.serving.program.lines();
@@ -672,10 +665,7 @@ async fn a_hand_over_outlives_a_moment_in_which_a_process_is_stopped() {
 
 #[tokio::test]
 async fn r_aff_2_channels_of_the_new_process_are_known_to_those_before_it_for_the_sake_of_kept_connections() {
-    let mut succession = Succession::start(|text| {
-        text.set("", "drain_timeout", "5m");
-    })
-    .await;
+    let mut succession = Succession::patient().await;
     let (mut kept, mut channels) = (Vec::new(), Vec::new());
     for _ in 0..3 {
         for _ in 0..16 {
