@@ -18,7 +18,8 @@
 //! - [`handover`] is what a process hands over to the one that takes its place.
 //! - [`renewal`] notices certificates and keys that change on disk.
 //! - [`supervisor`] tells the service manager how the process does.
-//! - [`alarm`] is one timer for a whole connection, and [`drain`] the phases in which a process ends.
+//! - [`alarm`] is one timer for a whole connection, [`drain`] the phases in which a process ends, and [`lock`] the one
+//!   kind of lock.
 //! - [`app`] puts it all together; [`cli`] is what an operator types.
 //! - [`doctor`] tries a whole deployment as Webex would.
 //! - [`sim`] is a simulated site for the demo, the tests and the benches.
@@ -39,6 +40,7 @@ pub mod drain;
 pub mod farm;
 pub mod handover;
 pub mod http1;
+pub mod lock;
 pub mod policy;
 pub mod proxy;
 pub mod proxy_protocol;

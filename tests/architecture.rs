@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The library's modules. Each may import from those that stand before it, and from no other.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 26] = [
     "http1",
     "proxy_protocol",
     "broadworks",
     "policy",
     "config",
     "control",
+    "lock",
     "alarm",
     "drain",
     "supervisor",
