@@ -6,9 +6,10 @@ mod bell;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+use crate::lock::Locked;
 
 pub use self::bell::{Bell, UntilCut};
 
@@ -63,7 +64,7 @@ pub async fn reached(mut phase: watch::Receiver<Phase>, wanted: Phase) {
 
 /// Whose turn it is to be cut, of all the connections of a process.
 #[derive(Debug)]
-pub struct Cuts(Mutex<State>);
+pub struct Cuts(Locked<State>);
 
 #[derive(Debug)]
 struct State {
@@ -74,20 +75,21 @@ struct State {
 impl Cuts {
     /// Up to `rate` connections a second; `None`: all at once.
     pub fn new(rate: Option<NonZeroU32>) -> Self {
-        Self(Mutex::new(State { interval: interval(rate), next: None }))
+        Self(Locked::new(State { interval: interval(rate), next: None }))
     }
 
     /// As [`Cuts::new`], from now on.
     pub fn set_rate(&self, rate: Option<NonZeroU32>) {
-        self.0.lock().interval = interval(rate);
+        self.0.with(|state| state.interval = interval(rate));
     }
 
     /// The next turn, which is then taken. The first is now.
     fn turn(&self, now: Instant) -> Instant {
-        let mut state = self.0.lock();
-        let turn = state.next.map_or(now, |next| next.max(now));
-        state.next = Some(turn + state.interval);
-        turn
+        self.0.with(|state| {
+            let turn = state.next.map_or(now, |next| next.max(now));
+            state.next = Some(turn + state.interval);
+            turn
+        })
     }
 }
 

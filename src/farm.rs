@@ -18,12 +18,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tracing::{info, warn};
 
 use crate::config::model;
+use crate::lock::Locked;
 use crate::policy::affinity::{Keyring, Tag};
 use crate::policy::blocklist::{self, Blocklist, Standing, Transition, jittered};
 use crate::policy::budget::Budget;
@@ -50,7 +50,7 @@ pub struct Farm {
     metrics: FarmMetrics,
     all_metrics: Arc<Metrics>,
     timeline: Timeline,
-    state: Mutex<State>,
+    state: Locked<State>,
     /// Whether the configuration has it no longer.
     retired: AtomicBool,
     /// Which endpoint a cookie's tag names.
@@ -151,7 +151,7 @@ impl Farm {
             timeline: timeline.clone(),
             tls: ArcSwap::from_pointee(tls),
             keyring: ArcSwap::new(keyring),
-            state: Mutex::new(State {
+            state: Locked::new(State {
                 roster: Roster::default(),
                 departed: Departed::default(),
                 by_hand: Drained::default(),
@@ -191,12 +191,12 @@ impl Farm {
 
     /// Whether no endpoint is known at all.
     pub fn is_empty(&self) -> bool {
-        self.state.lock().endpoints.is_empty()
+        self.state.with(|state| state.endpoints.is_empty())
     }
 
     /// Whether no endpoint may be picked.
     pub fn has_nobody(&self) -> bool {
-        self.state.lock().roster.is_empty()
+        self.state.with(|state| state.roster.is_empty())
     }
 
     /// What `values`, the gateway's cookies of a request, say of its session.
@@ -215,7 +215,7 @@ impl Farm {
 
     /// The plan of one request.
     pub fn plan(&self, session: Session, tries: u8, trials: Trials) -> Plan {
-        self.state.lock().budget.request(Instant::now());
+        self.state.with(|state| state.budget.request(Instant::now()));
         let pinned = match session {
             Session::New | Session::Unknown => None,
             Session::At(id) => Some(id),
@@ -225,21 +225,24 @@ impl Farm {
 
     /// The plan's next endpoint.
     pub fn pick(self: &Arc<Self>, plan: &mut Plan, purpose: Purpose) -> Option<Picked> {
-        let State { roster, departed, blocklist, budget, rng, endpoints, .. } = &mut *self.state.lock();
         let now = Instant::now();
-        let pick = plan.next(purpose, roster, blocklist, budget, now, rng)?;
-        departed.used(pick.id, now);
-        let endpoint = Arc::clone(endpoints.get(&pick.id)?);
+        let (pick, endpoint) = self.state.with(|state| {
+            let State { roster, departed, blocklist, budget, rng, endpoints, .. } = state;
+            let pick = plan.next(purpose, roster, blocklist, budget, now, rng)?;
+            departed.used(pick.id, now);
+            Some((pick, Arc::clone(endpoints.get(&pick.id)?)))
+        })?;
         let trial = pick.trial.map(|claim| self.begin_trial(&endpoint, claim));
         Some(Picked { endpoint, reason: pick.reason, trial })
     }
 
     /// An endpoint whose block has run out and that nobody tries just now; the caller tries it.
     pub fn due_trial(self: &Arc<Self>) -> Option<Picked> {
-        let State { roster, blocklist, endpoints, .. } = &mut *self.state.lock();
         let now = Instant::now();
-        let claim = roster.present().find_map(|member| blocklist.claim_trial(member.id(), now))?;
-        let endpoint = Arc::clone(endpoints.get(&claim.id())?);
+        let (claim, endpoint) = self.state.with(|State { roster, blocklist, endpoints, .. }| {
+            let claim = roster.present().find_map(|member| blocklist.claim_trial(member.id(), now))?;
+            Some((claim, Arc::clone(endpoints.get(&claim.id())?)))
+        })?;
         let trial = self.begin_trial(&endpoint, claim);
         Some(Picked { endpoint, reason: Reason::Trial, trial: Some(trial) })
     }
@@ -252,41 +255,43 @@ impl Farm {
     /// The endpoint at `name`, if that is an address, or the one whose SRV target it is, on that port, for a Location (see
     /// `wire.md`).
     pub fn find(self: &Arc<Self>, name: &str, port: u16) -> Option<Picked> {
-        let state = self.state.lock();
         let ip = name.trim_matches(['[', ']']).parse::<IpAddr>();
         let is_meant = |member: &&Member| {
             let Found { address, target, .. } = member.endpoint();
             let by_target = || target.as_deref().is_some_and(|target| target.eq_ignore_ascii_case(name));
             address.port() == port && ip.as_ref().map_or_else(|_| by_target(), |ip| address.ip() == *ip)
         };
-        let member = state.roster.present().find(is_meant)?;
-        let endpoint = Arc::clone(state.endpoints.get(&member.id())?);
+        let endpoint = self.state.with(|state| {
+            let member = state.roster.present().find(is_meant)?;
+            state.endpoints.get(&member.id()).map(Arc::clone)
+        })?;
         Some(Picked { endpoint, reason: Reason::Redirected, trial: None })
     }
 
     /// The endpoints of this farm at `ip` that nothing is held against.
     pub fn up_at(&self, ip: IpAddr) -> Vec<Arc<Endpoint>> {
-        let State { blocklist, endpoints, .. } = &*self.state.lock();
         let now = Instant::now();
-        let up = |endpoint: &&Arc<Endpoint>| {
-            endpoint.address.ip() == ip && blocklist.standing(endpoint.id, now) == Standing::Up
-        };
-        endpoints.values().filter(up).map(Arc::clone).collect()
+        self.state.with(|State { blocklist, endpoints, .. }| {
+            let up = |endpoint: &&Arc<Endpoint>| {
+                endpoint.address.ip() == ip && blocklist.standing(endpoint.id, now) == Standing::Up
+            };
+            endpoints.values().filter(up).map(Arc::clone).collect()
+        })
     }
 
     /// The endpoint with that [`Endpoint::key`], if it is one of this farm.
     pub fn by_key(&self, key: u64) -> Option<Arc<Endpoint>> {
-        self.state.lock().endpoints.values().find(|endpoint| endpoint.key == key).map(Arc::clone)
+        self.state.with(|state| state.endpoints.values().find(|endpoint| endpoint.key == key).map(Arc::clone))
     }
 
     /// Whether nothing is held against `endpoint`.
     pub fn is_up(&self, endpoint: &Endpoint) -> bool {
-        self.state.lock().blocklist.standing(endpoint.id, Instant::now()) == Standing::Up
+        self.state.with(|state| state.blocklist.standing(endpoint.id, Instant::now()) == Standing::Up)
     }
 
     /// An attempt at `endpoint` that began at `begun` had an answer that stands (R-FAIL-8).
     pub fn succeeded(&self, endpoint: &Endpoint, begun: Instant) {
-        let transition = self.state.lock().blocklist.succeed(endpoint.id, begun);
+        let transition = self.state.with(|state| state.blocklist.succeed(endpoint.id, begun));
         if let Some(transition) = transition {
             self.tell(endpoint, transition, "answered");
         }
@@ -295,11 +300,10 @@ impl Farm {
     /// An attempt at `endpoint` failed: it is blocked for `block_for`, give or take a tenth (R-FAIL-1, R-FAIL-3).
     pub fn failed(&self, endpoint: &Endpoint, block_for: Duration, reason: &'static str) {
         let now = Instant::now();
-        let transition = {
-            let state = &mut *self.state.lock();
+        let transition = self.state.with(|state| {
             let until = now + jittered(block_for, &mut state.rng);
             state.blocklist.block(endpoint.id, now, until)
-        };
+        });
         if let Some(transition) = transition {
             self.tell(endpoint, transition, reason);
         }
@@ -335,19 +339,19 @@ impl Farm {
 
     /// Marks an attempt at `endpoint` overdue.
     pub fn overdue(self: &Arc<Self>, endpoint: &Endpoint) -> Overdue {
-        self.state.lock().roster.overdue_begin(endpoint.id);
+        self.state.with(|state| state.roster.overdue_begin(endpoint.id));
         Overdue { farm: Arc::clone(self), id: endpoint.id }
     }
 }
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        self.farm.state.lock().blocklist.release_trial(self.claim);
+        self.farm.state.with(|state| state.blocklist.release_trial(self.claim));
     }
 }
 
 impl Drop for Overdue {
     fn drop(&mut self) {
-        self.farm.state.lock().roster.overdue_end(self.id);
+        self.farm.state.with(|state| state.roster.overdue_end(self.id));
     }
 }

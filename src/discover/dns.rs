@@ -10,7 +10,7 @@
 //! - Aliases (CNAME) are followed within the answer, and by further queries where it stops short.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -23,16 +23,21 @@ use hickory_resolver::proto::op::{DnsRequestOptions, DnsResponse, Message, Query
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
-use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::resolve::{Answer, Question, RecordKind, Records, Resolve, ResolveError};
 use crate::config::model::Dns;
+use crate::lock::Locked;
 use crate::policy::srv::Target;
 
 /// Aliases that are followed to one name.
 const ALIASES: usize = 8;
 /// Aliases within one answer.
 const LINKS: usize = 16;
+/// How long reading the list of the system's servers may take.
+const READING: Duration = Duration::from_secs(2);
 
 /// Asks real DNS servers.
 pub struct DnsResolver {
@@ -44,10 +49,18 @@ pub struct DnsResolver {
 
 enum Servers {
     Configured(Arc<[SocketAddr]>),
-    System { path: PathBuf, read: Mutex<SystemServers> },
+    System(Arc<SystemFile>),
 }
 
-#[derive(Default)]
+struct SystemFile {
+    path: PathBuf,
+    known: Locked<SystemServers>,
+    /// One reads it at a time.
+    turn: Arc<Semaphore>,
+}
+
+/// What it said when it was read last.
+#[derive(Clone, Default)]
 struct SystemServers {
     modified: Option<SystemTime>,
     servers: Arc<[SocketAddr]>,
@@ -68,7 +81,7 @@ impl DnsResolver {
     /// be filled while the program runs.
     pub fn new(dns: &Dns) -> Self {
         let servers = if dns.servers.is_empty() {
-            Servers::System { path: PathBuf::from("/etc/resolv.conf"), read: Mutex::default() }
+            Servers::system("/etc/resolv.conf".into())
         } else {
             Servers::Configured(dns.servers.as_slice().into())
         };
@@ -77,12 +90,12 @@ impl DnsResolver {
 
     /// Asks one server after another until one gives a definite answer.
     async fn ask(&self, name: &Name, kind: RecordKind) -> Result<Reply, ResolveError> {
-        let servers = self.servers.current()?;
+        let servers = self.servers.current().await?;
         let first = self.preferred.load(Ordering::Relaxed);
         let mut result = Err(ResolveError::Unreachable("no DNS server is configured".into()));
         for turn in 0..servers.len() {
             let index = first.wrapping_add(turn) % servers.len();
-            let answered = tokio::time::timeout(self.timeout, query(servers[index], self.timeout, name, kind)).await;
+            let answered = timeout(self.timeout, query(servers[index], self.timeout, name, kind)).await;
             result = answered.unwrap_or(Err(ResolveError::Timeout));
             if result.as_ref().map_or_else(|error| error.outcome().is_definite_none(), |_| true) {
                 self.preferred.store(index, Ordering::Relaxed);
@@ -111,34 +124,58 @@ impl Resolve for DnsResolver {
 }
 
 impl Servers {
-    fn current(&self) -> Result<Arc<[SocketAddr]>, ResolveError> {
-        match self {
-            Self::Configured(servers) => Ok(servers.clone()),
-            Self::System { path, read } => {
-                let mut read = read.lock();
-                read.refresh(path).map_err(|error| ResolveError::Unreachable(error.into()))?;
-                Ok(read.servers.clone())
-            }
+    /// Files are read by a thread that may wait for them: a disk that hangs holds up nothing but look-ups, which then go to
+    /// the servers that were known before.
+    async fn current(&self) -> Result<Arc<[SocketAddr]>, ResolveError> {
+        let file = match self {
+            Self::Configured(servers) => return Ok(Arc::clone(servers)),
+            Self::System(file) => Arc::clone(file),
+        };
+        let before = file.known.with(|known| Arc::clone(&known.servers));
+        match timeout(READING, file.read()).await {
+            Ok(servers) => servers,
+            Err(_) if !before.is_empty() => Ok(before),
+            Err(late) => Err(ResolveError::Unreachable(late.into())),
         }
+    }
+
+    fn system(path: PathBuf) -> Self {
+        Self::System(Arc::new(SystemFile { path, known: Locked::default(), turn: Arc::new(Semaphore::new(1)) }))
+    }
+}
+
+impl SystemFile {
+    /// Its servers as they are now, as far as they can be read.
+    async fn read(self: Arc<Self>) -> Result<Arc<[SocketAddr]>, ResolveError> {
+        let unreachable = |error: Box<dyn std::error::Error + Send + Sync>| ResolveError::Unreachable(error);
+        let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|error| unreachable(error.into()))?;
+        let reading = spawn_blocking(move || {
+            let known = self.known.with(|known| known.clone());
+            let fresh = known.refreshed(&self.path)?;
+            self.known.with(|known| *known = fresh.clone());
+            // Held to here, so that a disk that hangs holds one thread.
+            drop(turn);
+            Ok(fresh.servers)
+        });
+        let read = reading.await.map_err(|panicked| unreachable(panicked.into()))?;
+        read.map_err(|error: NetError| unreachable(error.into()))
     }
 }
 
 impl SystemServers {
     /// Reads the file again if it is another one than last time. While it can't be read, what it said last counts.
-    fn refresh(&mut self, path: &std::path::Path) -> Result<(), NetError> {
+    fn refreshed(self, path: &Path) -> Result<Self, NetError> {
         let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
         let unchanged = modified.as_ref().is_ok_and(|modified| self.modified == Some(*modified));
         if unchanged && !self.servers.is_empty() {
-            return Ok(());
+            return Ok(self);
         }
         match std::fs::read(path).map_err(NetError::from).and_then(parse_resolv_conf) {
             Ok((config, _)) => {
                 let address = |server: &NameServerConfig| SocketAddr::new(server.ip, 53);
-                self.servers = config.name_servers().iter().map(address).collect();
-                self.modified = modified.ok();
-                Ok(())
+                Ok(Self { modified: modified.ok(), servers: config.name_servers().iter().map(address).collect() })
             }
-            Err(_) if !self.servers.is_empty() => Ok(()),
+            Err(_) if !self.servers.is_empty() => Ok(self),
             Err(error) => Err(error),
         }
     }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
@@ -12,11 +11,13 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
+use crate::lock::Locked;
+
 /// Verifies certificates, or believes all of them, and remembers them.
 #[derive(Debug)]
 pub(super) struct Witness {
     belief: Belief,
-    seen: Mutex<Vec<CertificateDer<'static>>>,
+    seen: Locked<Vec<CertificateDer<'static>>>,
     /// Whether the peer has proved that the certificate is its own, and the certificate is believed.
     content: AtomicBool,
 }
@@ -39,12 +40,12 @@ impl Witness {
     }
 
     fn new(belief: Belief) -> Self {
-        Self { belief, seen: Mutex::default(), content: AtomicBool::new(false) }
+        Self { belief, seen: Locked::default(), content: AtomicBool::new(false) }
     }
 
     /// What was shown, the leaf first; nothing before a handshake has come that far.
     pub(super) fn seen(&self) -> Vec<CertificateDer<'static>> {
-        self.seen.lock().clone()
+        self.seen.with(|seen| seen.clone())
     }
 
     /// Whether the peer was believed, though the handshake may have failed later.
@@ -68,7 +69,7 @@ impl ServerCertVerifier for Witness {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let shown = std::iter::once(end_entity).chain(intermediates);
-        *self.seen.lock() = shown.map(|der| der.clone().into_owned()).collect();
+        self.seen.with(|seen| *seen = shown.map(|der| der.clone().into_owned()).collect());
         match &self.belief {
             Belief::Anything(_) => Ok(ServerCertVerified::assertion()),
             Belief::As(verifier) => {

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
-use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Cuts, Phase};
+use crate::lock::Locked;
 
 /// Rung at each change of the phase.
 #[derive(Debug)]
 pub struct Bell {
     cuts: Arc<Cuts>,
     cutting: AtomicBool,
-    ropes: Mutex<Ropes>,
+    ropes: Locked<Ropes>,
 }
 
 #[derive(Debug, Default)]
@@ -45,13 +45,13 @@ pub struct UntilCut<F, H> {
 impl Bell {
     /// Not rung yet; those whom it wakes are cut as `cuts` says.
     pub fn new(cuts: Arc<Cuts>) -> Arc<Self> {
-        Arc::new(Self { cuts, cutting: AtomicBool::new(false), ropes: Mutex::default() })
+        Arc::new(Self { cuts, cutting: AtomicBool::new(false), ropes: Locked::default() })
     }
 
     /// The process has come to `phase`.
     pub fn ring(&self, phase: Phase) {
         self.cutting.store(phase >= Phase::Cutting, Ordering::Release);
-        self.ropes.lock().wakers.iter().flatten().for_each(Waker::wake_by_ref);
+        self.ropes.with(|ropes| ropes.wakers.iter().flatten().for_each(Waker::wake_by_ref));
     }
 
     /// Runs `connection` to its end, or until it is cut, and holds `held` meanwhile. It is polled whenever the phase changes, so
@@ -64,22 +64,24 @@ impl Bell {
 impl Rope {
     /// From now on, `waker` is woken whenever the bell rings.
     fn tie(&mut self, waker: &Waker) {
-        let ropes = &mut *self.bell.ropes.lock();
-        let place = ropes.free.pop().unwrap_or_else(|| {
-            ropes.wakers.push(None);
-            ropes.wakers.len() - 1
-        });
-        ropes.wakers[place] = Some(waker.clone());
-        self.place = Some(place);
+        self.place = Some(self.bell.ropes.with(|ropes| {
+            let place = ropes.free.pop().unwrap_or_else(|| {
+                ropes.wakers.push(None);
+                ropes.wakers.len() - 1
+            });
+            ropes.wakers[place] = Some(waker.clone());
+            place
+        }));
     }
 }
 
 impl Drop for Rope {
     fn drop(&mut self) {
         let Some(place) = self.place else { return };
-        let ropes = &mut *self.bell.ropes.lock();
-        ropes.wakers[place] = None;
-        ropes.free.push(place);
+        self.bell.ropes.with(|ropes| {
+            ropes.wakers[place] = None;
+            ropes.free.push(place);
+        });
     }
 }
 
@@ -130,7 +132,7 @@ mod tests {
             let last = *ends.iter().max().unwrap();
             assert!(last >= Duration::from_millis(took), "{rate:?}: {ends:?}");
             assert!(last < Duration::from_millis(took + 10), "{rate:?}: {ends:?}");
-            assert_eq!(bell.ropes.lock().free.len(), 10);
+            assert_eq!(bell.ropes.with(|ropes| ropes.free.len()), 10);
         }
     }
 
@@ -160,6 +162,6 @@ mod tests {
             let task = tokio::spawn(bell.until_cut(Box::pin(tokio::task::yield_now()), ()));
             task.await.unwrap();
         }
-        assert_eq!(bell.ropes.lock().wakers.len(), 1);
+        assert_eq!(bell.ropes.with(|ropes| ropes.wakers.len()), 1);
     }
 }

@@ -42,53 +42,53 @@ impl Farm {
         }
         match what {
             ByHand::Drain => {
-                let news = {
-                    let state = &mut *self.state.lock();
+                let news = self.state.with(|state| {
                     state.by_hand.add(whom.clone());
                     self.drain(state)
-                };
+                });
                 self.tell_all(news);
             }
             ByHand::Undrain => self.undrain(whom),
             ByHand::Block(time) => meant.iter().for_each(|endpoint| self.block(endpoint, time)),
             ByHand::Unblock => meant.iter().for_each(|endpoint| self.unblock(endpoint)),
         }
-        let state = self.state.lock();
-        let told = meant.iter().filter_map(|endpoint| {
-            let presence = state.roster.get(endpoint.id)?.presence();
-            Some(Meant { endpoint: Arc::clone(&endpoint.label), presence })
-        });
-        told.collect()
+        self.state.with(|state| {
+            let told = meant.iter().filter_map(|endpoint| {
+                let presence = state.roster.get(endpoint.id)?.presence();
+                Some(Meant { endpoint: Arc::clone(&endpoint.label), presence })
+            });
+            told.collect()
+        })
     }
 
     /// Its endpoints by their labels, in order, for whoever has named none of them.
     pub fn labels(&self) -> Vec<Arc<str>> {
-        let state = self.state.lock();
-        let mut labels: Vec<_> = state.endpoints.values().map(|endpoint| Arc::clone(&endpoint.label)).collect();
+        let mut labels: Vec<_> =
+            self.state.with(|state| state.endpoints.values().map(|endpoint| Arc::clone(&endpoint.label)).collect());
         labels.sort();
         labels
     }
 
     fn meant(&self, whom: &Whom) -> Vec<Arc<Endpoint>> {
-        let state = self.state.lock();
-        let meant = state.roster.members().filter(|member| means(whom, member));
-        meant.filter_map(|member| state.endpoints.get(&member.id()).map(Arc::clone)).collect()
+        self.state.with(|state| {
+            let meant = state.roster.members().filter(|member| means(whom, member));
+            meant.filter_map(|member| state.endpoints.get(&member.id()).map(Arc::clone)).collect()
+        })
     }
 
     /// Every word by which only endpoints are drained that `whom` means is taken back.
     fn undrain(&self, whom: &Whom) {
-        let news = {
-            let state = &mut *self.state.lock();
+        let news = self.state.with(|state| {
             let State { by_hand, roster, .. } = state;
             by_hand.retain(|word| roster.members().any(|member| means(word, member) && !means(whom, member)));
             self.drain(state)
-        };
+        });
         self.tell_all(news);
     }
 
     fn block(&self, endpoint: &Endpoint, time: Option<Duration>) {
         let (now, time) = (Instant::now(), time.unwrap_or_else(|| self.config.load().failover.block_for));
-        let transition = self.state.lock().blocklist.block_by_hand(endpoint.id, now, now + time);
+        let transition = self.state.with(|state| state.blocklist.block_by_hand(endpoint.id, now, now + time));
         info!(
             farm = self.name(),
             endpoint = &*endpoint.label,
@@ -101,7 +101,7 @@ impl Farm {
     }
 
     fn unblock(&self, endpoint: &Endpoint) {
-        let lifted = self.state.lock().blocklist.lift(endpoint.id);
+        let lifted = self.state.with(|state| state.blocklist.lift(endpoint.id));
         if let Some(transition) = lifted {
             info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint is off the blocklist by hand");
             self.note(&endpoint.label, Kind::Unblocked, "by hand");

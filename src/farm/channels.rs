@@ -11,7 +11,8 @@ impl Farm {
     /// The session of a request that opens a channel: an endpoint that is leaving gets no new ones, or it would
     /// never be done with.
     pub fn opening_session(&self, session: Session) -> Session {
-        let is_leaving = |id| self.state.lock().endpoints.get(&id).is_some_and(|endpoint| endpoint.is_leaving());
+        let is_leaving =
+            |id| self.state.with(|state| state.endpoints.get(&id).is_some_and(|endpoint| endpoint.is_leaving()));
         match session {
             Session::At(id) if is_leaving(id) => Session::Unknown,
             Session::New | Session::Unknown | Session::At(_) => session,
@@ -20,12 +21,12 @@ impl Farm {
 
     /// When the endpoint that was picked may be sent a new channel; none is promised for later than `latest`.
     pub fn channel_turn(&self, picked: &Picked, latest: Instant) -> Turn {
-        self.state.lock().pace.take(picked.endpoint.id(), Instant::now(), latest)
+        self.state.with(|state| state.pace.take(picked.endpoint.id(), Instant::now(), latest))
     }
 
     /// Whether the endpoint that was picked some time ago would be picked no more: it is leaving, or has been blocked.
     pub fn has_turned_bad(&self, picked: &Picked) -> bool {
-        let standing = self.state.lock().blocklist.standing(picked.endpoint.id(), Instant::now());
+        let standing = self.state.with(|state| state.blocklist.standing(picked.endpoint.id(), Instant::now()));
         // Where nothing better was left, it was blocked already.
         let is_blocked = picked.reason != Reason::LastResort && matches!(standing, Standing::Blocked { .. });
         is_blocked || picked.endpoint.is_leaving()

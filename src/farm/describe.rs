@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::Farm;
+use super::{Farm, State};
+use crate::config::model;
 use crate::policy::blocklist::Standing;
 use crate::policy::endpoint::{Member, Presence};
 use crate::telemetry::metrics::EndpointMetrics;
@@ -68,13 +69,18 @@ impl Farm {
     /// Every endpoint and how it stands, for whoever wants to see: by site and SRV priority, then by address.
     pub fn describe(&self) -> Vec<Described> {
         let config = self.config();
-        let state = self.state.lock();
+        self.state.with(|state| state.describe(&config))
+    }
+}
+
+impl State {
+    fn describe(&self, config: &model::Farm) -> Vec<Described> {
         let now = Instant::now();
-        let mut members: Vec<&Member> = state.roster.present().chain(state.roster.leaving()).collect();
+        let mut members: Vec<&Member> = self.roster.present().chain(self.roster.leaving()).collect();
         members.sort_unstable_by_key(|member| (member.endpoint().tier, member.endpoint().address));
         let described = |member: &Member| {
             let endpoint = member.endpoint();
-            let standing = state.blocklist.standing(member.id(), now);
+            let standing = self.blocklist.standing(member.id(), now);
             let site = config.sites.get(usize::from(endpoint.tier.site));
             Some(Described {
                 address: endpoint.address,
@@ -85,7 +91,7 @@ impl Farm {
                     Standing::Blocked { until } => Some(until.saturating_duration_since(now)),
                     Standing::Up | Standing::Probation | Standing::OnTrial => None,
                 },
-                metrics: Arc::clone(&state.endpoints.get(&member.id())?.metrics),
+                metrics: Arc::clone(&self.endpoints.get(&member.id())?.metrics),
             })
         };
         members.into_iter().filter_map(described).collect()

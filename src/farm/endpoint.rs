@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 use rustls::ClientConfig;
 
 use crate::config::model;
+use crate::lock::Locked;
 use crate::policy::affinity::Tag;
 use crate::policy::endpoint::EndpointId;
 use crate::policy::hints::Hints;
@@ -28,7 +28,7 @@ pub struct Endpoint {
     pub(super) pool: ArcSwap<model::Pool>,
     pub(super) metrics: Arc<EndpointMetrics>,
     pub(super) probing: AtomicBool,
-    pub(super) hints: Mutex<Hints>,
+    pub(super) hints: Locked<Hints>,
     pub(super) leaving: AtomicBool,
 }
 
@@ -84,7 +84,7 @@ impl Endpoint {
 
     /// When to look whether it takes connections, after a hint that it may not; `None`: a look is to come anyway.
     pub fn hint(&self, now: Instant) -> Option<Instant> {
-        self.hints.lock().hint(now)
+        self.hints.with(|hints| hints.hint(now))
     }
 
     /// Whether it gets no new sessions: discovery no longer names it, or the operator drains it.

@@ -11,8 +11,7 @@ impl Farm {
     /// and where they are found is renewed apart.
     pub fn reconfigure(&self, config: Arc<model::Farm>) {
         self.retired.store(false, Ordering::Relaxed);
-        let news = {
-            let state = &mut *self.state.lock();
+        let news = self.state.with(|state| {
             state.pace.set_rate(config.channel_rate);
             let pool = Arc::new(config.pool.clone());
             for endpoint in state.endpoints.values() {
@@ -20,7 +19,7 @@ impl Farm {
             }
             self.config.store(config);
             self.drain(state)
-        };
+        });
         self.tell_all(news);
     }
 

@@ -11,21 +11,23 @@ impl Farm {
     /// Dials its XSPs with `tls` from now on. Connections that were dialled before end with the exchange that they are in.
     pub fn renew_tls(&self, tls: ClientTls) {
         // Endpoints are made under the same lock, so that none is made with the old one and missed here.
-        let state = self.state.lock();
-        for endpoint in state.endpoints.values() {
-            endpoint.tls.store(tls.for_endpoint());
-        }
-        self.tls.store(Arc::new(tls));
+        self.state.with(|state| {
+            for endpoint in state.endpoints.values() {
+                endpoint.tls.store(tls.for_endpoint());
+            }
+            self.tls.store(Arc::new(tls));
+        });
     }
 
     /// Signs new sessions with the first key of `keyring`, and knows those of all its keys.
     pub fn renew_keys(&self, keyring: Arc<Keyring>) {
-        let state = self.state.lock();
-        self.keyring.store(Arc::clone(&keyring));
-        // A tag must be known before a client gets it.
-        self.retag(&state);
-        for endpoint in state.endpoints.values() {
-            endpoint.tag.store(Arc::new(keyring.tag(self.name(), endpoint.address)));
-        }
+        self.state.with(|state| {
+            self.keyring.store(Arc::clone(&keyring));
+            // A tag must be known before a client gets it.
+            self.retag(state);
+            for endpoint in state.endpoints.values() {
+                endpoint.tag.store(Arc::new(keyring.tag(self.name(), endpoint.address)));
+            }
+        });
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use super::{Endpoint, Farm};
+use super::{Endpoint, Farm, State};
 use crate::config::types::Leaf;
 use crate::config::types::network::DrainedXsp;
 use crate::handover::{self, Block};
@@ -16,15 +16,13 @@ use crate::policy::endpoint::{Endpoint as Found, EndpointId, Member, Presence, T
 impl Farm {
     /// The endpoint at `address`, also one that has left.
     pub fn at(&self, address: SocketAddr) -> Option<Arc<Endpoint>> {
-        let state = self.state.lock();
-        state.endpoints.get(&state.roster.at(address)?.id()).map(Arc::clone)
+        self.state.with(|state| state.endpoints.get(&state.roster.at(address)?.id()).map(Arc::clone))
     }
 
     /// All that another process needs to go on with it.
     pub fn hand_over(&self) -> handover::Farm {
-        let state = self.state.lock();
         let now = Instant::now();
-        let endpoint = |member: &Member| {
+        let endpoint = |blocklist: &Blocklist, member: &Member| {
             let Found { address, tier: Tier { site, priority }, weight, ref target } = *member.endpoint();
             handover::Endpoint {
                 address,
@@ -36,14 +34,14 @@ impl Farm {
                 },
                 target: target.as_deref().map(str::to_owned),
                 departed: member.presence() == Presence::Departed,
-                block: block(&state.blocklist, member.id(), now),
+                block: block(blocklist, member.id(), now),
             }
         };
-        handover::Farm {
+        self.state.with(|state| handover::Farm {
             name: self.name.clone(),
-            endpoints: state.roster.members().map(endpoint).collect(),
+            endpoints: state.roster.members().map(|member| endpoint(&state.blocklist, member)).collect(),
             drained: state.by_hand.iter().map(ToString::to_string).collect(),
-        }
+        })
     }
 
     /// Goes on where the farm of that name in another process was.
@@ -67,24 +65,24 @@ impl Farm {
             }
         }
         info!(farm = self.name(), endpoints = all.len(), "farm taken over");
-        let state = &mut *self.state.lock();
-        for word in handed.drained.iter().filter_map(|word| DrainedXsp::text(word).ok()) {
-            state.by_hand.add(word.0);
-        }
-        drop(self.drain(state));
+        let news = self.state.with(|state| {
+            for word in handed.drained.iter().filter_map(|word| DrainedXsp::text(word).ok()) {
+                state.by_hand.add(word.0);
+            }
+            self.drain(state)
+        });
+        // The other process has told that, too.
+        drop(news);
     }
 
     fn go_on_blocking(&self, endpoint: &Endpoint, block: &Block, now: Instant) {
         // What is no time has none left.
         let left = Duration::try_from_secs_f64(block.seconds).unwrap_or_default();
         let until = now.checked_add(left).unwrap_or(now);
-        {
-            let blocklist = &mut self.state.lock().blocklist;
-            match block.by_hand {
-                true => drop(blocklist.block_by_hand(endpoint.id, now, until)),
-                false => drop(blocklist.block(endpoint.id, now, until)),
-            }
-        }
+        self.state.with(|State { blocklist, .. }| match block.by_hand {
+            true => drop(blocklist.block_by_hand(endpoint.id, now, until)),
+            false => drop(blocklist.block(endpoint.id, now, until)),
+        });
         info!(farm = self.name(), endpoint = &*endpoint.label, seconds = block.seconds, "endpoint stays blocked");
         endpoint.metrics.blocked.set(1);
     }

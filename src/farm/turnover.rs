@@ -1,16 +1,19 @@
 //! Endpoints that come, go, come back and are forgotten. Apart from the farm's part in requests, because it happens at
 //! discovery's pace.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 
 use super::news::{News, What};
 use super::{Endpoint, Farm, State};
-use crate::policy::endpoint::{Endpoint as Found, EndpointId};
+use crate::lock::Locked;
+use crate::policy::endpoint::{Endpoint as Found, EndpointId, Member};
+use crate::telemetry::metrics::EndpointMetrics;
 
 impl Farm {
     /// Takes over what discovery found; endpoints that stay keep their standing, connections and sessions.
@@ -21,12 +24,24 @@ impl Farm {
 
     /// As [`Farm::update`], and what there is to tell.
     pub(super) fn learn(&self, found: Vec<Found>) -> Vec<News> {
-        let state = &mut *self.state.lock();
+        // Made before the farm is locked, since the metrics have a lock of their own.
+        let handles =
+            |found: &Found| (found.address, self.all_metrics.endpoint(&self.name, &found.address.to_string()));
+        let mut handles: HashMap<_, _> = found.iter().map(handles).collect();
+        self.state.with(|state| self.learn_into(state, found, &mut handles))
+    }
+
+    fn learn_into(
+        &self,
+        state: &mut State,
+        found: Vec<Found>,
+        handles: &mut HashMap<SocketAddr, Arc<EndpointMetrics>>,
+    ) -> Vec<News> {
         let changes = state.roster.update(found);
         for id in &changes.joined {
-            let Some(member) = state.roster.get(*id) else { continue };
-            let endpoint = Arc::new(self.endpoint(*id, member.endpoint()));
-            state.endpoints.insert(*id, endpoint);
+            let Some(found) = state.roster.get(*id).map(Member::endpoint) else { continue };
+            let metrics = handles.remove(&found.address).expect("each that was found has its own");
+            state.endpoints.insert(*id, Arc::new(self.endpoint(*id, found, metrics)));
         }
         let now = Instant::now();
         for endpoint in changes.left.iter().filter_map(|id| state.endpoints.get(id)) {
@@ -66,8 +81,7 @@ impl Farm {
     /// waited for that may take it down. To be called every second or so.
     pub fn tell_vacated(&self) {
         let mut vacated = Vec::new();
-        {
-            let State { vacating, endpoints, .. } = &mut *self.state.lock();
+        self.state.with(|State { vacating, endpoints, .. }| {
             vacating.retain(|id| {
                 let Some(endpoint) = endpoints.get(id) else { return false };
                 let is_held = endpoint.metrics.channels.get() > 0 || endpoint.metrics.streams.get() > 0;
@@ -76,7 +90,7 @@ impl Farm {
                 }
                 is_held
             });
-        }
+        });
         self.tell_all([News::new(What::Vacated, vacated)]);
     }
 
@@ -84,8 +98,7 @@ impl Farm {
     /// called every second or so.
     pub fn forget_departed(&self, now: Instant) {
         let mut forgotten = Vec::new();
-        {
-            let state = &mut *self.state.lock();
+        self.state.with(|state| {
             let departed: Vec<EndpointId> = state.departed.ids().collect();
             for id in departed {
                 // Requests, streams and probes hold their endpoint; besides them only the farm itself does.
@@ -96,14 +109,16 @@ impl Farm {
                     state.departed.remove(id);
                     state.blocklist.forget(id);
                     state.pace.forget(id);
-                    forgotten.extend(state.endpoints.remove(&id).map(|endpoint| Arc::clone(&endpoint.label)));
+                    forgotten.extend(state.endpoints.remove(&id));
                 }
             }
             if !forgotten.is_empty() {
                 self.retag(state);
             }
-        }
-        self.tell_all([News::new(What::Forgotten, forgotten)]);
+        });
+        // Their series go with them, and the metrics have a lock of their own.
+        let labels = forgotten.into_iter().map(|endpoint| Arc::clone(&endpoint.label)).collect();
+        self.tell_all([News::new(What::Forgotten, labels)]);
     }
 
     pub(super) fn retag(&self, state: &State) {
@@ -115,7 +130,7 @@ impl Farm {
         self.tags.store(Arc::new(tags.collect()));
     }
 
-    fn endpoint(&self, id: EndpointId, found: &Found) -> Endpoint {
+    fn endpoint(&self, id: EndpointId, found: &Found, metrics: Arc<EndpointMetrics>) -> Endpoint {
         static KEYS: AtomicU64 = AtomicU64::new(0);
         let label: Arc<str> = found.address.to_string().into();
         Endpoint {
@@ -125,10 +140,10 @@ impl Farm {
             tag: ArcSwap::from_pointee(self.keyring.load().tag(&self.name, found.address)),
             tls: ArcSwap::new(self.tls.load().for_endpoint()),
             pool: ArcSwap::from_pointee(self.config.load().pool.clone()),
-            metrics: self.all_metrics.endpoint(&self.name, &label),
+            metrics,
             label,
             probing: AtomicBool::new(false),
-            hints: Mutex::default(),
+            hints: Locked::default(),
             leaving: AtomicBool::new(false),
         }
     }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,6 +21,7 @@ use crate::broadworks::channel::finder::{Finder, Found};
 use crate::farm::{Endpoint, Farm};
 use crate::handover::{Kin, News};
 use crate::http1::chunked::Event;
+use crate::lock::Locked;
 use crate::policy::channels as policy;
 use crate::policy::events::{Events, Trail};
 use crate::telemetry::metrics::{ChannelEnd, ChannelEvent, Held};
@@ -36,7 +36,7 @@ const EVENTS: usize = 200_000;
 
 /// Every channel whose id is known.
 #[derive(Debug)]
-pub struct Channels(Mutex<State>);
+pub struct Channels(Locked<State>);
 
 #[derive(Debug)]
 struct State {
@@ -52,6 +52,8 @@ struct State {
     inherited: Inherited,
     /// Who is told of all this.
     kin: Vec<(Kin, mpsc::UnboundedSender<News>)>,
+    /// Places that are needed no more, for [`Channels::with`] to drop.
+    left: Vec<Place>,
 }
 
 #[derive(Debug)]
@@ -78,25 +80,33 @@ impl Channels {
     pub fn new(remember: Duration) -> Self {
         let table = policy::Channels::new(CAPACITY, remember);
         let events = Events::new(EVENTS_PER_CHANNEL, EVENTS);
-        Self(Mutex::new(State {
+        Self(Locked::new(State {
             table,
             places: HashMap::new(),
             cuts: HashMap::new(),
             events,
             inherited: Inherited::default(),
             kin: Vec::new(),
+            left: Vec::new(),
         }))
+    }
+
+    /// As [`Locked::with`]. An endpoint that nobody else holds takes its metrics with it, which have a lock of their own: places
+    /// are dropped once this one is free.
+    fn with<R>(&self, body: impl FnOnce(&mut State) -> R) -> R {
+        let (result, left) = self.0.with(|state| (body(state), std::mem::take(&mut state.left)));
+        drop(left);
+        result
     }
 
     /// One that is lost from now on is remembered for `remember`.
     pub fn set_remember(&self, remember: Duration) {
-        self.0.lock().table.set_remember(remember);
+        self.with(|state| state.table.set_remember(remember));
     }
 
     /// The home of the channel `id`, as seen from `farm`.
     pub(super) fn home(&self, id: &ChannelId, farm: &Arc<Farm>) -> Home {
-        let state = self.0.lock();
-        match state.table.home(id, Instant::now()) {
+        self.with(|state| match state.table.home(id, Instant::now()) {
             policy::Home::At(key) => match state.places.get(&key) {
                 Some(Place { farm: own, endpoint }) if Arc::ptr_eq(own, farm) => Home::At(Arc::clone(endpoint)),
                 Some(Place { farm, endpoint }) => Home::Elsewhere(Arc::clone(farm), Arc::clone(endpoint)),
@@ -104,17 +114,16 @@ impl Channels {
             },
             policy::Home::Lost => Home::Lost,
             policy::Home::Unknown => Home::Unknown,
-        }
+        })
     }
 
     /// The XSP of the channel `id` takes no connections any more: the channel's stream ends, and the channel with it.
     pub(super) fn cut(&self, id: &ChannelId) {
-        let mut state = self.0.lock();
-        match state.cuts.remove(id) {
+        self.with(|state| match state.cuts.remove(id) {
             // The error says that it has just ended by itself.
             Some(cut) => drop(cut.send(())),
             None => state.inherited_ended(id, ChannelEnd::Lost),
-        }
+        });
     }
 
     /// The XSP from which the first of `events` that is known came to `client`, and its farm.
@@ -122,10 +131,11 @@ impl Channels {
         if events.is_empty() {
             return None;
         }
-        let state = self.0.lock();
-        let key = events.iter().find_map(|id| state.events.seen(&(client, id.clone())))?;
-        let Place { farm, endpoint } = state.places.get(&key)?;
-        Some((Arc::clone(farm), Arc::clone(endpoint)))
+        self.with(|state| {
+            let key = events.iter().find_map(|id| state.events.seen(&(client, id.clone())))?;
+            let Place { farm, endpoint } = state.places.get(&key)?;
+            Some((Arc::clone(farm), Arc::clone(endpoint)))
+        })
     }
 
     /// `client` has acknowledged `events`.
@@ -133,10 +143,11 @@ impl Channels {
         if events.is_empty() {
             return;
         }
-        let mut state = self.0.lock();
-        for id in events {
-            state.events.acknowledged(&(client, id));
-        }
+        self.with(|state| {
+            for id in events {
+                state.events.acknowledged(&(client, id));
+            }
+        });
     }
 
     /// `document` is about to leave on the channel of `trail`.
@@ -145,11 +156,12 @@ impl Channels {
         if ids.is_empty() {
             return;
         }
-        let mut state = self.0.lock();
-        for id in ids {
-            state.tell_of_event(None, Some(channel), *trail.client(), &id, *trail.endpoint());
-            state.events.saw(trail, id);
-        }
+        self.with(|state| {
+            for id in ids {
+                state.tell_of_event(None, Some(channel), *trail.client(), &id, *trail.endpoint());
+                state.events.saw(trail, id);
+            }
+        });
     }
 }
 
@@ -157,7 +169,7 @@ impl State {
     /// The endpoint `key` is held for the sake of its channels.
     fn forget_place(&mut self, key: u64) {
         if self.table.open_at(key) == 0 {
-            self.places.remove(&key);
+            self.left.extend(self.places.remove(&key));
         }
     }
 }
@@ -243,14 +255,16 @@ impl<'a> Reader<'a> {
     fn opened(&self, id: ChannelId) -> Reading {
         let (cut, told) = oneshot::channel();
         let (farm, endpoint) = (Arc::clone(self.farm), Arc::clone(self.endpoint));
-        let mut state = self.channels.0.lock();
-        let Some(stream) = state.table.opened(id.clone(), endpoint.key(), Instant::now()) else { return Reading::Over };
-        state.places.insert(endpoint.key(), Place { farm, endpoint });
-        // An older stream of that id goes on, though nothing finds it any more.
-        state.cuts.insert(id.clone(), cut);
-        state.inherited_ended(&id, ChannelEnd::Xsp);
-        state.tell(None, |state| Some(News::Opened { channel: text(&id), at: state.names(self.endpoint.key())? }));
-        drop(state);
+        let opened = self.channels.with(|state| {
+            let stream = state.table.opened(id.clone(), endpoint.key(), Instant::now())?;
+            state.places.insert(endpoint.key(), Place { farm, endpoint });
+            // An older stream of that id goes on, though nothing finds it any more.
+            state.cuts.insert(id.clone(), cut);
+            state.inherited_ended(&id, ChannelEnd::Xsp);
+            state.tell(None, |state| Some(News::Opened { channel: text(&id), at: state.names(self.endpoint.key())? }));
+            Some(stream)
+        });
+        let Some(stream) = opened else { return Reading::Over };
         self.endpoint.metrics().channels_opened.inc();
         let trail = Trail::new(self.client, self.endpoint.key());
         let open = Held::new(&self.endpoint.metrics().channels);
@@ -273,20 +287,19 @@ impl<'a> Reader<'a> {
     /// The channel's stream has ended.
     pub(super) fn ended(&mut self, end: ChannelEnd) {
         let Reading::Known(known) = std::mem::replace(&mut self.reading, Reading::Over) else { return };
-        let mut state = self.channels.0.lock();
-        let key = self.endpoint.key();
-        state.tell(None, |_| Some(News::Ended { channel: text(known.stream.id()), end }));
-        match end {
-            ChannelEnd::Client | ChannelEnd::Xsp | ChannelEnd::Cut => state.table.closed(&known.stream),
-            ChannelEnd::Lost => state.table.lost(&known.stream, Instant::now()),
-        }
-        state.events.ended(&known.trail);
-        let id = known.stream.id();
-        if !matches!(state.table.home(id, Instant::now()), policy::Home::At(_)) {
-            state.cuts.remove(id);
-        }
-        state.forget_place(key);
-        drop(state);
+        self.channels.with(|state| {
+            state.tell(None, |_| Some(News::Ended { channel: text(known.stream.id()), end }));
+            match end {
+                ChannelEnd::Client | ChannelEnd::Xsp | ChannelEnd::Cut => state.table.closed(&known.stream),
+                ChannelEnd::Lost => state.table.lost(&known.stream, Instant::now()),
+            }
+            state.events.ended(&known.trail);
+            let id = known.stream.id();
+            if !matches!(state.table.home(id, Instant::now()), policy::Home::At(_)) {
+                state.cuts.remove(id);
+            }
+            state.forget_place(self.endpoint.key());
+        });
         self.farm.metrics().channel_closed(end);
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::sign::CertifiedKey;
 
@@ -14,6 +13,7 @@ use crate::broadworks::interface::Interface;
 use crate::config::model;
 use crate::farm::Farm;
 use crate::http1::head;
+use crate::lock::Locked;
 use crate::policy::route::{Paths, Unroutable};
 use crate::stream::block::{Cti, Passthrough};
 use crate::telemetry::metrics::{ListenerMetrics, Metrics, RouteMetrics};
@@ -88,7 +88,7 @@ pub struct Listener {
     by_host: HashMap<String, Served>,
     trusted_proxies: Vec<IpNet>,
     /// When a reason to turn clients away was last told.
-    told: Mutex<HashMap<&'static str, Instant>>,
+    told: Locked<HashMap<&'static str, Instant>>,
 }
 
 /// What a listening address has under one name.
@@ -152,19 +152,20 @@ impl Listener {
             cti: None,
             by_host: HashMap::new(),
             trusted_proxies: Vec::new(),
-            told: Mutex::default(),
+            told: Locked::default(),
         }
     }
 
     /// Whether `reason` has not been told for a while; it has then been told.
     pub fn is_news(&self, reason: &'static str) -> bool {
         let now = Instant::now();
-        let mut told = self.told.lock();
-        let is_news = told.get(reason).is_none_or(|at| now.duration_since(*at) >= TOLD_AGAIN);
-        if is_news {
-            told.insert(reason, now);
-        }
-        is_news
+        self.told.with(|told| {
+            let is_news = told.get(reason).is_none_or(|at| now.duration_since(*at) >= TOLD_AGAIN);
+            if is_news {
+                told.insert(reason, now);
+            }
+            is_news
+        })
     }
 
     /// Serves `block` here too. Configuration has made sure that no host is served twice.

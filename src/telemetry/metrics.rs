@@ -15,13 +15,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
+use crate::lock::Locked;
 use certificates::Certificates;
 pub use certificates::{Expiry, Renewal};
 pub use channel::{ChannelEnd, ChannelEvent, Heartbeat};
@@ -94,7 +94,7 @@ pub struct Metrics {
     live: Live,
 }
 
-type Live = Arc<Mutex<HashMap<(String, String), Weak<EndpointMetrics>>>>;
+type Live = Arc<Locked<HashMap<(String, String), Weak<EndpointMetrics>>>>;
 
 /// Registers metrics under the names and texts of [`TABLE`].
 struct Registrar(Registry);
@@ -255,12 +255,20 @@ impl Metrics {
     /// The handles of one endpoint; its series go when the last of them is dropped.
     pub fn endpoint(&self, farm: &str, endpoint: &str) -> Arc<EndpointMetrics> {
         let name = (farm.to_owned(), endpoint.to_owned());
-        let mut live = self.live.lock();
-        if let Some(metrics) = live.get(&name).and_then(Weak::upgrade) {
-            return metrics;
-        }
+        self.live.with(|live| {
+            let known = live.get(&name).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let metrics = Arc::new(self.new_endpoint(&name));
+                live.insert(name, Arc::downgrade(&metrics));
+                metrics
+            })
+        })
+    }
+
+    fn new_endpoint(&self, name: &(String, String)) -> EndpointMetrics {
+        let (farm, endpoint) = (name.0.as_str(), name.1.as_str());
         let labels = [farm, endpoint];
-        let metrics = Arc::new(EndpointMetrics {
+        EndpointMetrics {
             pool_idle: self.pool_idle.with_label_values(&labels),
             blocked: self.blocked.with_label_values(&labels),
             xsp_seconds: self.xsp_seconds.with_label_values(&labels),
@@ -280,9 +288,7 @@ impl Metrics {
             upstream_connections: self.upstream_connections.clone(),
             live: Arc::clone(&self.live),
             name: name.clone(),
-        });
-        live.insert(name, Arc::downgrade(&metrics));
-        metrics
+        }
     }
 
     /// Counts one look-up of `name`.

@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+
+use crate::lock::Locked;
 
 /// Events that are kept; older ones are forgotten.
 pub const KEPT: usize = 200;
@@ -20,7 +21,7 @@ pub struct Timeline(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    state: Mutex<State>,
+    state: Locked<State>,
     /// How many events there ever were.
     news: watch::Sender<u64>,
 }
@@ -121,15 +122,14 @@ impl Event {
 impl Default for Timeline {
     /// Nothing has happened yet.
     fn default() -> Self {
-        Self(Arc::new(Inner { state: Mutex::default(), news: watch::Sender::new(0) }))
+        Self(Arc::new(Inner { state: Locked::default(), news: watch::Sender::new(0) }))
     }
 }
 
 impl Timeline {
     /// Takes note of `event`, and wakes those who wait for news.
     pub fn add(&self, event: Event) {
-        {
-            let mut state = self.0.state.lock();
+        self.0.state.with(|state| {
             if event.kind.is_of_reading() {
                 state.read = Some(event.clone());
             }
@@ -137,31 +137,32 @@ impl Timeline {
                 state.events.pop_front();
             }
             state.events.push_back(event);
-        }
+        });
         self.0.news.send_modify(|count| *count += 1);
     }
 
     /// The events that are kept, newest first.
     pub fn latest(&self) -> Vec<Event> {
-        self.0.state.lock().events.iter().rev().cloned().collect()
+        self.0.state.with(|state| state.events.iter().rev().cloned().collect())
     }
 
     /// What came last of reading files again, however long ago.
     pub fn last_read(&self) -> Option<Event> {
-        self.0.state.lock().read.clone()
+        self.0.state.with(|state| state.read.clone())
     }
 
     /// When an endpoint of `farm` was blocked that has not been unblocked since, in seconds since 1970; none if that is not
     /// among the events that are kept.
     pub fn blocked_at(&self, farm: &str, endpoint: &str) -> Option<f64> {
-        let state = self.0.state.lock();
         let concerns = |event: &&Event| {
             matches!(event.kind, Kind::Blocked | Kind::Unblocked)
                 && event.farm.as_deref() == Some(farm)
                 && event.endpoint.as_deref() == Some(endpoint)
         };
-        let last = state.events.iter().rev().find(concerns)?;
-        (last.kind == Kind::Blocked).then_some(last.time)
+        self.0.state.with(|state| {
+            let last = state.events.iter().rev().find(concerns)?;
+            (last.kind == Kind::Blocked).then_some(last.time)
+        })
     }
 
     /// Changes with every event.

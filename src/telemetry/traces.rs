@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use http::Method;
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::metrics::{Counter, Metrics};
 use crate::config::model;
 use crate::http1::head::Fields;
+use crate::lock::Locked;
 pub use context::{Parent, TRACEPARENT, TraceId};
 use export::Exporter;
 use span::Finished;
@@ -38,7 +38,7 @@ pub struct Traces {
     is_on: AtomicBool,
     tracer: ArcSwapOption<Tracer>,
     /// `None`: the process ends.
-    exporters: Mutex<Option<Exporters>>,
+    exporters: Locked<Option<Exporters>>,
 }
 
 /// The threads that send, which are known to have ended when `ended` says that nobody is left to send by it.
@@ -77,7 +77,7 @@ impl Traces {
     /// When no thread can be started.
     pub fn start(config: Option<&model::Traces>, metrics: &Metrics) -> io::Result<Self> {
         let (alive, ended) = threads::channel();
-        let exporters = Mutex::new(Some(Exporters { alive, ended }));
+        let exporters = Locked::new(Some(Exporters { alive, ended }));
         let traces = Self { is_on: AtomicBool::new(false), tracer: ArcSwapOption::empty(), exporters };
         let next = traces.prepare(config, metrics)?;
         traces.replace(next);
@@ -91,7 +91,7 @@ impl Traces {
     pub fn prepare(&self, config: Option<&model::Traces>, metrics: &Metrics) -> io::Result<Next> {
         let Some(config) = config else { return Ok(Next(None)) };
         let (queue, queued) = mpsc::channel(BACKLOG);
-        let alive = self.exporters.lock().as_ref().map(|exporters| exporters.alive.clone());
+        let alive = self.exporters.with(|exporters| exporters.as_ref().map(|exporters| exporters.alive.clone()));
         Exporter::new(config, metrics).start(queued, alive)?;
         let (sample, dropped) = (config.sample, metrics.traces_dropped.clone());
         Ok(Next(Some(Arc::new(Tracer { sample, seen: AtomicU32::new(0), queue, dropped }))))
@@ -128,7 +128,7 @@ impl Traces {
     /// Traces no more, and gives what waits a moment to be sent.
     pub fn close(&self) {
         self.replace(Next(None));
-        let Some(Exporters { alive, ended }) = self.exporters.lock().take() else { return };
+        let Some(Exporters { alive, ended }) = self.exporters.with(Option::take) else { return };
         drop(alive);
         // Either they have all ended, or they have had their time.
         ended.recv_timeout(FLUSH).ok();

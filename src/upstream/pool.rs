@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::config::model;
 use crate::farm::Endpoint;
+use crate::lock::Locked;
 use crate::telemetry::metrics::Held;
 use crate::upstream::connection::Connection;
 
@@ -19,10 +19,13 @@ const ALL: Duration = Duration::from_secs(1);
 
 /// Idle connections by endpoint.
 #[derive(Debug)]
-pub struct Pool {
-    idle: Mutex<HashMap<u64, Shelf>>,
+pub struct Pool(Locked<Shelves>);
+
+#[derive(Debug)]
+struct Shelves {
+    idle: HashMap<u64, Shelf>,
     /// When all of them were last looked over.
-    swept: Mutex<Instant>,
+    swept: Instant,
 }
 
 #[derive(Debug)]
@@ -67,7 +70,7 @@ impl Idle {
 
 impl Default for Pool {
     fn default() -> Self {
-        Self { idle: Mutex::default(), swept: Mutex::new(Instant::now()) }
+        Self(Locked::new(Shelves { idle: HashMap::new(), swept: Instant::now() }))
     }
 }
 
@@ -75,15 +78,16 @@ impl Pool {
     /// The connection to `endpoint` that was used last, if it still can be used.
     pub fn take(&self, endpoint: &Endpoint) -> Option<Box<Connection>> {
         let now = Instant::now();
-        let mut idle = self.idle.lock();
-        let shelf = idle.get_mut(&endpoint.key())?;
-        while let Some(mut candidate) = shelf.connections.pop() {
-            // The trust and identity of a connection that was dialled before a renewal are not those of now.
-            if endpoint.dials_with(candidate.connection.tls()) && candidate.is_usable(&shelf.limits, now) {
-                return Some(candidate.connection);
+        self.0.with(|Shelves { idle, .. }| {
+            let shelf = idle.get_mut(&endpoint.key())?;
+            while let Some(mut candidate) = shelf.connections.pop() {
+                // The trust and identity of a connection that was dialled before a renewal are not those of now.
+                if endpoint.dials_with(candidate.connection.tls()) && candidate.is_usable(&shelf.limits, now) {
+                    return Some(candidate.connection);
+                }
             }
-        }
-        None
+            None
+        })
     }
 
     /// Keeps `connection` for the next request to `endpoint`; the oldest gives way.
@@ -92,15 +96,16 @@ impl Pool {
         if limits.idle_per_endpoint == 0 || !endpoint.dials_with(connection.tls()) {
             return;
         }
-        let mut idle = self.idle.lock();
-        let fresh = || Shelf { limits: Arc::clone(&limits), connections: Vec::new() };
-        let shelf = idle.entry(endpoint.key()).or_insert_with(fresh);
-        shelf.limits = Arc::clone(&limits);
-        if shelf.connections.len() >= limits.idle_per_endpoint {
-            shelf.connections.remove(0);
-        }
         let counted = Held::new(&endpoint.metrics().pool_idle);
-        shelf.connections.push(Idle { connection, since: Instant::now(), _counted: counted });
+        self.0.with(|Shelves { idle, .. }| {
+            let fresh = || Shelf { limits: Arc::clone(&limits), connections: Vec::new() };
+            let shelf = idle.entry(endpoint.key()).or_insert_with(fresh);
+            shelf.limits = Arc::clone(&limits);
+            if shelf.connections.len() >= limits.idle_per_endpoint {
+                shelf.connections.remove(0);
+            }
+            shelf.connections.push(Idle { connection, since: Instant::now(), _counted: counted });
+        });
     }
 
     /// Closes what has grown old or was closed by its XSP. To be called a few times a second.
@@ -109,22 +114,23 @@ impl Pool {
     /// has enough of idle ones ends that one last.
     pub fn sweep(&self) -> Vec<u64> {
         let now = Instant::now();
-        let mut swept = self.swept.lock();
-        let all = now.duration_since(*swept) >= ALL;
-        if all {
-            *swept = now;
-        }
-        let mut ended = Vec::new();
-        self.idle.lock().retain(|key, Shelf { limits, connections }| {
-            let newest = connections.last_mut().map(|newest| newest.state(limits, now));
-            if newest == Some(State::Ended) {
-                ended.push(*key);
+        self.0.with(|Shelves { idle, swept }| {
+            let all = now.duration_since(*swept) >= ALL;
+            if all {
+                *swept = now;
             }
-            if all || newest == Some(State::Ended) {
-                connections.retain_mut(|candidate| candidate.is_usable(limits, now));
-            }
-            !connections.is_empty()
-        });
-        ended
+            let mut ended = Vec::new();
+            idle.retain(|key, Shelf { limits, connections }| {
+                let newest = connections.last_mut().map(|newest| newest.state(limits, now));
+                if newest == Some(State::Ended) {
+                    ended.push(*key);
+                }
+                if all || newest == Some(State::Ended) {
+                    connections.retain_mut(|candidate| candidate.is_usable(limits, now));
+                }
+                !connections.is_empty()
+            });
+            ended
+        })
     }
 }

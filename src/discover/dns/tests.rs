@@ -189,27 +189,27 @@ async fn a_server_that_comes_back_is_asked_again() {
     look_up(&resolver, NAME, RecordKind::A).await.unwrap();
 }
 
-#[test]
-fn the_system_file_is_read_again_when_it_changes_and_remembered_when_it_breaks() {
+#[tokio::test]
+async fn the_system_file_is_read_again_when_it_changes_and_remembered_when_it_breaks() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("resolv.conf");
-    let servers = Servers::System { path: path.clone(), read: Mutex::default() };
+    let servers = Servers::system(path.clone());
     let outcome = |error: ResolveError| error.outcome();
-    assert_eq!(servers.current().map_err(outcome), Err(Outcome::Unreachable));
+    assert_eq!(servers.current().await.map_err(outcome), Err(Outcome::Unreachable));
 
     std::fs::write(&path, "search example.com\noptions ndots:5\nnameserver 192.0.2.1\nnameserver 2001:db8::1\n")
         .unwrap();
     let expected: [SocketAddr; 2] = ["192.0.2.1:53".parse().unwrap(), "[2001:db8::1]:53".parse().unwrap()];
-    assert_eq!(*servers.current().unwrap(), expected);
+    assert_eq!(*servers.current().await.unwrap(), expected);
 
     std::fs::write(&path, "nameserver 192.0.2.9\n").unwrap();
     let later = SystemTime::now() + Duration::from_secs(5);
     std::fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
     let expected: [SocketAddr; 1] = ["192.0.2.9:53".parse().unwrap()];
-    assert_eq!(*servers.current().unwrap(), expected);
+    assert_eq!(*servers.current().await.unwrap(), expected);
 
     std::fs::remove_file(&path).unwrap();
-    assert_eq!(*servers.current().unwrap(), expected);
+    assert_eq!(*servers.current().await.unwrap(), expected);
 }
 
 /// Waits until a condition on the newest endpoints holds.

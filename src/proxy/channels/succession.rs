@@ -42,19 +42,20 @@ struct Channel {
 impl Channels {
     /// Whatever is known, and from then on whatever happens, for the process that takes this one's place.
     pub fn follow(&self) -> (Vec<News>, mpsc::UnboundedReceiver<News>) {
-        let mut state = self.0.lock();
-        let news = state.tell_from_now_on(Kin::Successor);
-        (state.known(), news)
+        self.with(|state| {
+            let news = state.tell_from_now_on(Kin::Successor);
+            (state.known(), news)
+        })
     }
 
     /// Nobody takes this process' place, after all.
     pub fn follow_no_more(&self) {
-        self.0.lock().kin.retain(|(kin, _)| *kin != Kin::Successor);
+        self.with(|state| state.kin.retain(|(kin, _)| *kin != Kin::Successor));
     }
 
     /// Whatever happens from now on here, or in those who take this process' place, for the one whose place it has taken.
     pub fn report(&self) -> mpsc::UnboundedReceiver<News> {
-        self.0.lock().tell_from_now_on(Kin::Predecessor)
+        self.with(|state| state.tell_from_now_on(Kin::Predecessor))
     }
 
     /// Something has happened in the process `from`, or beyond it. `find` finds an endpoint by the names of its farm and its
@@ -65,49 +66,55 @@ impl Channels {
             News::Opened { channel, at } => {
                 let (id, place) = (ChannelId::new(channel.as_bytes()), found(&at));
                 match (id, place) {
-                    (Some(id), Some((farm, endpoint))) => self.0.lock().inherit(from, id, farm, endpoint),
+                    (Some(id), Some((farm, endpoint))) => self.with(|state| state.inherit(from, id, farm, endpoint)),
                     // Its XSP can't be found from here: a prompt 404 is better than a heartbeat that lands elsewhere.
-                    (Some(id), None) => self.0.lock().table.lost_elsewhere(id, NOWHERE, Instant::now()),
+                    (Some(id), None) => {
+                        self.with(|state| state.table.lost_elsewhere(id, NOWHERE, Instant::now()));
+                    }
                     (None, _) => {}
                 }
             }
             News::Ended { channel, end } => {
                 let Some(id) = ChannelId::new(channel.as_bytes()) else { return };
-                let mut state = self.0.lock();
-                if state.inherited.channels.contains_key(&id) {
-                    state.inherited_ended(&id, end);
-                } else if is_lost(end) && matches!(state.table.home(&id, Instant::now()), Home::Unknown) {
-                    state.table.lost_elsewhere(id, NOWHERE, Instant::now());
-                }
+                self.with(|state| {
+                    if state.inherited.channels.contains_key(&id) {
+                        state.inherited_ended(&id, end);
+                    } else if is_lost(end) && matches!(state.table.home(&id, Instant::now()), Home::Unknown) {
+                        state.table.lost_elsewhere(id, NOWHERE, Instant::now());
+                    }
+                });
             }
             News::Saw { channel, client, event, at } => {
                 let Some((event, (farm, endpoint))) = EventId::new(event.as_bytes()).zip(found(&at)) else { return };
                 let channel = channel.and_then(|channel| ChannelId::new(channel.as_bytes()));
-                self.0.lock().saw_elsewhere(from, channel.as_ref(), client, event, farm, endpoint);
+                self.with(|state| state.saw_elsewhere(from, channel.as_ref(), client, event, farm, endpoint));
             }
         }
     }
 
     /// The process `from` has ended, and what it had has ended with it.
     pub fn orphaned(&self, from: Kin) {
-        let mut state = self.0.lock();
-        state.kin.retain(|(kin, _)| *kin != from);
-        let its = state.inherited.channels.iter().filter(|(_, channel)| channel.from == from);
-        let ids: Vec<_> = its.map(|(id, _)| id.clone()).collect();
-        for id in ids {
-            state.inherited_ended(&id, ChannelEnd::Cut);
-        }
-        if from == Kin::Successor {
-            return;
-        }
-        for trail in std::mem::take(&mut state.inherited.loose) {
-            state.events.ended(&trail);
-            state.forget_place(*trail.endpoint());
-        }
+        self.with(|state| state.orphaned(from));
     }
 }
 
 impl State {
+    fn orphaned(&mut self, from: Kin) {
+        self.kin.retain(|(kin, _)| *kin != from);
+        let its = self.inherited.channels.iter().filter(|(_, channel)| channel.from == from);
+        let ids: Vec<_> = its.map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            self.inherited_ended(&id, ChannelEnd::Cut);
+        }
+        if from == Kin::Successor {
+            return;
+        }
+        for trail in std::mem::take(&mut self.inherited.loose) {
+            self.events.ended(&trail);
+            self.forget_place(*trail.endpoint());
+        }
+    }
+
     fn tell_from_now_on(&mut self, kin: Kin) -> mpsc::UnboundedReceiver<News> {
         let (sender, news) = mpsc::unbounded_channel();
         self.kin.push((kin, sender));
@@ -180,6 +187,7 @@ impl State {
         if let Some(trail) = &channel.trail {
             self.events.ended(trail);
         }
+        // The place holds the farm, too.
         self.forget_place(channel.key);
         channel.farm.metrics().channel_closed(end);
     }

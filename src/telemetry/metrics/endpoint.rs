@@ -40,11 +40,17 @@ pub struct EndpointMetrics {
 
 impl Drop for EndpointMetrics {
     fn drop(&mut self) {
-        let mut live = self.live.lock();
-        if live.get(&self.name).is_some_and(|known| known.strong_count() > 0) {
-            return;
-        }
-        live.remove(&self.name);
+        self.live.with(|live| {
+            if live.get(&self.name).is_none_or(|known| known.strong_count() == 0) {
+                live.remove(&self.name);
+                self.remove_series();
+            }
+        });
+    }
+}
+
+impl EndpointMetrics {
+    fn remove_series(&self) {
         let (farm, endpoint) = (self.name.0.as_str(), self.name.1.as_str());
         for gauges in &self.gauges {
             drop(gauges.remove_label_values(&[farm, endpoint]));
