@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::net::TcpListener;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::Method;
@@ -49,7 +50,7 @@ fn traces(criterion: &mut Criterion) {
         outcome: "success",
         status: Some(200),
         reused: true,
-        ms: 1.0,
+        took: Duration::from_millis(1),
     };
     let attempts: Attempts = [attempted].into_iter().collect();
     let mut group = criterion.benchmark_group("traces");

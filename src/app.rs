@@ -25,7 +25,6 @@ use crate::config::Loaded;
 use crate::drain::Phase;
 use crate::proxy::context::Shared;
 use crate::supervisor;
-use crate::telemetry::access::AccessLog;
 use crate::telemetry::timeline::{Event, Kind, Timeline};
 use crate::tls::certs::Material;
 use crate::worker;
@@ -51,7 +50,6 @@ pub struct Gateway {
     shared: Arc<Shared>,
     asks: mpsc::UnboundedSender<Asked>,
     stop: Arc<Notify>,
-    access: AccessLog,
     timeline: Timeline,
     threads: Vec<JoinHandle<()>>,
     handed: watch::Receiver<Handed>,
@@ -236,7 +234,6 @@ impl Drop for Gateway {
             // A thread that panicked has said so.
             drop(thread.join());
         }
-        self.access.close();
         self.shared.traces.close();
     }
 }

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod docs;
 pub mod doctor;
 pub mod guide;
+mod output;
 pub mod run;
 mod summary;
 

@@ -1,11 +1,12 @@
 //! What the gateway tells about itself: logs, one access event a request, traces, metrics, and what has happened lately.
 
 pub mod access;
+pub mod lines;
 pub mod metrics;
 pub mod timeline;
 pub mod traces;
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
 
 use tracing_subscriber::filter::ParseError;
@@ -15,6 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt};
 
 use crate::config::model::{Log, LogFormat};
+use lines::Lines;
 
 /// The filter of the log that was installed first, and how it was configured.
 static FILTER: OnceLock<(Handle<EnvFilter, Registry>, String)> = OnceLock::new();
@@ -22,23 +24,68 @@ static FILTER: OnceLock<(Handle<EnvFilter, Registry>, String)> = OnceLock::new()
 /// Control calls are told of however quiet the log is.
 const ALWAYS: &str = "xspgate::app::control=info";
 
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// `level` is no filter.
+    #[error("[log] level: {0}")]
+    Level(#[from] ParseError),
+    /// There is no thread, or no descriptor, to write it.
+    #[error("standard output can't be written to: {0}")]
+    Output(#[from] io::Error),
+}
+
 /// Sends log lines to standard output in the configured shape. Only the first call in a process has an effect.
 ///
 /// # Errors
-/// When `level` is no filter.
-pub fn install(log: &Log) -> Result<(), ParseError> {
+/// See [`InstallError`].
+pub fn install(log: &Log) -> Result<(), InstallError> {
     let (filter, handle) = reload::Layer::new(filter(&log.level)?);
-    let lines = tracing_subscriber::registry().with(filter);
+    let events = tracing_subscriber::registry().with(filter);
+    let output = lines::output()?;
+    // Trouble with an event is not told on standard error, which may be held up as well.
+    let layer = fmt::layer().with_writer(|| LogLine(output)).log_internal_errors(false);
     // A second gateway in one process, as tests start, keeps the first one's subscriber.
     let installed = match log.format {
-        LogFormat::Json => lines.with(fmt::layer().json().flatten_event(true)).try_init(),
-        LogFormat::Human => lines.with(fmt::layer().with_ansi(is_for_eyes())).try_init(),
+        LogFormat::Json => events.with(layer.json().flatten_event(true)).try_init(),
+        LogFormat::Human => events.with(layer.with_ansi(is_for_eyes())).try_init(),
     };
     if installed.is_ok() {
         // It is the first, so nobody has set it.
         FILTER.set((handle, log.level.clone())).ok();
     }
     Ok(())
+}
+
+/// Takes one event, which comes as one write.
+struct LogLine(&'static Lines);
+
+impl io::Write for LogLine {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(lines::Kind::Log, line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Tells of a panic as of anything else. The standard library writes to standard error, and waits for whoever reads it.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let thread = std::thread::current().name().map(str::to_owned);
+        let trace = std::backtrace::Backtrace::capture();
+        let trace = (trace.status() == std::backtrace::BacktraceStatus::Captured).then(|| trace.to_string());
+        tracing::error!(
+            place,
+            thread,
+            trace,
+            why = panic.payload_as_str(),
+            "the program is at fault: a thread panicked"
+        );
+    }));
 }
 
 /// Whether colours show as colours.

@@ -27,6 +27,7 @@ use crate::proxy::channels::Channels;
 use crate::proxy::context::Shared;
 use crate::supervisor::Pulses;
 use crate::telemetry::access::AccessLog;
+use crate::telemetry::lines;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::timeline::Timeline;
 use crate::telemetry::traces::Traces;
@@ -93,13 +94,13 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
     };
     let abandoned = inherited.abandoned();
     let snapshot = assemble::snapshot(config, material, &farms, &metrics, &plan.slots, None)?;
-    let access = access_log(config, &metrics)?;
+    let access = access_log(config)?;
     let traces = Traces::start(config.traces.as_ref(), &metrics).context("can't start the traces")?;
     let (phase, phases) = watch::channel(Phase::Running);
     let shared = Arc::new(Shared {
         snapshot: ArcSwap::from_pointee(snapshot),
         channels: Channels::new(config.affinity.lost_channels_for),
-        access: access.clone(),
+        access,
         traces,
         phase: phases,
         cuts: Arc::new(Cuts::new(config.drain_rate)),
@@ -180,7 +181,6 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         asks,
         stop,
         handed,
-        access,
         timeline,
         threads,
         predecessor: None,
@@ -192,11 +192,11 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
     Ok((gateway, Start { farms, reload, plan, abandoned, begun }))
 }
 
-fn access_log(config: &Config, metrics: &Metrics) -> Result<AccessLog> {
+fn access_log(config: &Config) -> Result<AccessLog> {
     match config.log.access {
         model::AccessLog::On => {
-            AccessLog::start(metrics.access_dropped.clone(), config.log.access_sample, std::io::stdout())
-                .context("can't start the access log")
+            let output = lines::output().context("can't start the access log")?;
+            Ok(AccessLog::new(output.clone(), config.log.access_sample))
         }
         model::AccessLog::Off => Ok(AccessLog::off()),
     }

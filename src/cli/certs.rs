@@ -14,6 +14,7 @@ use clap::{Args, Subcommand};
 
 use super::check::UNUSABLE;
 use super::guide::Guide;
+use super::output::complain;
 use crate::config::types::Leaf;
 use crate::config::types::name::HostName;
 use crate::tls::certs::now;
@@ -146,7 +147,7 @@ enum Failure {
 
 impl Failure {
     fn tell(&self) -> ExitCode {
-        eprintln!("error: {self}");
+        complain(format_args!("error: {self}"));
         let (help, code) = match self {
             Self::Issue(issue::Error::Crypto(cause)) => (Some(cause.to_string()), ExitCode::FAILURE),
             Self::Issue(error) => (error.help(), ExitCode::from(UNUSABLE)),
@@ -156,7 +157,7 @@ impl Failure {
             Self::Files(files::Error::Io { .. }) => (None, ExitCode::FAILURE),
         };
         if let Some(help) = help {
-            eprintln!("help: {help}");
+            complain(format_args!("help: {help}"));
         }
         code
     }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::guide::Guide;
+use super::output::complain;
 use super::summary;
 use crate::config::error::{Report, Severity};
 use crate::config::{self, Loaded};
@@ -77,12 +78,12 @@ pub fn check(options: &Check) -> ExitCode {
     match load(path) {
         Ok((loaded, _)) => {
             let report = Report::new(loaded.source, loaded.warnings);
-            eprint!("{report}");
+            complain(&report);
             print(&summary::of(&loaded.config, report.count(Severity::Warning)))
         }
         Err(report) => {
             let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
-            eprintln!("{report}\n{}", summary::verdict(errors, warnings));
+            complain(format_args!("{report}\n{}", summary::verdict(errors, warnings)));
             ExitCode::from(UNUSABLE)
         }
     }

@@ -14,6 +14,7 @@ use clap::{Args, Subcommand};
 
 use super::check::print;
 use super::guide::Guide;
+use super::output::complain;
 use crate::config::error::printable;
 use crate::config::types::Leaf;
 use crate::config::types::amount::Time;
@@ -143,7 +144,7 @@ fn done(answer: Result<String>) -> ExitCode {
     match answer {
         Ok(text) => print(&format!("{}\n", text.trim_end())),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            complain(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -12,6 +12,7 @@ use clap_complete::Shell;
 
 use super::check::print;
 use super::guide::Guide;
+use super::output::complain;
 use crate::config::schema;
 
 /// What `docs --help` says.
@@ -79,7 +80,7 @@ pub fn docs(options: &Docs) -> ExitCode {
         Kind::Man { out: Some(folder) } => match man::write(folder) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("error: {}: {error}", folder.display());
+                complain(format_args!("error: {}: {error}", folder.display()));
                 ExitCode::FAILURE
             }
         },

@@ -11,6 +11,7 @@ use clap::Args;
 
 use super::check::{UNUSABLE, load, print};
 use super::guide::Guide;
+use super::output::complain;
 use crate::config::error::Report as Problems;
 use crate::config::types::amount::Time;
 use crate::config::types::network::DnsServer;
@@ -113,7 +114,7 @@ pub fn doctor(options: &Doctor) -> ExitCode {
     let report = match look(options) {
         Ok(report) => report,
         Err(failure) => {
-            eprintln!("{}", failure.to_string().trim_end());
+            complain(failure.to_string().trim_end());
             return match failure {
                 Failure::Runtime(_) => ExitCode::FAILURE,
                 Failure::Configuration(_) | Failure::Trust(_) | Failure::Password(_) | Failure::Setup(_) => {
@@ -139,7 +140,7 @@ fn look(options: &Doctor) -> Result<Report, Failure> {
         return Ok(runtime.block_on(Box::pin(doctor::outside(&outside, &how))));
     };
     let (loaded, material) = load(path).map_err(Failure::Configuration)?;
-    eprint!("{}", Problems::new(loaded.source, loaded.warnings));
+    complain(Problems::new(loaded.source, loaded.warnings));
     Ok(runtime.block_on(Box::pin(doctor::deployment(&loaded.config, &material, &how)))?)
 }
 

@@ -12,11 +12,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::ConfigFile;
 use super::check::{UNUSABLE, load};
 use super::guide::Guide;
+use super::output::notify;
 use crate::app::{Gateway, Predecessor};
 use crate::config::error::Report;
 use crate::config::model::Config;
 use crate::drain::Phase;
-use crate::{supervisor, telemetry};
+use crate::supervisor;
+use crate::telemetry::{self, lines};
 
 /// How long the gateway says that it is not ready, and still serves, before it stops accepting.
 const LAME_DUCK: Duration = Duration::from_secs(1);
@@ -70,6 +72,12 @@ pub struct Run {
 /// Runs the gateway: exit code 0 after a stop that was asked for, 1 when it could not start or went on no longer, 2 when
 /// the configuration is unusable.
 pub fn run(options: Run) -> ExitCode {
+    let code = run_to_end(options);
+    lines::flush();
+    code
+}
+
+fn run_to_end(options: Run) -> ExitCode {
     if options.detach {
         return detach();
     }
@@ -84,16 +92,17 @@ pub fn run(options: Run) -> ExitCode {
     let (loaded, material) = match load(&path) {
         Ok(loaded) => loaded,
         Err(report) => {
-            eprint!("{report}");
+            notify(&report);
             starter.into_iter().for_each(|starter| starter.refuse(&report.to_string()));
             return ExitCode::from(UNUSABLE);
         }
     };
-    eprint!("{}", Report::new(loaded.source.clone(), loaded.warnings.clone()));
+    notify(Report::new(loaded.source.clone(), loaded.warnings.clone()));
     if let Err(error) = telemetry::install(&loaded.config.log) {
-        eprintln!("error: [log] level: {error}");
+        notify(format_args!("error: {error}"));
         return ExitCode::from(UNUSABLE);
     }
+    telemetry::log_panics();
     note_open_files(loaded.config.limits.connections);
     let served = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
@@ -126,7 +135,7 @@ fn detach() -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    notify(format_args!("error: {error:#}"));
     ExitCode::FAILURE
 }
 
@@ -144,7 +153,7 @@ fn predecessor(
     let socket = socket.context("--take-over needs [control] socket in the configuration, or the socket's path")?;
     let found = Predecessor::at(&socket)?;
     if found.is_none() {
-        eprintln!("note: no gateway answers at {}: there is nothing to take over", socket.display());
+        notify(format_args!("note: no gateway answers at {}: there is nothing to take over", socket.display()));
     }
     Ok(found)
 }
@@ -157,10 +166,10 @@ fn note_open_files(connections: usize) {
     };
     let needed = connections.saturating_mul(2);
     if allowed < needed {
-        eprintln!(
+        notify(format_args!(
             "note: {allowed} open files are allowed, and limits.connections = {connections} takes about {needed}: \
              see `ulimit -n`"
-        );
+        ));
     }
 }
 
@@ -172,16 +181,16 @@ fn open_files(limits: &str) -> Option<usize> {
 fn serve(config: &Path, mut gateway: Gateway, runtime: &Runtime, asks: Asks) -> Result<()> {
     // Said whatever the log's level: with port 0 nobody could know them otherwise.
     for address in gateway.https() {
-        eprintln!("serving HTTPS on {address}");
+        notify(format_args!("serving HTTPS on {address}"));
     }
     for address in gateway.cti() {
-        eprintln!("serving CTI on {address}");
+        notify(format_args!("serving CTI on {address}"));
     }
     for address in gateway.passthrough() {
-        eprintln!("serving pass-through on {address}");
+        notify(format_args!("serving pass-through on {address}"));
     }
     if let Some(address) = gateway.admin() {
-        eprintln!("serving /metrics, /status and the status page on {address}");
+        notify(format_args!("serving /metrics, /status and the status page on {address}"));
     }
     tracing::info!(config = %config.display(), version = env!("CARGO_PKG_VERSION"), "started");
     runtime.block_on(async {
@@ -228,11 +237,17 @@ enum End {
     Succeeded,
 }
 
+/// SIGXFSZ, on every kind of machine but MIPS, where it stands for a window that changes its size. Unheard, it ends a process
+/// whose log file may grow no more.
+const FILE_TOO_LARGE: i32 = 25;
+
 /// The signals that ask for something. Listened to before anything is served: who is told that this is the process now may
 /// ask it at once, and the signal would end it.
 struct Asks {
     hangup: Signal,
     user: Signal,
+    /// Heard, and left at that: the line that can't be written is counted.
+    _file_too_large: Signal,
 }
 
 impl Asks {
@@ -240,6 +255,7 @@ impl Asks {
         Ok(Self {
             hangup: listen(SignalKind::hangup(), "SIGHUP")?,
             user: listen(SignalKind::user_defined2(), "SIGUSR2")?,
+            _file_too_large: listen(SignalKind::from_raw(FILE_TOO_LARGE), "SIGXFSZ")?,
         })
     }
 }

@@ -182,7 +182,7 @@ impl Attempt {
             outcome,
             status,
             reused: self.reuse == Reuse::Pooled,
-            ms: self.begun.elapsed().as_secs_f64() * 1e3,
+            took: self.begun.elapsed(),
         }
     }
 

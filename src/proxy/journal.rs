@@ -26,7 +26,7 @@ pub(super) struct Journal {
     client: IpAddr,
     peer: Option<Arc<str>>,
     begun: Instant,
-    time: f64,
+    time: Duration,
     method: String,
     path: String,
     host: Option<String>,
@@ -81,7 +81,7 @@ impl Journal {
             client,
             peer,
             begun: Instant::now(),
-            time: if access.is_on() { timestamp() } else { 0.0 },
+            time: if access.is_on() { timestamp() } else { Duration::ZERO },
             method: String::new(),
             path: String::new(),
             host: None,
@@ -188,7 +188,6 @@ impl Drop for Journal {
         let channel = self.channel.as_ref().map(|id| String::from_utf8_lossy(id.as_bytes()));
         self.access.log(&Access {
             time: self.time,
-            event: "access",
             client: self.client,
             peer: self.peer.as_deref(),
             listener: &self.listener,
@@ -206,7 +205,7 @@ impl Drop for Journal {
             channel: channel.as_deref(),
             received: self.received,
             sent: self.sent,
-            ms: self.begun.elapsed().as_secs_f64() * 1e3,
+            took: self.begun.elapsed(),
             attempts: &self.attempts,
         });
     }

@@ -21,7 +21,7 @@ pub(super) struct Journal {
     line: Arc<Line>,
     arrival: Arrival,
     begun: Instant,
-    time: f64,
+    time: Duration,
     attempts: Attempts,
     reason: &'static str,
     first_end: FirstEnd,
@@ -50,7 +50,7 @@ struct Open {
 
 impl Journal {
     pub(super) fn new(line: Arc<Line>, arrival: Arrival) -> Self {
-        let time = if arrival.access.is_on() { timestamp() } else { 0.0 };
+        let time = if arrival.access.is_on() { timestamp() } else { Duration::ZERO };
         Self {
             line,
             arrival,
@@ -75,7 +75,7 @@ impl Journal {
             outcome,
             status: None,
             reused: false,
-            ms: took.as_secs_f64() * 1e3,
+            took,
         });
     }
 
@@ -158,7 +158,6 @@ impl Drop for Journal {
         self.line.metrics.ended(self.reason);
         self.arrival.access.log(&Connection {
             time: self.time,
-            event: "connection",
             kind: self.line.kind,
             client: self.arrival.client,
             listener: &self.arrival.listener,
@@ -168,7 +167,7 @@ impl Drop for Journal {
             reason: self.reason,
             received: self.received,
             sent: self.sent,
-            ms: self.begun.elapsed().as_secs_f64() * 1e3,
+            took: self.begun.elapsed(),
             attempts: &self.attempts,
         });
     }

@@ -21,6 +21,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use super::lines;
 use crate::lock::Locked;
 use certificates::Certificates;
 pub use certificates::{Expiry, Renewal};
@@ -50,8 +51,7 @@ pub struct Metrics {
     pub ready: IntGauge,
     /// Client connections that may be open.
     pub connections_limit: IntGauge,
-    /// Access events lost.
-    pub access_dropped: Counter,
+    log_dropped: [Counter; lines::Kind::ALL.len()],
     /// Traced requests that the collector has.
     pub traces_exported: Counter,
     /// Traced requests lost.
@@ -138,10 +138,11 @@ impl Default for Metrics {
         let registrar = Registrar(Registry::new());
         registrar.gauges("xspgate_build_info").with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let traces = registrar.counters("xspgate_traces_total");
+        let log_dropped = registrar.counters("xspgate_log_dropped_total");
         Self {
             ready: registrar.gauges("xspgate_ready").with_label_values::<&str>(&[]),
             connections_limit: registrar.gauges("xspgate_connections_limit").with_label_values::<&str>(&[]),
-            access_dropped: registrar.counters("xspgate_access_log_dropped_total").with_label_values::<&str>(&[]),
+            log_dropped: lines::Kind::ALL.map(|kind| log_dropped.with_label_values(&[kind.name()])),
             traces_exported: traces.with_label_values(&["exported"]),
             traces_dropped: traces.with_label_values(&["dropped"]),
             connections: registrar.gauges("xspgate_connections"),
@@ -189,6 +190,9 @@ impl Default for Metrics {
 impl Metrics {
     /// The Prometheus text exposition of everything.
     pub fn render(&self) -> String {
+        for (kind, counter) in lines::Kind::ALL.into_iter().zip(&self.log_dropped) {
+            counter.inc_by(lines::dropped(kind).saturating_sub(counter.get()));
+        }
         let mut text = String::new();
         // Writing to a String fails only for families without samples, which gather() leaves out.
         drop(TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text));

@@ -33,6 +33,7 @@ mod hints;
 mod hostile;
 mod load;
 mod observability;
+mod outputs;
 mod package;
 mod passthrough;
 mod prometheus;

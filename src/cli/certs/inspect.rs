@@ -8,6 +8,7 @@ use clap::Args;
 use super::now;
 use crate::cli::check::{UNUSABLE, print};
 use crate::cli::guide::Guide;
+use crate::cli::output::complain;
 use crate::tls::inspect;
 
 /// What `certs inspect --help` says.
@@ -50,9 +51,9 @@ pub(super) fn inspect(options: &Inspect) -> ExitCode {
         match inspect::report(file, options.key.as_deref(), now()) {
             Ok(report) => reports.push(report),
             Err(problem) => {
-                eprintln!("error: {}", problem.message);
+                complain(format_args!("error: {}", problem.message));
                 if let Some(help) = problem.help {
-                    eprintln!("help: {help}");
+                    complain(format_args!("help: {help}"));
                 }
                 code = ExitCode::from(UNUSABLE);
             }

@@ -105,7 +105,12 @@ pub const TABLE: [(&str, &str, &str, &str); 41] = [
     ("xspgate_discovery_lookups_total", "counter", "name, type, outcome", "DNS look-ups by outcome"),
     ("xspgate_discovery_age_seconds", "gauge", "name, type", "time since DNS last answered for the name"),
     ("xspgate_discovery_records", "gauge", "name, type", "records in the last good answer"),
-    ("xspgate_access_log_dropped_total", "counter", "", "access events lost because standard output was stuck"),
+    (
+        "xspgate_log_dropped_total",
+        "counter",
+        "kind",
+        "lines that were lost, because standard output or standard error took them too slowly or not at all: of the log, of the access log (access), notices on standard error (notice)",
+    ),
     (
         "xspgate_traces_total",
         "counter",
