@@ -79,11 +79,30 @@ pub fn read(path: &Path) -> Result<Reading, Report> {
     }
 }
 
+/// As [`read`], while a gateway runs: what was a file and is a pipe now, say, is not waited for.
+///
+/// # Errors
+/// As [`read`], and it is no file.
+pub fn read_again(path: &Path) -> Result<Reading, Report> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
+            let problem = Problem::error(None, "this is no file, so that it can't be read again")
+                .help("start the gateway with a file, or anew with what it is to read");
+            Err(Report::new(Source { path: path.to_owned(), text: String::new() }, vec![problem]))
+        }
+        // What else is wrong with it is found by reading.
+        Ok(_) | Err(_) => read(path),
+    }
+}
+
 /// What the file at `path` holds, for whoever only wants to know whether that has changed.
 ///
 /// # Errors
 /// Why it can't be read.
 pub fn content(path: &Path) -> Result<Vec<u8>, io::ErrorKind> {
+    if !is_file(path) {
+        return Err(io::ErrorKind::InvalidInput);
+    }
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
     read.map(|_| bytes).map_err(|error| error.kind())
@@ -96,6 +115,11 @@ pub fn parse(source: Source) -> Reading {
     let mut problems = recovered.problems;
     problems.extend(relations);
     Reading { partial, problems, source }
+}
+
+fn is_file(path: &Path) -> bool {
+    // What can't be looked at is told by opening it.
+    std::fs::metadata(path).map_or(true, |metadata| metadata.is_file())
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, Problem> {

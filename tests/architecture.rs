@@ -1,6 +1,7 @@
 //! What keeps the sources in shape, held against the sources themselves: imports point one way, the pure modules stay
 //! pure, each foreign crate that could spread has one home, and no file grows without end. Tests are left out of it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -50,10 +51,11 @@ const IMPURE: [&str; 10] = [
 ];
 
 /// What only these modules may name.
-const HOMES: [(&str, &[&str]); 10] = [
+const HOMES: [(&str, &[&str]); 11] = [
     ("hickory_resolver", &["discover/dns"]),
     ("hickory_proto", &["sim/dns"]),
     ("hyper", &["admin", "telemetry/traces/export", "cli/demo", "sim"]),
+    ("parking_lot", &["lock", "sim", "cli/demo"]),
     ("prometheus", &["telemetry/metrics"]),
     ("prost", &["telemetry/traces"]),
     ("webpki", &["tls/clients", "tls/setup", "tls/certs"]),
@@ -186,6 +188,44 @@ fn foreign_crates_stay_at_home() {
         faults.extend(strays.map(|source| format!("{} names {name}", source.path)));
     }
     assert_none(&faults);
+}
+
+/// The one kind of lock is the only one, and each that there is stands in the table for those who change the code.
+#[test]
+fn every_lock_is_listed() {
+    let sources = sources();
+    let gateway = sources.iter().filter(|source| !["lock", "sim", "cli/demo"].iter().any(|home| source.is_in(home)));
+    let (mut faults, mut locks) = (Vec::new(), BTreeSet::new());
+    for source in gateway {
+        let others = ["Mutex", "RwLock", "Condvar"].into_iter();
+        let other = others.filter(|other| {
+            source.code.contains(&format!("{other}<")) || source.code.contains(&format!("{other}::new("))
+        });
+        faults.extend(other.map(|other| format!("{} has a {other}", source.path)));
+        let guarded = source.code.split("Locked<").skip(1).filter_map(inside);
+        locks.extend(guarded.map(|guarded| format!("| `{}` | `{guarded}` |", source.path)));
+    }
+    assert_none(&faults);
+    let table = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/waits.md")).expect("it is a text");
+    let rows =
+        table.split("\n## Locks\n").nth(1).expect("it has that section").split("\n## ").next().unwrap_or_default();
+    let row =
+        |row: &str| row.starts_with("| `").then(|| row.split(" | ").take(2).collect::<Vec<_>>().join(" | ") + " |");
+    assert_eq!(rows.lines().filter_map(row).collect::<BTreeSet<_>>(), locks);
+}
+
+/// What stands before the bracket that ends what has begun.
+fn inside(code: &str) -> Option<&str> {
+    let mut depth = 1;
+    let end = code.find(|character: char| {
+        depth += match character {
+            '<' | '(' => 1,
+            '>' | ')' => -1,
+            _ => 0,
+        };
+        depth == 0
+    })?;
+    Some(&code[..end])
 }
 
 #[test]

@@ -92,6 +92,8 @@ pub(super) fn load(dir: &Path) -> Result<Answers, StateError> {
     let bytes = match std::fs::metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Answers::default()),
         Err(error) => return Err(error.into()),
+        // A pipe would be waited for.
+        Ok(metadata) if !metadata.is_file() => return Err(io::Error::from(io::ErrorKind::InvalidInput).into()),
         Ok(metadata) if metadata.len() > MAX_SIZE => return Err(StateError::TooLarge(metadata.len())),
         Ok(_) => std::fs::read(&path)?,
     };
