@@ -18,7 +18,7 @@ use crate::config::error::Report;
 use crate::config::model::Config;
 use crate::drain::Phase;
 use crate::supervisor;
-use crate::telemetry::{self, lines};
+use crate::telemetry::{self, InstallError, lines};
 
 /// How long the gateway says that it is not ready, and still serves, before it stops accepting.
 const LAME_DUCK: Duration = Duration::from_secs(1);
@@ -100,7 +100,10 @@ fn run_to_end(options: Run) -> ExitCode {
     notify(Report::new(loaded.source.clone(), loaded.warnings.clone()));
     if let Err(error) = telemetry::install(&loaded.config.log) {
         notify(format_args!("error: {error}"));
-        return ExitCode::from(UNUSABLE);
+        return match error {
+            InstallError::Level(_) => ExitCode::from(UNUSABLE),
+            InstallError::Output(_) => ExitCode::FAILURE,
+        };
     }
     telemetry::log_panics();
     note_open_files(loaded.config.limits.connections);
@@ -237,8 +240,7 @@ enum End {
     Succeeded,
 }
 
-/// SIGXFSZ, on every kind of machine but MIPS, where it stands for a window that changes its size. Unheard, it ends a process
-/// whose log file may grow no more.
+/// SIGXFSZ, as Linux numbers it on x86, ARM and RISC-V. Unheard, it ends a process whose log file may grow no more.
 const FILE_TOO_LARGE: i32 = 25;
 
 /// The signals that ask for something. Listened to before anything is served: who is told that this is the process now may
