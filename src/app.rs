@@ -8,6 +8,7 @@ mod housekeeping;
 mod outcome;
 mod predecessor;
 mod reload;
+mod reminder;
 mod running;
 mod sockets;
 mod start;

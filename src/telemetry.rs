@@ -5,6 +5,7 @@ pub mod lines;
 pub mod metrics;
 pub mod timeline;
 pub mod traces;
+pub mod validity;
 
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;

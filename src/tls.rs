@@ -1,5 +1,6 @@
 //! TLS on both sides: what the gateway shows, whom it believes, and connections that cost little while idle.
 
+mod anchors;
 pub mod certs;
 pub mod client;
 pub mod clients;

@@ -16,6 +16,7 @@ use crate::farm::{self, Described};
 use crate::proxy::snapshot::Snapshot;
 use crate::stream::block::Line;
 use crate::telemetry::metrics::Traffic;
+use crate::tls::certs;
 
 const DAY: f64 = 24.0 * 3600.0;
 
@@ -123,8 +124,11 @@ impl Admin {
             section: expiry.section,
             subject: expiry.subject,
             serial: expiry.serial,
-            expires: expiry.at,
-            days: (expiry.at as f64 - now) / DAY,
+            file: expiry.file.display().to_string(),
+            begins: expiry.validity.from,
+            expires: expiry.validity.to,
+            days: (expiry.validity.to as f64 - now) / DAY,
+            state: expiry.validity.standing(certs::now()).name(),
         });
         certificates.collect()
     }

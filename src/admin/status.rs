@@ -213,10 +213,16 @@ pub struct Certificate {
     pub subject: String,
     /// Its serial number.
     pub serial: String,
-    /// The last instant at which it is valid.
+    /// The file that it is in.
+    pub file: String,
+    /// The first instant at which it is valid, unless it is a list.
+    pub begins: Option<i64>,
+    /// The last one.
     pub expires: i64,
     /// Days until then; negative once that is past.
     pub days: f64,
+    /// What the clock says of it.
+    pub state: &'static str,
 }
 
 /// A name in DNS.

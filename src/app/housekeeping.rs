@@ -13,6 +13,7 @@ use super::control::{Control, Seats, Socket};
 use super::estate::Handed;
 use super::predecessor::Predecessor;
 use super::reload::{Asked, Reload};
+use super::reminder;
 use super::running::Farms;
 use crate::admin::{self, Admin};
 use crate::discover::dns::DnsResolver;
@@ -92,6 +93,7 @@ impl Housekeeping {
             }
         };
         let (seats, news) = (Seats::default(), timeline.clone());
+        let measured = Arc::clone(&metrics);
         let told_of = Admin::new(metrics, Arc::clone(&farms), status, Arc::clone(&shared), timeline, &admin_hosts);
         let calls = Control { farms: Arc::clone(&farms), admin: told_of.clone(), asks, stop, seats: seats.clone() };
         let serving = async {
@@ -109,7 +111,8 @@ impl Housekeeping {
             }
             control.iter_mut().for_each(Socket::keep);
             let answering = async {
-                tokio::join!(admin::serve(admin, told_of), calls.serve(control.as_ref()), pulses.watch());
+                let reminding = reminder::remind(&measured);
+                tokio::join!(admin::serve(admin, told_of), calls.serve(control.as_ref()), pulses.watch(), reminding);
             };
             tokio::select! {
                 () = answering => {}

@@ -5,31 +5,38 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
+use self::telling::{tell, tell_of_file, tell_renewed};
 use super::estate::Handed;
 use super::outcome::Outcome;
 use super::running::Running;
 use super::sockets::Plan;
 use super::successor::{Following, Successor, hand_over};
 use crate::config;
-use crate::config::error::{Problem, Report, Severity, Source};
+use crate::config::error::{Problem, Report, Severity};
 use crate::config::model::{Config, Reloads};
 use crate::drain::Phase;
 use crate::renewal::{EVERY, Next, Watch};
 use crate::supervisor;
 use crate::telemetry::metrics::{Reloaded, Renewal};
 use crate::telemetry::timeline::{Event, Kind};
+use crate::tls::certs;
 use crate::tls::certs::files::{Files, Stamps};
-use crate::tls::certs::{self, Material};
-use crate::tls::peer::Instant;
+
+mod telling;
 
 const KEPT: &str = "configuration not reloaded, the old one stays in use";
 const NOT_RENEWED: &str = "certificates not renewed, the old ones stay in use";
+
+/// How often files that were refused are tried again.
+const AGAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// What is asked, and who wants to know what came of it.
 #[derive(Debug)]
@@ -59,12 +66,15 @@ impl Reload {
     /// here, which is discovery and the admin listener.
     pub(super) async fn watch(self: Arc<Self>, mut asked: mpsc::UnboundedReceiver<Asked>) {
         let mut watch = Watch::new(self.seen_when_read());
+        let mut again = tokio::time::interval(AGAIN_EVERY);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let done = tokio::select! {
                 Some(asked) = asked.recv() => match asked {
                     Asked::Reload(asked) => self.asked(&mut watch, asked).await,
                     Asked::HandOver(successor, asked) => self.hand_over(successor, asked).await,
                 },
+                _ = again.tick() => self.try_again(watch.read()).await,
                 () = tokio::time::sleep(EVERY) => self.look(&mut watch).await,
             };
             if let Err(error) = done {
@@ -162,6 +172,24 @@ impl Reload {
         Ok(())
     }
 
+    /// Reads files once more that were refused and have not changed since, without a word unless they can be used by now: a
+    /// certificate whose time had not come, or a clock that was wrong, gets well without anybody's touching a file.
+    async fn try_again(self: &Arc<Self>, refused: &Seen) -> Result<(), JoinError> {
+        let (this, refused) = (Arc::clone(self), refused.clone());
+        spawn_blocking(move || {
+            let is_same = this.seen().files == refused.files;
+            let mut running = this.running.lock();
+            if is_same
+                && running.metrics.is_renewal_refused()
+                && !is_stopping(&running)
+                && certs::renew(&running.config, &running.material).0.is_some()
+            {
+                renew(&mut running);
+            }
+        })
+        .await
+    }
+
     fn is_stopping(&self) -> bool {
         is_stopping(&self.running.lock())
     }
@@ -224,7 +252,7 @@ impl Reload {
             }
             return renew(&mut running).reminding(waiting);
         }
-        let (material, problems) = certs::load(&reading.partial);
+        let (material, problems) = certs::renew(&reading.partial, &running.material);
         let report = Report::new(reading.source, reading.problems.into_iter().chain(problems).collect());
         let Some(material) = material.filter(|_| !report.is_fatal()) else { return refused(&running, &report) };
         let needs_restart = needs_restart(&self.started, &reading.partial);
@@ -279,7 +307,7 @@ fn renew(running: &mut Running) -> Outcome {
         return Outcome::Unchanged { needs_restart: Vec::new() };
     }
     let config = running.config.clone();
-    let (material, problems) = certs::load(&config);
+    let (material, problems) = certs::renew(&config, &old);
     let files = Files::of(&config);
     let Some(material) = material else {
         let fatal: Vec<_> = problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
@@ -319,33 +347,6 @@ fn refused(running: &Running, report: &Report) -> Outcome {
     let problems = report.to_string();
     running.timeline.add(Event::now(Kind::ReloadRefused, &problems));
     Outcome::Refused(problems)
-}
-
-fn tell(source: &Source, problem: &Problem, consequence: &'static str) {
-    let place = match &problem.span {
-        Some(span) => {
-            let (line, column) = source.position(span.start);
-            format!("{}:{line}:{column}", source.path.display())
-        }
-        None => source.path.display().to_string(),
-    };
-    warn!(place, problem = problem.message, help = problem.help, "{consequence}");
-}
-
-fn tell_of_file(config: &Config, files: &Files, problem: &Problem, consequence: &'static str) {
-    let (section, file) = files.origin(config, problem).unzip();
-    let file = file.map(|file| file.display().to_string());
-    warn!(section, file, problem = problem.message, help = problem.help, "{consequence}");
-}
-
-fn tell_renewed(old: &Material, new: &Material) {
-    let now = certs::now();
-    for section in new.read.changed(&old.read) {
-        // What is over already has been told of by a warning.
-        let expiries = new.expiries.iter().filter(|expiry| expiry.section == section && expiry.at >= now);
-        let ends = expiries.map(|expiry| expiry.at).min().and_then(Instant::of).map(|end| end.day);
-        info!(section, ends, "certificates renewed");
-    }
 }
 
 /// What differs from the start and is settled there for good.

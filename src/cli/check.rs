@@ -10,7 +10,7 @@ use clap::Args;
 use super::guide::Guide;
 use super::output::complain;
 use super::summary;
-use crate::config::error::{Report, Severity};
+use crate::config::error::Report;
 use crate::config::{self, Loaded};
 use crate::tls::certs::{self, Material};
 
@@ -79,11 +79,11 @@ pub fn check(options: &Check) -> ExitCode {
         Ok((loaded, _)) => {
             let report = Report::new(loaded.source, loaded.warnings);
             complain(&report);
-            print(&summary::of(&loaded.config, report.count(Severity::Warning)))
+            print(&summary::of(&loaded.config, report.warnings()))
         }
         Err(report) => {
-            let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
-            complain(format_args!("{report}\n{}", summary::verdict(errors, warnings)));
+            complain(format_args!("{report}
+{}", summary::verdict(report.errors(), report.warnings())));
             ExitCode::from(UNUSABLE)
         }
     }

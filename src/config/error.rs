@@ -13,6 +13,9 @@ const WIDTH: usize = 160;
 pub enum Severity {
     /// The configuration can't be used.
     Error,
+    /// Time alone has made a file bad. A gateway starts with it all the same, and keeps what it has in use; a file that
+    /// comes new to a gateway that runs can't be used.
+    Lapsed,
     /// It can be used, but hardly is what was meant.
     Warning,
 }
@@ -39,6 +42,11 @@ impl Problem {
     /// A warning at `span`.
     pub fn warning(span: impl Into<Option<Range<usize>>>, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(span, message) }
+    }
+
+    /// Something at `span` that time alone has made bad.
+    pub fn lapsed(span: impl Into<Option<Range<usize>>>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Lapsed, ..Self::error(span, message) }
     }
 
     /// Says what would be right.
@@ -82,7 +90,7 @@ impl Source {
     pub fn render(&self, problem: &Problem, out: &mut impl fmt::Write) -> fmt::Result {
         let severity = match problem.severity {
             Severity::Error => "error",
-            Severity::Warning => "warning",
+            Severity::Lapsed | Severity::Warning => "warning",
         };
         writeln!(out, "{severity}: {}", printable(&problem.message))?;
         match &problem.span {
@@ -147,14 +155,19 @@ impl Report {
         Self { source, problems }
     }
 
-    /// The number of problems of this severity.
-    pub fn count(&self, severity: Severity) -> usize {
-        self.problems.iter().filter(|problem| problem.severity == severity).count()
+    /// The number of errors.
+    pub fn errors(&self) -> usize {
+        self.problems.iter().filter(|problem| problem.severity == Severity::Error).count()
+    }
+
+    /// The number of problems that are no errors.
+    pub fn warnings(&self) -> usize {
+        self.problems.len() - self.errors()
     }
 
     /// Whether the configuration can't be used.
     pub fn is_fatal(&self) -> bool {
-        self.count(Severity::Error) > 0
+        self.errors() > 0
     }
 }
 

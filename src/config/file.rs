@@ -9,7 +9,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use super::model::{AddressFamily, ClientPurpose, LogFormat, ProxyProtocol, TlsVersion};
+use super::model::{AddressFamily, ClientPurpose, CrlOverdue, LogFormat, ProxyProtocol, TlsVersion};
 use super::schema::{Shape, Shaped};
 use super::types::amount::{Count, OffOrCount, OffOrTime, Size, Time};
 use super::types::choice::{Access, Choice, Followed, Strict};
@@ -186,6 +186,7 @@ tables! {
     Trust {
         ca: Key<FilePath>,
         crl: Key<FilePath>,
+        crl_overdue: Key<Choice<CrlOverdue>>,
     }
 
     /// `[farm.NAME]`.

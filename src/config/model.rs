@@ -106,6 +106,17 @@ pub struct Trust {
     pub ca: PathBuf,
     /// `crl`: PEM, one or more certificate revocation lists of these CAs; `None`: nothing is revoked.
     pub crl: Option<PathBuf>,
+    /// `crl_overdue`.
+    pub crl_overdue: CrlOverdue,
+}
+
+/// `crl_overdue`: what becomes of peers whom only a revocation list that is overdue could vouch for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrlOverdue {
+    /// The list goes on being used, and what was revoked since is not known.
+    Accept,
+    /// They are refused.
+    Refuse,
 }
 
 /// `[farm.NAME]`: a set of interchangeable XSPs.

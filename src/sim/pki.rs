@@ -18,8 +18,10 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::OffsetDateTime;
 
 mod clients;
+mod lapsed;
 mod webex;
 
+pub use lapsed::Lapsed;
 pub use webex::{CTI_CLIENT, Caller, Flaw};
 
 const REASON: &str = "parameters of this file's own making are valid";
@@ -81,6 +83,10 @@ impl Show {
         [Self::WrongAuthority, Self::WrongName, Self::Expired, Self::NotYetValid, Self::SelfSigned];
 }
 
+/// For how many days the certificates of XSPs and of Webex are valid: longer than those of the gateway, so that there is a
+/// time at which the gateway's have expired and its peers' have not.
+const PEERS: (i64, i64) = (-30, 600);
+
 /// The authorities of a simulated site.
 pub struct Pki {
     public_root: Authority,
@@ -110,7 +116,7 @@ impl Pki {
 
     /// The certificate of an XSP with the fully qualified name `fqdn` that serves `domain`.
     pub fn xsp(&self, domain: &str, fqdn: &str, show: Show) -> Identity {
-        let good = leaf(fqdn, &[domain], ExtendedKeyUsagePurpose::ServerAuth);
+        let good = valid(leaf(fqdn, &[domain], ExtendedKeyUsagePurpose::ServerAuth), PEERS.0, PEERS.1);
         match show {
             Show::Good => signed(&good, &self.internal),
             Show::WrongAuthority => signed(&good, &self.stranger),

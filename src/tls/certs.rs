@@ -13,14 +13,16 @@ mod keyring;
 pub(in crate::tls) mod pem;
 mod revocation;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustls::DistinguishedName;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
 use rustls::sign::CertifiedKey;
-use rustls::{DistinguishedName, RootCertStore};
 
 use crate::config::error::{Problem, Severity};
 use crate::config::model::{Config, Trust};
@@ -28,6 +30,8 @@ use crate::config::place::Spot;
 use crate::telemetry::metrics::Expiry;
 use crate::tls::peer::Facts;
 
+use authority::Bundle;
+use bundle::Sorted;
 use chain::Link;
 use files::Reading;
 
@@ -50,13 +54,14 @@ pub struct Material {
 #[derive(Debug)]
 pub struct Authorities {
     /// Each of them, whether it signed itself or another did: any of these may have signed an XSP's certificate.
-    pub roots: Arc<RootCertStore>,
+    pub roots: Vec<Anchor>,
     /// Those that a client's chain must end at.
     pub anchors: Vec<Anchor>,
     /// Those that help a client's chain to get there, also when the client does not send them.
     pub intermediates: Vec<CertificateDer<'static>>,
-    /// The subjects of both, for clients that choose a certificate by them.
-    pub subjects: Vec<DistinguishedName>,
+    /// The subjects of both, for clients that choose a certificate by them, and when each expires, in seconds since 1970:
+    /// the last one to do so first.
+    pub subjects: Vec<(i64, DistinguishedName)>,
     /// What they have revoked: nothing if there is no list, else any one of these sets of lists decides. There are several
     /// only if CAs of different keys share a name.
     pub revoked: Vec<Vec<CertificateRevocationListDer<'static>>>,
@@ -113,7 +118,28 @@ pub fn now() -> i64 {
     i64::try_from(since).unwrap_or(i64::MAX)
 }
 
-/// `now`: seconds since 1970, UTC.
+/// As [`load`], for a gateway that runs with `used`: what only time has made bad is an error in files that come new to it,
+/// and a warning in those whose bytes it uses already, whichever section names them.
+pub fn renew(config: &Config, used: &Material) -> (Option<Material>, Vec<Problem>) {
+    renew_at(config, &used.read, now())
+}
+
+fn renew_at(config: &Config, used: &Reading, now: i64) -> (Option<Material>, Vec<Problem>) {
+    let (material, mut problems) = load_at(config, now);
+    let Some(material) = material else { return (None, problems) };
+    let read = &material.read;
+    for problem in problems.iter_mut().filter(|problem| problem.severity == Severity::Lapsed) {
+        let origin = read.files().origin(config, problem);
+        if !origin.is_some_and(|(_, path)| used.holds_the_bytes_of(path, read)) {
+            problem.severity = Severity::Error;
+            problem.message.push_str(", and the file is new");
+        }
+    }
+    let fatal = problems.iter().any(|problem| problem.severity == Severity::Error);
+    ((!fatal).then_some(material), problems)
+}
+
+/// `now`: seconds since 1970, UTC. Whether there is material, and what it is, never depends on it.
 fn load_at(config: &Config, now: i64) -> (Option<Material>, Vec<Problem>) {
     let mut problems = Vec::new();
     let read = Reading::now(config);
@@ -140,9 +166,9 @@ fn load_at(config: &Config, now: i64) -> (Option<Material>, Vec<Problem>) {
     ((!fatal).then_some(Material { identities, authorities, expiries, affinity_keys, read }), problems)
 }
 
-fn expiry(section: &str, facts: &Facts) -> Expiry {
+fn expiry(section: &str, file: &Path, facts: &Facts) -> Expiry {
     let (subject, serial) = (facts.subject_text.clone(), facts.serial.clone());
-    Expiry { section: section.to_owned(), subject, serial, at: facts.not_after.unix }
+    Expiry { section: section.to_owned(), file: file.to_owned(), subject, serial, validity: facts.validity() }
 }
 
 /// The CAs of one trust with what they have revoked, and when each of them expires.
@@ -155,34 +181,56 @@ fn trusted(
     let span = config.places.of(&Spot::TrustCa(trust.name.clone()));
     let section = format!("trust.{}", trust.name);
     let mut bundle = authority::load(&section, &trust.ca, span.clone(), now, problems)?;
-    let believed = |anchor: &Link| anchor.facts.not_after.unix >= now;
-    if verifies_clients(config, &trust.name) && !bundle.sorted.anchors.iter().any(believed) {
-        let message = format!("{} has no valid CA that a client's certificate can lead to", trust.ca.display());
-        let help = "name the CA that signs the clients' certificates, and the one that signed it, up to the root";
-        problems.push(Problem::error(span, message).help(help));
-        return None;
+    if verifies_clients(config, &trust.name) {
+        problems.extend(leads_nowhere(&bundle, trust, now).map(|problem| Problem { span, ..problem }));
+        if bundle.sorted.anchors.is_empty() {
+            return None;
+        }
     }
     let revoked = match &trust.crl {
         Some(crl) => {
             let span = config.places.of(&Spot::TrustCrl(trust.name.clone()));
-            let revoked = revocation::load(&section, crl, &bundle.sorted, span, now, problems)?;
+            let revoked = revocation::load(trust, crl, &bundle.sorted, span, now, problems)?;
             bundle.expiries.extend(revoked.expiries);
             revoked.alternatives
         }
         None => Vec::new(),
     };
-    let valid = bundle.sorted.iter().filter(|authority| authority.facts.not_after.unix >= now);
-    let mut subjects: Vec<_> = valid.map(|authority| authority.facts.subject.clone()).collect();
-    subjects.sort();
-    subjects.dedup();
     let authorities = Authorities {
-        roots: Arc::new(bundle.store),
-        anchors: bundle.sorted.anchors.iter().filter_map(anchor).collect(),
+        roots: bundle.roots,
+        subjects: subjects(&bundle.sorted),
+        // What the handshake can't read was left out with a warning.
+        anchors: bundle.sorted.anchors.iter().filter_map(|authority| Anchor::of(authority).ok()).collect(),
         intermediates: bundle.sorted.intermediates.into_iter().map(|authority| authority.der).collect(),
-        subjects: subjects.into_iter().map(DistinguishedName::from).collect(),
         revoked,
     };
     Some((authorities, bundle.expiries))
+}
+
+/// What there is to say of CAs that no client's certificate can lead to.
+fn leads_nowhere(bundle: &Bundle, trust: &Trust, now: i64) -> Option<Problem> {
+    let message = format!("{} has no valid CA that a client's certificate can lead to", trust.ca.display());
+    if bundle.sorted.anchors.is_empty() {
+        let help = "name the CA that signs the clients' certificates, and the one that signed it, up to the root";
+        return Some(Problem::error(None, message).help(help));
+    }
+    let leads = bundle.sorted.anchors.iter().any(|anchor| anchor.facts.validity().holds(now));
+    // If none of the file is valid, that has been told.
+    let told = !bundle.expiries.iter().any(|expiry| expiry.validity.holds(now));
+    let help = "clients are refused: put the CAs that sign their certificates now into the file, up to the root";
+    (!leads && !told).then(|| Problem::lapsed(None, message).help(help))
+}
+
+/// Each subject once, by the last of its CAs to expire.
+fn subjects(authorities: &Sorted) -> Vec<(i64, DistinguishedName)> {
+    let mut ends: BTreeMap<&[u8], i64> = BTreeMap::new();
+    for Link { facts, .. } in authorities.iter() {
+        let end = ends.entry(&facts.subject).or_insert(facts.not_after.unix);
+        *end = facts.not_after.unix.max(*end);
+    }
+    let mut subjects: Vec<_> = ends.into_iter().collect();
+    subjects.sort_by_key(|(_, end)| Reverse(*end));
+    subjects.into_iter().map(|(subject, end)| (end, DistinguishedName::from(subject.to_vec()))).collect()
 }
 
 fn verifies_clients(config: &Config, trust: &str) -> bool {
@@ -192,14 +240,17 @@ fn verifies_clients(config: &Config, trust: &str) -> bool {
     https.chain(config.cti.iter().map(|block| &block.clients)).any(|clients| clients.trust.name == trust)
 }
 
-/// `None` for what the handshake can't read, which was left out of the roots with a warning.
-fn anchor(authority: &Link) -> Option<Anchor> {
-    let at = |seconds: i64| UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
-    Some(Anchor {
-        anchor: webpki::anchor_from_trusted_cert(&authority.der).ok()?.to_owned(),
-        not_before: at(authority.facts.not_before.unix),
-        not_after: at(authority.facts.not_after.unix),
-    })
+impl Anchor {
+    /// # Errors
+    /// The handshake can't read it.
+    fn of(authority: &Link) -> Result<Self, webpki::Error> {
+        let at = |seconds: i64| UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+        Ok(Self {
+            anchor: webpki::anchor_from_trusted_cert(&authority.der)?.to_owned(),
+            not_before: at(authority.facts.not_before.unix),
+            not_after: at(authority.facts.not_after.unix),
+        })
+    }
 }
 
 #[cfg(test)]

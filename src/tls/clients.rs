@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use webpki::{
-    CertRevocationList, EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage,
-    OwnedCertRevocationList, RequiredEkuNotFoundContext, RevocationCheckDepth, RevocationOptions,
-    RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
+    EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage, RequiredEkuNotFoundContext,
+    RevocationCheckDepth, RevocationOptions, UnknownStatusPolicy, VerifiedPath,
 };
 
 use self::refusal::{refused, too_deep};
-use super::certs::Authorities;
+use super::anchors::{Anchors, Revocations};
+use super::certs::{self, Authorities};
 use super::peer::{self, Credentials};
 use super::setup::{SetupError, provider};
 use crate::config::model::{ClientPurpose, Clients, TlsPolicy};
@@ -40,12 +40,13 @@ const ANY_USAGE: [u8; 4] = [0x55, 0x1d, 0x25, 0];
 /// Verifies the certificates of clients.
 #[derive(Debug)]
 pub struct ClientVerifier {
-    anchors: Vec<TrustAnchor<'static>>,
-    /// From when to when each of the anchors is valid.
-    validity: Vec<(UnixTime, UnixTime)>,
+    anchors: Anchors,
     intermediates: Vec<CertificateDer<'static>>,
+    /// The CAs' subjects, those that are valid for longest first.
     subjects: Vec<DistinguishedName>,
-    revoked: Vec<Vec<CertRevocationList<'static>>>,
+    /// When the CAs of these expire, in seconds since 1970.
+    ends: Vec<i64>,
+    revocations: Revocations,
     names: Vec<String>,
     purpose: ClientPurpose,
     usages: Vec<Vec<u8>>,
@@ -61,16 +62,13 @@ impl ClientVerifier {
         if authorities.anchors.is_empty() {
             return Err(SetupError::NoAuthority);
         }
-        let read = |list: &rustls::pki_types::CertificateRevocationListDer<'_>| {
-            OwnedCertRevocationList::from_der(list).map(CertRevocationList::from).map_err(SetupError::RevocationList)
-        };
-        let revoked = authorities.revoked.iter().map(|lists| lists.iter().map(read).collect());
+        let (ends, subjects) = authorities.subjects.iter().cloned().unzip();
         Ok(Arc::new(Self {
-            anchors: authorities.anchors.iter().map(|anchor| anchor.anchor.clone()).collect(),
-            validity: authorities.anchors.iter().map(|anchor| (anchor.not_before, anchor.not_after)).collect(),
+            anchors: Anchors::new(&authorities.anchors),
             intermediates: authorities.intermediates.clone(),
-            subjects: authorities.subjects.clone(),
-            revoked: revoked.collect::<Result<_, _>>()?,
+            subjects,
+            ends,
+            revocations: Revocations::new(authorities, demand.trust.crl_overdue)?,
             names: demand.names.clone(),
             purpose: demand.purpose,
             usages: demand.eku.iter().map(|usage| usage.der.clone()).collect(),
@@ -112,15 +110,15 @@ impl ClientVerifier {
 
     /// Whether a chain leads from `leaf` to an anchor, and nothing on it is revoked.
     fn chain(&self, leaf: &EndEntityCert<'_>, helpers: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
-        if self.revoked.is_empty() {
+        let revocations = &self.revocations;
+        if revocations.is_empty() {
             return self.path(leaf, helpers, now, None);
         }
         let mut refusals = Vec::new();
-        for lists in &self.revoked {
-            let lists: Vec<&CertRevocationList<'_>> = lists.iter().collect();
+        for lists in revocations.choices() {
             // Of an intermediate, a list is consulted if there is one; of the client itself, there must be one.
-            let known = revocation(&lists, RevocationCheckDepth::Chain, UnknownStatusPolicy::Allow);
-            let covered = revocation(&lists, RevocationCheckDepth::EndEntity, UnknownStatusPolicy::Deny);
+            let known = revocations.options(&lists, RevocationCheckDepth::Chain, UnknownStatusPolicy::Allow);
+            let covered = revocations.options(&lists, RevocationCheckDepth::EndEntity, UnknownStatusPolicy::Deny);
             let verdict = self.path(leaf, helpers, now, known).and_then(|()| self.path(leaf, helpers, now, covered));
             match verdict {
                 Err(error) if is_open(&error) => refusals.push(error),
@@ -141,7 +139,7 @@ impl ClientVerifier {
     ) -> Result<(), Error> {
         let admitted = |path: &VerifiedPath<'_>| self.admits(path, now);
         let algorithms = self.algorithms.all;
-        leaf.verify_for_usage(algorithms, &self.anchors, helpers, now, self, revocation, Some(&admitted))
+        leaf.verify_for_usage(algorithms, self.anchors.all(), helpers, now, self, revocation, Some(&admitted))
             .map(|_| ())
             .map_err(|error| refused(error, leaf))
     }
@@ -151,17 +149,12 @@ impl ClientVerifier {
         if path.intermediate_certificates().count() > INTERMEDIATES {
             return Err(webpki::Error::MaximumPathDepthExceeded);
         }
-        let mut anchors = self.anchors.iter().zip(&self.validity);
-        match anchors.find(|(anchor, _)| std::ptr::eq(*anchor, path.anchor())) {
-            Some((_, (not_before, _))) if now < *not_before => {
-                Err(webpki::Error::CertNotValidYet { time: now, not_before: *not_before })
-            }
-            Some((_, (_, not_after))) if now > *not_after => {
-                Err(webpki::Error::CertExpired { time: now, not_after: *not_after })
-            }
-            Some(_) => Ok(()),
-            None => Err(webpki::Error::UnknownIssuer),
-        }
+        self.anchors.admit(path, now)
+    }
+
+    /// The subjects of the CAs that have not expired.
+    fn hints(&self, now: i64) -> &[DistinguishedName] {
+        &self.subjects[..self.ends.partition_point(|end| *end >= now)]
     }
 
     /// Whether the certificate is meant for what it is shown for.
@@ -193,16 +186,6 @@ pub(super) const fn is_open(refusal: &Error) -> bool {
     )
 }
 
-fn revocation<'a>(
-    lists: &'a [&'a CertRevocationList<'a>],
-    depth: RevocationCheckDepth,
-    unknown: UnknownStatusPolicy,
-) -> Option<RevocationOptions<'a>> {
-    // It fails for want of lists only.
-    let options = RevocationOptionsBuilder::new(lists).ok()?;
-    Some(options.with_depth(depth).with_status_policy(unknown).build())
-}
-
 /// Judges every certificate of a path. CAs may be good for anything; the client's own is looked at again by
 /// `meant`, which is stricter.
 impl ExtendedKeyUsageValidator for ClientVerifier {
@@ -229,7 +212,7 @@ impl ExtendedKeyUsageValidator for ClientVerifier {
 
 impl ClientCertVerifier for ClientVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &self.subjects
+        self.hints(certs::now())
     }
 
     fn verify_client_cert(

@@ -15,6 +15,7 @@ pub(super) use list::{ListFacts, list_facts};
 pub(super) use name::text as name_text;
 
 use crate::config::error::printable;
+use crate::telemetry::validity::Validity;
 
 /// What a certificate says, as far as the gateway cares.
 #[derive(Clone, Debug)]
@@ -79,6 +80,11 @@ impl Instant {
     pub fn of(unix: i64) -> Option<Self> {
         ASN1Time::from_timestamp(unix).ok().map(Self::from)
     }
+}
+
+/// The day of a second since 1970, UTC; the second itself if X.509 can't say it.
+pub fn day(unix: i64) -> String {
+    Instant::of(unix).map_or_else(|| unix.to_string(), |instant| instant.day)
 }
 
 impl From<ASN1Time> for Instant {
@@ -150,6 +156,11 @@ fn dns_name(name: &GeneralName<'_>) -> Option<String> {
 }
 
 impl Facts {
+    /// From when to when it is valid.
+    pub const fn validity(&self) -> Validity {
+        Validity { from: Some(self.not_before.unix), to: self.not_after.unix }
+    }
+
     /// Whether subject and issuer are the same, as in a root or a self-signed certificate.
     pub fn is_self_issued(&self) -> bool {
         self.subject == self.issuer

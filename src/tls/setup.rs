@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use rustls::client::VerifierBuilderError;
 use rustls::crypto::CryptoProvider;
 
 use crate::config::model::{TlsPolicy, TlsVersion};
@@ -23,9 +22,6 @@ pub enum SetupError {
     /// What was revoked is not known.
     #[error("a certificate revocation list can't be used")]
     RevocationList(#[source] webpki::Error),
-    /// The CAs or their revocation lists can't be used.
-    #[error("these certification authorities can't verify XSPs")]
-    Verifier(#[source] VerifierBuilderError),
     /// No session tickets.
     #[error("no keys for session tickets")]
     Tickets(#[source] rustls::Error),

@@ -124,6 +124,9 @@ pub fn handshake_reason(error: &io::Error) -> &'static str {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => "certificate-name",
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => "certificate-issuer",
+        rustls::Error::InvalidCertificate(
+            CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. },
+        ) => "certificate-crl-overdue",
         rustls::Error::InvalidCertificate(_) => "certificate",
         rustls::Error::InvalidMessage(_) => "not-tls",
         rustls::Error::AlertReceived(alert) => alert_reason(*alert),

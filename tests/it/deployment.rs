@@ -85,6 +85,9 @@ fn the_unit_gives_a_stop_its_time_and_connections_their_files() {
     assert!(setting(&unit, "TimeoutStopSec").parse::<u64>().unwrap() > stop(&loaded));
     assert!(setting(&unit, "LimitNOFILE").parse::<usize>().unwrap() > 2 * loaded.config.limits.connections);
     assert_eq!(setting(&unit, "RestartPreventExitStatus"), check::UNUSABLE.to_string());
+    for key in ["After", "Wants"] {
+        assert!(setting(&unit, key).split(' ').any(|target| target == "time-sync.target"), "{key}");
+    }
     assert_eq!(setting(&unit, "CapabilityBoundingSet"), "CAP_NET_BIND_SERVICE");
     assert_eq!(setting(&unit, "AmbientCapabilities"), "CAP_NET_BIND_SERVICE");
     let state = Path::new("/var/lib").join(setting(&unit, "StateDirectory"));

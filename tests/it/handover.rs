@@ -57,7 +57,7 @@ async fn successor(program: &Program) -> Heir {
 }
 
 /// Who has taken over, by what `ctl restart` says.
-fn heir(said: &str) -> Heir {
+pub(crate) fn heir(said: &str) -> Heir {
     let pid = said.strip_prefix("process ").and_then(|rest| rest.split(' ').next()?.parse().ok());
     Heir(pid.unwrap_or_else(|| panic!("no process: {said}")))
 }

@@ -3,6 +3,7 @@
 mod browser;
 mod calls;
 mod client;
+mod clock;
 mod collector;
 mod ctl;
 mod diagnosis;
@@ -25,6 +26,7 @@ use xspgate::sim::xsp::Xsp;
 pub(crate) use browser::Browser;
 pub(crate) use calls::{assert_bridged, dial, exchange, greeting, refusal, rest, until};
 pub(crate) use client::{Answer, Body, Client, body, fed, request};
+pub(crate) use clock::Clock;
 pub(crate) use collector::{Collector, Mood, SERVER, Span, Status};
 pub(crate) use ctl::Ctl;
 pub(crate) use diagnosis::{Said, consult, examine, examine_believing, publish, published_stage};

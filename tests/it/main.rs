@@ -12,6 +12,7 @@ mod certificate_tools;
 mod certificates;
 mod channels;
 mod client_certificates;
+mod clocks;
 mod control;
 mod cti;
 mod cti_doors;

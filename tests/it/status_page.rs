@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use xspgate::app::Outcome;
+use xspgate::sim::pki::{Lapsed, Show};
+use xspgate::sim::site::{APP, CLOUD, DOMAIN};
 
 use crate::channels::Channel;
 use crate::harness::{Browser, PROFILE, Stage, within};
@@ -243,6 +245,31 @@ async fn a_browser_shows_a_farm_that_has_been_removed_as_such() {
     give_way(&stage, &mut text, &["a1"]).await;
     browser.until("its mark", &format!("{} === 1", badges(".farm-head", "no longer in the configuration"))).await;
     browser.until("the other", &format!("{} === 1", badges(".farm-head", "reachable"))).await;
+    assert_eq!(browser.complaints(), &[] as &[Value]);
+}
+
+#[tokio::test]
+async fn a_browser_shows_what_has_expired_in_red_and_what_ends_soon_in_amber() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let (stage, ()) = Stage::with(|sim, text| {
+        sim.serve_cti(text);
+        let folder = sim.folder();
+        sim.pki.write_lapsed(folder, &[CLOUD, APP], &[Lapsed::CtiClient, Lapsed::WebexList]).unwrap();
+        text.set("[trust.webex]", "crl", folder.join("webex.crl").to_str().unwrap());
+        // An old CA beside its successor is no trouble.
+        let old = sim.pki.xsp(DOMAIN, "old.sim.invalid", Show::Expired).chain_pem;
+        std::fs::write(folder.join("internal-ca.pem"), old + &sim.pki.internal_ca()).unwrap();
+    })
+    .await;
+    browser.open(&format!("http://{}/", stage.gateway.admin_address())).await;
+    let tones = |tone: &str, words: &str| {
+        let all = format!("document.querySelectorAll('#certificate-table .badge.{tone}')");
+        format!("[...{all}].filter((one) => one.textContent.startsWith('{words}')).length")
+    };
+    browser.until("red", &format!("{} === 2", tones("bad", "expired for 1 day"))).await;
+    browser.until("amber", &format!("{} === 1", tones("warn", "overdue for 1 day"))).await;
+    let trouble = "document.getElementById('trouble').textContent";
+    browser.until("trouble", &format!("{trouble}.endsWith('in use all the same: certificate.cti-client.')")).await;
     assert_eq!(browser.complaints(), &[] as &[Value]);
 }
 

@@ -142,10 +142,26 @@
     const [today, moment] = [clock(now), clock(at)].map((text) => text.split(' '));
     return `${moment[0] === today[0] ? moment[1] : moment.join(' ')}, ${span(now - at)}`;
   };
+  // A revocation list is meant to be replaced soon, and one that is not is used all the same, unless told otherwise.
+  const isList = (certificate) => certificate.section.endsWith(' crl');
   const days = (certificate) => {
     const count = Math.floor(certificate.days);
-    if (certificate.days < 0) return ['bad', `over since ${span(-certificate.days * 86400)}`];
-    return [count < 14 ? 'bad' : count < 30 ? 'warn' : 'good', `${group(count)} ${count === 1 ? 'day' : 'days'}`];
+    if (certificate.state === 'not-yet-valid') return ['bad', 'not valid yet'];
+    const over = `for ${span(-certificate.days * 86400)}`;
+    if (certificate.state === 'expired') return isList(certificate) ? ['warn', `overdue ${over}`] : ['bad', `expired ${over}`];
+    const tone = count < 30 && !isList(certificate) ? 'warn' : 'good';
+    return [tone, `${group(count)} ${count === 1 ? 'day' : 'days'}`];
+  };
+  // Sections that show a certificate that is not valid, or that have no CA that is. An old CA beside its successor is none.
+  const lapsed = (certificates) => {
+    const valid = new Map();
+    for (const one of certificates.filter((one) => !isList(one))) {
+      const good = one.state === 'valid' || one.state === 'ends-soon';
+      const before = valid.get(one.section);
+      const together = one.section.startsWith('trust.') ? before || good : (before ?? true) && good;
+      valid.set(one.section, together);
+    }
+    return [...valid].filter(([, good]) => !good).map(([section]) => section);
   };
 
   const showHead = (status) => {
@@ -156,13 +172,15 @@
     write(byId('since'), `process ${status.pid} runs for ${span(status.time - status.started)}`);
     const red = sum(status.hosts, (host) => host.interfaces.filter((one) => one.colour !== 'green').length);
     document.title = red > 0 || !status.ready ? `! xspgate` : 'xspgate';
-    const refused = [];
+    const trouble = [];
     const { configuration_refused: config, certificates_refused: files, last } = status.reload;
-    if (config) refused.push('The configuration on disk can’t be used; the one of before is in use.');
-    if (files) refused.push('Certificates, keys or CAs on disk can’t be used; those of before are in use.');
-    if (refused.length > 0 && last !== null && last.text) refused.push(last.text);
-    byId('trouble').hidden = refused.length === 0;
-    write(byId('trouble'), refused.join('\n'));
+    if (config) trouble.push('The configuration on disk can’t be used; the one of before is in use.');
+    if (files) trouble.push('Certificates, keys or CAs on disk can’t be used; those of before are in use.');
+    if (trouble.length > 0 && last !== null && last.text) trouble.push(last.text);
+    const over = lapsed(status.certificates);
+    if (over.length > 0) trouble.push(`Expired, or not valid yet, and in use all the same: ${over.join(', ')}.`);
+    byId('trouble').hidden = trouble.length === 0;
+    write(byId('trouble'), trouble.join('\n'));
   };
 
   const showTiles = (status) => {
@@ -268,6 +286,7 @@
       ['section', (one) => one.section],
       ['left', days],
       ['subject', (one) => one.subject, 'wide'],
+      ['valid from', (one) => (one.begins === null ? MISSING : clock(one.begins))],
       ['expires', (one) => clock(one.expires)],
     ];
     table(byId('certificate-table'), certificates, status.certificates, (one) => `${one.section} ${one.serial} ${one.subject}`, 'None is used.');

@@ -71,7 +71,7 @@ fn problems_of_the_file_and_of_certificates_are_reported_together() {
     fs::remove_file(folder.path().join("certs/internal-ca.pem")).unwrap();
     let path = fixture::write(folder.path(), "xspgate.toml", &EXAMPLE.replace("\"2s\"", "\"2\""));
     let report = load(&path).unwrap_err();
-    assert_eq!(report.count(Severity::Error), 2, "{report}");
+    assert_eq!(report.errors(), 2, "{report}");
 }
 
 #[test]

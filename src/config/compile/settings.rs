@@ -11,7 +11,7 @@ use super::{Check, Named, fields, or};
 use crate::config::error::Problem;
 use crate::config::file::{self, File};
 use crate::config::model::{
-    AccessLog, Admin, Affinity, Certificate, Dns, Limits, Log, LogFormat, Strictness, Tcp, Traces, Trust,
+    AccessLog, Admin, Affinity, Certificate, CrlOverdue, Dns, Limits, Log, LogFormat, Strictness, Tcp, Traces, Trust,
 };
 use crate::config::place::{Places, Spot};
 use crate::config::types::amount::shown_time;
@@ -195,12 +195,18 @@ pub(super) fn trusts(check: &mut Check<'_>, file: &File) -> Named<Trust> {
 }
 
 fn trust(check: &mut Check<'_>, name: &str, section: &Spanned<file::Trust>) -> Option<Arc<Trust>> {
-    let ca =
-        check.required(&section.span(), "ca", &section.get_ref().ca, "a PEM file with one or more CA certificates")?;
+    let fields = section.get_ref();
+    let ca = check.required(&section.span(), "ca", &fields.ca, "a PEM file with one or more CA certificates")?;
     check.places.note(Spot::TrustCa(name.to_owned()), ca.span());
-    let crl = section.get_ref().crl.as_ref();
-    if let Some(crl) = crl {
+    if let Some(crl) = &fields.crl {
         check.places.note(Spot::TrustCrl(name.to_owned()), crl.span());
     }
-    Some(Arc::new(Trust { name: name.to_owned(), ca: check.resolve(ca), crl: crl.map(|crl| check.resolve(crl)) }))
+    let crl_overdue = or(&fields.crl_overdue, |choice| choice.0, CrlOverdue::Accept);
+    if let (None, CrlOverdue::Refuse) = (&fields.crl, crl_overdue) {
+        let span = fields.crl_overdue.as_ref().map(Spanned::span);
+        let message = "`crl_overdue` has no effect: this section has no `crl`";
+        check.report(Problem::warning(span, message).help("name the file of the CAs' revocation lists as `crl`"));
+    }
+    let crl = fields.crl.as_ref().map(|crl| check.resolve(crl));
+    Some(Arc::new(Trust { name: name.to_owned(), ca: check.resolve(ca), crl, crl_overdue }))
 }

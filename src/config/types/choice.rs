@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::broadworks::interface::Interface;
 use crate::config::model::{
-    AccessLog, AddressFamily, ClientPurpose, LogFormat, ProxyProtocol, Reloads, Strictness, TlsVersion,
+    AccessLog, AddressFamily, ClientPurpose, CrlOverdue, LogFormat, ProxyProtocol, Reloads, Strictness, TlsVersion,
 };
 use crate::policy::classify::{On5xx, Replay};
 
@@ -155,6 +155,14 @@ impl Words for ClientPurpose {
     }
 }
 
+impl Words for CrlOverdue {
+    const KIND: &'static str = "what to do when a revocation list is overdue";
+
+    fn words() -> Vec<(&'static str, Self)> {
+        vec![("accept", Self::Accept), ("refuse", Self::Refuse)]
+    }
+}
+
 impl Words for ProxyProtocol {
     const KIND: &'static str = "a version of the PROXY protocol";
 
@@ -175,6 +183,7 @@ leaves!(
     Choice<On5xx>,
     Choice<Replay>,
     Choice<ClientPurpose>,
+    Choice<CrlOverdue>,
     Choice<ProxyProtocol>
 );
 

@@ -57,8 +57,11 @@ pub(in crate::doctor) fn refused(reason: &str, detail: &str, chain: &[Facts], de
     };
     match reason {
         "certificate-expired" => {
-            // It may be the issuer's that has expired.
-            let ended = chain.iter().find(|link| link.not_after.unix < demand.now).unwrap_or(leaf);
+            // It may be the issuer's that has expired, or that of a CA that no XSP sends.
+            let Some(ended) = chain.iter().find(|link| link.not_after.unix < demand.now) else {
+                let found = format!("that of {} leads to a CA in {} that has expired", leaf.subject_text, demand.trust);
+                return Finding::fail(CHECK, found, "put the certificate that the CA has now into that file");
+            };
             let found = format!("that of {} expired on {}", ended.subject_text, ended.not_after.day);
             Finding::fail(CHECK, found, renewal(demand))
         }
@@ -177,6 +180,7 @@ mod tests {
         for (reason, chain, found, help) in [
             ("certificate-expired", vec![facts("xsp1", "ca", &[], -1)], "expired on", "renew"),
             ("certificate-expired", vec![good.clone(), facts("ca", "r", &[], -1)], "CN=ca expired", "renew"),
+            ("certificate-expired", vec![good.clone()], "leads to a CA in ", "put the certificate"),
             ("certificate-not-yet-valid", vec![good.clone()], "not valid before", "clock"),
             (
                 "certificate-name",

@@ -50,6 +50,11 @@ pub(super) fn revoked(mut params: CertificateParams) -> CertificateParams {
 }
 
 fn list(authority: &Authority) -> String {
+    list_until(authority, 30)
+}
+
+/// A list that is due to be replaced in so many days.
+pub(super) fn list_until(authority: &Authority, days: i64) -> String {
     let now = OffsetDateTime::now_utc();
     let revoked = RevokedCertParams {
         serial_number: SerialNumber::from(REVOKED),
@@ -58,8 +63,8 @@ fn list(authority: &Authority) -> String {
         invalidity_date: None,
     };
     let params = CertificateRevocationListParams {
-        this_update: now - time::Duration::days(1),
-        next_update: now + time::Duration::days(30),
+        this_update: now - time::Duration::days(10),
+        next_update: now + time::Duration::days(days),
         crl_number: SerialNumber::from(1),
         issuing_distribution_point: None,
         revoked_certs: vec![revoked],

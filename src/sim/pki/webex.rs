@@ -4,7 +4,7 @@
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair};
 
 use super::clients::revoked;
-use super::{CTI_USAGE, Identity, Pki, REASON, chained, issuing, leaf, signed, valid};
+use super::{CTI_USAGE, Identity, PEERS, Pki, REASON, chained, issuing, leaf, signed, valid};
 
 /// R-CTI-2, and R-CTI-3 for the gateway itself.
 pub const CTI_CLIENT: &str = "bwcticlient.webex.com";
@@ -91,7 +91,7 @@ impl Flaw {
 impl Pki {
     /// The certificate that `caller` shows to the gateway, with all that stands between it and a root.
     pub fn caller(&self, caller: Caller) -> Identity {
-        let mut good = leaf(CTI_CLIENT, &[], ExtendedKeyUsagePurpose::ClientAuth);
+        let mut good = valid(leaf(CTI_CLIENT, &[], ExtendedKeyUsagePurpose::ClientAuth), PEERS.0, PEERS.1);
         match caller {
             Caller::Webex => chained(&good, &self.webex_issuing),
             Caller::Deep => self.below(&good, 2),

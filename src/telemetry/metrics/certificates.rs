@@ -2,12 +2,14 @@
 //! change with the calendar alone.
 
 use std::cmp::Reverse;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
-use parking_lot::Mutex;
 use prometheus::{GaugeVec, IntCounter, IntGauge};
 
 use super::{Metrics, Registrar};
+use crate::lock::Locked;
+use crate::telemetry::validity::Validity;
 
 const DAY: f64 = 24.0 * 3600.0;
 
@@ -16,7 +18,8 @@ const DAY: f64 = 24.0 * 3600.0;
 pub(super) struct Certificates {
     expiry: GaugeVec,
     days_left: GaugeVec,
-    known: Mutex<Vec<Expiry>>,
+    begins: GaugeVec,
+    known: Locked<Vec<Expiry>>,
     renewals: [IntCounter; 3],
     refused: IntGauge,
 }
@@ -27,12 +30,14 @@ pub struct Expiry {
     /// Which section of the configuration names it: `certificate.NAME` or `trust.NAME`; `trust.NAME crl` for a list of revoked
     /// certificates, with its issuer, its number, and when the next one is due.
     pub section: String,
+    /// The file that it is in.
+    pub file: PathBuf,
     /// Whose certificate it is.
     pub subject: String,
     /// Its serial number, as `openssl x509 -serial` prints it.
     pub serial: String,
-    /// The last instant at which it is valid, in seconds since 1970.
-    pub at: i64,
+    /// From when to when it is valid.
+    pub validity: Validity,
 }
 
 /// What became of an attempt to renew certificates.
@@ -64,7 +69,8 @@ impl Certificates {
         Self {
             expiry: registrar.floats("xspgate_certificate_expiry_seconds"),
             days_left: registrar.floats("xspgate_certificate_daysleft"),
-            known: Mutex::default(),
+            begins: registrar.floats("xspgate_certificate_begins_seconds"),
+            known: Locked::default(),
             renewals: Renewal::ALL.map(|outcome| renewals.with_label_values(&[outcome.name()])),
             refused: registrar.gauges("xspgate_renewal_refused").with_label_values::<&str>(&[]),
         }
@@ -77,27 +83,33 @@ impl Metrics {
     pub fn certificates_expire(&self, certificates: impl IntoIterator<Item = Expiry>) {
         let mut known: Vec<Expiry> = certificates.into_iter().collect();
         // The last one to be set stays.
-        known.sort_by_key(|expiry| Reverse(expiry.at));
-        *self.certificates.known.lock() = known;
+        known.sort_by_key(|expiry| Reverse(expiry.validity.to));
+        self.certificates.known.with(|old| *old = known);
     }
 
     /// Brings the time until certificates expire up to date; negative once they have.
     pub fn refresh_certificates(&self) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-        let known = self.certificates.known.lock();
-        let Certificates { expiry, days_left, .. } = &self.certificates;
+        let Certificates { expiry, days_left, begins, .. } = &self.certificates;
         expiry.reset();
         days_left.reset();
-        for Expiry { section, subject, serial, at } in known.iter() {
-            let seconds = *at as f64 - now;
-            expiry.with_label_values(&[section, subject, serial]).set(seconds);
-            days_left.with_label_values(&[section, subject, serial]).set(seconds / DAY);
+        begins.reset();
+        for Expiry { section, subject, serial, validity, .. } in self.certificates.known.with(|known| known.clone()) {
+            let labels = [section.as_str(), &subject, &serial];
+            let seconds = validity.to as f64 - now;
+            expiry.with_label_values(&labels).set(seconds);
+            days_left.with_label_values(&labels).set(seconds / DAY);
+            if let Some(from) = validity.from {
+                begins.with_label_values(&labels).set(from as f64 - now);
+            }
         }
     }
 
     /// The certificates that expire, first those that do so first.
     pub fn expiries(&self) -> Vec<Expiry> {
-        self.certificates.known.lock().iter().rev().cloned().collect()
+        let mut known = self.certificates.known.with(|known| known.clone());
+        known.reverse();
+        known
     }
 
     /// Whether the certificates, keys or CAs on disk can't be used, and those of before are.

@@ -1,7 +1,7 @@
 //! What there is to measure, in one table, so that the registry and the README can both be held against it.
 
 /// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
-pub const TABLE: [(&str, &str, &str, &str); 41] = [
+pub const TABLE: [(&str, &str, &str, &str); 42] = [
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
     ("xspgate_connections", "gauge", "listener", "open client connections"),
@@ -124,6 +124,12 @@ pub const TABLE: [(&str, &str, &str, &str); 41] = [
         "seconds until a certificate expires, CAs included, or a revocation list is due (section trust.NAME crl); negative once that is past",
     ),
     ("xspgate_certificate_daysleft", "gauge", "section, subject, serial", "the same in days, for people"),
+    (
+        "xspgate_certificate_begins_seconds",
+        "gauge",
+        "section, subject, serial",
+        "seconds until a certificate becomes valid, CAs included; negative once it is",
+    ),
     (
         "xspgate_renewals_total",
         "counter",

@@ -3,10 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::telemetry::validity::Validity;
 
 fn expiry(serial: &str) -> Expiry {
     let (section, subject) = ("certificate.public".to_owned(), "CN=xsp".to_owned());
-    Expiry { section, subject, serial: serial.to_owned(), at: 0 }
+    Expiry {
+        section,
+        file: "x.pem".into(),
+        subject,
+        serial: serial.to_owned(),
+        validity: Validity { from: Some(0), to: 0 },
+    }
 }
 
 /// Everything measured once.
@@ -100,7 +107,7 @@ fn a_certificate_that_is_gone_takes_its_series_along() {
 #[test]
 fn of_certificates_with_the_same_labels_the_first_to_expire_counts() {
     let metrics = Metrics::default();
-    let far = Expiry { at: 100_000_000_000, ..expiry("01") };
+    let far = Expiry { validity: Validity { from: Some(0), to: 100_000_000_000 }, ..expiry("01") };
     for certificates in [[far.clone(), expiry("01")], [expiry("01"), far]] {
         metrics.certificates_expire(certificates);
         metrics.refresh_certificates();

@@ -4,9 +4,9 @@
 use std::ops::Range;
 use std::path::Path;
 
-use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 
+use super::Anchor;
 use crate::broadworks::cti::Fault;
 use crate::config::error::Problem;
 use crate::tls::der;
@@ -71,9 +71,9 @@ impl Link {
     }
 
     /// What the CAs of `roots` have to do with it.
-    fn anchored(&self, roots: &RootCertStore) -> Anchored {
+    fn anchored(&self, roots: &[Anchor]) -> Anchored {
         let issuer = der::next(&self.facts.issuer).map(|(name, _)| name.content);
-        let named = roots.roots.iter().filter(|root| Some(root.subject.as_ref()) == issuer);
+        let named = roots.iter().map(|root| &root.anchor).filter(|root| Some(root.subject.as_ref()) == issuer);
         let verdicts: Vec<Verdict> = named.map(|root| verdict(&self.der, &root.subject_public_key_info)).collect();
         match verdicts.as_slice() {
             [] => Anchored::Unnamed,
@@ -136,7 +136,7 @@ impl Chain {
 
     /// Where it breaks off before it comes to a CA that has signed itself, or that is one of `roots`. The leaf may not be
     /// that CA.
-    pub(in crate::tls) fn fault(&self, roots: &RootCertStore) -> Option<Fault> {
+    pub(in crate::tls) fn fault(&self, roots: &[Anchor]) -> Option<Fault> {
         let subject = |link: &Link| link.facts.subject_text.clone();
         for (index, link) in self.links.iter().enumerate() {
             if index > 0 && link.facts.role == Role::EndEntity {
@@ -186,6 +186,6 @@ mod tests {
         let links: Vec<Link> = (0..5).map(|_| stranger()).collect();
         let chain = Chain::of(links, 0);
         assert_eq!((chain.links.len(), chain.strays.len()), (2, 3));
-        assert!(matches!(chain.fault(&RootCertStore::empty()), Some(Fault::IssuerDiffers { .. })));
+        assert!(matches!(chain.fault(&[]), Some(Fault::IssuerDiffers { .. })));
     }
 }

@@ -11,7 +11,7 @@ use crate::broadworks::cti::{self, Fault};
 use crate::config::error::{Problem, Severity};
 use crate::config::model::{Certificate, Config, Farm, Strictness};
 use crate::config::place::Spot;
-use crate::tls::peer::Role;
+use crate::tls::peer::{Role, day};
 
 /// A certificate that farms of [[cti]] blocks show.
 pub(super) struct Client<'a> {
@@ -37,9 +37,14 @@ impl<'a> Client<'a> {
     }
 
     /// What a broken rule amounts to, unless it is that of [`Self::other_key`].
-    pub(super) const fn severity(&self) -> Severity {
+    const fn severity(&self) -> Severity {
+        self.at_most(Severity::Error)
+    }
+
+    /// `severity`, if the certificate is not let off.
+    pub(super) const fn at_most(&self, severity: Severity) -> Severity {
         match self.certificate.strict {
-            Strictness::Errors => Severity::Error,
+            Strictness::Errors => severity,
             Strictness::Warnings => Severity::Warning,
         }
     }
@@ -66,16 +71,40 @@ impl<'a> Client<'a> {
         now: i64,
         problems: &mut Vec<Problem>,
     ) {
-        let faults = chain.links.first().map(|leaf| cti::faults(&leaf.der, now)).unwrap_or_default();
         let proofs = self.farms.iter().filter_map(|farm| farm.proof.as_ref());
         let bundles = proofs.filter_map(|proof| authorities.get(&proof.trust.name));
         let broken = bundles.filter_map(|bundle| chain.fault(&bundle.roots)).next();
-        let problem = |fault| self.problem(fault, self.chain.clone(), self.severity());
-        problems.extend(faults.iter().chain(&broken).map(problem));
+        let Some(leaf) = chain.links.first() else { return };
+        for fault in cti::faults(&leaf.der, now).into_iter().chain(broken) {
+            let problem = self.problem(&fault, self.chain.clone(), self.severity());
+            problems.push(match fault {
+                // Only time has broken these, and only of these it is of interest since when.
+                Fault::NotYetValid { .. } | Fault::Expired { .. } => {
+                    let told = leaf.facts.validity().told(now, day).unwrap_or_default();
+                    let (severity, message) = (self.at_most(Severity::Lapsed), self.message(&format!("it {told}")));
+                    Problem { severity, message, ..problem }
+                }
+                Fault::Unreadable
+                | Fault::NoUsage
+                | Fault::NotForCti { .. }
+                | Fault::NotForClients { .. }
+                | Fault::CommonName { .. }
+                | Fault::AlternativeNames { .. }
+                | Fault::OtherKey { .. }
+                | Fault::SelfSigned
+                | Fault::IssuerMissing { .. }
+                | Fault::IssuerDiffers { .. }
+                | Fault::IssuerIsNoCa { .. } => problem,
+            });
+        }
     }
 
     fn problem(&self, fault: &Fault, span: Option<Range<usize>>, severity: Severity) -> Problem {
-        let message = format!("XSPs will turn [certificate.{}] away on their CTI port: {fault}", self.certificate.name);
+        let message = self.message(&fault.to_string());
         Problem { severity, ..Problem::error(span, message) }.help(fault.remedy())
+    }
+
+    fn message(&self, what: &str) -> String {
+        format!("XSPs will turn [certificate.{}] away on their CTI port: {what}", self.certificate.name)
     }
 }

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -45,16 +44,19 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-/// SHA-256 over the names and bytes of one section's files. Nothing can be learnt from it, and it is not shown either.
+/// SHA-256 over a file's bytes. Nothing can be learnt from it, and it is not shown either.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Print([u8; 32]);
+
+/// What each section's files hold, in their order; what can't be read holds nothing.
+type Prints = BTreeMap<String, Vec<(PathBuf, Option<Print>)>>;
 
 /// What files were like when they were read.
 #[derive(Clone)]
 pub struct Reading {
     files: Files,
     stamps: Stamps,
-    prints: BTreeMap<String, Print>,
+    prints: Prints,
 }
 
 impl Files {
@@ -101,19 +103,12 @@ impl Files {
         Some((&named.section, &named.path))
     }
 
-    fn prints(&self) -> BTreeMap<String, Print> {
-        let mut sections: BTreeMap<&str, Context> = BTreeMap::new();
+    fn prints(&self) -> Prints {
+        let mut sections = Prints::new();
         for Named { section, path, .. } in &self.0 {
-            let context = sections.entry(section).or_insert_with(|| Context::new(&SHA256));
-            let name = path.as_os_str().as_bytes();
-            context.update(&name.len().to_be_bytes());
-            context.update(name);
-            // The length comes last, and tells where the next name begins; what can't be read has none.
-            let length = update(context, path).unwrap_or(u64::MAX);
-            context.update(&length.to_be_bytes());
+            sections.entry(section.clone()).or_default().push((path.clone(), print(path).ok()));
         }
-        let print = |context: Context| Print(context.finish().as_ref().try_into().expect("SHA-256 is 32 bytes"));
-        sections.into_iter().map(|(section, context)| (section.to_owned(), print(context))).collect()
+        sections
     }
 }
 
@@ -128,21 +123,17 @@ fn stamp(path: &Path) -> Result<Stamp, ErrorKind> {
     fs::metadata(path).map(stamp).map_err(|error| error.kind())
 }
 
-/// Adds a file's bytes, as far as they would be read, and says how many. What is no file has none: a pipe is not waited for.
-fn update(context: &mut Context, path: &Path) -> io::Result<u64> {
+/// Of a file's bytes, as far as they would be read. What is no file has none: a pipe is not waited for.
+fn print(path: &Path) -> io::Result<Print> {
     if !fs::metadata(path)?.is_file() {
         return Err(ErrorKind::InvalidInput.into());
     }
     let mut file = File::open(path)?.take(pem::LARGEST_LIST + 1);
-    let mut piece = [0; 16 * 1024];
-    let mut length = 0;
+    let (mut piece, mut context) = ([0; 16 * 1024], Context::new(&SHA256));
     loop {
         match file.read(&mut piece) {
-            Ok(0) => return Ok(length),
-            Ok(read) => {
-                context.update(&piece[..read]);
-                length += read as u64;
-            }
+            Ok(0) => return Ok(Print(context.finish().as_ref().try_into().expect("SHA-256 is 32 bytes"))),
+            Ok(read) => context.update(&piece[..read]),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -175,6 +166,13 @@ impl Reading {
     /// Whether a section's files, such as those of `certificate.public`, held the same bytes in `other`.
     pub fn agrees(&self, other: &Self, section: &str) -> bool {
         self.prints.get(section) == other.prints.get(section)
+    }
+
+    /// Whether one of these files, whichever, held what the file at `path` held in `other`.
+    pub fn holds_the_bytes_of(&self, path: &Path, other: &Self) -> bool {
+        let mut theirs = other.prints.values().flatten();
+        let wanted = theirs.find_map(|(known, print)| (known == path).then_some(*print)).flatten();
+        wanted.is_some() && self.prints.values().flatten().any(|(_, print)| *print == wanted)
     }
 
     /// The sections whose files held other bytes in `other`.

@@ -17,10 +17,11 @@ use crate::config::model::{Certificate, Config, TlsVersion};
 use crate::config::place::Spot;
 use crate::config::types::suite::is_tls13;
 use crate::telemetry::metrics::Expiry;
-use crate::tls::peer::{Facts, Naming};
+use crate::telemetry::validity::Standing;
+use crate::tls::peer::{Facts, Naming, day};
 
-/// A certificate that ends sooner than this is worth a warning, in seconds.
-const SOON: i64 = 14 * 24 * 3600;
+const RENEW: &str = "have it renewed, and put the new files in the old ones' place";
+const EXPIRED: &str = "peers refuse it: have it renewed, and put the new files in the old ones' place";
 
 /// A certificate that can be shown.
 pub(super) struct Identity {
@@ -70,7 +71,7 @@ pub(super) fn load(
     let key = key?;
     suites(config, certificate, &key, &spot, problems);
     let section = format!("certificate.{}", certificate.name);
-    let expiries = chain.links.iter().map(|link| expiry(&section, &link.facts)).collect();
+    let expiries = chain.links.iter().map(|link| expiry(&section, &certificate.chain, &link.facts)).collect();
     let key = Arc::new(CertifiedKey::new(chain.links.into_iter().map(|link| link.der).collect(), key));
     Some(Identity { key, expiries })
 }
@@ -153,20 +154,20 @@ fn dates(
     problems: &mut Vec<Problem>,
 ) {
     let shown = certificate.chain.display();
-    let severity = client.map_or(Severity::Error, Client::severity);
     for (index, link) in chain.iter().enumerate() {
-        let facts = &link.facts;
-        let which = format!("the certificate of {} in {shown}", facts.subject_text);
-        let outside = |what: String| Problem { severity, ..Problem::error(span.clone(), format!("{which} {what}")) };
-        let told = index == 0 && client.is_some();
-        if facts.not_before.unix > now {
-            let problem = outside(format!("is not valid before {}", facts.not_before.day));
-            problems.extend((!told).then(|| problem.help("is this machine's clock right?")));
-        } else if facts.not_after.unix < now {
-            problems.extend((!told).then(|| outside(format!("expired on {}", facts.not_after.day))));
-        } else if facts.not_after.unix - now < SOON {
-            problems.push(Problem::warning(span.clone(), format!("{which} ends on {}", facts.not_after.day)));
-        }
+        let validity = link.facts.validity();
+        let Some(told) = validity.told(now, day) else { continue };
+        let message = format!("the certificate of {} in {shown} {told}", link.facts.subject_text);
+        let (severity, help) = match validity.standing(now) {
+            Standing::Valid => continue,
+            Standing::EndsSoon => (Severity::Warning, RENEW),
+            // These are rules of that certificate's.
+            Standing::NotYetValid | Standing::Expired if index == 0 && client.is_some() => continue,
+            Standing::NotYetValid => (Severity::Lapsed, "is this machine's clock right? Until then, peers refuse it"),
+            Standing::Expired => (Severity::Lapsed, EXPIRED),
+        };
+        let severity = client.map_or(severity, |client| client.at_most(severity));
+        problems.push(Problem { severity, ..Problem::warning(span.clone(), message) }.help(help));
     }
 }
 

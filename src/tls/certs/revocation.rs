@@ -13,8 +13,10 @@ use super::bundle::Sorted;
 use super::chain::Link;
 use super::pem;
 use crate::config::error::Problem;
+use crate::config::model::{CrlOverdue, Trust};
 use crate::telemetry::metrics::Expiry;
-use crate::tls::peer::{self, Facts, ListFacts};
+use crate::telemetry::validity::{Standing, Validity};
+use crate::tls::peer::{self, Facts, ListFacts, day};
 use crate::tls::signature::{Verdict, public_key, verdict};
 
 /// Lists that belong together: never two of CAs that share a name and not a key.
@@ -51,7 +53,7 @@ pub(super) struct Revoked {
 /// The lists of one file: every way to choose them, as [`Lists`] does; one way, unless CAs share a name. `None` after an
 /// error.
 pub(super) fn load(
-    section: &str,
+    trust: &Trust,
     path: &Path,
     authorities: &Sorted,
     span: Option<Range<usize>>,
@@ -77,8 +79,11 @@ pub(super) fn load(
         let which = format!("revocation list {} in {shown}", index + 1);
         match list(der, authorities, &which) {
             Ok(list) => {
-                warn(&list, &format!("{which} ({})", list.facts.issuer_text), &span, now, problems);
-                expiries.extend(expiry(section, &list.facts));
+                let which = format!("{which} ({})", list.facts.issuer_text);
+                warn_of_signer(&list, &which, &span, problems);
+                let expiry = expiry(trust, path, &list.facts);
+                problems.extend(expiry.as_ref().and_then(|expiry| overdue(expiry, &which, trust, &span, now)));
+                expiries.extend(expiry);
                 lists.push(list);
             }
             Err(message) => {
@@ -106,13 +111,28 @@ fn list(der: CertificateRevocationListDer<'static>, authorities: &Sorted, which:
     Ok(List { der, facts, signer })
 }
 
-fn expiry(section: &str, facts: &ListFacts) -> Option<Expiry> {
-    let (section, subject) = (format!("{section} crl"), facts.issuer_text.clone());
-    let at = facts.next_update.as_ref()?.unix;
-    Some(Expiry { section, subject, serial: facts.number.clone(), at })
+fn expiry(trust: &Trust, file: &Path, facts: &ListFacts) -> Option<Expiry> {
+    let (section, subject) = (format!("trust.{} crl", trust.name), facts.issuer_text.clone());
+    // A list says when it was made, and not from when it holds.
+    let validity = Validity { from: None, to: facts.next_update.as_ref()?.unix };
+    Some(Expiry { section, file: file.to_owned(), subject, serial: facts.number.clone(), validity })
 }
 
-fn warn(list: &List, which: &str, span: &Option<Range<usize>>, now: i64, problems: &mut Vec<Problem>) {
+/// What there is to say of a list whose successor is missing.
+fn overdue(expiry: &Expiry, which: &str, trust: &Trust, span: &Option<Range<usize>>, now: i64) -> Option<Problem> {
+    let (Standing::Expired, Some(told)) = (expiry.validity.standing(now), expiry.validity.told(now, day)) else {
+        return None;
+    };
+    let help = match trust.crl_overdue {
+        CrlOverdue::Accept => "it is used all the same, and knows of nothing that was revoked since",
+        CrlOverdue::Refuse => {
+            "`crl_overdue` refuses those whom it would have to vouch for: fetch the CA's current list"
+        }
+    };
+    Some(Problem::warning(span.clone(), format!("{which} {told}")).help(help))
+}
+
+fn warn_of_signer(list: &List, which: &str, span: &Option<Range<usize>>, problems: &mut Vec<Problem>) {
     match list.signer {
         Signer::Known(_) => {}
         Signer::Other => {
@@ -127,10 +147,6 @@ fn warn(list: &List, which: &str, span: &Option<Range<usize>>, now: i64, problem
                         checked then";
             problems.push(Problem::warning(span.clone(), message).help(help));
         }
-    }
-    if let Some(due) = list.facts.next_update.as_ref().filter(|due| due.unix < now) {
-        let problem = Problem::warning(span.clone(), format!("{which} expired on {}", due.day));
-        problems.push(problem.help("it is used all the same, and knows of nothing that was revoked since"));
     }
 }
 

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use super::fixture::{self, Authority, HOSTS, write};
 mod client;
+mod lapsed;
 
 use super::*;
 use crate::config::error::{Report, Source};
@@ -102,7 +103,7 @@ fn the_first_to_expire_counts() {
     ];
     assert_eq!(listed, expected);
     let january = 1_924_992_000;
-    assert_eq!([1, 3, 4].map(|index| expiries[index].at), [2, 8, 1].map(|days| january + days * DAY));
+    assert_eq!([1, 3, 4].map(|index| expiries[index].validity.to), [2, 8, 1].map(|days| january + days * DAY));
     let mut serials: Vec<_> = expiries.iter().map(|expiry| &expiry.serial).collect();
     serials.sort_unstable();
     serials.dedup();
@@ -119,9 +120,9 @@ fn what_has_expired_in_a_bundle_is_listed_once() {
     let (material, _) = load_at(&config(site.path()), 1_800_000_000);
     let material = material.unwrap();
     let bundle = material.expiries.iter().filter(|expiry| expiry.section == "trust.internal");
-    let listed: Vec<_> = bundle.map(|expiry| (expiry.subject.as_str(), expiry.at < 1_800_000_000)).collect();
+    let listed: Vec<_> = bundle.map(|expiry| (expiry.subject.as_str(), expiry.validity.to < 1_800_000_000)).collect();
     assert_eq!(listed, [("CN=Old", true), ("CN=Internal Root", false)]);
-    assert_eq!(material.authorities["internal"].roots.len(), 2, "the good one twice, and nothing else");
+    assert_eq!(material.authorities["internal"].roots.len(), 2, "each once");
 }
 
 #[test]
@@ -388,12 +389,13 @@ fn a_certificate_is_valid_now_and_for_a_while() {
     let (begin, end) = (1_767_225_600, 1_798_761_600);
     let of = format!("the certificate of CN={} in certs/public-chain.pem", HOSTS[0]);
     for (now, expected) in [
-        (begin - 1, format!("error: {of} is not valid before 2026-01-01")),
+        (begin - 1, format!("warning: {of} is not valid before 2026-01-01 (in less than a day)")),
         (begin, String::new()),
         (end - 14 * DAY, String::new()),
-        (end - 14 * DAY + 1, format!("warning: {of} ends on 2027-01-01")),
-        (end, format!("warning: {of} ends on 2027-01-01")),
-        (end + 1, format!("error: {of} expired on 2027-01-01")),
+        (end - 14 * DAY + 1, format!("warning: {of} ends in 13 days (2027-01-01)")),
+        (end, format!("warning: {of} ends in less than a day (2027-01-01)")),
+        (end + 1, format!("warning: {of} expired less than a day ago (2027-01-01)")),
+        (end + 12 * DAY, format!("warning: {of} expired 12 days ago (2027-01-01)")),
     ] {
         assert_eq!(said_at(site.path(), now).lines().next().unwrap_or_default(), expected);
     }
@@ -409,13 +411,17 @@ fn a_bundle_s_bad_entries_do_not_spoil_the_others() {
     write(site.path(), "certs/internal-ca.pem", &format!("{}{}{garbage}{good}", old.pem, leaf.pem));
     let said = said(site.path());
     for expected in [
-        "warning: certificate 1 in certs/internal-ca.pem (CN=Old Root) is left out: it expired on 2020-01-01\n",
+        "warning: certificate 1 in certs/internal-ca.pem (CN=Old Root) expired 2571 days ago (2020-01-01)\n",
         "warning: certificate 2 in certs/internal-ca.pem (CN=xsp.example.com) is not a CA\n",
         "warning: certificate 3 in certs/internal-ca.pem is left out: not an X.509 certificate\n",
     ] {
         assert!(said.contains(expected), "{said}");
     }
     write(site.path(), "certs/internal-ca.pem", &old.pem);
+    assert!(
+        self::said(site.path()).contains("warning: certs/internal-ca.pem has no CA certificate that is valid now\n")
+    );
+    write(site.path(), "certs/internal-ca.pem", garbage);
     assert!(self::said(site.path()).contains("error: certs/internal-ca.pem has no CA certificate that can be used\n"));
 }
 
@@ -429,9 +435,10 @@ fn r_cti_1_clients_can_not_be_verified_without_a_valid_ca() {
     let expired = Authority::root_with("Old Root", |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
     let below = expired.intermediate("Issuing");
     let leaf = below.leaf("bwcticlient.webex.com", &[]);
-    let message = "error: certs/CombinedCertChain.txt has no valid CA that a client's certificate can lead to\n";
-    assert!(said_of(&leaf.pem).contains(message));
-    assert!(said_of(&format!("{}{}", below.pem, expired.pem)).contains(message), "its root has expired");
+    let message = "certs/CombinedCertChain.txt has no valid CA that a client's certificate can lead to\n";
+    assert!(said_of(&leaf.pem).contains(&format!("error: {message}")));
+    let time_alone = said_of(&format!("{}{}", below.pem, expired.pem));
+    assert!(time_alone.contains(&format!("warning: {message}")), "its root has expired: {time_alone}");
     assert_eq!(said_of(&below.pem), "", "its root is nowhere");
     // The same file is good enough for XSPs.
     let site = site();
@@ -476,7 +483,7 @@ fn revocation_lists_are_taken_as_they_are() {
 
     let old = root.revokes_with(&[], |params| params.next_update = rcgen::date_time_ymd(2026, 3, 1));
     let (said, count) = said_of_lists(&[&root, &issuing], &old);
-    let expected = "revocation list 1 in certs/webex.crl (CN=Root) expired on 2026-03-01\n";
+    let expected = "revocation list 1 in certs/webex.crl (CN=Root) expired 320 days ago (2026-03-01)\n";
     assert!(said.starts_with(&format!("warning: {expected}{place}")), "{said}");
     assert!(said.contains("help: it is used all the same"), "{said}");
     assert_eq!(count, Some(1));

@@ -26,6 +26,9 @@ pub(super) fn refused(error: webpki::Error, leaf: &EndEntityCert<'_>) -> Error {
         Fault::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after }.into(),
         Fault::CertNotValidYet { time, not_before } => CertificateError::NotValidYetContext { time, not_before }.into(),
         Fault::InvalidCertValidity => CertificateError::Expired.into(),
+        Fault::CrlExpired { time, next_update } => {
+            CertificateError::ExpiredRevocationListContext { time, next_update }.into()
+        }
         Fault::CertRevoked => CertificateError::Revoked.into(),
         Fault::UnknownRevocationStatus => CertificateError::UnknownRevocationStatus.into(),
         Fault::InvalidCrlSignatureForPublicKey
@@ -58,6 +61,7 @@ pub(in crate::tls) fn word(error: &CertificateError) -> &'static str {
         Fault::NotValidYet | Fault::NotValidYetContext { .. } => "client-certificate-not-yet-valid",
         Fault::Revoked => "client-certificate-revoked",
         Fault::UnknownRevocationStatus => "client-certificate-unknown-status",
+        Fault::ExpiredRevocationList | Fault::ExpiredRevocationListContext { .. } => "client-certificate-crl-overdue",
         Fault::UnknownIssuer => "client-certificate-issuer",
         Fault::NotValidForName => "client-certificate-name",
         Fault::InvalidPurpose => "client-certificate-purpose",

@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::*;
 use crate::config::error::Source;
-use crate::config::model::Config;
+use crate::config::model::{Config, CrlOverdue, Trust};
 use crate::config::parse;
 use crate::config::types::oid::Oid;
 use crate::tls::certs::fixture::{Authority, Leaf};
@@ -31,12 +31,14 @@ const PURPOSE: &str = "client-certificate-purpose";
 const DEPTH: &str = "client-certificate-depth";
 const REVOKED: &str = "client-certificate-revoked";
 const UNKNOWN: &str = "client-certificate-unknown-status";
+const OVERDUE: &str = "client-certificate-crl-overdue";
 const MALFORMED: &str = "client-certificate-malformed";
 
 /// What a verifier is made of.
 struct Demand {
     ca: String,
     crl: Option<String>,
+    overdue: CrlOverdue,
     names: Vec<&'static str>,
     purpose: ClientPurpose,
     eku: Vec<Vec<u8>>,
@@ -44,7 +46,15 @@ struct Demand {
 
 impl Demand {
     fn of(ca: impl Into<String>) -> Self {
-        Self { ca: ca.into(), crl: None, names: vec![CTI], purpose: ClientPurpose::ClientAuth, eku: Vec::new() }
+        let overdue = CrlOverdue::Accept;
+        Self {
+            ca: ca.into(),
+            crl: None,
+            overdue,
+            names: vec![CTI],
+            purpose: ClientPurpose::ClientAuth,
+            eku: Vec::new(),
+        }
     }
 
     fn crl(self, crl: impl Into<String>) -> Self {
@@ -67,7 +77,7 @@ impl Demand {
         let (material, problems) = certs::load(&config);
         let material = material.unwrap_or_else(|| panic!("{problems:?}"));
         let clients = Clients {
-            trust: Arc::clone(&config.trusts["webex"]),
+            trust: Arc::new(Trust { crl_overdue: self.overdue, ..(*config.trusts["webex"]).clone() }),
             names: self.names.iter().map(|name| (*name).to_owned()).collect(),
             purpose: self.purpose,
             eku: self.eku.iter().map(|der| Oid { dotted: String::new(), der: der.clone() }).collect(),
@@ -171,7 +181,7 @@ fn r_cti_1_a_ca_without_its_root_is_believed_and_one_with_it_only_through_it() {
     // Below a CA without its root, it is an intermediate like any other.
     let lower = issuing.intermediate("Lower");
     let both = Demand::of(format!("{}{}", lower.pem, issuing.pem)).verifier().unwrap();
-    assert_eq!((both.anchors.len(), both.intermediates.len()), (1, 1));
+    assert_eq!((both.anchors.all().len(), both.intermediates.len()), (1, 1));
     assert_eq!(verdict(&both, &[&client(&lower).pem], NOW), GOOD);
     // CAs that have signed one another lead nowhere else.
     let (a, b) = (Authority::root("A"), Authority::root("B"));
@@ -179,7 +189,7 @@ fn r_cti_1_a_ca_without_its_root_is_believed_and_one_with_it_only_through_it() {
     assert_eq!(Demand::of(&circle).verdict(&[&client(&a).pem]), GOOD);
     let crossed = format!("{}{}", a.pem, a.vouches_for("B", &b));
     let crossed = Demand::of(crossed).verifier().unwrap();
-    assert_eq!((crossed.anchors.len(), crossed.intermediates.len()), (1, 1));
+    assert_eq!((crossed.anchors.all().len(), crossed.intermediates.len()), (1, 1));
     assert_eq!(verdict(&crossed, &[&client(&b).pem], NOW), GOOD);
 }
 
@@ -420,6 +430,40 @@ fn what_is_revoked_does_not_come_in() {
 }
 
 #[test]
+fn crl_overdue_says_what_a_list_past_its_next_update_is_worth() {
+    let root = Authority::root("Root");
+    let issuing = root.intermediate_with("Issuing", |params| params.serial_number = Some(5.into()));
+    let bundle = format!("{}{}", root.pem, issuing.pem);
+    let leaf = |serial: u64| client_with(&issuing, |params| params.serial_number = Some(serial.into())).pem;
+    let (good, revoked) = (leaf(8), leaf(7));
+    let until = |year: i32| {
+        move |params: &mut rcgen::CertificateRevocationListParams| {
+            params.next_update = date_time_ymd(year, 1, 1);
+        }
+    };
+    let demand = |lists: &[String], overdue| Demand { overdue, ..Demand::of(&bundle).crl(lists.concat()) };
+    let lists = [issuing.revokes_with(&[7], until(2029)), root.revokes_with(&[], until(2031))];
+    let (issuing_due, root_due) = (1_861_920_000, 1_924_992_000);
+    let accepting = demand(&lists, CrlOverdue::Accept).verifier().unwrap();
+    let refusing = demand(&lists, CrlOverdue::Refuse).verifier().unwrap();
+    for (now, shown, accepted, refused) in [
+        (issuing_due - 1, &good, GOOD, GOOD),
+        (issuing_due - 1, &revoked, REVOKED, REVOKED),
+        (issuing_due + 1, &good, GOOD, OVERDUE),
+        (issuing_due + 1, &revoked, REVOKED, OVERDUE),
+        (root_due + 1, &good, GOOD, OVERDUE),
+    ] {
+        assert_eq!(verdict(&accepting, &[shown], now), accepted, "{now}");
+        assert_eq!(verdict(&refusing, &[shown], now), refused, "{now}");
+    }
+    // Of the root, no list need be there; one that is there and overdue vouches for nobody.
+    let lists = [issuing.revokes_with(&[], until(2031)), root.revokes_with(&[], until(2029))];
+    let refusing = demand(&lists, CrlOverdue::Refuse).verifier().unwrap();
+    assert_eq!(verdict(&refusing, &[&good], issuing_due - 1), GOOD);
+    assert_eq!(verdict(&refusing, &[&good], issuing_due + 1), OVERDUE);
+}
+
+#[test]
 fn r_cti_1_old_and_new_cas_of_one_name_have_lists_of_their_own() {
     let (old_root, new_root) = (Authority::root("Root"), Authority::root("Root"));
     let issuers = [old_root.intermediate("Issuing"), new_root.intermediate("Issuing")];
@@ -465,6 +509,15 @@ fn clients_are_told_whose_certificates_are_believed() {
     expected.sort();
     let hints: Vec<&[u8]> = verifier.root_hint_subjects().iter().map(AsRef::as_ref).collect();
     assert_eq!(hints, expected);
+    // Those of a CA that has expired are not wanted, whenever the file was read.
+    let end = 1_893_456_000;
+    let old = Authority::root_with("Old Root", |params| params.not_after = date_time_ymd(2030, 1, 1));
+    let verifier = Demand::of(format!("{}{bundle}", old.pem)).verifier().unwrap();
+    assert_eq!([end, end + 1].map(|now| verifier.hints(now).len()), [3, 2]);
+    assert!(verifier.hints(end + 1).iter().all(|hint| hint.as_ref() != subject(&old.pem)));
+    let renewed = old.vouches_for("Old Root", &old);
+    let verifier = Demand::of(format!("{}{renewed}", old.pem)).verifier().unwrap();
+    assert_eq!(verifier.hints(end + 1).len(), 1, "a successor of that name is there");
 }
 
 /// A bundle of old and new chains, with a CA whose root is missing, an expired one and one that is none; and the clients

@@ -45,7 +45,17 @@ impl Program {
     /// Runs it in `folder` to its end, which must not be far.
     pub(crate) fn run_in(folder: &Path, arguments: &[&str]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xspgate"));
-        let output = command.args(arguments).current_dir(folder).output().unwrap();
+        Self::run(command.args(arguments).current_dir(folder))
+    }
+
+    /// As [`Program::start_in`], to its end, which must not be far.
+    pub(crate) fn run_with(environment: &[(&str, &str)], arguments: &[&str]) -> Ended {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xspgate"));
+        Self::run(command.args(arguments).envs(environment.iter().copied()))
+    }
+
+    fn run(command: &mut Command) -> Ended {
+        let output = command.output().unwrap();
         Ended {
             code: output.status.code().unwrap(),
             stdout: String::from_utf8(output.stdout).unwrap(),

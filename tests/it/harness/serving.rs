@@ -40,7 +40,12 @@ impl Serving {
 
     /// Starts it with the configuration at `path`, and waits until it is ready.
     pub(crate) async fn of(path: &Path) -> Self {
-        let program = Program::start(&["run", path.to_str().unwrap()]);
+        Self::of_in(&[], path).await
+    }
+
+    /// As [`Serving::of`], with these variables in its environment.
+    pub(crate) async fn of_in(environment: &[(&str, &str)], path: &Path) -> Self {
+        let program = Program::start_in(environment, &["run", path.to_str().unwrap()]);
         // The last line of those that say where.
         let admin = program
             .line("the admin address", |line| line.strip_prefix("serving /metrics")?.rsplit(' ').next()?.parse().ok());

@@ -47,6 +47,14 @@ impl Tool {
         Some(Self { path: path?, libraries: OsString::new() })
     }
 
+    /// A library of Debian's `packages` by its file's name, for a program that is to load it before others; as [`Tool::find`],
+    /// but for one that is installed already.
+    pub(crate) fn library(name: &str, packages: &[&str]) -> Option<PathBuf> {
+        let find = |files: Vec<PathBuf>| files.into_iter().find(|path| path.ends_with(name));
+        let path = unpacked(packages).and_then(|files| find(files).ok_or_else(|| format!("no {name} in {packages:?}")));
+        path.inspect_err(|why| left_out(name, why)).ok()
+    }
+
     /// It, to be given arguments.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
@@ -92,6 +100,18 @@ fn on_path(name: &str) -> Option<PathBuf> {
 }
 
 fn fetched(name: &str, packages: &[&str]) -> Result<Tool, String> {
+    let files = unpacked(packages)?;
+    let is_it = |path: &&PathBuf| ["bin", "sbin"].iter().any(|folder| path.ends_with(Path::new(folder).join(name)));
+    let path = files.iter().find(is_it);
+    let path = path.ok_or_else(|| format!("{} has no such program", packages.join(" ")))?.clone();
+    let is_library = |path: &&PathBuf| path.to_string_lossy().contains(".so");
+    let mut folders: Vec<_> = files.iter().filter(is_library).filter_map(|path| path.parent()).collect();
+    folders.dedup();
+    Ok(Tool { path, libraries: env::join_paths(folders).map_err(|error| error.to_string())? })
+}
+
+/// The files of Debian's packages, which are fetched if need be.
+fn unpacked(packages: &[&str]) -> Result<Vec<PathBuf>, String> {
     let (Some(package), true) = (packages.first(), in_ci() || is_root()) else {
         return Err(format!("install Debian's {}, or run the tests as root", packages.join(" ")));
     };
@@ -107,13 +127,7 @@ fn fetched(name: &str, packages: &[&str]) -> Result<Tool, String> {
     }
     let mut files = Vec::new();
     walk(&home, &mut files);
-    let is_it = |path: &&PathBuf| ["bin", "sbin"].iter().any(|folder| path.ends_with(Path::new(folder).join(name)));
-    let path = files.iter().find(is_it);
-    let path = path.ok_or_else(|| format!("{} has no such program", packages.join(" ")))?.clone();
-    let is_library = |path: &&PathBuf| path.to_string_lossy().contains(".so");
-    let mut folders: Vec<_> = files.iter().filter(is_library).filter_map(|path| path.parent()).collect();
-    folders.dedup();
-    Ok(Tool { path, libraries: env::join_paths(folders).map_err(|error| error.to_string())? })
+    Ok(files)
 }
 
 fn unpack(packages: &[&str], to: &Path) -> Result<(), String> {

@@ -1,0 +1,39 @@
+//! What the log says of a reload and of a renewal. Separate from both, which word the same things.
+
+use tracing::{info, warn};
+
+use crate::config::error::{Problem, Source};
+use crate::config::model::Config;
+use crate::tls::certs::files::Files;
+use crate::tls::certs::{self, Material};
+use crate::tls::peer::day;
+
+/// Tells of a problem by its place in the configuration, and what follows from it.
+pub(super) fn tell(source: &Source, problem: &Problem, consequence: &'static str) {
+    let place = match &problem.span {
+        Some(span) => {
+            let (line, column) = source.position(span.start);
+            format!("{}:{line}:{column}", source.path.display())
+        }
+        None => source.path.display().to_string(),
+    };
+    warn!(place, problem = problem.message, help = problem.help, "{consequence}");
+}
+
+/// Tells of a problem by the section and the file that it is about, and what follows from it.
+pub(super) fn tell_of_file(config: &Config, files: &Files, problem: &Problem, consequence: &'static str) {
+    let (section, file) = files.origin(config, problem).unzip();
+    let file = file.map(|file| file.display().to_string());
+    warn!(section, file, problem = problem.message, help = problem.help, "{consequence}");
+}
+
+/// Tells of the sections whose files have changed.
+pub(super) fn tell_renewed(old: &Material, new: &Material) {
+    let now = certs::now();
+    for section in new.read.changed(&old.read) {
+        // What is over already has been told of by a warning.
+        let expiries = new.expiries.iter().filter(|expiry| expiry.section == section && expiry.validity.to >= now);
+        let ends = expiries.map(|expiry| expiry.validity.to).min().map(day);
+        info!(section, ends, "certificates renewed");
+    }
+}
