@@ -5,6 +5,7 @@ mod calls;
 mod client;
 mod collector;
 mod ctl;
+mod deadlocks;
 mod diagnosis;
 mod gateway;
 mod hello;
