@@ -161,8 +161,10 @@
     if (config) refused.push('The configuration on disk can’t be used; the one of before is in use.');
     if (files) refused.push('Certificates, keys or CAs on disk can’t be used; those of before are in use.');
     if (refused.length > 0 && last !== null && last.text) refused.push(last.text);
-    byId('trouble').hidden = refused.length === 0;
-    write(byId('trouble'), refused.join('\n'));
+    const still = status.threads.filter((thread) => !thread.moves).map((thread) => thread.name);
+    const trouble = still.length > 0 ? [`Threads that do not move: ${still.join(', ')}.`, ...refused] : refused;
+    byId('trouble').hidden = trouble.length === 0;
+    write(byId('trouble'), trouble.join('\n'));
   };
 
   const showTiles = (status) => {
