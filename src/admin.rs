@@ -1,60 +1,107 @@
-//! The admin listener: metrics, liveness, readiness, status and its page. On the main thread's runtime, so that a scrape
-//! never stands in a request's way.
+//! The admin listener: metrics, liveness, readiness, status and its page. What there is to tell is gathered on the control
+//! thread; the listener is on a thread of its own, which waits for nothing but its clients: `/livez` and `/readyz` are
+//! answered whatever the others do.
 
+mod answer;
 mod door;
 mod feed;
 mod gather;
+pub mod line;
 mod listener;
 mod page;
+pub mod room;
 mod sampler;
 pub mod status;
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::discover::DiscoveryStatus;
 use crate::drain::Phase;
 use crate::farm::Farm;
 use crate::proxy::context::Shared;
+use crate::supervisor::Pulses;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::timeline::Timeline;
-use feed::Feed;
+use line::{Calls, Line};
+pub use listener::Listener;
 use sampler::Sampler;
 
-/// What the admin listener can tell; cheap to clone.
+/// What may be asked of the control thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// What a scraper gets.
+    Metrics,
+    /// How everything stands: JSON over several lines.
+    Status,
+    /// The page that shows it.
+    Page,
+    /// The same as an update of the feed.
+    Update,
+}
+
+/// What all of it is gathered from.
 #[derive(Clone, Debug)]
+pub struct Sources {
+    /// All metrics.
+    pub metrics: Arc<Metrics>,
+    /// Every farm that runs.
+    pub farms: Arc<ArcSwap<Vec<Arc<Farm>>>>,
+    /// The names that are followed in DNS.
+    pub discovery: DiscoveryStatus,
+    /// What the workers share.
+    pub shared: Arc<Shared>,
+    /// What has happened lately.
+    pub timeline: Timeline,
+    /// Which threads move.
+    pub pulses: Pulses,
+}
+
+/// What gathers it; the control thread's own.
+#[derive(Debug)]
 pub struct Admin {
-    metrics: Arc<Metrics>,
-    farms: Arc<ArcSwap<Vec<Arc<Farm>>>>,
-    discovery: DiscoveryStatus,
-    shared: Arc<Shared>,
-    timeline: Timeline,
-    hosts: Arc<[String]>,
-    sampler: Arc<Mutex<Sampler>>,
-    feed: Arc<Feed>,
+    sources: Sources,
+    readiness: Readiness,
+    sampler: Sampler,
+    updates: Arc<watch::Sender<Bytes>>,
+    calls: Calls<Wanted, Bytes>,
     started: SystemTime,
 }
 
+/// Whether requests should come here; looked at without a lock.
+#[derive(Clone, Debug)]
+struct Readiness {
+    phase: watch::Receiver<Phase>,
+    farms: Arc<ArcSwap<Vec<Arc<Farm>>>>,
+}
+
+/// Tells of `sources`, and of now as the start, to those who call by an address or by one of `hosts`, in lower case: what
+/// gathers it, what answers, and the line between the two.
+pub fn new(sources: Sources, hosts: &[String]) -> (Admin, Listener, Line<Wanted, Bytes>) {
+    let (line, calls) = line::line();
+    let updates = Arc::new(watch::Sender::new(Bytes::new()));
+    let readiness = Readiness { phase: sources.shared.phase.clone(), farms: Arc::clone(&sources.farms) };
+    let listener = Listener::new(hosts, line.clone(), Arc::clone(&updates), readiness.clone(), sources.pulses.clone());
+    let (sampler, started) = (Sampler::default(), SystemTime::now());
+    (Admin { sources, readiness, sampler, updates, calls, started }, listener, line)
+}
+
 impl Admin {
-    /// Tells of these, and of now as the start, to those who call it by an address or by one of `hosts`, in lower case.
-    pub fn new(
-        metrics: Arc<Metrics>,
-        farms: Arc<ArcSwap<Vec<Arc<Farm>>>>,
-        discovery: DiscoveryStatus,
-        shared: Arc<Shared>,
-        timeline: Timeline,
-        hosts: &[String],
-    ) -> Self {
-        let (sampler, feed, started) = (Arc::default(), Arc::default(), SystemTime::now());
-        Self { metrics, farms, discovery, shared, timeline, hosts: hosts.into(), sampler, feed, started }
+    fn told(&self, wanted: Wanted) -> Bytes {
+        match wanted {
+            Wanted::Metrics => self.metrics().into(),
+            Wanted::Status => self.status_json().into(),
+            Wanted::Page => page::render(&self.status_line()).into(),
+            Wanted::Update => self.update(),
+        }
     }
 
-    /// How everything stands, as `/status` says it: JSON over several lines, each with its end.
-    pub fn status_json(&self) -> String {
+    /// JSON over several lines, each with its end.
+    fn status_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(&self.status()).expect("names are text, and numbers are JSON's");
         text.push('\n');
         text
@@ -65,15 +112,25 @@ impl Admin {
         serde_json::to_string(&self.status()).expect("names are text, and numbers are JSON's")
     }
 
-    /// Ready when another process takes connections in this one's place.
-    async fn handed_over(&self) {
-        // The error says that the process ends.
-        drop(self.shared.phase.clone().wait_for(|phase| *phase == Phase::HandedOver).await);
+    fn metrics(&self) -> String {
+        let metrics = &self.sources.metrics;
+        metrics.ready.set(i64::from(self.readiness.unready().is_none()));
+        let limit = self.sources.shared.snapshot.load().limits.connections;
+        metrics.connections_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
+        metrics.forget_discovered();
+        for name in self.sources.discovery.names().iter() {
+            let age = name.last_success.map(|at| at.elapsed());
+            metrics.discovered(&name.question.name, name.question.kind.name(), age, name.records);
+        }
+        metrics.refresh_certificates();
+        metrics.render()
     }
+}
 
+impl Readiness {
     /// Why new requests should go elsewhere; `None`: they should not.
     fn unready(&self) -> Option<String> {
-        if *self.shared.phase.borrow() != Phase::Running {
+        if *self.phase.borrow() != Phase::Running {
             return Some("stopping".into());
         }
         let farms = self.farms.load();
@@ -81,22 +138,9 @@ impl Admin {
         (empty.len() == farms.len()).then(|| format!("no endpoint known yet in: {}", empty.join(", ")))
     }
 
-    /// What a scraper gets.
-    fn metrics(&self) -> String {
-        self.metrics.ready.set(i64::from(self.unready().is_none()));
-        let limit = self.shared.snapshot.load().limits.connections;
-        self.metrics.connections_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
-        self.metrics.forget_discovered();
-        for name in self.discovery.names().iter() {
-            let age = name.last_success.map(|at| at.elapsed());
-            self.metrics.discovered(&name.question.name, name.question.kind.name(), age, name.records);
-        }
-        self.metrics.refresh_certificates();
-        self.metrics.render()
+    /// Ready when another process takes connections in this one's place.
+    async fn handed_over(&self) {
+        // The error says that the process ends.
+        drop(self.phase.clone().wait_for(|phase| *phase == Phase::HandedOver).await);
     }
-}
-
-/// Serves on `socket` for ever; without one, it only keeps what can be told up to date.
-pub async fn serve(socket: Option<TcpListener>, admin: Admin) {
-    tokio::join!(admin.keep_telling(), listener::accept(socket, &admin));
 }

@@ -2,7 +2,10 @@
 //! addresses are reported. Everything is bound before anything is served, or is taken over from a process that goes.
 
 mod assemble;
+mod beside;
 mod control;
+mod desk;
+mod doors;
 mod estate;
 mod housekeeping;
 mod outcome;
@@ -14,6 +17,7 @@ mod sockets;
 mod start;
 mod successor;
 
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -25,7 +29,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::config::Loaded;
 use crate::drain::Phase;
 use crate::proxy::context::Shared;
-use crate::supervisor;
+use crate::supervisor::{self, Pulses, Watcher};
 use crate::telemetry::timeline::{Event, Kind, Timeline};
 use crate::tls::certs::Material;
 use crate::worker;
@@ -37,6 +41,10 @@ use reload::Asked;
 use start::prepare;
 use successor::Successor;
 
+/// How long all threads together may take to end once nothing is waited for any more.
+const LAST_THREAD: Duration = Duration::from_secs(2);
+/// How often it is looked whether any worker moves.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often the service manager is told that the end takes its time, and how long it is to be patient then.
 const STOPPING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(40));
 
@@ -59,6 +67,8 @@ pub struct Gateway {
     /// Workers that have not ended.
     working: usize,
     ended: worker::Ended,
+    pulses: Pulses,
+    _watcher: Watcher,
 }
 
 impl Gateway {
@@ -214,10 +224,22 @@ impl Gateway {
         }
     }
 
-    /// Cuts what is left, at `drain_rate`, and returns once the last connection has gone.
+    /// Cuts what is left, at `drain_rate`, and returns once the last connection has gone. A worker that does not move cuts
+    /// nothing, and is waited for no longer once it is the last.
     pub async fn cut(&mut self) {
         self.enter(Phase::Cutting);
-        self.emptied().await;
+        let pulses = self.pulses.clone();
+        let nobody_moves = async {
+            while pulses.threads().any(|(thread, moves)| moves && worker::is_worker(thread)) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            // Those that have ended are told of in this way, too.
+            tokio::time::sleep(LOOK_EVERY).await;
+        };
+        tokio::select! {
+            () = self.emptied() => {}
+            () = nobody_moves => {}
+        }
     }
 
     /// Returns once the workers have no connections any more, and have ended.
@@ -231,9 +253,9 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         self.enter(Phase::Forced);
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has said so.
-            drop(thread.join());
+        let left = worker::end(mem::take(&mut self.threads), LAST_THREAD);
+        if !left.is_empty() {
+            tracing::error!(threads = left.join(", "), "threads have not ended, and are left behind");
         }
         self.shared.traces.close();
     }

@@ -1,13 +1,33 @@
 //! What an operator may ask of a running gateway over its Unix socket: a request a connection, one line of JSON each way.
-//! Apart from those who ask and answer, because both must mean the same.
+//! Separate from those who ask and answer, because both must mean the same.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 /// Where the gateway is found unless told otherwise.
 pub const SOCKET: &str = "/run/xspgate/control.sock";
 
 /// The longest line, in bytes; a request is short, and a status is not.
 pub const LONGEST_REQUEST: u64 = 4 * 1024;
+
+/// A connection to the gateway whose socket is at `path`. One that takes no calls is waited for no longer than `patience`,
+/// neither here nor for each thing that is said over the connection.
+///
+/// # Errors
+/// The system's; `WouldBlock` when nobody takes the call.
+pub fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_read_timeout(Some(patience))?;
+    // It is the limit of connecting, too: the kernel keeps only so many calls that nobody takes.
+    socket.set_write_timeout(Some(patience))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(socket.into())
+}
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

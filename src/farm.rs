@@ -189,9 +189,9 @@ impl Farm {
         &self.metrics
     }
 
-    /// Whether no endpoint is known at all.
+    /// Whether no endpoint is known at all. Takes no lock: `/readyz` asks, which nothing may hold up. Every endpoint has a tag.
     pub fn is_empty(&self) -> bool {
-        self.state.with(|state| state.endpoints.is_empty())
+        self.tags.load().is_empty()
     }
 
     /// Whether no endpoint may be picked.

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::runtime::Runtime;
@@ -19,6 +19,8 @@ use crate::upstream::look;
 
 /// Connections that the kernel may hold before they are accepted.
 const BACKLOG: i32 = 4096;
+/// How often it is looked whether threads have ended.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// How often idle upstream connections are looked over.
 const SWEEP: Duration = Duration::from_millis(250);
 
@@ -122,6 +124,20 @@ impl Drop for Detached {
     }
 }
 
+/// Waits until all of `threads` have ended, for `patience` at most: the names of those that have not. They are left behind.
+pub fn end(threads: Vec<JoinHandle<()>>, patience: Duration) -> Vec<String> {
+    let deadline = Instant::now() + patience;
+    while !threads.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
+        thread::sleep(LOOK_EVERY);
+    }
+    let (ended, left): (Vec<_>, Vec<_>) = threads.into_iter().partition(JoinHandle::is_finished);
+    for thread in ended {
+        // A thread that panicked has said so.
+        drop(thread.join());
+    }
+    left.iter().map(|thread| thread.thread().name().unwrap_or("unnamed").to_owned()).collect()
+}
+
 /// A socket to accept on.
 #[derive(Debug)]
 pub struct Order {
@@ -131,6 +147,19 @@ pub struct Order {
     pub socket: Arc<TcpListener>,
     /// Once the other end is gone, nobody is accepted any more.
     pub open: watch::Receiver<()>,
+}
+
+/// What the names of workers' threads begin with.
+const WORKER: &str = "worker-";
+
+/// The name of a worker's thread.
+pub fn name(index: usize) -> String {
+    format!("{WORKER}{index}")
+}
+
+/// Whether a worker's thread has that name.
+pub fn is_worker(name: &str) -> bool {
+    name.starts_with(WORKER)
 }
 
 /// Starts one worker, which accepts as `orders` say. It ends once the process drains and its connections are gone, or are
@@ -145,7 +174,7 @@ pub fn start(
     pulse: Pulse,
     alive: Alive,
 ) -> io::Result<JoinHandle<()>> {
-    on_thread(format!("worker-{index}"), alive, move || async move {
+    on_thread(name(index), alive, move || async move {
         let bell = Bell::new(Arc::clone(&shared.cuts));
         let worker = Worker { shared, pool: Arc::default(), bell };
         let forced = reached(worker.shared.phase.clone(), Phase::Forced);
@@ -203,6 +232,23 @@ mod tests {
     use std::sync::mpsc::sync_channel;
 
     use super::*;
+
+    #[test]
+    fn a_thread_that_hangs_is_left_behind_and_named() {
+        let (release, released) = sync_channel::<()>(0);
+        let thread = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new().name(name.to_owned()).spawn(body).unwrap()
+        };
+        let hangs = thread("hangs", Box::new(move || released.recv().unwrap_or_default()));
+        let ends = thread("ends", Box::new(|| {}));
+        let panics = thread("panics", Box::new(|| panic!("as it should")));
+        let begun = Instant::now();
+        assert_eq!(end(vec![hangs, ends, panics], Duration::from_millis(200)), ["hangs"]);
+        assert!(begun.elapsed() >= Duration::from_millis(200));
+        drop(release);
+        assert!(end(vec![thread("ends", Box::new(|| {}))], Duration::from_secs(20)).is_empty());
+        assert!(begun.elapsed() < Duration::from_secs(20), "it waits no longer than it must");
+    }
 
     #[test]
     fn a_thread_ends_whatever_it_has_set_going() {

@@ -1,83 +1,76 @@
-//! `/events`: the status again and again, as server-sent events. Apart from what answers at once, because those who watch
-//! stay: their number is limited, and all of them get the same bytes.
+//! `/events`: the status again and again, as server-sent events. Separate from what answers at once, because those who
+//! watch stay, and all of them get the same bytes.
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Admin, sampler};
 
-/// Those who may watch at the same time.
-const WATCHERS: usize = 16;
 /// How long one may watch; a browser comes back by itself.
 pub(super) const WATCH: Duration = Duration::from_secs(600);
 /// The shortest time between two updates.
 const AT_LEAST: Duration = Duration::from_millis(200);
-
-/// The update that is newest, and the seats of those who watch.
-#[derive(Debug)]
-pub(super) struct Feed {
-    newest: watch::Sender<Bytes>,
-    seats: Arc<Semaphore>,
-}
-
-impl Default for Feed {
-    fn default() -> Self {
-        Self { newest: watch::Sender::new(Bytes::new()), seats: Arc::new(Semaphore::new(WATCHERS)) }
-    }
-}
 
 /// One who watches: first `first`, then every update; one who is slow misses some.
 pub(super) struct Watcher {
     first: Option<Bytes>,
     next: Next,
     until: Instant,
-    _seat: OwnedSemaphorePermit,
 }
 
 type Updates = watch::Receiver<Bytes>;
 type Next = Pin<Box<dyn Future<Output = Option<Updates>> + Send>>;
 
 impl Admin {
-    /// Takes samples for ever, and sends an update whenever there is news, and each second, to those who watch.
-    pub(super) async fn keep_telling(&self) {
-        let mut news = self.timeline.news();
-        let mut due = Instant::now();
+    /// Takes samples for ever, sends an update whenever there is news, and each second, to those who watch, and answers.
+    pub async fn run(mut self) {
+        let mut news = self.sources.timeline.news();
+        let (mut due, mut earliest, mut is_news) = (Instant::now(), Instant::now(), false);
         loop {
             tokio::select! {
                 () = sleep_until(due) => {
                     self.sample();
                     due = Instant::now() + sampler::EVERY;
+                    is_news = true;
                 }
-                // The time line lives as long as this does.
-                _ = news.changed() => {}
+                Ok(()) = news.changed(), if !is_news => is_news = true,
+                () = sleep_until(earliest), if is_news => {
+                    // What comes from here on is the next update's.
+                    news.mark_unchanged();
+                    is_news = false;
+                    earliest = Instant::now() + AT_LEAST;
+                    if self.updates.receiver_count() > 0 {
+                        self.updates.send_replace(self.update());
+                    }
+                }
+                call = self.calls.next() => {
+                    let told = self.told(call.question);
+                    call.answer(told);
+                }
             }
-            if self.feed.newest.receiver_count() > 0 {
-                self.feed.newest.send_replace(self.update());
-            }
-            sleep(AT_LEAST).await;
         }
     }
 
-    /// A seat for somebody who watches; `None`: all are taken.
-    pub(super) fn watcher(&self) -> Option<Watcher> {
-        let seat = Arc::clone(&self.feed.seats).try_acquire_owned().ok()?;
-        let until = Instant::now() + WATCH;
-        let next: Next = Box::pin(next(self.feed.newest.subscribe(), until));
-        let first = [b"retry: 1000\n\n".as_slice(), &self.update()].concat();
-        Some(Watcher { first: Some(first.into()), next, until, _seat: seat })
-    }
-
-    fn update(&self) -> Bytes {
+    /// How everything stands, for those who watch.
+    pub(super) fn update(&self) -> Bytes {
         // On one line, as an event's data must be.
         format!("data: {}\n\n", self.status_line()).into()
+    }
+}
+
+impl Watcher {
+    /// One who has been told `first`, and gets `updates` from then on.
+    pub(super) fn new(first: &Bytes, updates: Updates) -> Self {
+        let until = Instant::now() + WATCH;
+        let first = [b"retry: 1000\n\n".as_slice(), first].concat();
+        Self { first: Some(first.into()), next: Box::pin(next(updates, until)), until }
     }
 }
 

@@ -1,62 +1,66 @@
-//! Where a status comes from: everything that runs is asked how it stands. Apart from the schema, and from the listener
+//! Where a status comes from: everything that runs is asked how it stands. Separate from the schema, and from the listener
 //! that shows it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
-use super::Admin;
 use super::sampler::Lately;
 use super::status::{
     Certificate, Channels, Colour, Endpoint, Farm, Host, Listener, Load, Name, Reload, SCHEMA, Served, Site, Status,
-    Stream,
+    Stream, Thread,
 };
+use super::{Admin, Sources};
 use crate::config::model::Route;
 use crate::farm::{self, Described};
 use crate::proxy::snapshot::Snapshot;
 use crate::stream::block::Line;
 use crate::telemetry::metrics::Traffic;
+use crate::telemetry::timeline::Timeline;
 use crate::tls::certs;
 
 const DAY: f64 = 24.0 * 3600.0;
 
 impl Admin {
     /// How everything stands now.
-    pub fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         let now = SystemTime::now();
-        let farms: Vec<Farm> = self.farms.load().iter().map(|farm| self.farm(farm)).collect();
-        let snapshot = self.shared.snapshot.load();
-        let unready = self.unready();
+        let Sources { metrics, farms, shared, timeline, pulses, .. } = &self.sources;
+        let farms: Vec<Farm> = farms.load().iter().map(|farm| self.farm(farm)).collect();
+        let snapshot = shared.snapshot.load();
+        let unready = self.readiness.unready();
+        let thread = |(name, moves): (&str, bool)| Thread { name: name.to_owned(), moves };
         Status {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             time: unix(now),
             started: unix(self.started),
-            phase: self.shared.phase.borrow().name(),
+            phase: shared.phase.borrow().name(),
             ready: unready.is_none(),
             unready,
+            threads: pulses.threads().map(thread).collect(),
             hosts: hosts(&snapshot, &farms),
             streams: streams(&snapshot, &farms),
             listeners: listeners(&snapshot),
             certificates: self.certificates(unix(now)),
             discovery: self.discovery(),
             reload: Reload {
-                configuration_refused: self.metrics.is_reload_refused(),
-                certificates_refused: self.metrics.is_renewal_refused(),
-                last: self.timeline.last_read(),
+                configuration_refused: metrics.is_reload_refused(),
+                certificates_refused: metrics.is_renewal_refused(),
+                last: timeline.last_read(),
             },
-            events: self.timeline.latest(),
+            events: timeline.latest(),
             farms,
         }
     }
 
     /// Takes a sample of all endpoints' counters. To be called once a second.
-    pub(super) fn sample(&self) {
-        let farms = self.farms.load();
-        let mut sampler = self.sampler.lock();
+    pub(super) fn sample(&mut self) {
+        let Self { sources: Sources { farms, timeline, .. }, sampler, .. } = self;
+        let farms = farms.load();
         for farm in farms.iter() {
-            let out_since = |endpoint| self.blocked_at(farm, endpoint).unwrap_or_else(|| unix(SystemTime::now()));
+            let out_since = |endpoint| blocked_at(timeline, farm, endpoint).unwrap_or_else(|| unix(SystemTime::now()));
             sampler.sample(farm.name(), &farm.describe(), Instant::now(), out_since);
         }
         sampler.keep(|name| farms.iter().any(|farm| farm.name() == name));
@@ -68,7 +72,7 @@ impl Admin {
         let mut opened = 0;
         for described in farm.describe() {
             let traffic = described.metrics.traffic();
-            let recent = self.sampler.lock().lately(farm.name(), described.address, &traffic, Instant::now());
+            let recent = self.sampler.lately(farm.name(), described.address, &traffic, Instant::now());
             opened += described.metrics.channels_opened.get();
             endpoints.push(self.endpoint(farm, described, load(&traffic, &recent)));
             all = all.plus(&traffic);
@@ -100,7 +104,7 @@ impl Admin {
             site,
             target,
             state,
-            since: self.sampler.lock().since(farm.name(), address, state).map(unix),
+            since: self.sampler.since(farm.name(), address, state).map(unix),
             out_since: state.is_out().then(|| self.out_since(farm, address)).flatten(),
             blocked_for: blocked_for.map(|left| left.as_secs_f64()),
             channels: metrics.channels.get(),
@@ -112,15 +116,11 @@ impl Admin {
 
     /// The time line tells it to the moment, and also of what another process saw; the samples know it for longer.
     fn out_since(&self, farm: &farm::Farm, endpoint: SocketAddr) -> Option<f64> {
-        self.blocked_at(farm, endpoint).or_else(|| self.sampler.lock().out_since(farm.name(), endpoint))
-    }
-
-    fn blocked_at(&self, farm: &farm::Farm, endpoint: SocketAddr) -> Option<f64> {
-        self.timeline.blocked_at(farm.name(), &endpoint.to_string())
+        blocked_at(&self.sources.timeline, farm, endpoint).or_else(|| self.sampler.out_since(farm.name(), endpoint))
     }
 
     fn certificates(&self, now: f64) -> Vec<Certificate> {
-        let certificates = self.metrics.expiries().into_iter().map(|expiry| Certificate {
+        let certificates = self.sources.metrics.expiries().into_iter().map(|expiry| Certificate {
             section: expiry.section,
             subject: expiry.subject,
             serial: expiry.serial,
@@ -134,7 +134,7 @@ impl Admin {
     }
 
     fn discovery(&self) -> Vec<Name> {
-        let names = self.discovery.names();
+        let names = self.sources.discovery.names();
         let names = names.iter().map(|name| Name {
             name: name.question.name.to_string(),
             kind: name.question.kind.name(),
@@ -144,6 +144,10 @@ impl Admin {
         });
         names.collect()
     }
+}
+
+fn blocked_at(timeline: &Timeline, farm: &farm::Farm, endpoint: SocketAddr) -> Option<f64> {
+    timeline.blocked_at(farm.name(), &endpoint.to_string())
 }
 
 fn load(traffic: &Traffic, lately: &Lately) -> Load {

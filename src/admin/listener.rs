@@ -1,192 +1,382 @@
-//! The admin listener's connections and what each path is answered with. Apart from what there is to tell.
+//! The admin listener's connections, and what each path is answered with. Separate from what there is to tell, which is
+//! another thread's to gather: nothing here waits for anything but the client, and for that not long.
 
 use std::convert::Infallible;
-use std::net::TcpListener;
-use std::pin::{Pin, pin};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::{Body, Frame, Incoming};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 
+use super::answer::{self, Content, busy, text};
 use super::door::{self, Stranger};
 use super::feed::{WATCH, Watcher};
-use super::{Admin, page};
+use super::line::Line;
+use super::room::{Place, Room, Rules, source};
+use super::{Readiness, Wanted};
+use crate::supervisor::Pulses;
 
-/// Connections that are served at the same time.
-const CONNECTIONS: usize = 64;
-/// The longest that one connection may last, unless somebody watches by it.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Connections whose request is not complete. A prober's is, before any other newcomer is let in.
+const WAITING: Rules = Rules { all: 128, each: 64, sheltered: Duration::ZERO };
+/// Answers that take more than one write. One that is not read makes way for the next after a moment.
+const ANSWERING: Rules = Rules { all: 16, each: 8, sheltered: Duration::from_secs(1) };
+/// Those who watch; a workstation may have several tabs.
+const WATCHING: Rules = Rules { all: 16, each: 8, sheltered: Duration::MAX };
+
+/// The longest wait for a complete request, from the moment that the connection is accepted.
+const REQUEST: Duration = Duration::from_secs(5);
+/// The longest that a request's body may be; none is of any use.
+const LONGEST: usize = 16 * 1024;
+/// The longest that an answer may take.
+const ANSWER: Duration = Duration::from_secs(10);
 /// How long the last answer may take once another process has this one's place.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// The longest wait for a request's head.
-const HEAD: Duration = Duration::from_secs(10);
 
-/// What an answer carries.
-enum Content {
-    Whole(Full<Bytes>),
-    Feed(Watcher),
+/// What answers; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    hosts: Arc<[String]>,
+    desk: Line<Wanted, Bytes>,
+    updates: Arc<watch::Sender<Bytes>>,
+    readiness: Readiness,
+    pulses: Pulses,
+    waiting: Room<IpAddr>,
+    answering: Room<IpAddr>,
+    watching: Room<IpAddr>,
 }
 
-impl Body for Content {
-    type Data = Bytes;
-    type Error = Infallible;
+/// The place that a connection has, and until when.
+struct Stay {
+    place: Place<IpAddr>,
+    until: Instant,
+    what: What,
+}
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match self.get_mut() {
-            Self::Whole(whole) => Pin::new(whole).poll_frame(context),
-            Self::Feed(watcher) => Pin::new(watcher).poll_frame(context),
-        }
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Asks,
+    Watches,
+}
+
+/// The client at the other end of a connection.
+struct Client {
+    source: IpAddr,
+    /// Takes the connection to another place.
+    moves: mpsc::UnboundedSender<Stay>,
+}
+
+impl Stay {
+    fn new(place: Place<IpAddr>, patience: Duration, what: What) -> Self {
+        Self { place, until: Instant::now() + patience, what }
     }
 
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(whole) => whole.is_end_stream(),
-            Self::Feed(_) => false,
-        }
-    }
-
-    fn size_hint(&self) -> hyper::body::SizeHint {
-        match self {
-            Self::Whole(whole) => whole.size_hint(),
-            Self::Feed(watcher) => watcher.size_hint(),
+    /// Ready when the connection is to be closed, whatever it is at.
+    async fn is_over(&self) {
+        tokio::select! {
+            () = self.place.is_taken() => {}
+            () = sleep_until(self.until) => {}
         }
     }
 }
 
-impl Admin {
-    fn answer<T>(&self, request: &Request<T>) -> Response<Content> {
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+impl Client {
+    /// Takes the connection to a place in `room`; whether there was one.
+    fn moves_to(&self, room: &Room<IpAddr>, patience: Duration, what: What) -> bool {
+        let Some(place) = room.enter(self.source, std::time::Instant::now()) else { return false };
+        // The error says that the connection is gone.
+        self.moves.send(Stay::new(place, patience, what)).ok();
+        true
+    }
+}
+
+impl Listener {
+    pub(super) fn new(
+        hosts: &[String],
+        desk: Line<Wanted, Bytes>,
+        updates: Arc<watch::Sender<Bytes>>,
+        readiness: Readiness,
+        pulses: Pulses,
+    ) -> Self {
+        let (waiting, answering, watching) = (Room::new(WAITING), Room::new(ANSWERING), Room::new(WATCHING));
+        Self { hosts: hosts.into(), desk, updates, readiness, pulses, waiting, answering, watching }
+    }
+
+    /// Serves on `socket` for ever; without one, it only waits.
+    pub async fn serve(self, socket: Option<TcpListener>) {
+        let Some(socket) = socket else { return std::future::pending().await };
+        let socket = match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::error!(%error, "the admin listener can't be used");
+                return std::future::pending().await;
+            }
+        };
+        loop {
+            let Ok((tcp, client)) = socket.accept().await else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            self.admit(tcp, client);
+            // So that this one is read from before any other newcomer takes its place.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn admit(&self, tcp: TcpStream, client: SocketAddr) {
+        let source = source(client.ip());
+        let Some(place) = self.waiting.enter(source, std::time::Instant::now()) else { return };
+        // One that reads nothing, or has vanished, is found out by the kernel. It is left without if that refuses.
+        SockRef::from(&tcp).set_tcp_user_timeout(Some(ANSWER)).ok();
+        let this = self.clone();
+        tokio::spawn(async move { this.attend(tcp, source, Stay::new(place, REQUEST, What::Asks)).await });
+    }
+
+    /// Serves one request on a connection. A client that leaves, or stays too long, is its own concern.
+    async fn attend(&self, tcp: TcpStream, source: IpAddr, mut stay: Stay) {
+        let (moves, mut moved) = mpsc::unbounded_channel();
+        let client = Client { source, moves };
+        let service = service_fn(|request| async { Ok::<_, Infallible>(self.answer(request, &client).await) });
+        let mut builder = http1::Builder::new();
+        // A client may end its side with its request.
+        builder.keep_alive(false).header_read_timeout(None).half_close(true);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(tcp), service));
+        let mut handed_over = pin!(self.readiness.handed_over());
+        let mut is_last = false;
+        loop {
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = stay.is_over() => return,
+                Some(next) = moved.recv() => stay = next,
+                () = handed_over.as_mut(), if !is_last => {
+                    // Those who watch come again, to the process that has this one's place.
+                    if stay.what == What::Watches {
+                        return;
+                    }
+                    is_last = true;
+                    stay.until = stay.until.min(Instant::now() + FAREWELL);
+                }
+            }
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, client: &Client) -> Response<Content> {
+        let (head, body) = request.into_parts();
+        // The answer to a request that is not read to its end may be lost.
+        if Limited::new(body, LONGEST).collect().await.is_err() {
+            return text(StatusCode::PAYLOAD_TOO_LARGE, "no body, please");
+        }
+        if !matches!(head.method, Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
         }
-        // What looks whether the process lives may go by any name, and learns nothing else.
-        match request.uri().path() {
-            "/livez" => return text(StatusCode::OK, "alive"),
+        let path = head.uri.path();
+        // A prober may go by any name, and learns nothing else.
+        match path {
+            "/livez" => return self.liveness(),
             "/readyz" => return self.readiness(),
             _ => {}
         }
-        self.tell(request).unwrap_or_else(|stranger| text(stranger.status(), &stranger.to_string()))
+        match self.is_known(path, &head.headers) {
+            Ok(()) => self.tell(path, client).await,
+            Err(stranger) => text(stranger.status(), &stranger.to_string()),
+        }
     }
 
-    fn tell<T>(&self, request: &Request<T>) -> Result<Response<Content>, Stranger> {
-        door::asked_by_its_reader(request.headers())?;
-        // Scrapers come by whatever name DNS has for the gateway.
-        if request.uri().path() == "/metrics" {
-            return Ok(whole(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics()));
+    fn liveness(&self) -> Response<Content> {
+        match self.pulses.standing_still() {
+            None => text(StatusCode::OK, "alive"),
+            Some(threads) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("threads that do not move: {threads}")),
         }
-        door::called_by_its_name(request.headers(), &self.hosts)?;
-        Ok(match request.uri().path() {
-            "/" => self.page(),
-            "/status" => whole(StatusCode::OK, "application/json", self.status_json()),
-            "/events" => self.events(),
-            _ => text(StatusCode::NOT_FOUND, "/, /status, /events, /metrics, /livez or /readyz"),
-        })
     }
 
     fn readiness(&self) -> Response<Content> {
-        match self.unready() {
+        match self.readiness.unready() {
             None => text(StatusCode::OK, "ready"),
             Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &reason),
         }
     }
 
-    fn page(&self) -> Response<Content> {
-        let mut page = whole(StatusCode::OK, "text/html; charset=utf-8", page::render(&self.status_line()));
-        page::protect(page.headers_mut());
-        page
+    fn is_known(&self, path: &str, headers: &HeaderMap) -> Result<(), Stranger> {
+        door::asked_by_its_reader(headers)?;
+        match path {
+            // Scrapers come by whatever name DNS has for the gateway.
+            "/metrics" => Ok(()),
+            _ => door::called_by_its_name(headers, &self.hosts),
+        }
     }
 
-    fn events(&self) -> Response<Content> {
-        match self.watcher() {
-            Some(watcher) => respond(StatusCode::OK, "text/event-stream", Content::Feed(watcher)),
-            None => {
-                let mut busy = text(StatusCode::SERVICE_UNAVAILABLE, "too many watch already");
-                busy.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
-                busy
-            }
+    async fn tell(&self, path: &str, client: &Client) -> Response<Content> {
+        match path {
+            "/" => self.gathered(Wanted::Page, answer::page, client).await,
+            "/status" => self.gathered(Wanted::Status, answer::status, client).await,
+            "/metrics" => self.gathered(Wanted::Metrics, answer::metrics, client).await,
+            "/events" => self.events(client).await,
+            _ => text(StatusCode::NOT_FOUND, "/, /status, /events, /metrics, /livez or /readyz"),
+        }
+    }
+
+    async fn gathered(
+        &self,
+        wanted: Wanted,
+        form: fn(Bytes) -> Response<Content>,
+        client: &Client,
+    ) -> Response<Content> {
+        if !client.moves_to(&self.answering, ANSWER, What::Asks) {
+            return busy("too many answers are being sent already", 1);
+        }
+        match self.desk.ask(wanted).await {
+            Ok(bytes) => form(bytes),
+            Err(silence) => busy(&silence.to_string(), 1),
+        }
+    }
+
+    async fn events(&self, client: &Client) -> Response<Content> {
+        if !client.moves_to(&self.watching, WATCH + ANSWER, What::Watches) {
+            return busy("too many watch already", 10);
+        }
+        let updates = self.updates.subscribe();
+        match self.desk.ask(Wanted::Update).await {
+            Ok(first) => answer::feed(Watcher::new(&first, updates)),
+            Err(silence) => busy(&silence.to_string(), 1),
         }
     }
 }
 
-fn text(status: StatusCode, text: &str) -> Response<Content> {
-    whole(status, "text/plain; charset=utf-8", format!("{text}\n"))
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+    use std::thread;
 
-fn whole(status: StatusCode, kind: &'static str, body: String) -> Response<Content> {
-    respond(status, kind, Content::Whole(Full::new(body.into())))
-}
+    use arc_swap::ArcSwap;
+    use socket2::{Domain, Socket, Type};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-fn respond(status: StatusCode, kind: &'static str, content: Content) -> Response<Content> {
-    let mut response = Response::new(content);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
-}
+    use super::*;
+    use crate::admin::line::{Calls, line};
+    use crate::drain::Phase;
 
-/// Serves on `socket` for ever; without one, it only waits.
-pub(super) async fn accept(socket: Option<TcpListener>, admin: &Admin) {
-    let Some(socket) = socket else { return std::future::pending().await };
-    let socket = match tokio::net::TcpListener::from_std(socket) {
-        Ok(socket) => socket,
-        Err(error) => {
-            tracing::error!(%error, "the admin listener can't be used");
-            return std::future::pending().await;
+    /// A listener on a thread of its own, as in a gateway, without the control thread.
+    struct Stage {
+        address: SocketAddr,
+        calls: Calls<Wanted, Bytes>,
+        pulses: Pulses,
+        _phase: watch::Sender<Phase>,
+        _end: std::sync::mpsc::SyncSender<()>,
+    }
+
+    impl Stage {
+        /// The kernel takes next to nothing of an answer that is not read.
+        fn start() -> Self {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+            socket.set_send_buffer_size(4096).unwrap();
+            socket.listen(1024).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let socket = TcpListener::from(socket);
+            let address = socket.local_addr().unwrap();
+            let (desk, calls) = line();
+            let (phase, phases) = watch::channel(Phase::Running);
+            let readiness = Readiness { phase: phases, farms: Arc::new(ArcSwap::default()) };
+            let pulses = Pulses::new(["control", "admin"].map(str::to_owned));
+            let updates = Arc::new(watch::Sender::new(Bytes::new()));
+            let listener = Listener::new(&[], desk, updates, readiness, pulses.clone());
+            let (end, ended) = sync_channel(0);
+            let pulse = pulses.of("admin");
+            thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(async {
+                    let ending = tokio::task::spawn_blocking(move || ended.recv());
+                    tokio::select! {
+                        () = listener.serve(Some(socket)) => {}
+                        () = pulse.beats() => {}
+                        _ = ending => {}
+                    }
+                });
+            });
+            Self { address, calls, pulses, _phase: phase, _end: end }
         }
-    };
-    let seats = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
-        let Ok((tcp, _)) = socket.accept().await else {
+
+        async fn send(&self, path: &str) -> TcpStream {
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: admin\r\n\r\n").as_bytes()).await.unwrap();
+            stream
+        }
+
+        /// The whole answer, in lower case, and how long it took.
+        async fn get(&self, path: &str) -> (String, Duration) {
+            let asked = Instant::now();
+            let mut answer = String::new();
+            self.send(path).await.read_to_string(&mut answer).await.unwrap();
+            (answer.to_ascii_lowercase(), asked.elapsed())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_control_thread_that_hangs_is_named_and_everything_else_is_answered() {
+        let stage = Stage::start();
+        let control = stage.pulses.of("control");
+        let _watcher = stage.pulses.watch().unwrap();
+        assert!(stage.get("/livez").await.0.starts_with("http/1.1 200 "));
+        let (silent, took) = stage.get("/status").await;
+        assert!(
+            silent.starts_with("http/1.1 503 ") && silent.contains("the control thread does not answer"),
+            "{silent}"
+        );
+        assert!(silent.contains("retry-after: 1") && took >= Duration::from_secs(2), "{took:?}");
+        let mut livez = stage.get("/livez").await;
+        while !livez.0.starts_with("http/1.1 503 ") {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        let admin = admin.clone();
-        tokio::spawn(async move {
-            attend(tcp, admin).await;
-            drop(seat);
-        });
+            livez = stage.get("/livez").await;
+        }
+        assert!(livez.0.ends_with("threads that do not move: control\n"), "{livez:?}");
+        // No farm is known here; that is an answer, too.
+        assert!(stage.get("/readyz").await.0.contains("no endpoint known yet"));
+        while !stage.get("/livez").await.0.starts_with("http/1.1 200 ") {
+            control.beat();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
-}
 
-/// Serves one connection. A scraper that leaves, or stays too long, is its own concern.
-async fn attend(tcp: TcpStream, admin: Admin) {
-    let is_watched = AtomicBool::new(false);
-    let service = service_fn(|request: Request<Incoming>| {
-        let answer = admin.answer(&request);
-        if matches!(answer.body(), Content::Feed(_)) {
-            is_watched.store(true, Ordering::Relaxed);
+    #[tokio::test]
+    async fn answers_that_are_not_read_make_way_and_delay_no_prober() {
+        let mut stage = Stage::start();
+        let (_, calls) = line();
+        let mut calls = std::mem::replace(&mut stage.calls, calls);
+        tokio::spawn(async move {
+            loop {
+                calls.next().await.answer(vec![b'x'; 512 << 10].into());
+            }
+        });
+        let mut unread = Vec::new();
+        for _ in 0..64 {
+            unread.push(stage.send("/metrics").await);
         }
-        std::future::ready(Ok::<_, Infallible>(answer))
-    });
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(tcp), service));
-    let serving = async {
-        if timeout(PATIENCE, &mut connection).await.is_err() && is_watched.load(Ordering::Relaxed) {
-            drop(timeout(WATCH, &mut connection).await);
+        for path in ["/livez", "/readyz"] {
+            let (answer, took) = stage.get(path).await;
+            assert!(answer.starts_with("http/1.1 ") && took < Duration::from_millis(500), "{took:?}: {answer}");
         }
-    };
-    tokio::select! {
-        () = serving => return,
-        () = admin.handed_over() => {}
-    }
-    // Whoever watches comes again, to the process that has this one's place.
-    if !is_watched.load(Ordering::Relaxed) {
-        connection.as_mut().graceful_shutdown();
-        drop(timeout(FAREWELL, connection).await);
+        let begun = Instant::now();
+        let mut busy = 0;
+        loop {
+            let (answer, _) = stage.get("/metrics").await;
+            if answer.starts_with("http/1.1 200 ") && answer.len() > 512 << 10 {
+                break;
+            }
+            assert!(answer.starts_with("http/1.1 503 ") && answer.contains("retry-after: 1"), "{answer}");
+            busy += 1;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(busy > 0 && begun.elapsed() < ANSWER, "{busy}, {:?}", begun.elapsed());
+        drop(unread);
     }
 }

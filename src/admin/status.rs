@@ -32,6 +32,8 @@ pub struct Status {
     pub ready: bool,
     /// Why not.
     pub unready: Option<String>,
+    /// The process' threads, workers first.
+    pub threads: Vec<Thread>,
     /// The hosts of `[[https]]` blocks, in file order.
     pub hosts: Vec<Host>,
     /// CTI and pass-through.
@@ -48,6 +50,15 @@ pub struct Status {
     pub reload: Reload,
     /// What has happened, newest first.
     pub events: Vec<Event>,
+}
+
+/// One thread.
+#[derive(Clone, Debug, Serialize)]
+pub struct Thread {
+    /// `worker-0` and so on, `discovery`, `control`, `admin`, `watcher`.
+    pub name: String,
+    /// Whether it moves; while one does not, `/livez` says 503.
+    pub moves: bool,
 }
 
 /// One host, with its interfaces.

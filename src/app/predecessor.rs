@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::estate::Inherited;
 use super::running::Farms;
-use crate::control::Request;
+use crate::control::{Request, connect};
 use crate::farm::{Endpoint, Farm};
 use crate::handover::link::{Link, LinkError, Speaker};
 use crate::handover::{Answer, Estate, Kin, LAYOUT, Layout, News, Word};
@@ -67,7 +67,7 @@ impl Predecessor {
     /// # Errors
     /// Somebody is there, and does not listen.
     pub fn at(path: &Path) -> Result<Option<Self>> {
-        let mut socket = match UnixStream::connect(path) {
+        let mut socket = match connect(path, PATIENCE) {
             Ok(socket) => socket,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
                 return Ok(None);
@@ -76,7 +76,8 @@ impl Predecessor {
         };
         let mut line = serde_json::to_vec(&Request::TakeOver)?;
         line.push(b'\n');
-        socket.write_all(&line)?;
+        // One that does not hear this user may have hung up; what it says then tells why.
+        drop(socket.write_all(&line));
         Self::new(socket).map(Some)
     }
 

@@ -1,4 +1,4 @@
-//! How a gateway is put together, up to the point where it could serve. Apart from what is asked of one that runs, because
+//! How a gateway is put together, up to the point where it could serve. Separate from what is asked of one that runs, because
 //! there is a moment between the two when it takes another process' place.
 
 use std::path::PathBuf;
@@ -11,13 +11,14 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::Gateway;
 use super::assemble;
+use super::beside::{self, Beside};
 use super::control::{self, Socket};
 use super::estate::{Belongings, Handed, Inherited};
-use super::housekeeping::Housekeeping;
 use super::predecessor::Predecessor;
 use super::reload::Reload;
 use super::running::{FIRST_XSP, Farms, LOOK_EVERY, Running};
 use super::sockets::{Plan, Sockets, Tenant, bind_admin};
+use crate::admin::Sources;
 use crate::config::Loaded;
 use crate::config::model::{self, Config};
 use crate::discover::Discovery;
@@ -25,7 +26,6 @@ use crate::discover::dns::DnsResolver;
 use crate::drain::{Cuts, Phase};
 use crate::proxy::channels::Channels;
 use crate::proxy::context::Shared;
-use crate::supervisor::Pulses;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::lines;
 use crate::telemetry::metrics::Metrics;
@@ -42,6 +42,7 @@ pub(super) struct Start {
     /// The control socket's file of the process that goes, if this one has another or none.
     abandoned: Option<PathBuf>,
     begun: oneshot::Sender<Option<Predecessor>>,
+    opens: oneshot::Sender<()>,
 }
 
 impl Start {
@@ -62,8 +63,9 @@ impl Start {
     pub(super) fn now(self, predecessor: Option<Predecessor>) {
         self.reload.open(self.plan);
         self.abandoned.iter().for_each(|path| control::remove(path));
-        // If nobody takes it, the process is about to end.
+        // If nobody takes them, the process is about to end.
         drop(self.begun.send(predecessor));
+        self.opens.send(()).ok();
     }
 }
 
@@ -122,15 +124,18 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         handed: handing,
     };
     let (alive, ended) = worker::lifeline();
-    let pulses = Pulses::new(config.workers);
+    let pulses = beside::pulses(config.workers);
+    let watcher = pulses.watch().context("can't start the watcher")?;
     let mut threads = Vec::new();
     for (index, orders) in ordered.into_iter().enumerate() {
-        let thread = worker::start(index, Arc::clone(&shared), orders, pulses.of(index), alive.clone());
+        let pulse = pulses.of(&worker::name(index));
+        let thread = worker::start(index, Arc::clone(&shared), orders, pulse, alive.clone());
         threads.push(thread.context("can't start a worker")?);
     }
     let (changes, changed) = mpsc::unbounded_channel();
     let (asks, asked) = mpsc::unbounded_channel();
     let (begun, begins) = oneshot::channel();
+    let (opens, opened) = oneshot::channel();
     let farms = Arc::new(ArcSwap::from_pointee(farms));
     let https = plan.real(|slot| config.https.iter().any(|block| slot.is_of(Tenant::Hosts, &block.listen)));
     let cti = plan.real(|slot| slot.tenant != Tenant::Hosts);
@@ -152,24 +157,28 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         },
     ));
     let stop = Arc::new(Notify::new());
-    let housekeeping = Housekeeping {
+    let beside = Beside {
+        sources: Sources {
+            metrics,
+            farms: Arc::clone(&farms),
+            discovery: discovery.status(),
+            shared: Arc::clone(&shared),
+            timeline: timeline.clone(),
+            pulses: pulses.clone(),
+        },
         admin: admin_socket,
         admin_hosts: config.admin.iter().flat_map(|admin| admin.hosts.iter().cloned()).collect(),
         control,
         asks: asks.clone(),
+        asked,
         stop: Arc::clone(&stop),
         begun: begins,
+        opens: opened,
         handed: handed.clone(),
-        pulses,
         discovery,
         changes: changed,
         resolver: DnsResolver::new(&config.dns),
-        farms: Arc::clone(&farms),
-        metrics,
-        timeline: timeline.clone(),
-        shared: Arc::clone(&shared),
         reload: Arc::clone(&reload),
-        asked,
     };
     let mut gateway = Gateway {
         https,
@@ -186,10 +195,11 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         predecessor: None,
         working: config.workers,
         ended,
+        pulses,
+        _watcher: watcher,
     };
-    let main = worker::on_thread("main".into(), alive, move || housekeeping.run());
-    gateway.threads.push(main.context("can't start the main runtime")?);
-    Ok((gateway, Start { farms, reload, plan, abandoned, begun }))
+    gateway.threads.extend(beside.start(alive)?);
+    Ok((gateway, Start { farms, reload, plan, abandoned, begun, opens }))
 }
 
 fn access_log(config: &Config) -> Result<AccessLog> {

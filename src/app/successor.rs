@@ -225,7 +225,7 @@ impl Following {
     /// # Errors
     /// The system's.
     pub(super) fn split(self) -> io::Result<(Telling, Hearing)> {
-        let Self { link, news } = self;
+        let Self { mut link, news } = self;
         link.wait_for_ever()?;
         Ok((Telling { speaker: link.speaker()?, news }, Hearing(link)))
     }

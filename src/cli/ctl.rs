@@ -4,7 +4,6 @@ mod table;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use super::output::complain;
 use crate::config::error::printable;
 use crate::config::types::Leaf;
 use crate::config::types::amount::Time;
-use crate::control::{Reply, Request, SOCKET, Whom};
+use crate::control::{Reply, Request, SOCKET, Whom, connect};
 
 /// The longest that a gateway may take to answer: a reload waits for the XSPs of a new farm.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -176,14 +175,13 @@ fn watch(socket: &Path) -> ExitCode {
 
 fn ask(socket: &Path, request: &Request) -> Result<String> {
     let shown = socket.display();
-    let mut call = UnixStream::connect(socket).with_context(|| {
+    let mut call = connect(socket, PATIENCE).with_context(|| {
         format!("no gateway answers at {shown}; is it running, as this user's or by root, with [control] socket there?")
     })?;
-    call.set_read_timeout(Some(PATIENCE))?;
-    call.set_write_timeout(Some(PATIENCE))?;
-    serde_json::to_writer(&call, request)?;
-    call.write_all(b"\n")?;
-    call.shutdown(Shutdown::Write)?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    // A gateway that does not hear this user may have hung up already, and has said why.
+    drop(call.write_all(&line).and_then(|()| call.shutdown(Shutdown::Write)));
     let mut line = String::new();
     BufReader::new(call).read_line(&mut line).with_context(|| format!("no answer from the gateway at {shown}"))?;
     if line.is_empty() {

@@ -123,16 +123,40 @@ async fn promise_11_whatever_befalls_dns_the_last_good_addresses_are_kept_and_th
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_retried_after_one_second_doubled_up_to_thirty() {
-    let play = one_name();
-    play.script.addresses(A, 10, [ip(1)]);
+async fn while_an_answer_is_stale_a_failure_is_retried_after_one_second_doubled_up_to_five() {
+    for line in [Line::Fail(Outcome::ServFail), Line::Fail(Outcome::NxDomain), Line::Fail(Outcome::Timeout)] {
+        let play = one_name();
+        play.script.addresses(A, 10, [ip(1)]);
+        let _run = play.run();
+        play.pass(seconds(5)).await;
+        play.script.set(A, RecordKind::A, line);
+        play.pass(seconds(200)).await;
+        assert_gaps(&play.script.gaps(A, RecordKind::A)[1..], &[1.0, 2.0, 4.0, 5.0, 5.0, 5.0]);
+
+        play.script.addresses(A, 10, [ip(2)]);
+        play.pass(Duration::from_millis(5050)).await;
+        assert_eq!(play.addresses("xsp"), [at(2, 443)], "DNS works again");
+        let asked = play.script.asked_for(A, RecordKind::A);
+        play.pass(seconds(95)).await;
+        assert!(play.script.asked_for(A, RecordKind::A) <= asked + 10, "once per TTL");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_nothing_in_use_depends_on_is_retried_up_to_every_thirty_seconds() {
+    let play = Play::new([farm("xsp", [srv_site(SRV, DOMAIN)])]);
+    play.script.targets(SRV, 300, [(1, 1, 443, "a.example.com"), (1, 1, 443, "lost.example.com")]);
+    play.script.addresses("a.example.com", 300, [ip(1)]);
     let _run = play.run();
-    play.pass(seconds(5)).await;
-    play.script.set(A, RecordKind::A, Line::Fail(Outcome::ServFail));
-    play.pass(seconds(200)).await;
-    let gaps = play.script.gaps(A, RecordKind::A);
-    for (gap, expected) in gaps[1..].iter().zip([1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]) {
-        assert!((expected * 0.9..=expected + 0.01).contains(gap), "{gap} s, not about {expected} s");
+    play.pass(seconds(250)).await;
+    let gaps = play.script.gaps("lost.example.com", RecordKind::A);
+    assert_gaps(&gaps[gaps.len() - 4..], &[30.0, 30.0, 30.0, 30.0]);
+}
+
+fn assert_gaps(gaps: &[f64], about: &[f64]) {
+    assert!(gaps.len() >= about.len(), "{gaps:?}");
+    for (gap, expected) in gaps.iter().zip(about) {
+        assert!((expected * 0.9..=expected + 0.01).contains(gap), "{gap} s, not about {expected} s: {gaps:?}");
     }
 }
 

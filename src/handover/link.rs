@@ -1,12 +1,13 @@
 //! The Unix socket between the two processes: descriptors first, then texts, each with its length. Blocking, since nobody
-//! has anything else to do until it is over.
+//! has anything else to do until it is over; but a process that says its text byte by byte is waited for no longer than one
+//! that says nothing.
 
 use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::retry_on_intr;
 use rustix::net::{
@@ -52,11 +53,42 @@ impl From<io::Error> for LinkError {
 #[derive(Debug)]
 pub struct Link {
     stream: UnixStream,
-    reader: BufReader<UnixStream>,
+    reader: BufReader<Reader>,
+    patience: Duration,
+}
+
+/// What reads, up to a point in time.
+#[derive(Debug)]
+struct Reader {
+    stream: UnixStream,
+    /// How long a whole text may take; `None`: for ever.
+    patience: Option<Duration>,
+    deadline: Option<Instant>,
+}
+
+impl Reader {
+    /// Another text is read from now on.
+    fn begin(&mut self) {
+        self.deadline = self.patience.map(|patience| Instant::now() + patience);
+    }
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(deadline) = self.deadline {
+            self.stream.set_read_timeout(Some(left(deadline)?))?;
+        }
+        self.stream.read(buffer)
+    }
+}
+
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 impl Link {
-    /// `stream`, of which nothing has been read yet. Nothing may take longer than `patience`.
+    /// `stream`, of which nothing has been read yet. Nothing that is said, either way, may take longer than `patience`.
     ///
     /// # Errors
     /// The system's.
@@ -64,15 +96,16 @@ impl Link {
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
-        let reader = BufReader::new(stream.try_clone()?);
-        Ok(Self { stream, reader })
+        let reader = Reader { stream: stream.try_clone()?, patience: Some(patience), deadline: None };
+        Ok(Self { stream, reader: BufReader::new(reader), patience })
     }
 
-    /// Waits for ever from now on.
+    /// Waits for what the other says for ever from now on.
     ///
     /// # Errors
     /// The system's.
-    pub fn wait_for_ever(&self) -> io::Result<()> {
+    pub fn wait_for_ever(&mut self) -> io::Result<()> {
+        self.reader.get_mut().patience = None;
         self.stream.set_read_timeout(None)
     }
 
@@ -81,7 +114,7 @@ impl Link {
     /// # Errors
     /// The system's.
     pub fn speaker(&self) -> io::Result<Speaker> {
-        self.stream.try_clone().map(Speaker)
+        Ok(Speaker { stream: self.stream.try_clone()?, patience: self.patience })
     }
 
     /// Sends these, which come before every text.
@@ -138,7 +171,7 @@ impl Link {
     /// # Errors
     /// The system's.
     pub fn send<T: Serialize>(&self, texts: impl IntoIterator<Item = T>) -> io::Result<()> {
-        send(&self.stream, texts)
+        send(&self.stream, self.patience, texts)
     }
 
     /// The next text as it came.
@@ -146,6 +179,7 @@ impl Link {
     /// # Errors
     /// When there is none.
     pub fn receive_raw(&mut self) -> Result<Vec<u8>, LinkError> {
+        self.reader.get_mut().begin();
         if self.is_over()? {
             return Err(LinkError::Gone);
         }
@@ -185,7 +219,10 @@ impl Link {
 
 /// What only sends.
 #[derive(Debug)]
-pub struct Speaker(UnixStream);
+pub struct Speaker {
+    stream: UnixStream,
+    patience: Duration,
+}
 
 impl Speaker {
     /// As [`Link::send`].
@@ -193,17 +230,21 @@ impl Speaker {
     /// # Errors
     /// The system's.
     pub fn send<T: Serialize>(&self, texts: impl IntoIterator<Item = T>) -> io::Result<()> {
-        send(&self.0, texts)
+        send(&self.stream, self.patience, texts)
     }
 
     /// Nothing is sent any more, nor heard at either end: what came half would be misunderstood.
     pub fn hang_up(&self) {
         // The error says that the other has done so.
-        drop(self.0.shutdown(Shutdown::Both));
+        drop(self.stream.shutdown(Shutdown::Both));
     }
 }
 
-fn send<T: Serialize>(mut stream: &UnixStream, texts: impl IntoIterator<Item = T>) -> io::Result<()> {
+fn send<T: Serialize>(
+    mut stream: &UnixStream,
+    patience: Duration,
+    texts: impl IntoIterator<Item = T>,
+) -> io::Result<()> {
     let mut bytes = Vec::new();
     for text in texts {
         let start = bytes.len();
@@ -212,7 +253,16 @@ fn send<T: Serialize>(mut stream: &UnixStream, texts: impl IntoIterator<Item = T
         let length = u32::try_from(bytes.len() - start - 4).map_err(io::Error::other)?;
         bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
     }
-    stream.write_all(&bytes)
+    let (deadline, mut rest) = (Instant::now() + patience, &*bytes);
+    while !rest.is_empty() {
+        stream.set_write_timeout(Some(left(deadline)?))?;
+        match stream.write(rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -253,6 +303,48 @@ mod tests {
             assert_eq!(taker.receive::<String>().unwrap(), "two");
             assert_eq!(taker.receive::<Vec<u8>>().unwrap(), [3]);
             assert!(matches!(taker.receive::<String>(), Err(LinkError::Gone)));
+        }
+    }
+
+    #[test]
+    fn one_that_drips_is_waited_for_no_longer_than_one_that_says_nothing() {
+        for says in [b"".as_slice(), b"x"] {
+            let (one, two) = UnixStream::pair().unwrap();
+            let mut link = Link::new(one, Duration::from_millis(200)).unwrap();
+            let dripping = std::thread::spawn(move || {
+                // A text of 1 MiB. The error says that the other end has gone.
+                let mut said = (&two).write_all(&(1_u32 << 20).to_be_bytes());
+                while said.is_ok() && !says.is_empty() {
+                    std::thread::sleep(Duration::from_millis(10));
+                    said = (&two).write_all(says);
+                }
+                two
+            });
+            let begun = Instant::now();
+            assert!(matches!(link.receive_raw(), Err(LinkError::Silent)));
+            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+            drop(link);
+            drop(dripping.join());
+        }
+    }
+
+    #[test]
+    fn one_that_takes_little_is_waited_for_no_longer_than_one_that_takes_nothing() {
+        for takes in [0, 512] {
+            let (one, mut two) = UnixStream::pair().unwrap();
+            let link = Link::new(one, Duration::from_millis(200)).unwrap();
+            let taking = std::thread::spawn(move || {
+                while takes > 0 && two.read(&mut vec![0; takes]).is_ok_and(|read| read > 0) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                two
+            });
+            let begun = Instant::now();
+            let error = link.send([vec![0; 8 << 20]]).unwrap_err();
+            assert!(matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut), "{error}");
+            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+            drop(link);
+            drop(taking.join());
         }
     }
 

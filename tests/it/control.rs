@@ -248,7 +248,7 @@ async fn only_the_owner_and_root_are_heard() {
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && said.contains("its own user and root"), "{said}");
-    controlled.said(&["WARN", "not heard", "65534"]).await;
+    controlled.said(&["WARN", "refused", "65534"]).await;
     assert_eq!(controlled.client().get(PROFILE).await.status, StatusCode::OK);
 }
 

@@ -6,6 +6,7 @@ mod client;
 mod clock;
 mod collector;
 mod ctl;
+mod deadlocks;
 mod diagnosis;
 mod gateway;
 mod hello;

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::handover::Heir;
-use crate::harness::{DEADLINE, Program, Stage, eventually, signal};
+use crate::harness::{Ctl, DEADLINE, Program, Stage, eventually, signal};
 
 /// Plays the service manager.
 struct Manager {
@@ -95,4 +95,54 @@ async fn the_service_manager_is_told_which_process_has_taken_over_and_that_one_i
     let count = |what: &str| heard.iter().filter(|line| *line == what).count();
     assert_eq!((count("READY=1"), count("WATCHDOG=1"), count("STOPPING=1")), (1, 5, 0), "{heard:?}");
     eventually("the old process' end", async || program.code() == Some(0)).await;
+}
+
+/// Has as many notices sent to the socket as it takes until it takes no more.
+fn fill(path: &std::path::Path) -> Vec<UnixDatagram> {
+    let mut senders = Vec::new();
+    loop {
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        sender.connect(path).unwrap();
+        let mut sent = 0;
+        while sender.send(b"X=1").is_ok() {
+            sent += 1;
+        }
+        senders.push(sender);
+        if sent == 0 {
+            return senders;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_service_manager_that_reads_nothing_holds_up_nothing() {
+    let stage = Stage::start().await;
+    let folder = stage.sim.folder();
+    let path = folder.join("notify.sock");
+    let manager = Manager { socket: UnixDatagram::bind(&path).unwrap() };
+    let senders = fill(&path);
+    let (socket, calls) = (path.display().to_string(), folder.join("calls.sock"));
+    let text = std::fs::read_to_string(folder.join("xspgate.toml")).unwrap();
+    let config = folder.join("watched.toml").display().to_string();
+    std::fs::write(&config, format!("{text}\n[control]\nsocket = {:?}\n", calls.display().to_string())).unwrap();
+    let environment = [("NOTIFY_SOCKET", &*socket), ("WATCHDOG_USEC", "30000")];
+    let mut program = Program::start_in(&environment, &["run", &config]);
+    let ctl = Ctl(calls);
+    eventually("an answer", async || ctl.run(&["status"]).await.code == 0).await;
+    for _ in 0..3 {
+        assert_eq!(ctl.done(&["reload"]).await, "nothing has changed\n");
+    }
+    // What was sent before is read now, and then what the gateway has to say.
+    let heard = tokio::task::spawn_blocking(move || {
+        manager.socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        let heard = [manager.hears("READY=1"), manager.hears("WATCHDOG=1")];
+        (manager, heard)
+    });
+    let (manager, _) = heard.await.unwrap();
+    drop(senders);
+    let senders = fill(&path);
+    ctl.done(&["stop"]).await;
+    eventually("the end", async || program.code() == Some(0)).await;
+    drop((manager, senders));
 }

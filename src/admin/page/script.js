@@ -174,6 +174,8 @@
     document.title = red > 0 || !status.ready ? `! xspgate` : 'xspgate';
     const trouble = [];
     const { configuration_refused: config, certificates_refused: files, last } = status.reload;
+    const still = status.threads.filter((thread) => !thread.moves).map((thread) => thread.name);
+    if (still.length > 0) trouble.push(`Threads that do not move: ${still.join(', ')}.`);
     if (config) trouble.push('The configuration on disk can’t be used; the one of before is in use.');
     if (files) trouble.push('Certificates, keys or CAs on disk can’t be used; those of before are in use.');
     if (trouble.length > 0 && last !== null && last.text) trouble.push(last.text);

@@ -1,4 +1,4 @@
-//! One name: its last good answer, how the newest look-ups went, and so when the next one is due. Apart from the table
+//! One name: its last good answer, how the newest look-ups went, and so when the next one is due. Separate from the table
 //! of all names, because this is the schedule and that is who needs what.
 
 use std::ops::RangeInclusive;
@@ -9,7 +9,9 @@ use crate::discover::status::NameStatus;
 
 /// The first wait after a failure, and the longest between two look-ups while a site has no endpoint at all.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
-/// The longest wait after failures, while there are last good records to live on.
+/// The longest wait after failures, while a site lives on a last good answer that is stale.
+const RETRY_STALE: Duration = Duration::from_secs(5);
+/// The longest wait after failures of what has no answer that is in use, and is not missed.
 const RETRY_LAST: Duration = Duration::from_secs(30);
 /// Most look-ups of one name under way at a time: while nothing is known, silence is no reason to wait.
 const FLIGHTS: u32 = 8;
@@ -119,7 +121,8 @@ impl Entry {
             Last::Answered { next } => *next,
             Last::Failed(failure) => match self.urgency {
                 Urgency::Starving => self.sent + RETRY_FIRST.mul_f64(failure.haste),
-                Urgency::Keeping => failure.at + failure.backoff(),
+                Urgency::Keeping if self.last_good.records.is_some() => failure.at + failure.backoff(RETRY_STALE),
+                Urgency::Keeping => failure.at + failure.backoff(RETRY_LAST),
                 Urgency::Content => failure.at + failure.patience(ttl),
             },
         })
@@ -229,10 +232,10 @@ impl Entry {
 }
 
 impl Failure {
-    /// 1 s, doubled by each failure of the row up to 30 s.
-    fn backoff(&self) -> Duration {
+    /// 1 s, doubled by each failure of the row up to `longest`.
+    fn backoff(&self, longest: Duration) -> Duration {
         let doublings = self.failures.saturating_sub(1).min(5);
-        (RETRY_FIRST * (1 << doublings)).min(RETRY_LAST).mul_f64(self.haste)
+        (RETRY_FIRST * (1 << doublings)).min(longest).mul_f64(self.haste)
     }
 
     /// As long as a definite "there is none" may be believed (RFC 2308), and otherwise as after any failure.
@@ -240,7 +243,7 @@ impl Failure {
         match (self.outcome.is_definite_none(), self.negative_ttl) {
             (true, Some(negative)) => clamp(negative, ttl),
             (true, None) => clamp(RETRY_LAST, ttl),
-            (false, _) => self.backoff(),
+            (false, _) => self.backoff(RETRY_LAST),
         }
     }
 }

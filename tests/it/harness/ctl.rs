@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Ended, Program};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use xspgate::control::{Reply, Request};
+
+use super::{Ended, Program, within};
 
 /// Whom it asks: the gateway whose control socket is here.
 pub(crate) struct Ctl(pub(crate) PathBuf);
@@ -32,5 +36,26 @@ impl Ctl {
         let ended = self.run(arguments).await;
         assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{arguments:?}: {}", ended.stderr);
         ended.stderr
+    }
+
+    /// Asks without the program, and returns what is said of what is done.
+    pub(crate) async fn ask(&self, request: &Request) -> String {
+        match self.reply(request).await {
+            Reply::Done(text) => text,
+            Reply::Refused(why) => panic!("{request:?}: {why}"),
+        }
+    }
+
+    /// Asks without the program.
+    pub(crate) async fn reply(&self, request: &Request) -> Reply {
+        let asking = async {
+            let mut socket = UnixStream::connect(&self.0).await.unwrap();
+            let line = [serde_json::to_vec(request).unwrap(), b"\n".to_vec()].concat();
+            socket.write_all(&line).await.unwrap();
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).await.unwrap();
+            serde_json::from_str(&answer).unwrap()
+        };
+        within(&format!("{request:?}"), asking).await
     }
 }

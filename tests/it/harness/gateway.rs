@@ -6,7 +6,7 @@ use std::path::Path;
 use xspgate::app::{self, Outcome};
 use xspgate::drain::Phase;
 
-use super::{Metrics, eventually, metrics};
+use super::{Metrics, deadlocks, eventually, metrics};
 
 /// A running gateway; it ends when it is dropped.
 pub(crate) struct Gateway {
@@ -25,6 +25,7 @@ impl Gateway {
 
     /// As [`Gateway::start`]; the error is the whole text of what went wrong.
     pub(crate) async fn try_start(path: &Path) -> Result<Self, String> {
+        deadlocks::watch();
         let path = path.to_owned();
         // Starting blocks, and a runtime of its own inside would mind being started from within another.
         let running = tokio::task::spawn_blocking(move || {

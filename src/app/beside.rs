@@ -1,0 +1,109 @@
+//! The threads beside the workers: discovery, control and admin. Separate from what each of them does, because here is who
+//! shares what with whom.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use super::control::{Calls, Clerk, Means, Socket};
+use super::desk::{Desk, Kin};
+use super::doors::Doors;
+use super::estate::Handed;
+use super::housekeeping::{Housekeeping, Told};
+use super::predecessor::Predecessor;
+use super::reload::{Asked, Reload};
+use crate::admin::{self, Sources};
+use crate::discover::dns::DnsResolver;
+use crate::discover::{Change, Discovery};
+use crate::supervisor::Pulses;
+use crate::worker::{self, Alive};
+
+/// Follows DNS.
+const DISCOVERY: &str = "discovery";
+/// Gathers what is told, and does what is asked.
+const CONTROL: &str = "control";
+/// Hears the admin port and the control socket.
+const ADMIN: &str = "admin";
+
+/// All that they need, none of them running yet.
+pub(super) struct Beside {
+    pub(super) sources: Sources,
+    pub(super) admin: Option<TcpListener>,
+    /// The names by which the admin listener may be called.
+    pub(super) admin_hosts: Vec<String>,
+    pub(super) control: Option<Socket>,
+    pub(super) asks: mpsc::UnboundedSender<Asked>,
+    pub(super) asked: mpsc::UnboundedReceiver<Asked>,
+    pub(super) stop: Arc<Notify>,
+    /// Comes once this process serves, with the one whose place it has taken, if it has taken one's.
+    pub(super) begun: oneshot::Receiver<Option<Predecessor>>,
+    /// Comes at the same time.
+    pub(super) opens: oneshot::Receiver<()>,
+    pub(super) handed: watch::Receiver<Handed>,
+    pub(super) discovery: Discovery,
+    pub(super) changes: mpsc::UnboundedReceiver<Change<DnsResolver>>,
+    pub(super) resolver: DnsResolver,
+    pub(super) reload: Arc<Reload>,
+}
+
+/// The pulses of so many workers, and of these.
+pub(super) fn pulses(workers: usize) -> Pulses {
+    Pulses::new((0..workers).map(worker::name).chain([DISCOVERY, CONTROL, ADMIN].map(str::to_owned)))
+}
+
+impl Beside {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub(super) fn start(self, alive: Alive) -> Result<[JoinHandle<()>; 3]> {
+        let Sources { metrics, farms, shared, timeline, pulses, .. } = self.sources.clone();
+        // What another process still holds at an XSP is not known here.
+        let is_alone = Arc::new(AtomicBool::new(false));
+        let (admin, listener, desk) = admin::new(self.sources, &self.admin_hosts);
+        let (clerk, orders) = Clerk::new(Arc::clone(&farms));
+        let doors = Doors {
+            admin: self.admin,
+            listener,
+            control: self.control,
+            calls: Calls::new(Means { desk, clerk: orders, asks: self.asks, stop: self.stop }),
+            opens: self.opens,
+            handed: self.handed.clone(),
+            phase: shared.phase.clone(),
+            pulse: pulses.of(ADMIN),
+            pulses: pulses.clone(),
+        };
+        let housekeeping = Housekeeping {
+            discovery: self.discovery,
+            changes: self.changes,
+            resolver: self.resolver,
+            told: Told { farms: Arc::clone(&farms), metrics: Arc::clone(&metrics), timeline: timeline.clone() },
+            is_alone: Arc::clone(&is_alone),
+            handed: self.handed,
+            phase: shared.phase.clone(),
+            pulse: pulses.of(DISCOVERY),
+        };
+        let desk = Desk {
+            admin,
+            clerk,
+            reload: self.reload,
+            asked: self.asked,
+            begun: self.begun,
+            metrics,
+            kin: Kin { shared, farms, timeline, is_alone },
+            pulse: pulses.of(CONTROL),
+        };
+        let no_thread = |name: &str| format!("can't start the {name} thread");
+        Ok([
+            worker::on_thread(DISCOVERY.to_owned(), alive.clone(), move || housekeeping.run())
+                .with_context(|| no_thread(DISCOVERY))?,
+            worker::on_thread(CONTROL.to_owned(), alive.clone(), move || desk.run())
+                .with_context(|| no_thread(CONTROL))?,
+            worker::on_thread(ADMIN.to_owned(), alive, move || doors.run()).with_context(|| no_thread(ADMIN))?,
+        ])
+    }
+}

@@ -1,0 +1,260 @@
+//! Control calls: who asks over the Unix socket, and what is said. Separate from what is done, because this thread waits for
+//! nobody but the callers, and for them not long: no caller keeps another one out.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::UCred;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
+
+use super::Socket;
+use super::clerk::Order;
+use crate::admin::Wanted;
+use crate::admin::line::{Line, Silence};
+use crate::admin::room::{Place, Room, Rules};
+use crate::app::outcome::Outcome;
+use crate::app::reload::Asked;
+use crate::app::successor::Successor;
+use crate::control::{LONGEST_REQUEST, Reply, Request};
+use crate::farm::ByHand;
+
+/// Callers that have not asked yet.
+const WAITING: Rules = Rules { all: 32, each: 24, sheltered: Duration::ZERO };
+/// Callers that are being answered. One that does not read makes way for the next after a moment.
+const ANSWERING: Rules = Rules { all: 32, each: 24, sheltered: Duration::from_secs(1) };
+/// Callers that wait for a reload or for another process: as long as that takes.
+const PATIENT: Rules = Rules { all: 64, each: 64, sheltered: Duration::MAX };
+
+/// How long a caller may take to ask, and to take the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the last answers may take when the process ends.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How often it is looked whether they have been given.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// Callers by their user.
+type Callers = Room<u32>;
+
+/// What control calls act by.
+#[derive(Clone)]
+pub(in crate::app) struct Means {
+    pub(in crate::app) desk: Line<Wanted, Bytes>,
+    pub(in crate::app) clerk: Line<Order, Reply>,
+    pub(in crate::app) asks: mpsc::UnboundedSender<Asked>,
+    pub(in crate::app) stop: Arc<Notify>,
+}
+
+/// What hears and answers them; cheap to clone.
+#[derive(Clone)]
+pub(in crate::app) struct Calls {
+    means: Means,
+    waiting: Callers,
+    answering: Callers,
+    patient: Callers,
+}
+
+/// Where a caller waits while something is done for it.
+enum Seat {
+    /// In the place that it has.
+    Same,
+    /// There is none.
+    Full,
+    Another(Place<u32>),
+}
+
+impl Calls {
+    pub(in crate::app) fn new(means: Means) -> Self {
+        let (waiting, answering, patient) = (Room::new(WAITING), Room::new(ANSWERING), Room::new(PATIENT));
+        Self { means, waiting, answering, patient }
+    }
+
+    /// Hears calls on `socket` for ever; without one, it only waits.
+    pub(in crate::app) async fn serve(&self, socket: Option<&Socket>) {
+        let Some(socket) = socket else { return std::future::pending().await };
+        let listener = match socket.listener.try_clone().and_then(UnixListener::from_std) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, "the control socket can't be used");
+                return std::future::pending().await;
+            }
+        };
+        loop {
+            let Ok((call, _)) = listener.accept().await else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            self.admit(call, socket.owner);
+            // So that this one is heard before any other newcomer takes its place.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Returns once everybody has been answered, or has been given a moment for that.
+    pub(in crate::app) async fn farewell(&self) {
+        let deadline = Instant::now() + FAREWELL;
+        while !(self.answering.is_empty() && self.patient.is_empty()) && Instant::now() < deadline {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn admit(&self, call: UnixStream, owner: u32) {
+        let Ok(caller) = call.peer_cred() else { return };
+        if caller.uid() != 0 && caller.uid() != owner {
+            warn!(uid = caller.uid(), pid = caller.pid(), "a control call of another user is refused");
+            let refused = Reply::Refused("it hears its own user and root, and no other".into());
+            // A fresh socket has room for it; a caller that has left does not miss it.
+            drop(call.into_std().and_then(|mut call| call.write_all(&text(&refused))));
+            return;
+        }
+        let Some(place) = self.waiting.enter(caller.uid(), std::time::Instant::now()) else { return };
+        let this = self.clone();
+        tokio::spawn(async move {
+            // A caller that hangs up has heard enough.
+            drop(this.hear(call, caller, place).await);
+        });
+    }
+
+    async fn hear(&self, mut call: UnixStream, caller: UCred, place: Place<u32>) -> io::Result<()> {
+        let mut line = String::new();
+        let mut read = BufReader::new((&mut call).take(LONGEST_REQUEST));
+        tokio::select! {
+            read = timeout(PATIENCE, read.read_line(&mut line)) => drop(read??),
+            () = place.is_taken() => return Ok(()),
+        }
+        let request = match serde_json::from_str::<Request>(&line) {
+            Ok(request) => request,
+            Err(error) => {
+                let why = format!("not understood: {error}; is `xspgate ctl` of another version?");
+                return say(&mut call, &Reply::Refused(why), &place).await;
+            }
+        };
+        let place = match self.seat(&request, caller.uid()) {
+            Seat::Same => place,
+            Seat::Another(other) => other,
+            Seat::Full => {
+                let reply = Reply::Refused("too many calls of this kind are under way; try again".into());
+                tell(&request, &reply, caller.uid(), caller.pid());
+                return say(&mut call, &reply, &place).await;
+            }
+        };
+        if request == Request::TakeOver {
+            let (uid, pid) = (caller.uid(), caller.pid());
+            info!(what = request.name(), uid, pid, "control call; reloads and restarts wait until it has taken over");
+            // It is answered by what it gets, or does not get.
+            drop(self.hand_over(Successor::Came(call.into_std()?)).await);
+            return Ok(());
+        }
+        let reply = self.answer(&request).await;
+        tell(&request, &reply, caller.uid(), caller.pid());
+        say(&mut call, &reply, &place).await
+    }
+
+    fn seat(&self, request: &Request, user: u32) -> Seat {
+        let room = match request {
+            Request::Status => &self.answering,
+            Request::Reload | Request::Restart | Request::TakeOver => &self.patient,
+            // What is said of these is short, and always finds room.
+            Request::Drain(_)
+            | Request::Undrain(_)
+            | Request::Block(..)
+            | Request::Unblock(_)
+            | Request::Stop
+            | Request::Log(_) => return Seat::Same,
+        };
+        room.enter(user, std::time::Instant::now()).map_or(Seat::Full, Seat::Another)
+    }
+
+    async fn answer(&self, request: &Request) -> Reply {
+        match request {
+            Request::Status => match self.means.desk.ask(Wanted::Status).await {
+                Ok(status) => Reply::Done(String::from_utf8_lossy(&status).into_owned()),
+                Err(silence) => refused(silence),
+            },
+            Request::Drain(whom) => self.order(Order::ByHand(whom.clone(), ByHand::Drain)).await,
+            Request::Undrain(whom) => self.order(Order::ByHand(whom.clone(), ByHand::Undrain)).await,
+            Request::Block(whom, seconds) => match seconds.map(Duration::try_from_secs_f64).transpose() {
+                Ok(time) => self.order(Order::ByHand(whom.clone(), ByHand::Block(time))).await,
+                Err(_) => Reply::Refused("that is no time".into()),
+            },
+            Request::Unblock(whom) => self.order(Order::ByHand(whom.clone(), ByHand::Unblock)).await,
+            Request::Reload => self.reload().await,
+            Request::Stop => {
+                self.means.stop.notify_one();
+                Reply::Done("stopping; asked once more, it ends at once".into())
+            }
+            Request::Restart => self.hand_over(Successor::Program).await,
+            Request::TakeOver => Reply::Refused("that takes a connection of its own".into()),
+            Request::Log(level) => self.order(Order::Log(level.clone())).await,
+        }
+    }
+
+    async fn order(&self, order: Order) -> Reply {
+        self.means.clerk.ask(order).await.unwrap_or_else(refused)
+    }
+
+    async fn hand_over(&self, successor: Successor) -> Reply {
+        let (asked, outcome) = oneshot::channel();
+        drop(self.means.asks.send(Asked::HandOver(successor, asked)));
+        match outcome.await {
+            Ok(Ok(pid)) => Reply::Done(format!("process {pid} has taken over; the old one drains")),
+            Ok(Err(why)) => Reply::Refused(why),
+            Err(_) => Reply::Refused("the gateway is about to end".into()),
+        }
+    }
+
+    async fn reload(&self) -> Reply {
+        let (asked, outcome) = oneshot::channel();
+        drop(self.means.asks.send(Asked::Reload(asked)));
+        match outcome.await {
+            Ok(outcome @ (Outcome::Applied { .. } | Outcome::Unchanged { .. })) => Reply::Done(outcome.to_string()),
+            Ok(outcome @ Outcome::Refused(_)) => Reply::Refused(outcome.to_string()),
+            Err(_) => Reply::Refused("the gateway is about to end".into()),
+        }
+    }
+}
+
+fn refused(silence: Silence) -> Reply {
+    Reply::Refused(format!("{silence}; /livez and the log say what does not move, and `ctl stop` works"))
+}
+
+fn text(reply: &Reply) -> Vec<u8> {
+    let mut text = serde_json::to_vec(reply).expect("it is text");
+    text.push(b'\n');
+    text
+}
+
+/// Says `reply` to a caller that has `place`, for as long as that takes, but not for ever.
+async fn say(call: &mut UnixStream, reply: &Reply, place: &Place<u32>) -> io::Result<()> {
+    let text = text(reply);
+    tokio::select! {
+        said = timeout(PATIENCE, call.write_all(&text)) => said?,
+        () = place.is_taken() => Ok(()),
+    }
+}
+
+fn tell(request: &Request, reply: &Reply, uid: u32, pid: Option<i32>) {
+    let (seconds, level) = match request {
+        Request::Status => return,
+        Request::Block(_, seconds) => (*seconds, None),
+        Request::Log(level) => (None, level.as_deref()),
+        Request::Drain(_)
+        | Request::Undrain(_)
+        | Request::Unblock(_)
+        | Request::Reload
+        | Request::Restart
+        | Request::TakeOver
+        | Request::Stop => (None, None),
+    };
+    let (what, xsp) = (request.name(), request.whom().map(|whom| &*whom.xsp));
+    let farm = request.whom().and_then(|whom| whom.farm.as_deref());
+    match reply {
+        Reply::Done(_) => info!(what, xsp, farm, seconds, level, uid, pid, "control call"),
+        Reply::Refused(why) => info!(what, xsp, farm, seconds, level, uid, pid, why, "control call refused"),
+    }
+}

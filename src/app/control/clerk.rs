@@ -1,0 +1,111 @@
+//! What control calls do that takes the farms' or the log's locks. Separate from hearing them, because it is done on the
+//! control thread: the one that hears stays able to answer.
+
+use std::sync::Arc;
+
+use crate::admin::line::{self, Line};
+use crate::app::running::Farms;
+use crate::config::types::Leaf;
+use crate::config::types::name::LogFilter;
+use crate::config::types::network::DrainedXsp;
+use crate::control::{Reply, Whom};
+use crate::farm::{ByHand, Farm, Meant};
+use crate::policy::endpoint::Presence;
+use crate::telemetry;
+
+/// What the clerk does.
+#[derive(Debug)]
+pub(in crate::app) enum Order {
+    /// That to these XSPs.
+    ByHand(Whom, ByHand),
+    /// The log is as loud as that from now on; `None`: as the configuration says.
+    Log(Option<String>),
+}
+
+/// Does it; the control thread's own.
+pub(in crate::app) struct Clerk {
+    farms: Farms,
+    calls: line::Calls<Order, Reply>,
+}
+
+impl Clerk {
+    /// One for `farms`, and the line to it.
+    pub(in crate::app) fn new(farms: Farms) -> (Self, Line<Order, Reply>) {
+        let (line, calls) = line::line();
+        (Self { farms, calls }, line)
+    }
+
+    /// Does what it is told to, for ever.
+    pub(in crate::app) async fn run(mut self) {
+        loop {
+            let call = self.calls.next().await;
+            let reply = match &call.question {
+                Order::ByHand(whom, what) => self.by_hand(whom, *what),
+                Order::Log(level) => set_level(level.as_deref()),
+            };
+            call.answer(reply);
+        }
+    }
+
+    fn by_hand(&self, whom: &Whom, what: ByHand) -> Reply {
+        let meant = match DrainedXsp::text(&whom.xsp) {
+            Ok(meant) => meant.0,
+            Err(_) => return Reply::Refused(format!("\"{}\" is no XSP: {}", whom.xsp, DrainedXsp::expected())),
+        };
+        let farms = self.farms(whom);
+        let done = farms.iter().flat_map(|farm| farm.by_hand(&meant, what).into_iter().map(move |one| (farm, one)));
+        let lines: Vec<_> = done
+            .map(|(farm, Meant { endpoint, presence })| {
+                format!("{endpoint} of farm {}: {}", farm.name(), outcome(what, presence))
+            })
+            .collect();
+        if lines.is_empty() {
+            return Reply::Refused(unknown(whom, &farms));
+        }
+        Reply::Done(lines.join("\n"))
+    }
+
+    fn farms(&self, whom: &Whom) -> Vec<Arc<Farm>> {
+        let farms = self.farms.load();
+        let meant = farms.iter().filter(|farm| whom.farm.as_ref().is_none_or(|name| name == farm.name()));
+        meant.map(Arc::clone).collect()
+    }
+}
+
+fn set_level(level: Option<&str>) -> Reply {
+    if let Some(Err(_)) = level.map(LogFilter::text) {
+        return Reply::Refused(format!("that is no level: {}", LogFilter::expected()));
+    }
+    match telemetry::set_level(level) {
+        Ok(()) if level.is_none_or(has_rest) => Reply::Done("the log's level is set".into()),
+        Ok(()) => {
+            Reply::Done("the log's level is set; of all other modules, nothing is logged: see \"info,...\"".into())
+        }
+        Err(error) => Reply::Refused(error.to_string()),
+    }
+}
+
+/// Whether `level` says something of modules that it does not name.
+fn has_rest(level: &str) -> bool {
+    level.split(',').any(|part| !part.contains('='))
+}
+
+fn outcome(what: ByHand, presence: Presence) -> &'static str {
+    match (what, presence) {
+        (ByHand::Drain, Presence::Departed) => "drained, and gone from DNS",
+        (ByHand::Drain, Presence::Present | Presence::Draining) => "drained",
+        (ByHand::Undrain, Presence::Present) => "not drained any more",
+        (ByHand::Undrain, Presence::Draining) => "STILL drained, by `drain` in the configuration or as another name",
+        (ByHand::Undrain, Presence::Departed) => "not drained any more, and gone from DNS",
+        (ByHand::Block(_), _) => "blocked",
+        (ByHand::Unblock, _) => "unblocked",
+    }
+}
+
+fn unknown(whom: &Whom, farms: &[Arc<Farm>]) -> String {
+    if let (Some(farm), true) = (&whom.farm, farms.is_empty()) {
+        return format!("there is no farm \"{farm}\"");
+    }
+    let known: Vec<_> = farms.iter().flat_map(|farm| farm.labels()).map(|label| label.to_string()).collect();
+    format!("no XSP is meant by \"{}\"; there are {}", whom.xsp, known.join(", "))
+}
