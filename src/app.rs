@@ -20,11 +20,12 @@ mod successor;
 use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::config::Loaded;
 use crate::drain::Phase;
@@ -57,7 +58,7 @@ pub struct Gateway {
     admin: Option<SocketAddr>,
     phase: watch::Sender<Phase>,
     shared: Arc<Shared>,
-    asks: mpsc::UnboundedSender<Asked>,
+    asks: Sender<Asked>,
     stop: Arc<Notify>,
     timeline: Timeline,
     threads: Vec<JoinHandle<()>>,
@@ -253,6 +254,8 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         self.enter(Phase::Forced);
+        // The error says that it has ended.
+        self.asks.send(Asked::End).ok();
         let left = worker::end(mem::take(&mut self.threads), LAST_THREAD);
         if !left.is_empty() {
             tracing::error!(threads = left.join(", "), "threads have not ended, and are left behind");

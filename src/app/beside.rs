@@ -4,6 +4,7 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
@@ -15,7 +16,7 @@ use super::doors::Doors;
 use super::estate::Handed;
 use super::housekeeping::{Housekeeping, Told};
 use super::predecessor::Predecessor;
-use super::reload::{Asked, Reload};
+use super::reload::Asked;
 use crate::admin::{self, Sources};
 use crate::discover::dns::DnsResolver;
 use crate::discover::{Change, Discovery};
@@ -36,8 +37,7 @@ pub(super) struct Beside {
     /// The names by which the admin listener may be called.
     pub(super) admin_hosts: Vec<String>,
     pub(super) control: Option<Socket>,
-    pub(super) asks: mpsc::UnboundedSender<Asked>,
-    pub(super) asked: mpsc::UnboundedReceiver<Asked>,
+    pub(super) asks: Sender<Asked>,
     pub(super) stop: Arc<Notify>,
     /// Comes once this process serves, with the one whose place it has taken, if it has taken one's.
     pub(super) begun: oneshot::Receiver<Option<Predecessor>>,
@@ -47,7 +47,6 @@ pub(super) struct Beside {
     pub(super) discovery: Discovery,
     pub(super) changes: mpsc::UnboundedReceiver<Change<DnsResolver>>,
     pub(super) resolver: DnsResolver,
-    pub(super) reload: Arc<Reload>,
 }
 
 /// The pulses of so many workers, and of these.
@@ -90,8 +89,6 @@ impl Beside {
         let desk = Desk {
             admin,
             clerk,
-            reload: self.reload,
-            asked: self.asked,
             begun: self.begun,
             metrics,
             kin: Kin { shared, farms, timeline, is_alone },

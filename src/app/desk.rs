@@ -1,16 +1,15 @@
-//! The control thread: status and metrics are gathered, files are read again, and what control calls want is done. Separate
+//! The control thread: status and metrics are gathered, and what control calls want is done. Separate
 //! from discovery, and from the thread that hears the admin port and the control socket: whatever holds this one up, both go
 //! on, and say so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use super::control::Clerk;
 use super::predecessor::Predecessor;
-use super::reload::{Asked, Reload};
 use super::reminder::remind;
 use super::running::Farms;
 use crate::admin::Admin;
@@ -24,8 +23,6 @@ use crate::telemetry::timeline::Timeline;
 pub(super) struct Desk {
     pub(super) admin: Admin,
     pub(super) clerk: Clerk,
-    pub(super) reload: Arc<Reload>,
-    pub(super) asked: mpsc::UnboundedReceiver<Asked>,
     /// Comes once this process serves, with the one whose place it has taken, if it has taken one's.
     pub(super) begun: oneshot::Receiver<Option<Predecessor>>,
     pub(super) metrics: Arc<Metrics>,
@@ -45,7 +42,7 @@ pub(super) struct Kin {
 impl Desk {
     /// Runs all of it until the process ends.
     pub(super) async fn run(self) {
-        let Self { admin, clerk, reload, asked, begun, metrics, kin, pulse } = self;
+        let Self { admin, clerk, begun, metrics, kin, pulse } = self;
         let (phase, serving) = (kin.shared.phase.clone(), kin.shared.phase.clone());
         let following = async {
             // The error says that the process ends before it has begun.
@@ -62,7 +59,6 @@ impl Desk {
         tokio::select! {
             () = admin.run() => {}
             () = clerk.run() => {}
-            () = reload.watch(asked) => {}
             () = following => {}
             () = pulse.beats() => {}
             () = reached(phase, Phase::Forced) => {}

@@ -2,15 +2,15 @@
 //! the configuration and the files that it names; when files change by themselves, these, and the configuration only if
 //! it says so.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinError, spawn_blocking};
-use tokio::time::MissedTickBehavior;
+use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use self::telling::{tell, tell_of_file, tell_renewed};
@@ -41,66 +41,81 @@ const AGAIN_EVERY: Duration = Duration::from_secs(10);
 /// What is asked, and who wants to know what came of it.
 #[derive(Debug)]
 pub(super) enum Asked {
+    /// To accept connections where the plan says, for the first time; nothing is done before that.
+    Open(Plan),
     /// To read everything again.
     Reload(oneshot::Sender<Outcome>),
     /// To give everything to another process: which did it get, or why none?
     HandOver(Successor, oneshot::Sender<Result<u32, String>>),
+    /// To end.
+    End,
 }
 
-/// What runs, and the file that it goes by.
+/// What runs, and the file that it goes by. One thread's own: whatever a file system or another process makes it wait for
+/// holds up nothing else, and nobody else needs a lock.
 pub(super) struct Reload {
     path: PathBuf,
     /// What can't change without a restart is compared with this.
     started: Config,
-    running: Mutex<Running>,
+    running: Running,
+    watch: Watch<Seen>,
+    /// When files that were refused are tried again.
+    again_at: Instant,
 }
 
 impl Reload {
     pub(super) fn new(path: PathBuf, running: Running) -> Self {
-        Self { path, started: running.config.clone(), running: Mutex::new(running) }
+        let watch = Watch::new(seen_when_read(&running));
+        Self { path, started: running.config.clone(), running, watch, again_at: Instant::now() + AGAIN_EVERY }
     }
 
-    /// Reads again whenever somebody asks, and what has changed on disk.
+    /// Starts the thread, which reads again whenever somebody asks, and what has changed on disk.
     ///
-    /// All that touches files runs on a thread of its own: a network file system that hangs must not hold up what else runs
-    /// here, which is discovery and the admin listener.
-    pub(super) async fn watch(self: Arc<Self>, mut asked: mpsc::UnboundedReceiver<Asked>) {
-        let mut watch = Watch::new(self.seen_when_read());
-        let mut again = tokio::time::interval(AGAIN_EVERY);
-        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// # Errors
+    /// When the system has no thread left.
+    pub(super) fn start(self, asked: Receiver<Asked>) -> io::Result<JoinHandle<()>> {
+        thread::Builder::new().name("reload".into()).spawn(move || self.run(&asked))
+    }
+
+    fn run(mut self, asked: &Receiver<Asked>) {
+        let Ok(Asked::Open(plan)) = asked.recv() else { return };
+        self.running.sockets.adopt(plan);
         loop {
-            let done = tokio::select! {
-                Some(asked) = asked.recv() => match asked {
-                    Asked::Reload(asked) => self.asked(&mut watch, asked).await,
-                    Asked::HandOver(successor, asked) => self.hand_over(successor, asked).await,
-                },
-                _ = again.tick() => self.try_again(watch.read()).await,
-                () = tokio::time::sleep(EVERY) => self.look(&mut watch).await,
-            };
-            if let Err(error) = done {
-                tracing::error!(%error, "what is on disk could not be read, what was read stays in use");
+            let next = asked.recv_timeout(EVERY);
+            if matches!(next, Ok(Asked::End) | Err(RecvTimeoutError::Disconnected)) {
+                return;
+            }
+            // A fault met in one file must not keep all others from being read later.
+            if catch_unwind(AssertUnwindSafe(|| self.turn(next.ok()))).is_err() {
+                error!("what is on disk could not be read, what was read stays in use");
             }
         }
     }
 
-    /// Accepts connections where `plan` says.
-    pub(super) fn open(&self, plan: Plan) {
-        self.running.lock().sockets.adopt(plan);
+    fn turn(&mut self, asked: Option<Asked>) {
+        match asked {
+            Some(Asked::Reload(asked)) => self.asked(asked),
+            Some(Asked::HandOver(successor, asked)) => self.hand_over(successor, asked),
+            Some(Asked::Open(plan)) => self.running.sockets.adopt(plan),
+            Some(Asked::End) => {}
+            None => {
+                self.look();
+                if Instant::now() >= self.again_at {
+                    self.try_again();
+                    self.again_at = Instant::now() + AGAIN_EVERY;
+                }
+            }
+        }
     }
 
-    async fn hand_over(
-        self: &Arc<Self>,
-        successor: Successor,
-        asked: oneshot::Sender<Result<u32, String>>,
-    ) -> Result<(), JoinError> {
-        let this = Arc::clone(self);
-        let done = match spawn_blocking(move || hand_over(&this.running, &this.path, successor)).await? {
+    fn hand_over(&mut self, successor: Successor, asked: oneshot::Sender<Result<u32, String>>) {
+        let done = match hand_over(&mut self.running, &self.path, successor) {
             Ok((pid, handed, following)) => {
                 match handed {
                     Handed::Over | Handed::NotYet => info!(pid, "another process has taken over"),
                     Handed::Lost => error!(pid, "the process that was to take over has ended in that very moment"),
                 }
-                self.running.lock().belongings.handed.send_replace(handed);
+                self.running.belongings.handed.send_replace(handed);
                 self.share_channels(following);
                 Ok(pid)
             }
@@ -112,115 +127,76 @@ impl Reload {
         };
         // Whoever has asked need not wait for the answer.
         drop(asked.send(done));
-        Ok(())
     }
 
     /// For as long as there are two processes that have some.
     fn share_channels(&self, following: Following) {
-        let (telling, hearing) = match following.split() {
-            Ok(halves) => halves,
-            Err(error) => return warn!(%error, "the process that has taken over is heard of no more"),
-        };
-        let (shared, farms) = {
-            let running = self.running.lock();
-            (Arc::clone(&running.shared), Arc::clone(&running.farms))
-        };
-        drop(spawn_blocking(move || telling.tell()));
-        drop(spawn_blocking(move || hearing.hear(&shared.channels, &farms)));
+        let (shared, farms) = (Arc::clone(&self.running.shared), Arc::clone(&self.running.farms));
+        let shared = following.split().and_then(|(telling, hearing)| {
+            thread::Builder::new().name("tell-kin".into()).spawn(move || telling.tell())?;
+            thread::Builder::new().name("hear-kin".into()).spawn(move || hearing.hear(&shared.channels, &farms))
+        });
+        if let Err(error) = shared {
+            warn!(%error, "the process that has taken over is heard of no more");
+        }
     }
 
-    async fn asked(
-        self: &Arc<Self>,
-        watch: &mut Watch<Seen>,
-        asked: oneshot::Sender<Outcome>,
-    ) -> Result<(), JoinError> {
-        let this = Arc::clone(self);
-        let is_told = !self.is_stopping();
+    fn asked(&mut self, asked: oneshot::Sender<Outcome>) {
+        let is_told = !is_stopping(&self.running);
         if is_told {
             supervisor::reloading();
         }
-        let done = spawn_blocking(move || (this.seen(), this.reload())).await;
-        if is_told && !self.is_stopping() {
+        let (seen, outcome) = (self.seen(), self.reload());
+        if is_told && !is_stopping(&self.running) {
             supervisor::ready();
         }
-        let (seen, outcome) = done?;
         // Files that are refused are not read again before they change.
-        *watch = Watch::new(match outcome {
-            Outcome::Applied { .. } => self.seen_when_read(),
+        self.watch = Watch::new(match outcome {
+            Outcome::Applied { .. } => seen_when_read(&self.running),
             Outcome::Unchanged { .. } | Outcome::Refused(_) => seen,
         });
         // Whoever has asked need not wait for the answer.
         asked.send(outcome).ok();
-        Ok(())
     }
 
-    async fn look(self: &Arc<Self>, watch: &mut Watch<Seen>) -> Result<(), JoinError> {
-        let this = Arc::clone(self);
-        let seen = spawn_blocking(move || this.seen()).await?;
-        let is_other_file = seen.config != watch.read().config;
-        if watch.look(seen) == Next::Wait {
-            return Ok(());
+    fn look(&mut self) {
+        let seen = self.seen();
+        let is_other_file = seen.config != self.watch.read().config;
+        if self.watch.look(seen) == Next::Wait {
+            return;
         }
-        let this = Arc::clone(self);
-        let outcome = match is_other_file {
-            true => spawn_blocking(move || this.reload()).await?,
-            false => spawn_blocking(move || this.renew()).await?,
-        };
+        let outcome = if is_other_file { self.reload() } else { renew(&mut self.running) };
         if matches!(outcome, Outcome::Applied { .. }) && is_other_file {
-            *watch = Watch::new(self.seen_when_read());
+            self.watch = Watch::new(seen_when_read(&self.running));
         }
-        Ok(())
     }
 
     /// Reads files once more that were refused and have not changed since, without a word unless they can be used by now: a
     /// certificate whose time had not come, or a clock that was wrong, gets well without anybody's touching a file.
-    async fn try_again(self: &Arc<Self>, refused: &Seen) -> Result<(), JoinError> {
-        let (this, refused) = (Arc::clone(self), refused.clone());
-        spawn_blocking(move || {
-            let is_same = this.seen().files == refused.files;
-            let mut running = this.running.lock();
-            if is_same
-                && running.metrics.is_renewal_refused()
-                && !is_stopping(&running)
-                && certs::renew(&running.config, &running.material).0.is_some()
-            {
-                renew(&mut running);
-            }
-        })
-        .await
-    }
-
-    fn is_stopping(&self) -> bool {
-        is_stopping(&self.running.lock())
+    fn try_again(&mut self) {
+        let running = &mut self.running;
+        if running.metrics.is_renewal_refused()
+            && !is_stopping(running)
+            && running.material.read.files().stamps() == self.watch.read().files
+            && certs::renew(&running.config, &running.material).0.is_some()
+        {
+            renew(running);
+        }
     }
 
     /// How everything on disk looks now.
     fn seen(&self) -> Seen {
-        let (files, reloads) = {
-            let running = self.running.lock();
-            (running.material.read.files().clone(), running.config.reloads)
-        };
-        let config = match reloads {
+        let config = match self.running.config.reloads {
             Reloads::OnChange => Some(config::content(&self.path)),
             Reloads::WhenAsked => None,
         };
-        Seen { files: files.stamps(), config }
-    }
-
-    /// How it looked when what is in use was read.
-    fn seen_when_read(&self) -> Seen {
-        let running = self.running.lock();
-        let config = match running.config.reloads {
-            Reloads::OnChange => Some(Ok(running.text.as_bytes().to_vec())),
-            Reloads::WhenAsked => None,
-        };
-        Seen { files: running.material.read.stamps().clone(), config }
+        Seen { files: self.running.material.read.files().stamps(), config }
     }
 
     /// Reads the configuration and the files that it names.
-    pub(super) fn reload(&self) -> Outcome {
+    fn reload(&mut self) -> Outcome {
         let outcome = self.read_all();
-        self.running.lock().metrics.reloaded(match &outcome {
+        self.running.metrics.reloaded(match &outcome {
             Outcome::Applied { .. } => Reloaded::Applied,
             Outcome::Unchanged { .. } => Reloaded::Unchanged,
             Outcome::Refused(_) => Reloaded::Refused,
@@ -228,14 +204,14 @@ impl Reload {
         outcome
     }
 
-    fn read_all(&self) -> Outcome {
-        let mut running = self.running.lock();
-        if is_stopping(&running) {
+    fn read_all(&mut self) -> Outcome {
+        let running = &mut self.running;
+        if is_stopping(running) {
             return Outcome::Refused("the gateway is stopping".into());
         }
-        let reading = match config::read(&self.path) {
+        let reading = match config::read_again(&self.path) {
             Ok(reading) => reading,
-            Err(report) => return refused(&running, &report),
+            Err(report) => return refused(running, &report),
         };
         let is_fatal = reading.problems.iter().any(|problem| problem.severity == Severity::Error);
         if !is_fatal && reading.partial == running.config {
@@ -250,16 +226,16 @@ impl Reload {
             if !waiting.is_empty() {
                 warn!(what = waiting.join(", "), "configuration as before, of which some still takes a restart");
             }
-            return renew(&mut running).reminding(waiting);
+            return renew(running).reminding(waiting);
         }
         let (material, problems) = certs::renew(&reading.partial, &running.material);
         let report = Report::new(reading.source, reading.problems.into_iter().chain(problems).collect());
-        let Some(material) = material.filter(|_| !report.is_fatal()) else { return refused(&running, &report) };
+        let Some(material) = material.filter(|_| !report.is_fatal()) else { return refused(running, &report) };
         let needs_restart = needs_restart(&self.started, &reading.partial);
         let old = Arc::clone(&running.material);
         if let Err(error) = running.take_over(reading.partial, material) {
             let problem = Problem::error(None, format!("{error:#}"));
-            return refused(&running, &Report::new(report.source, vec![problem]));
+            return refused(running, &Report::new(report.source, vec![problem]));
         }
         running.metrics.reload_refused.set(0);
         running.text.clone_from(&report.source.text);
@@ -276,11 +252,6 @@ impl Reload {
         running.timeline.add(Event::now(Kind::Reloaded, outcome.to_string()));
         outcome
     }
-
-    /// Reads the files that the configuration names.
-    fn renew(&self) -> Outcome {
-        renew(&mut self.running.lock())
-    }
 }
 
 /// How everything on disk looks, as far as it is looked at.
@@ -289,6 +260,15 @@ struct Seen {
     files: Stamps,
     /// What the configuration itself holds, if it is to be followed.
     config: Option<Result<Vec<u8>, ErrorKind>>,
+}
+
+/// How it looked when what is in use was read.
+fn seen_when_read(running: &Running) -> Seen {
+    let config = match running.config.reloads {
+        Reloads::OnChange => Some(Ok(running.text.as_bytes().to_vec())),
+        Reloads::WhenAsked => None,
+    };
+    Seen { files: running.material.read.stamps().clone(), config }
 }
 
 fn is_stopping(running: &Running) -> bool {

@@ -65,6 +65,7 @@ pub(super) struct Sockets {
 }
 
 /// What a configuration takes: bound, and not yet in use.
+#[derive(Debug)]
 pub(super) struct Plan {
     pub(super) slots: Vec<Slot>,
     /// New slots, and their sockets for the workers to accept on.

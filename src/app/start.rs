@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -15,7 +16,7 @@ use super::beside::{self, Beside};
 use super::control::{self, Socket};
 use super::estate::{Belongings, Handed, Inherited};
 use super::predecessor::Predecessor;
-use super::reload::Reload;
+use super::reload::{Asked, Reload};
 use super::running::{FIRST_XSP, Farms, LOOK_EVERY, Running};
 use super::sockets::{Plan, Sockets, Tenant, bind_admin};
 use crate::admin::Sources;
@@ -37,7 +38,7 @@ use crate::worker;
 /// What is left to do for a gateway to serve.
 pub(super) struct Start {
     farms: Farms,
-    reload: Arc<Reload>,
+    asks: Sender<Asked>,
     plan: Plan,
     /// The control socket's file of the process that goes, if this one has another or none.
     abandoned: Option<PathBuf>,
@@ -61,9 +62,9 @@ impl Start {
 
     /// Serves, in the place of `predecessor` if there is one.
     pub(super) fn now(self, predecessor: Option<Predecessor>) {
-        self.reload.open(self.plan);
+        // If nobody takes these, the process is about to end.
+        drop(self.asks.send(Asked::Open(self.plan)));
         self.abandoned.iter().for_each(|path| control::remove(path));
-        // If nobody takes them, the process is about to end.
         drop(self.begun.send(predecessor));
         self.opens.send(()).ok();
     }
@@ -133,14 +134,14 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         threads.push(thread.context("can't start a worker")?);
     }
     let (changes, changed) = mpsc::unbounded_channel();
-    let (asks, asked) = mpsc::unbounded_channel();
+    let (asks, asked) = channel();
     let (begun, begins) = oneshot::channel();
     let (opens, opened) = oneshot::channel();
     let farms = Arc::new(ArcSwap::from_pointee(farms));
     let https = plan.real(|slot| config.https.iter().any(|block| slot.is_of(Tenant::Hosts, &block.listen)));
     let cti = plan.real(|slot| slot.tenant != Tenant::Hosts);
     let passthrough = plan.real(|slot| config.passthrough.iter().any(|block| slot.is_of(Tenant::Hosts, &block.listen)));
-    let reload = Arc::new(Reload::new(
+    let reload = Reload::new(
         source.path.clone(),
         Running {
             config: config.clone(),
@@ -155,7 +156,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
             discovery: changes,
             belongings,
         },
-    ));
+    );
     let stop = Arc::new(Notify::new());
     let beside = Beside {
         sources: Sources {
@@ -170,7 +171,6 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         admin_hosts: config.admin.iter().flat_map(|admin| admin.hosts.iter().cloned()).collect(),
         control,
         asks: asks.clone(),
-        asked,
         stop: Arc::clone(&stop),
         begun: begins,
         opens: opened,
@@ -178,7 +178,6 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         discovery,
         changes: changed,
         resolver: DnsResolver::new(&config.dns),
-        reload: Arc::clone(&reload),
     };
     let mut gateway = Gateway {
         https,
@@ -187,7 +186,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         admin,
         phase,
         shared,
-        asks,
+        asks: asks.clone(),
         stop,
         handed,
         timeline,
@@ -199,7 +198,8 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         _watcher: watcher,
     };
     gateway.threads.extend(beside.start(alive)?);
-    Ok((gateway, Start { farms, reload, plan, abandoned, begun, opens }))
+    gateway.threads.push(reload.start(asked).context("can't start the reload thread")?);
+    Ok((gateway, Start { farms, asks, plan, abandoned, begun, opens }))
 }
 
 fn access_log(config: &Config) -> Result<AccessLog> {

@@ -3,13 +3,14 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
@@ -46,7 +47,7 @@ type Callers = Room<u32>;
 pub(in crate::app) struct Means {
     pub(in crate::app) desk: Line<Wanted, Bytes>,
     pub(in crate::app) clerk: Line<Order, Reply>,
-    pub(in crate::app) asks: mpsc::UnboundedSender<Asked>,
+    pub(in crate::app) asks: Sender<Asked>,
     pub(in crate::app) stop: Arc<Notify>,
 }
 
