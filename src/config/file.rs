@@ -166,6 +166,7 @@ tables! {
         keepalive_idle: Key<Time<SECOND, { 2 * HOUR }>>,
         keepalive_interval: Key<Time<SECOND, { 10 * MINUTE }>>,
         keepalive_probes: Key<Count<1, 20>>,
+        user_timeout: Key<OffOrTime<SECOND, DAY>>,
     }
 
     /// `[affinity]`.

@@ -56,5 +56,6 @@ mod supervision;
 mod tls;
 mod topology;
 mod traces;
+mod vanished;
 mod waits;
 mod watched;
