@@ -202,6 +202,7 @@ tables! {
         addresses: List<XspAddress>,
         drain: List<DrainedXsp>,
         channel_rate: Key<OffOrCount<1, 100_000>>,
+        end_streams_after: Key<OffOrTime<SECOND, DAY>>,
         #[serde(default)]
         site: Blocks<Site>,
         failover: Key<Failover>,

@@ -27,6 +27,7 @@ mod draining;
 mod expectation;
 mod failover;
 mod forwarding;
+mod frozen;
 mod handbook;
 mod handover;
 mod harness;

@@ -96,6 +96,7 @@ fn farm(
         family: or(&fields.family, |family| family.0, AddressFamily::Ipv4),
         drain,
         channel_rate: or(&fields.channel_rate, |rate| rate_of(rate.0), NonZeroU32::new(1000)),
+        end_streams_after: or(&fields.end_streams_after, |time| time.0, Some(Duration::from_secs(120))),
         failover,
         pool,
         tls,

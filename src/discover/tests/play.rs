@@ -276,6 +276,7 @@ pub(in crate::discover) fn farm<const N: usize>(name: &str, sources: [Source; N]
         family: AddressFamily::Ipv4,
         drain: Drained::default(),
         channel_rate: None,
+        end_streams_after: None,
         failover: Failover {
             connect_timeout: Duration::ZERO,
             response_timeout: Duration::ZERO,
