@@ -146,7 +146,9 @@ impl<'a, 'c> Relay<'a, 'c> {
                         exchange.push(cx, Event::End(Fields::default())).map_err(ClientError::Broken)?;
                     }
                     self.moved = Instant::now();
-                    self.endpoint.heard();
+                    if self.patience.answer.is_none() {
+                        self.endpoint.heard();
+                    }
                 }
                 Poll::Pending => {
                     if going_up == Up::Through

@@ -56,7 +56,7 @@ async fn ended(stage: &Stage) -> f64 {
 }
 
 async fn looks(stage: &Stage, outcome: &str) -> f64 {
-    stage.metrics().await.count("xspgate_probes_total", &[("outcome", outcome)])
+    stage.metrics().await.count("xspgate_probes_total", &[("farm", "cti"), ("outcome", outcome)])
 }
 
 #[tokio::test]
@@ -136,6 +136,22 @@ async fn event_channels_leave_an_xsp_that_stays_frozen_and_are_lost_there() {
     at_a2.receives(&stage, "still-there").await;
     let metrics = stage.metrics().await;
     assert_eq!(metrics.count("xspgate_channels_closed_total", &[("reason", "lost")]), 1.0);
+}
+
+#[tokio::test]
+async fn cti_connections_leave_an_xsp_that_only_requests_have_found_frozen() {
+    let stage = cti_stage(|_| ()).await;
+    let (mut at_a1, xsp) = stage.greeted().await;
+    assert_eq!(xsp, "a1");
+    stage.speaker("a1").behave(Behaviour::SilentTcp).await;
+    stage.xsp("a1").behave(xsp::Behaviour::Hang).await;
+    eventually("a request there", async || {
+        stage.client().get(PROFILE).await;
+        blocked(&stage, "cti", "a1").await == 1.0
+    })
+    .await;
+    assert_eq!(rest(&mut at_a1).await, (vec![], Ending::Reset));
+    assert_eq!(stage.tried("cti", "a1", "").await, 1.0, "no other client has tried it");
 }
 
 #[tokio::test]
