@@ -1,13 +1,17 @@
 //! The end of a process, in phases that only go one way. What is left at the end is cut at a steady rate: clients whose
-//! connections are all cut at once all come to another gateway at once.
+//! connections are all cut at once all come to another gateway at once. So are streams that end before that because their
+//! XSP is given up: their clients all come to the other XSPs.
 
 mod bell;
 
 use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::lock::Locked;
 
@@ -64,7 +68,11 @@ pub async fn reached(mut phase: watch::Receiver<Phase>, wanted: Phase) {
 
 /// Whose turn it is to be cut, of all the connections of a process.
 #[derive(Debug)]
-pub struct Cuts(Locked<State>);
+pub struct Cuts {
+    state: Locked<State>,
+    /// How often connections were called to look whether they are to end.
+    calls: AtomicU64,
+}
 
 #[derive(Debug)]
 struct State {
@@ -75,21 +83,42 @@ struct State {
 impl Cuts {
     /// Up to `rate` connections a second; `None`: all at once.
     pub fn new(rate: Option<NonZeroU32>) -> Self {
-        Self(Locked::new(State { interval: interval(rate), next: None }))
+        Self { state: Locked::new(State { interval: interval(rate), next: None }), calls: AtomicU64::new(0) }
     }
 
     /// As [`Cuts::new`], from now on.
     pub fn set_rate(&self, rate: Option<NonZeroU32>) {
-        self.0.with(|state| state.interval = interval(rate));
+        self.state.with(|state| state.interval = interval(rate));
+    }
+
+    /// Has every connection of the process look, soon, whether it is to end.
+    pub fn call(&self) {
+        self.calls.fetch_add(1, Ordering::Release);
     }
 
     /// The next turn, which is then taken. The first is now.
     fn turn(&self, now: Instant) -> Instant {
-        self.0.with(|state| {
+        self.state.with(|state| {
             let turn = state.next.map_or(now, |next| next.max(now));
             state.next = Some(turn + state.interval);
             turn
         })
+    }
+}
+
+/// When a connection is cut, once that is known. It takes eight bytes until then.
+#[derive(Debug, Default)]
+pub struct Turn(Option<Pin<Box<Sleep>>>);
+
+impl Turn {
+    /// Ready when the turn has come that `cuts` gives it at the first call.
+    pub fn poll(&mut self, cx: &mut Context<'_>, cuts: &Cuts) -> Poll<()> {
+        self.0.get_or_insert_with(|| Box::pin(sleep_until(cuts.turn(Instant::now())))).as_mut().poll(cx)
+    }
+
+    /// It is not cut after all, for now.
+    pub fn give_back(&mut self) {
+        self.0 = None;
     }
 }
 

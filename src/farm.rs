@@ -5,6 +5,7 @@ mod by_hand;
 mod channels;
 mod describe;
 mod endpoint;
+mod given_up;
 mod news;
 mod reconfiguration;
 mod renewal;
@@ -326,6 +327,7 @@ impl Farm {
                 info!(farm, endpoint = label, "endpoint answers again, off the blocklist");
                 self.note(label, Kind::Unblocked, "it answers again");
                 endpoint.metrics.blocked.set(0);
+                self.take_back(endpoint);
             }
             // One dead XSP fails many requests that were under way; saying it once is enough.
             Transition::Extended { .. } | Transition::TrialBegun { .. } => return,

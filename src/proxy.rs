@@ -17,6 +17,7 @@ mod forward;
 mod front;
 mod http1;
 mod journal;
+pub mod lifeless;
 pub mod listener;
 mod location;
 mod probe;

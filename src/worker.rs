@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::drain::{Bell, Phase, reached};
 use crate::proxy::context::{Shared, Worker};
+use crate::proxy::lifeless;
 use crate::proxy::listener::accept;
 use crate::supervisor::Pulse;
 use crate::upstream::look;
@@ -183,6 +184,7 @@ pub fn start(
                 tokio::time::sleep(SWEEP).await;
                 pulse.beat();
                 look::hints(&worker.shared.snapshot.load().farms, &worker.pool.sweep());
+                lifeless::watch(&worker);
             }
         };
         let mut phase = worker.shared.phase.clone();

@@ -32,7 +32,8 @@ pub(super) fn compile(file: &File, source: &Source, gaps: &Gaps) -> (Config, Vec
     let mut check = Check { source, gaps, problems: Vec::new(), places: Places::default(), used: BTreeSet::new() };
     let certificates = settings::certificates(&mut check, file);
     let trusts = settings::trusts(&mut check, file);
-    let farms = farm::farms(&mut check, file, &certificates, &trusts);
+    let tcp = settings::tcp(&mut check, file);
+    let farms = farm::farms(&mut check, file, tcp, &certificates, &trusts);
     let known = Known { certificates: &certificates, trusts: &trusts, farms: &farms };
     let (https, https_spots) = listener::https(&mut check, file, &known);
     let cti = stream::cti(&mut check, file, &known);
@@ -56,7 +57,7 @@ pub(super) fn compile(file: &File, source: &Source, gaps: &Gaps) -> (Config, Vec
         traces: settings::traces(&mut check, file),
         dns: settings::dns(&mut check, file),
         limits: settings::limits(file),
-        tcp: settings::tcp(file),
+        tcp,
         affinity: settings::affinity(&mut check, file, &mut places),
         certificates: present(certificates),
         trusts: present(trusts),

@@ -166,6 +166,7 @@ tables! {
         keepalive_idle: Key<Time<SECOND, { 2 * HOUR }>>,
         keepalive_interval: Key<Time<SECOND, { 10 * MINUTE }>>,
         keepalive_probes: Key<Count<1, 20>>,
+        user_timeout: Key<OffOrTime<SECOND, DAY>>,
     }
 
     /// `[affinity]`.
@@ -201,6 +202,7 @@ tables! {
         addresses: List<XspAddress>,
         drain: List<DrainedXsp>,
         channel_rate: Key<OffOrCount<1, 100_000>>,
+        end_streams_after: Key<OffOrTime<SECOND, DAY>>,
         #[serde(default)]
         site: Blocks<Site>,
         failover: Key<Failover>,

@@ -136,6 +136,8 @@ pub struct Farm {
     pub drain: Drained,
     /// `channel_rate`: new event channels per XSP and second; `None` (`"off"`): as many as come.
     pub channel_rate: Option<NonZeroU32>,
+    /// `end_streams_after`: how long an XSP stays blocked until its streams are ended; `None` (`"off"`): they never are.
+    pub end_streams_after: Option<Duration>,
     /// `[farm.NAME.failover]`.
     pub failover: Failover,
     /// `[farm.NAME.pool]`.

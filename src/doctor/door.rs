@@ -167,12 +167,7 @@ impl Door {
         let mut tls = ClientConfig::clone(&tls);
         tls.resumption = Resumption::disabled();
         let tls = Arc::new(tls);
-        let tcp = Tcp {
-            keepalive_idle: Duration::from_secs(60),
-            keepalive_interval: Duration::from_secs(15),
-            keepalive_probes: 4,
-        };
-        Dial { address: self.address, name: self.name.clone(), tls, tcp, patience: self.patience }
+        Dial { address: self.address, name: self.name.clone(), tls, tcp: Tcp::default(), patience: self.patience }
     }
 
     fn demand<'a>(&'a self, name: &'a str) -> Demand<'a> {

@@ -1,21 +1,21 @@
-//! What wakes the connections of one worker when the phase changes, and cuts them. Apart from the watch of the phase, because a
+//! What wakes the connections of one worker when the phase changes, and cuts them. Separate from the watch of the phase, because a
 //! waiter of its own would make each connection's task a quarter of a KiB larger, and there are very many.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 
-use tokio::time::{Instant, Sleep, sleep_until};
-
-use super::{Cuts, Phase};
+use super::{Cuts, Phase, Turn};
 use crate::lock::Locked;
 
-/// Rung at each change of the phase.
+/// Rung at each change of the phase, and when connections are called to look whether they are to end.
 #[derive(Debug)]
 pub struct Bell {
     cuts: Arc<Cuts>,
     cutting: AtomicBool,
+    /// The calls that have woken them.
+    answered: AtomicU64,
     ropes: Locked<Ropes>,
 }
 
@@ -38,26 +38,39 @@ struct Rope {
 pub struct UntilCut<F, H> {
     connection: F,
     rope: Rope,
-    turn: Option<Pin<Box<Sleep>>>,
+    turn: Turn,
     _held: H,
 }
 
 impl Bell {
     /// Not rung yet; those whom it wakes are cut as `cuts` says.
     pub fn new(cuts: Arc<Cuts>) -> Arc<Self> {
-        Arc::new(Self { cuts, cutting: AtomicBool::new(false), ropes: Locked::default() })
+        let answered = AtomicU64::new(cuts.calls.load(Ordering::Acquire));
+        Arc::new(Self { cuts, cutting: AtomicBool::new(false), answered, ropes: Locked::default() })
     }
 
     /// The process has come to `phase`.
     pub fn ring(&self, phase: Phase) {
         self.cutting.store(phase >= Phase::Cutting, Ordering::Release);
+        self.wake();
+    }
+
+    /// Wakes the connections if they were called since the last time (see [`Cuts::call`]). To be called a few times a second.
+    pub fn answer(&self) {
+        let calls = self.cuts.calls.load(Ordering::Acquire);
+        if self.answered.swap(calls, Ordering::Relaxed) != calls {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
         self.ropes.with(|ropes| ropes.wakers.iter().flatten().for_each(Waker::wake_by_ref));
     }
 
-    /// Runs `connection` to its end, or until it is cut, and holds `held` meanwhile. It is polled whenever the phase changes, so
-    /// that it notices by looking. To be a task's all, since that is what is woken.
+    /// Runs `connection` to its end, or until it is cut, and holds `held` meanwhile. It is polled whenever the bell is rung,
+    /// so that it notices by looking. To be a task's all, since that is what is woken.
     pub fn until_cut<F, H>(self: &Arc<Self>, connection: F, held: H) -> UntilCut<F, H> {
-        UntilCut { connection, rope: Rope { bell: Arc::clone(self), place: None }, turn: None, _held: held }
+        UntilCut { connection, rope: Rope { bell: Arc::clone(self), place: None }, turn: Turn::default(), _held: held }
     }
 }
 
@@ -99,9 +112,7 @@ impl<F: Future<Output = ()> + Unpin, H: Unpin> Future for UntilCut<F, H> {
         if !rope.bell.cutting.load(Ordering::Acquire) {
             return Poll::Pending;
         }
-        let cuts = &rope.bell.cuts;
-        ready!(turn.get_or_insert_with(|| Box::pin(sleep_until(cuts.turn(Instant::now())))).as_mut().poll(cx));
-        Poll::Ready(())
+        turn.poll(cx, &rope.bell.cuts)
     }
 }
 
@@ -111,6 +122,8 @@ mod tests {
     use std::num::NonZeroU32;
     use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
+
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -153,6 +166,37 @@ mod tests {
         bell.ring(Phase::Draining);
         task.await.unwrap();
         assert_eq!((polls.load(Ordering::Relaxed), Arc::strong_count(&held)), (2, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_are_called_look_and_take_turns() {
+        let (cuts, given_up) = (Arc::new(Cuts::new(NonZeroU32::new(10))), Arc::new(AtomicBool::new(false)));
+        let bell = Bell::new(Arc::clone(&cuts));
+        let connection = |_| {
+            let (cuts, given_up, mut turn) = (Arc::clone(&cuts), Arc::clone(&given_up), Turn::default());
+            let looking = poll_fn(move |cx| match given_up.load(Ordering::Relaxed) {
+                true => turn.poll(cx, &cuts),
+                false => {
+                    turn.give_back();
+                    Poll::Pending
+                }
+            });
+            tokio::spawn(bell.until_cut(Box::pin(looking), ()))
+        };
+        let connections: Vec<_> = (0..10).map(connection).collect();
+        let ended = || connections.iter().filter(|connection| connection.is_finished()).count();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        given_up.store(true, Ordering::Relaxed);
+        bell.answer();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(ended(), 0, "nobody has called them");
+        cuts.call();
+        bell.answer();
+        tokio::time::sleep(Duration::from_millis(450)).await;
+        assert_eq!(ended(), 5, "10 a second");
+        given_up.store(false, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(ended(), 5, "the others live on");
     }
 
     #[tokio::test]

@@ -106,6 +106,7 @@ impl Farm {
             info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint is off the blocklist by hand");
             self.note(&endpoint.label, Kind::Unblocked, "by hand");
             endpoint.metrics.blocked.set(0);
+            self.take_back(endpoint);
             endpoint.metrics.transition(transition.name());
         }
     }

@@ -4,12 +4,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::ClientConfig;
 
 use crate::config::model;
+use crate::drain::{Cuts, Turn};
 use crate::lock::Locked;
 use crate::policy::affinity::Tag;
 use crate::policy::endpoint::EndpointId;
@@ -30,6 +32,10 @@ pub struct Endpoint {
     pub(super) probing: AtomicBool,
     pub(super) hints: Locked<Hints>,
     pub(super) leaving: AtomicBool,
+    /// Whether anything has come from it since somebody asked.
+    pub(super) heard: AtomicBool,
+    /// What gives its streams their turns to end, while it is given up.
+    pub(super) given_up: ArcSwapOption<Cuts>,
 }
 
 /// The right to look a second time at an endpoint; nobody else may while it is held.
@@ -85,6 +91,26 @@ impl Endpoint {
     /// When to look whether it takes connections, after a hint that it may not; `None`: a look is to come anyway.
     pub fn hint(&self, now: Instant) -> Option<Instant> {
         self.hints.with(|hints| hints.hint(now))
+    }
+
+    /// Something has come from it over a stream: its process lives.
+    pub fn heard(&self) {
+        // Mostly it is known already, and a line of the cache that nobody writes to is cheap to share.
+        if !self.heard.load(Ordering::Relaxed) {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Ready when a stream at it is to end, since it is given up; `turn` is the stream's own. Nobody is woken when that
+    /// begins: the stream finds out by looking.
+    pub fn poll_given_up(&self, cx: &mut Context<'_>, turn: &mut Turn) -> Poll<()> {
+        match &*self.given_up.load() {
+            Some(cuts) if !self.heard.load(Ordering::Relaxed) => turn.poll(cx, cuts),
+            Some(_) | None => {
+                turn.give_back();
+                Poll::Pending
+            }
+        }
     }
 
     /// Whether it gets no new sessions: discovery no longer names it, or the operator drains it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::news::{News, What};
 use super::{Endpoint, Farm, State};
@@ -145,6 +145,8 @@ impl Farm {
             probing: AtomicBool::new(false),
             hints: Locked::default(),
             leaving: AtomicBool::new(false),
+            heard: AtomicBool::new(false),
+            given_up: ArcSwapOption::empty(),
         }
     }
 }

@@ -120,6 +120,8 @@ struct Entry {
     /// The serial of the running trial. Only ever set when the block has run out.
     trial: Option<u64>,
     cause: Cause,
+    /// Since when it has failed and shown no sign of life; `None`: nothing but a word by hand is held against it.
+    lifeless: Option<Instant>,
 }
 
 /// Why an endpoint is on the list.
@@ -160,9 +162,11 @@ impl Blocklist {
     /// failed. Of two blocks, the one that ends later counts.
     pub fn block(&mut self, id: EndpointId, now: Instant, until: Instant) -> Option<Transition> {
         let Some(entry) = self.entries.get_mut(&id) else {
-            self.entries.insert(id, Entry { since: now, until, trial: None, cause: Cause::Failure });
+            let entry = Entry { since: now, until, trial: None, cause: Cause::Failure, lifeless: Some(now) };
+            self.entries.insert(id, entry);
             return Some(Transition::Blocked { id, until });
         };
+        entry.lifeless.get_or_insert(now);
         let longer = until > entry.until;
         entry.since = entry.since.max(now);
         entry.until = entry.until.max(until);
@@ -175,21 +179,40 @@ impl Blocklist {
     /// An attempt at `id` that began at `begun` succeeded: it leaves the blocklist (R-FAIL-8), unless it has failed
     /// since then. So an answer that was on its way when an XSP died does not call it alive.
     pub fn succeed(&mut self, id: EndpointId, begun: Instant) -> Option<Transition> {
-        let entry = self.entries.get(&id)?;
-        let earliest = match entry.cause {
-            Cause::Failure => entry.since,
-            Cause::ByHand => entry.until,
-        };
-        if begun < earliest {
+        let entry = self.entries.get_mut(&id)?;
+        if begun < entry.since {
+            return None;
+        }
+        entry.lifeless = None;
+        if entry.cause == Cause::ByHand && begun < entry.until {
             return None;
         }
         self.entries.remove(&id);
         Some(Transition::Unblocked { id })
     }
 
+    /// Something came from `id` at `now`, over a connection that it had before it failed. That says nothing of new ones, so
+    /// it stays on the list; but its process lives.
+    pub fn heard(&mut self, id: EndpointId, now: Instant) {
+        if let Some(Entry { lifeless: Some(since), .. }) = self.entries.get_mut(&id) {
+            *since = now;
+        }
+    }
+
+    /// Since when `id` has failed every time, and nothing has come from it. A word by hand says nothing of that.
+    pub fn lifeless_since(&self, id: EndpointId) -> Option<Instant> {
+        self.entries.get(&id)?.lifeless
+    }
+
+    /// The endpoints of which [`Blocklist::lifeless_since`] is known, in the order of their ids.
+    pub fn lifeless(&self) -> impl Iterator<Item = EndpointId> {
+        self.entries.iter().filter(|(_, entry)| entry.lifeless.is_some()).map(|(&id, _)| id)
+    }
+
     /// `id` is left out until `until`, whatever is held against it already, and whatever it answers until then.
     pub fn block_by_hand(&mut self, id: EndpointId, now: Instant, until: Instant) -> Transition {
-        let entry = Entry { since: now, until, trial: None, cause: Cause::ByHand };
+        let lifeless = self.lifeless_since(id);
+        let entry = Entry { since: now, until, trial: None, cause: Cause::ByHand, lifeless };
         match self.entries.insert(id, entry) {
             None => Transition::Blocked { id, until },
             Some(_) => Transition::Extended { id, until },
@@ -281,6 +304,48 @@ mod tests {
         list.block_by_hand(id, at(20), at(3600));
         assert!(list.lift(id).is_some() && list.lift(id).is_none());
         assert_eq!(list.standing(id, at(21)), Standing::Up);
+    }
+
+    #[test]
+    fn an_endpoint_is_lifeless_from_its_first_failure_until_something_comes_from_it() {
+        let (id, start) = (ids(1)[0], Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut list = Blocklist::new();
+        assert_eq!(list.lifeless_since(id), None);
+        list.block(id, at(0), at(60));
+        list.block(id, at(30), at(90));
+        let trial = list.claim_trial(id, at(90)).unwrap();
+        list.block(id, at(91), at(151));
+        list.release_trial(trial);
+        assert_eq!(list.lifeless_since(id), Some(at(0)), "however often it fails, and whether it is blocked or not");
+        assert_eq!(list.succeed(id, at(50)), None);
+        assert_eq!(list.lifeless_since(id), Some(at(0)), "an answer that is older than its failure");
+        list.heard(id, at(100));
+        assert_eq!((list.lifeless_since(id), list.lifeless().collect()), (Some(at(100)), vec![id]));
+        assert_ne!(list.standing(id, at(100)), Standing::Up);
+        list.succeed(id, at(120));
+        list.heard(id, at(121));
+        assert_eq!((list.lifeless_since(id), list.lifeless().count()), (None, 0));
+    }
+
+    #[test]
+    fn a_block_by_hand_makes_nobody_lifeless_and_hides_nothing() {
+        let (id, start) = (ids(1)[0], Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut list = Blocklist::new();
+        list.block_by_hand(id, at(0), at(60));
+        assert_eq!(list.lifeless_since(id), None);
+        assert_eq!(list.standing(id, at(70)), Standing::Probation);
+        assert_eq!(list.lifeless_since(id), None, "it has run out, and nobody has tried it");
+        list.block(id, at(71), at(131));
+        list.block_by_hand(id, at(80), at(200));
+        assert_eq!(list.lifeless_since(id), Some(at(71)), "it had failed before");
+        assert_eq!(list.succeed(id, at(90)), None, "it stays blocked");
+        assert_eq!(list.lifeless_since(id), None, "and it answers");
+        list.block(id, at(100), at(160));
+        assert_eq!(list.lifeless_since(id), Some(at(100)));
+        list.lift(id);
+        assert_eq!(list.lifeless_since(id), None);
     }
 
     #[test]
@@ -490,6 +555,7 @@ mod tests {
                 }
                 for (id, history) in ids.iter().zip(&model) {
                     prop_assert_eq!(list.standing(*id, now), history.standing(now));
+                    prop_assert_eq!(list.lifeless_since(*id), history.failures().map(|(at, _)| at).next());
                 }
                 let listed: Vec<_> = list.iter(now).collect();
                 let expected: Vec<_> = ids.iter().zip(&model).map(|(id, history)| (*id, history.standing(now)))

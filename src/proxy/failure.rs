@@ -41,7 +41,8 @@ impl Failure {
     pub(super) fn scope(&self) -> Scope {
         match self {
             Self::Connect(error) => error.scope(),
-            Self::Send(_) | Self::Answer(_) | Self::Timeout(_) => Scope::Port,
+            Self::Send(_) | Self::Answer(_) => Scope::Port,
+            Self::Timeout(_) => Scope::Silence,
         }
     }
 

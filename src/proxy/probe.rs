@@ -15,41 +15,57 @@ use crate::http1::encode;
 use crate::http1::head::{Expectation, Limits, RequestFraming};
 use crate::upstream::connect::Scope;
 
+/// What a look has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// The endpoint answers.
+    Works,
+    /// It does not, or with a 5xx.
+    Fails,
+    /// Nothing: the gateway could not ask.
+    Nothing,
+}
+
 /// Asks `picked` for the interface's probe path: any answer below 500 clears it, everything else blocks it. At most one
 /// probe at a time runs per endpoint.
 pub(super) fn second_look(route: &Arc<Route>, picked: Picked, authority: &str) {
     let Some(probing) = Probing::begin(&picked.endpoint) else { return };
-    let route = Arc::clone(route);
+    let (route, authority) = (Arc::clone(route), authority.to_owned());
+    tokio::spawn(async move {
+        let _probing = probing;
+        look(&route, picked, &authority).await;
+    });
+}
+
+/// As [`second_look`], by a caller that waits for it and sees to it that nobody else looks meanwhile.
+pub(super) async fn look(route: &Route, picked: Picked, authority: &str) -> Seen {
+    let endpoint = Arc::clone(&picked.endpoint);
+    let (outbound, failover) = (outbound(route, authority), &route.failover);
+    let mut attempt =
+        Attempt::fresh(&route.farm, picked, &outbound, failover.response_timeout, failover.connect_timeout);
+    let failed = match answer(&mut attempt).await {
+        Ok(status) if status < 500 => {
+            endpoint.metrics().probed("cleared");
+            route.farm.succeeded(&endpoint, attempt.begun().into_std());
+            return Seen::Works;
+        }
+        Ok(_) => "5xx",
+        Err(failure) if failure.scope() == Scope::Gateway => return Seen::Nothing,
+        Err(failure) => failure.reason(),
+    };
+    endpoint.metrics().probed("failed");
+    route.farm.failed(&endpoint, failover.block_for, failed);
+    Seen::Fails
+}
+
+fn outbound(route: &Route, authority: &str) -> Outbound {
     let mut head = Vec::with_capacity(256);
     encode::request_line(&mut head, &Method::GET, route.probe_path.as_bytes());
     encode::field(&mut head, b"Host", authority.as_bytes());
     encode::field(&mut head, b"User-Agent", concat!("xspgate/", env!("CARGO_PKG_VERSION")).as_bytes());
     encode::field(&mut head, b"Connection", b"close");
     encode::end(&mut head);
-    let outbound =
-        Outbound { head: head.into(), method: Method::GET, replayable: true, expectation: Expectation::None };
-    tokio::spawn(async move {
-        let _probing = probing;
-        let endpoint = Arc::clone(&picked.endpoint);
-        let failover = &route.failover;
-        let mut attempt =
-            Attempt::fresh(&route.farm, picked, &outbound, failover.response_timeout, failover.connect_timeout);
-        match answer(&mut attempt).await {
-            Ok(status) if status < 500 => {
-                endpoint.metrics().probed("cleared");
-                route.farm.succeeded(&endpoint, attempt.begun().into_std());
-            }
-            Ok(_) => {
-                endpoint.metrics().probed("failed");
-                route.farm.failed(&endpoint, failover.block_for, "5xx");
-            }
-            Err(failure) if failure.scope() == Scope::Gateway => {}
-            Err(failure) => {
-                endpoint.metrics().probed("failed");
-                route.farm.failed(&endpoint, failover.block_for, failure.reason());
-            }
-        }
-    });
+    Outbound { head: head.into(), method: Method::GET, replayable: true, expectation: Expectation::None }
 }
 
 async fn answer(attempt: &mut Attempt) -> Result<u16, Failure> {

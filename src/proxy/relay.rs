@@ -12,6 +12,8 @@ use super::channels::Reader;
 use super::exchange::{ClientError, Exchange};
 use super::feed::Feed;
 use crate::alarm::Alarm;
+use crate::drain::Turn;
+use crate::farm::Endpoint;
 use crate::http1::chunked::Event;
 use crate::http1::head::Fields;
 use crate::upstream::connection::{AnswerError, BodyTurn, Connection};
@@ -34,6 +36,9 @@ pub(super) enum RelayError {
     /// The answer is an event channel's, and its XSP is gone.
     #[error("the channel is lost")]
     ChannelLost,
+    /// The answer is a stream, and its XSP has been given up.
+    #[error("the XSP stays blocked")]
+    XspBlocked,
 }
 
 impl RelayError {
@@ -45,6 +50,7 @@ impl RelayError {
             Self::Xsp(_) => "xsp-broke",
             Self::XspStalled => "xsp-stalled",
             Self::ChannelLost => "channel-lost",
+            Self::XspBlocked => "xsp-blocked",
         }
     }
 }
@@ -52,7 +58,7 @@ impl RelayError {
 /// How long either side may keep still.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// Silence within the answer; an event channel may be silent for ever.
+    /// Silence within the answer; `None`: it is a stream, which may be silent until its endpoint is given up.
     pub(super) answer: Option<Duration>,
     /// A client that takes nothing.
     pub(super) write: Duration,
@@ -60,6 +66,7 @@ pub(super) struct Patience {
 
 /// A body in motion.
 pub(super) struct Relay<'a, 'c> {
+    endpoint: &'a Endpoint,
     connection: &'a mut Connection,
     feed: &'a mut Feed,
     sent: &'a mut u64,
@@ -71,6 +78,8 @@ pub(super) struct Relay<'a, 'c> {
     backlog: usize,
     /// When either side last did something.
     moved: Instant,
+    /// When it ends, once its endpoint is given up.
+    turn: Turn,
 }
 
 /// What becomes of the rest of the request's body.
@@ -82,9 +91,10 @@ enum RequestBody {
 }
 
 impl<'a, 'c> Relay<'a, 'c> {
-    /// The answer that comes over `connection`, and the rest of the request's body, of which `sent` bytes have gone up;
-    /// `channel` reads along.
+    /// The answer that comes from `endpoint` over `connection`, and the rest of the request's body, of which `sent` bytes have
+    /// gone up; `channel` reads along.
     pub(super) fn new(
+        endpoint: &'a Endpoint,
         connection: &'a mut Connection,
         feed: &'a mut Feed,
         sent: &'a mut u64,
@@ -93,7 +103,8 @@ impl<'a, 'c> Relay<'a, 'c> {
     ) -> Self {
         // Other attempts may have gone on to where this one can't follow; a body with a gap would be another request.
         let body = if feed.reaches(*sent) { RequestBody::GoesUp } else { RequestBody::Abandoned };
-        Self { connection, feed, sent, patience, body, channel, backlog: 0, moved: Instant::now() }
+        let (moved, turn) = (Instant::now(), Turn::default());
+        Self { endpoint, connection, feed, sent, patience, body, channel, backlog: 0, moved, turn }
     }
 
     /// Moves the body to its end.
@@ -135,6 +146,9 @@ impl<'a, 'c> Relay<'a, 'c> {
                         exchange.push(cx, Event::End(Fields::default())).map_err(ClientError::Broken)?;
                     }
                     self.moved = Instant::now();
+                    if self.patience.answer.is_none() {
+                        self.endpoint.heard();
+                    }
                 }
                 Poll::Pending => {
                     if going_up == Up::Through
@@ -142,7 +156,10 @@ impl<'a, 'c> Relay<'a, 'c> {
                     {
                         return Poll::Ready(Err(error.into()));
                     }
-                    let Some(patience) = self.patience.answer else { return Poll::Pending };
+                    let Some(patience) = self.patience.answer else {
+                        ready!(self.endpoint.poll_given_up(cx, &mut self.turn));
+                        return Poll::Ready(Err(RelayError::XspBlocked));
+                    };
                     ready!(alarm.poll_at(cx, self.moved + patience));
                     return Poll::Ready(Err(RelayError::XspStalled));
                 }

@@ -266,7 +266,7 @@ impl<E: Exchange> Call<'_, E> {
         let channels = &from.worker.shared.channels;
         let mut reader =
             (*kind == Kind::Channel).then(|| Reader::new(channels, &route.farm, endpoint, from.client, channel));
-        let mut relay = Relay::new(connection, feed, sent, *patience, reader.as_mut());
+        let mut relay = Relay::new(endpoint, connection, feed, sent, *patience, reader.as_mut());
         let relayed = poll_fn(|cx| {
             let relayed = relay.poll(cx, *exchange, alarm);
             // It may be cut off at any time.
@@ -278,7 +278,9 @@ impl<E: Exchange> Call<'_, E> {
             reader.ended(match &relayed {
                 Ok(()) => ChannelEnd::Xsp,
                 Err(RelayError::Client(_) | RelayError::ClientStalled) => ChannelEnd::Client,
-                Err(RelayError::Xsp(_) | RelayError::XspStalled | RelayError::ChannelLost) => ChannelEnd::Lost,
+                Err(RelayError::Xsp(_) | RelayError::XspStalled | RelayError::ChannelLost | RelayError::XspBlocked) => {
+                    ChannelEnd::Lost
+                }
             });
         }
         relayed

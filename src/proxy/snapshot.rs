@@ -1,5 +1,7 @@
 //! One immutable compiled configuration: listeners, blocks, routes. A request loads it once and sees nothing else.
 
+mod way;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use crate::policy::route::{Paths, Unroutable};
 use crate::stream::block::{Cti, Passthrough};
 use crate::telemetry::metrics::{ListenerMetrics, Metrics, RouteMetrics};
 use crate::tls::certs::Authorities;
+
+pub(super) use way::Way;
 
 /// How long a reason to turn clients away is old news.
 const TOLD_AGAIN: Duration = Duration::from_secs(10);

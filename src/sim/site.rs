@@ -40,13 +40,15 @@ const PORT_TRIES: usize = 20;
 /// The last bytes of the XSPs' addresses.
 const XSPS: [(&str, u8); 4] = [("a1", 11), ("a2", 12), ("b1", 21), ("b2", 22)];
 
-/// Which loopback addresses the XSPs get.
+/// Which addresses the XSPs get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
     /// 127.0.0.11, .12, .21 and .22.
     Plain,
     /// The same in a network of 127.0.0.0/8 that no other simulation of this process has.
     Own,
+    /// The same in a network that begins so, and that somebody else has made.
+    At([u8; 3]),
 }
 
 /// How the farm of the configuration is laid out.
@@ -84,6 +86,7 @@ impl Simulation {
         let network = match network {
             Network::Plain => [127, 0, 0],
             Network::Own => own_network(),
+            Network::At(network) => network,
         };
         let pki = Pki::new();
         let farm = Farm::default();

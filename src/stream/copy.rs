@@ -58,6 +58,8 @@ pub(super) enum Outcome {
     XspBroke(io::Error),
     /// Nothing moved for `idle_timeout`.
     Idle,
+    /// The XSP has been given up.
+    XspBlocked,
 }
 
 /// What passes from one leg to the other.
@@ -83,6 +85,10 @@ pub(super) trait Watch {
     /// The XSP sends no more, and has said so like that. An error takes it for a failure of the XSP.
     fn down_ends(&mut self, _: End) -> io::Result<()> {
         Ok(())
+    }
+    /// Asked when nothing moves: ready when the connection is to end, since the XSP has been given up.
+    fn poll_given_up(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
     }
 }
 
@@ -141,6 +147,9 @@ impl<C: Leg, X: Leg> Copying<C, X> {
         }
         if moved && self.idle_timeout.is_some() {
             self.moved = Instant::now();
+        }
+        if watch.poll_given_up(cx).is_ready() {
+            return Poll::Ready(Outcome::XspBlocked);
         }
         self.poll_clock(cx)
     }

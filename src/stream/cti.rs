@@ -56,6 +56,11 @@ impl Bridge {
             Outcome::Ended => {}
             Outcome::ClientBroke(_) => copying.xsp.reset(),
             Outcome::XspBroke(_) => copying.client.reset(),
+            // Nor may an XSP that comes to life take it for a proper end.
+            Outcome::XspBlocked => {
+                copying.client.reset();
+                copying.xsp.reset();
+            }
             Outcome::Idle => {
                 tokio::join!(farewell(copying.client), farewell(copying.xsp));
             }

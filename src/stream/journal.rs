@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,6 +11,7 @@ use super::Arrival;
 use super::block::Line;
 use super::copy::{Outcome, Watch};
 use super::leg::End;
+use crate::drain::Turn;
 use crate::farm::{Endpoint, Picked};
 use crate::telemetry::access::{Attempted, Attempts, Connection, timestamp};
 use crate::telemetry::metrics::Held;
@@ -46,6 +48,8 @@ struct Open {
     _line: Held,
     _at: Held,
     endpoint: Arc<Endpoint>,
+    /// When it ends, once its endpoint is given up.
+    turn: Turn,
 }
 
 impl Journal {
@@ -85,6 +89,7 @@ impl Journal {
             _line: Held::new(&self.line.metrics.open),
             _at: Held::new(&picked.endpoint.metrics().streams),
             endpoint: Arc::clone(&picked.endpoint),
+            turn: Turn::default(),
         });
     }
 
@@ -111,9 +116,10 @@ impl Journal {
                 "xsp-broke"
             }
             Outcome::Idle => "idle",
+            Outcome::XspBlocked => "xsp-blocked",
         };
         self.reason = match (self.first_end, outcome) {
-            (FirstEnd::None | FirstEnd::Proper, _) | (_, Outcome::Idle) => reason,
+            (FirstEnd::None | FirstEnd::Proper, _) | (_, Outcome::Idle | Outcome::XspBlocked) => reason,
             (FirstEnd::CutByClient, _) => "client-broke",
             (FirstEnd::CutByXsp, _) => "xsp-broke",
         };
@@ -141,6 +147,9 @@ impl Watch for Journal {
     fn down(&mut self, bytes: &[u8]) {
         self.sent += bytes.len() as u64;
         self.line.metrics.sent.inc_by(bytes.len() as u64);
+        if let Some(open) = &self.open {
+            open.endpoint.heard();
+        }
     }
 
     fn up_ends(&mut self, end: End) {
@@ -150,6 +159,13 @@ impl Watch for Journal {
     fn down_ends(&mut self, end: End) -> io::Result<()> {
         self.ends(end, FirstEnd::CutByXsp);
         Ok(())
+    }
+
+    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.open {
+            Some(open) => open.endpoint.poll_given_up(cx, &mut open.turn),
+            None => Poll::Pending,
+        }
     }
 }
 

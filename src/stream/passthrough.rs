@@ -56,6 +56,10 @@ impl Bridge {
             Outcome::Ended | Outcome::Idle => {}
             Outcome::ClientBroke(_) => self.copying.xsp.reset(),
             Outcome::XspBroke(_) => self.copying.client.reset(),
+            Outcome::XspBlocked => {
+                self.copying.client.reset();
+                self.copying.xsp.reset();
+            }
         }
     }
 }

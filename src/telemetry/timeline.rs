@@ -62,6 +62,8 @@ pub enum Kind {
     Blocked,
     /// It answers again, or was taken off the blocklist by hand.
     Unblocked,
+    /// It stays blocked, and its streams are ended.
+    GivenUp,
     /// Discovery names an endpoint that was not known.
     Found,
     /// Discovery names it no more.

@@ -72,6 +72,8 @@ pub enum Scope {
     Gateway,
     /// One port.
     Port,
+    /// One port, which answers nothing although its kernel does: if a process hangs, it may have other ports.
+    Silence,
     /// The whole address: other ports are likely gone too.
     Address,
 }
@@ -84,7 +86,8 @@ impl ConnectError {
             Self::ConnectTimeout(_) => Scope::Address,
             Self::Connect(error) if is_unreachable(error) => Scope::Address,
             Self::Connect(_) => Scope::Port,
-            Self::Handshake(_) | Self::HandshakeTimeout(_) => Scope::Port,
+            Self::Handshake(_) => Scope::Port,
+            Self::HandshakeTimeout(_) => Scope::Silence,
         }
     }
 

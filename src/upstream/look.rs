@@ -1,12 +1,18 @@
-//! Looks of the gateway's own: whether an endpoint still takes connections. Apart from second looks, which ask an interface
+//! Looks of the gateway's own: whether an endpoint still takes connections. Separate from second looks, which ask an interface
 //! for something: nothing here knows what an endpoint serves.
 
+use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
+
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 
 use super::connect::{ConnectError, Dial, Scope, connect, open};
 use super::verdict;
 use crate::farm::{Endpoint, Farm, Probing};
+use crate::tls::stream::Stream;
 
 /// `endpoint` of `farm` has ended a connection that it could have kept, as one does that dies: the gateway looks before a
 /// client finds out. `farms` are all that there are.
@@ -38,7 +44,10 @@ pub fn hints(farms: &Arc<[Arc<Farm>]>, keys: &[u64]) {
 }
 
 /// Dials `endpoint`, and hangs up.
-pub(super) async fn look(farm: &Farm, endpoint: &Endpoint) -> Result<(), ConnectError> {
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn look(farm: &Farm, endpoint: &Endpoint) -> Result<(), ConnectError> {
     let config = farm.config();
     let dial = Dial::to(farm, endpoint, config.failover.connect_timeout);
     let reached = match config.proof {
@@ -46,6 +55,41 @@ pub(super) async fn look(farm: &Farm, endpoint: &Endpoint) -> Result<(), Connect
         // Its TLS is between it and the clients.
         None => open(&dial).await.map(drop),
     };
+    count(endpoint, reached)
+}
+
+/// As [`look`], at an endpoint whose TLS is between it and the clients: it gets `preamble` and a ClientHello, and any answer of
+/// TLS will do. A kernel takes connections for a process that is frozen, and answers nothing for it.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn greet(farm: &Farm, endpoint: &Endpoint, preamble: &[u8]) -> Result<(), ConnectError> {
+    let dial = Dial::to(farm, endpoint, farm.config().failover.connect_timeout);
+    let greeted = async {
+        let mut tcp = open(&dial).await?;
+        let answered = timeout(dial.patience, async {
+            tcp.write_all(preamble).await?;
+            let mut stream = Stream::client(tcp, dial.tls, dial.name).map_err(io::Error::other)?;
+            poll_fn(|cx| stream.poll_handshake(cx)).await
+        });
+        match answered.await {
+            Ok(Err(error)) if !speaks_tls(&error) => Err(ConnectError::Handshake(error)),
+            Ok(Ok(()) | Err(_)) => Ok(()),
+            Err(_) => Err(ConnectError::HandshakeTimeout(dial.patience)),
+        }
+    };
+    count(endpoint, greeted.await)
+}
+
+/// Whether it is what TLS says of the peer's words: nobody here knows its certificate.
+fn speaks_tls(error: &io::Error) -> bool {
+    match error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidMessage(_)) | None => false,
+        Some(_) => true,
+    }
+}
+
+fn count(endpoint: &Endpoint, reached: Result<(), ConnectError>) -> Result<(), ConnectError> {
     match &reached {
         Ok(()) => endpoint.metrics().probed("cleared"),
         Err(error) if error.scope() == Scope::Gateway => {}

@@ -1,18 +1,18 @@
-//! What a failure means for the XSP: its endpoint is blocked, and when the whole address seems to be gone, the others there
-//! are looked at. Apart from those who meet the failure, since requests and byte streams meet the same.
+//! What a failure means for the XSP: its endpoint is blocked, and when there may be more to it than one port, the others at
+//! its address are looked at. Separate from those who meet the failure, since requests and byte streams meet the same.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::connect::Scope;
-use super::look::look;
+use super::look::{hint, look};
 use crate::farm::{Endpoint, Farm, Probing};
 
 /// Blocks `endpoint` of `farm` for `block_for`, give or take a tenth (R-FAIL-1), unless the failure was the gateway's own.
 /// `farms` are all that there are.
 pub fn failed(
-    farms: &[Arc<Farm>],
+    farms: &Arc<[Arc<Farm>]>,
     farm: &Arc<Farm>,
     endpoint: &Arc<Endpoint>,
     block_for: Duration,
@@ -22,6 +22,14 @@ pub fn failed(
     match scope {
         Scope::Gateway => {}
         Scope::Port => farm.failed(endpoint, block_for, reason),
+        Scope::Silence => {
+            farm.failed(endpoint, block_for, reason);
+            // Streams there may hang with it, and ask nothing that would tell.
+            for other in farms.iter().filter(|other| !Arc::ptr_eq(other, farm)) {
+                let there = other.up_at(endpoint.address().ip());
+                there.iter().for_each(|endpoint| hint(farms, other, endpoint));
+            }
+        }
         Scope::Address => {
             farm.failed(endpoint, block_for, reason);
             address_lost(farms, farm, endpoint.address().ip());

@@ -83,6 +83,12 @@ impl Channel {
         Instant::now()
     }
 
+    /// As [`Channel::cut`], whatever comes before.
+    pub(crate) async fn broken_off(mut self) -> Instant {
+        while within("the next of a stream", self.stream.frame()).await.expect("it has ended properly").is_ok() {}
+        Instant::now()
+    }
+
     /// Its XSP sends an event, and it arrives.
     pub(crate) async fn receives(&mut self, stage: &Stage, event: &str) {
         let document = format!(

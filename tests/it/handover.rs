@@ -64,7 +64,7 @@ pub(crate) fn heir(said: &str) -> Heir {
 
 impl Stage {
     /// The path of a configuration of this stage with a control socket, and the socket's.
-    fn with_control(&self) -> (String, PathBuf) {
+    pub(crate) fn with_control(&self) -> (String, PathBuf) {
         let folder = self.sim.folder();
         let (config, socket) = (folder.join("controlled.toml"), folder.join("control.sock"));
         let text = fs::read_to_string(folder.join("xspgate.toml")).unwrap();

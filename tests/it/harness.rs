@@ -15,6 +15,7 @@ mod program;
 mod raw_client;
 mod serving;
 mod tool;
+mod wire;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -25,7 +26,7 @@ use xspgate::sim::site::{DOMAIN, Layout, Network, Simulation, Text};
 use xspgate::sim::xsp::Xsp;
 
 pub(crate) use browser::Browser;
-pub(crate) use calls::{assert_bridged, dial, exchange, greeting, refusal, rest, until};
+pub(crate) use calls::{assert_bridged, dial, exchange, greeting, in_order, refusal, rest, until};
 pub(crate) use client::{Answer, Body, Client, body, fed, request};
 pub(crate) use clock::Clock;
 pub(crate) use collector::{Collector, Mood, SERVER, Span, Status};
@@ -38,6 +39,7 @@ pub(crate) use program::{Ended, Program, signal};
 pub(crate) use raw_client::{RawClient, Received, tls_config};
 pub(crate) use serving::Serving;
 pub(crate) use tool::{Tool, left_out, succeed};
+pub(crate) use wire::Wire;
 
 /// No wait of a test is longer. It is long because the machine may be busy; no test gets near it when all is well.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);

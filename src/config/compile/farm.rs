@@ -10,7 +10,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::drain::drain;
-use super::settings::{rate_of, small, tcp};
+use super::settings::{rate_of, small};
 use super::{Check, Kind, Named, Whereabouts, fields, or, security};
 use crate::config::error::Problem;
 use crate::config::file::{self, File, Key};
@@ -34,6 +34,7 @@ struct Use {
 pub(super) fn farms(
     check: &mut Check<'_>,
     file: &File,
+    tcp: Tcp,
     certificates: &Named<Certificate>,
     trusts: &Named<Trust>,
 ) -> Named<Farm> {
@@ -42,7 +43,7 @@ pub(super) fn farms(
     for (name, section) in &file.farm {
         let name = &name.get_ref().0;
         let uses = uses.get(name.as_str()).copied().unwrap_or_default();
-        let farm = farm(check, name, section, uses, tcp(file), certificates, trusts);
+        let farm = farm(check, name, section, uses, tcp, certificates, trusts);
         farms.insert(name.clone(), farm.map(Arc::new));
     }
     farms
@@ -95,6 +96,7 @@ fn farm(
         family: or(&fields.family, |family| family.0, AddressFamily::Ipv4),
         drain,
         channel_rate: or(&fields.channel_rate, |rate| rate_of(rate.0), NonZeroU32::new(1000)),
+        end_streams_after: or(&fields.end_streams_after, |time| time.0, Some(Duration::from_secs(120))),
         failover,
         pool,
         tls,

@@ -135,13 +135,46 @@ pub(super) fn limits(file: &File) -> Limits {
     }
 }
 
-pub(super) fn tcp(file: &File) -> Tcp {
-    let tcp = fields(&file.tcp);
-    Tcp {
-        keepalive_idle: or(&tcp.keepalive_idle, |time| time.0, seconds(60)),
-        keepalive_interval: or(&tcp.keepalive_interval, |time| time.0, seconds(15)),
-        keepalive_probes: or(&tcp.keepalive_probes, |count| u32::try_from(count.0).unwrap_or(u32::MAX), 4),
+impl Tcp {
+    /// As long as keepalive takes to find out, so that a connection ends after the same time whether or not it has data
+    /// under way: the kernel goes by the user timeout in both cases once there is one.
+    fn keepalive(idle: Duration, interval: Duration, probes: u32) -> Self {
+        let user_timeout = Some(idle + interval * probes);
+        Self { keepalive_idle: idle, keepalive_interval: interval, keepalive_probes: probes, user_timeout }
     }
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        Self::keepalive(seconds(60), seconds(15), 4)
+    }
+}
+
+pub(super) fn tcp(check: &mut Check<'_>, file: &File) -> Tcp {
+    let (fields, default) = (fields(&file.tcp), Tcp::default());
+    let tcp = Tcp::keepalive(
+        or(&fields.keepalive_idle, |time| time.0, default.keepalive_idle),
+        or(&fields.keepalive_interval, |time| time.0, default.keepalive_interval),
+        or(&fields.keepalive_probes, |count| u32::try_from(count.0).unwrap_or(u32::MAX), default.keepalive_probes),
+    );
+    let user_timeout = or(&fields.user_timeout, |time| time.0, tcp.user_timeout);
+    let second_probe = tcp.keepalive_idle + tcp.keepalive_interval;
+    let is_broken = |key: &&str| file.tcp.as_ref().is_some_and(|table| check.gaps.has_key(&table.span(), key));
+    let hidden = ["keepalive_idle", "keepalive_interval"].iter().any(is_broken);
+    if let (Some(time), Some(key)) = (user_timeout, &fields.user_timeout)
+        && time <= second_probe
+        && tcp.keepalive_probes > 1
+        && !hidden
+    {
+        let message = format!("with user_timeout {}, one lost probe ends a silent connection", shown_time(time));
+        let help = format!(
+            "the kernel goes by it instead of keepalive_probes: make it longer than keepalive_idle and \
+             keepalive_interval together, {}",
+            shown_time(second_probe)
+        );
+        check.report(Problem::warning(key.span(), message).help(help));
+    }
+    Tcp { user_timeout, ..tcp }
 }
 
 pub(super) fn affinity(check: &mut Check<'_>, file: &File, places: &mut Places) -> Affinity {

@@ -120,8 +120,11 @@ pub struct Tcp {
     pub keepalive_idle: Duration,
     /// `keepalive_interval`: how often it asks again.
     pub keepalive_interval: Duration,
-    /// `keepalive_probes`: unanswered questions that end the connection.
+    /// `keepalive_probes`: unanswered questions that end the connection, while there is no `user_timeout`.
     pub keepalive_probes: u32,
+    /// `user_timeout`: how long the peer may acknowledge nothing of what it is sent; `None` (`"off"`): as long as the kernel
+    /// sends it again.
+    pub user_timeout: Option<Duration>,
 }
 
 /// `[affinity]`.

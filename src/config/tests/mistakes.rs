@@ -47,7 +47,7 @@ pub(super) fn mistakes() -> impl Iterator<Item = (&'static str, String, &'static
 }
 
 /// What it is, what of [`BASE`] is replaced (nothing: appended), by what, and what is said.
-const MISTAKES: [(&str, &str, &str, &str); 73] = [
+const MISTAKES: [(&str, &str, &str, &str); 74] = [
     (
         "drain names nothing of the farm",
         r##"a = "xsp-a.example.com""##,
@@ -985,6 +985,20 @@ endpoint = "http://127.0.0.1:4317"
   | endpoint = "http://127.0.0.1:4317"
   |            ^^^^^^^^^^^^^^^^^^^^^^^
 help: that is 4318, unless the collector says otherwise
+"##,
+    ),
+    (
+        "a user timeout that leaves time for one probe",
+        "",
+        r##"[tcp]
+keepalive_idle = "60s"
+user_timeout = "75s"
+"##,
+        r##"warning: with user_timeout "75s", one lost probe ends a silent connection
+ --> x.toml:24:16
+  | user_timeout = "75s"
+  |                ^^^^^
+help: the kernel goes by it instead of keepalive_probes: make it longer than keepalive_idle and keepalive_interval together, "75s"
 "##,
     ),
 ];

@@ -276,6 +276,7 @@ pub(in crate::discover) fn farm<const N: usize>(name: &str, sources: [Source; N]
         family: AddressFamily::Ipv4,
         drain: Drained::default(),
         channel_rate: None,
+        end_streams_after: None,
         failover: Failover {
             connect_timeout: Duration::ZERO,
             response_timeout: Duration::ZERO,
@@ -293,7 +294,7 @@ pub(in crate::discover) fn farm<const N: usize>(name: &str, sources: [Source; N]
             cipher_suites: Vec::new(),
             groups: Vec::new(),
         },
-        tcp: Tcp { keepalive_idle: Duration::ZERO, keepalive_interval: Duration::ZERO, keepalive_probes: 1 },
+        tcp: Tcp::default(),
         sites: sources.into_iter().enumerate().map(site).collect(),
     }
 }

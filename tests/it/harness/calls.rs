@@ -170,7 +170,7 @@ pub(crate) async fn until(xsp: &cti::Xsp, what: &str, holds: impl Fn(&[cti::Reco
 }
 
 /// Makes each XSP a site of `[farm.NAME]`, in order.
-fn in_order(text: &mut Text, farm: &str, sim: &Simulation) {
+pub(crate) fn in_order(text: &mut Text, farm: &str, sim: &Simulation) {
     let (section, site) = (format!("[farm.{farm}]"), format!("[[farm.{farm}.site]]"));
     text.remove(&section, "srv").remove(&section, "a");
     for xsp in &sim.ctis {

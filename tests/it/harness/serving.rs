@@ -45,7 +45,11 @@ impl Serving {
 
     /// As [`Serving::of`], with these variables in its environment.
     pub(crate) async fn of_in(environment: &[(&str, &str)], path: &Path) -> Self {
-        let program = Program::start_in(environment, &["run", path.to_str().unwrap()]);
+        Self::around(Program::start_in(environment, &["run", path.to_str().unwrap()])).await
+    }
+
+    /// As [`Serving::of`], around a program that has been started.
+    pub(crate) async fn around(program: Program) -> Self {
         // The last line of those that say where.
         let admin = program
             .line("the admin address", |line| line.strip_prefix("serving /metrics")?.rsplit(' ').next()?.parse().ok());

@@ -1,0 +1,104 @@
+//! Endpoints that stay blocked until the gateway gives them up, so that their streams end. Separate from the blocklist's part
+//! in requests: a stream asks nothing of its endpoint, and would stay at one that is frozen for as long as its kernel answers.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use tracing::{info, warn};
+
+use super::{Endpoint, Farm, State};
+use crate::drain::Cuts;
+use crate::policy::blocklist::Standing;
+use crate::telemetry::timeline::Kind;
+
+impl Farm {
+    /// The endpoints that are to be given up unless a look finds them well: they hold streams, they have been lifeless for
+    /// `end_streams_after`, and another one is up. Takes back those of which that is true no longer. To be called a few times
+    /// a second.
+    pub fn lifeless(&self) -> Vec<Arc<Endpoint>> {
+        let now = Instant::now();
+        let (mut lifeless, mut taken_back) = (Vec::new(), Vec::new());
+        self.state.with(|state| {
+            let ids: Vec<_> = state.blocklist.lifeless().collect();
+            for endpoint in ids.iter().filter_map(|id| state.endpoints.get(id)) {
+                let heard = endpoint.heard.load(Ordering::Relaxed);
+                if heard {
+                    state.blocklist.heard(endpoint.id, now);
+                }
+                match (endpoint.is_given_up(), self.is_to_end(state, endpoint, now)) {
+                    (true, false) => {
+                        endpoint.given_up.store(None);
+                        taken_back.push(Arc::clone(endpoint));
+                    }
+                    (false, true) if holds_streams(endpoint) => lifeless.push(Arc::clone(endpoint)),
+                    (true, true) | (false, _) => {}
+                }
+                // Until here it has kept the streams.
+                if heard {
+                    endpoint.heard.store(false, Ordering::Relaxed);
+                }
+            }
+        });
+        taken_back.iter().for_each(|endpoint| self.tell_taken_back(endpoint));
+        lifeless
+    }
+
+    /// A look at `endpoint` has failed as well: its streams end, in the turns that `cuts` gives, unless something has come from
+    /// it meanwhile.
+    pub fn give_up(&self, endpoint: &Arc<Endpoint>, cuts: &Arc<Cuts>) {
+        let now = Instant::now();
+        let is_given_up = self.state.with(|state| {
+            let is_it = !endpoint.heard.load(Ordering::Relaxed)
+                && !endpoint.is_given_up()
+                && self.is_to_end(state, endpoint, now);
+            if is_it {
+                endpoint.given_up.store(Some(Arc::clone(cuts)));
+            }
+            is_it
+        });
+        if !is_given_up {
+            return;
+        }
+        let (channels, streams) = (endpoint.metrics.channels.get(), endpoint.metrics.streams.get());
+        warn!(
+            farm = self.name(),
+            endpoint = &*endpoint.label,
+            channels,
+            streams,
+            "endpoint stays blocked; its event channels, and its CTI and pass-through connections, are ended"
+        );
+        self.note(&endpoint.label, Kind::GivenUp, format!("event channels: {channels}, connections: {streams}"));
+        cuts.call();
+    }
+
+    /// `endpoint` is given up no longer: the streams that it still has stay.
+    pub(super) fn take_back(&self, endpoint: &Endpoint) {
+        if endpoint.given_up.swap(None).is_some() {
+            self.tell_taken_back(endpoint);
+        }
+    }
+
+    fn tell_taken_back(&self, endpoint: &Endpoint) {
+        info!(farm = self.name(), endpoint = &*endpoint.label, "the streams that the endpoint still has stay there");
+    }
+
+    /// Whether `endpoint` has been lifeless for long enough, and its clients would find another one.
+    fn is_to_end(&self, state: &State, endpoint: &Endpoint, now: Instant) -> bool {
+        let Some(after) = self.config.load().end_streams_after else { return false };
+        let since = state.blocklist.lifeless_since(endpoint.id);
+        let mut others = state.roster.present().filter(|member| member.id() != endpoint.id);
+        since.is_some_and(|since| now.saturating_duration_since(since) >= after)
+            && others.any(|member| state.blocklist.standing(member.id(), now) == Standing::Up)
+    }
+}
+
+impl Endpoint {
+    fn is_given_up(&self) -> bool {
+        self.given_up.load().is_some()
+    }
+}
+
+fn holds_streams(endpoint: &Endpoint) -> bool {
+    endpoint.metrics.channels.get() > 0 || endpoint.metrics.streams.get() > 0
+}
