@@ -15,6 +15,7 @@ use super::predecessor::Predecessor;
 use super::reload::{Asked, Reload};
 use super::reminder;
 use super::running::Farms;
+use super::sockets::Plan;
 use crate::admin::{self, Admin};
 use crate::discover::dns::DnsResolver;
 use crate::discover::{Change, Discovery, Event};
@@ -46,7 +47,9 @@ pub(super) struct Housekeeping {
     pub(super) metrics: Arc<Metrics>,
     pub(super) timeline: Timeline,
     pub(super) shared: Arc<Shared>,
-    pub(super) reload: Arc<Reload>,
+    pub(super) reload: Reload,
+    /// Comes once connections are to be accepted.
+    pub(super) opened: oneshot::Receiver<Plan>,
     pub(super) asked: mpsc::UnboundedReceiver<Asked>,
 }
 
@@ -70,6 +73,7 @@ impl Housekeeping {
             timeline,
             shared,
             reload,
+            opened,
             asked,
         } = self;
         let (phase, mut over) = (shared.phase.clone(), handed.clone());
@@ -133,7 +137,7 @@ impl Housekeeping {
             () = discovering => {}
             () = serving => {}
             () = sweeping => {}
-            () = reload.watch(asked) => {}
+            () = reload.watch(opened, asked) => {}
             () = reached(phase, Phase::Forced) => {}
         }
         seats.empty().await;

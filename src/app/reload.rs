@@ -3,13 +3,13 @@
 //! it says so.
 
 use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
@@ -47,72 +47,43 @@ pub(super) enum Asked {
     HandOver(Successor, oneshot::Sender<Result<u32, String>>),
 }
 
-/// What runs, and the file that it goes by.
+/// What runs, and the file that it goes by. One thread has it at a time, so that nothing of it needs a lock: the one that
+/// watches, or the one that it lends it to.
 pub(super) struct Reload {
     path: PathBuf,
     /// What can't change without a restart is compared with this.
     started: Config,
-    running: Mutex<Running>,
+    running: Running,
 }
 
 impl Reload {
     pub(super) fn new(path: PathBuf, running: Running) -> Self {
-        Self { path, started: running.config.clone(), running: Mutex::new(running) }
+        Self { path, started: running.config.clone(), running }
     }
 
-    /// Reads again whenever somebody asks, and what has changed on disk.
-    ///
-    /// All that touches files runs on a thread of its own: a network file system that hangs must not hold up what else runs
-    /// here, which is discovery and the admin listener.
-    pub(super) async fn watch(self: Arc<Self>, mut asked: mpsc::UnboundedReceiver<Asked>) {
+    /// Accepts connections as soon as `opened` says where. From then on, reads again whenever somebody asks, and what has
+    /// changed on disk.
+    pub(super) async fn watch(mut self, opened: oneshot::Receiver<Plan>, mut asked: mpsc::UnboundedReceiver<Asked>) {
+        // Without one, the process is about to end.
+        let Ok(plan) = opened.await else { return std::future::pending().await };
+        self.running.sockets.adopt(plan);
         let mut watch = Watch::new(self.seen_when_read());
+        let mut lent = Lent::new(self);
         let mut again = tokio::time::interval(AGAIN_EVERY);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let done = tokio::select! {
                 Some(asked) = asked.recv() => match asked {
-                    Asked::Reload(asked) => self.asked(&mut watch, asked).await,
-                    Asked::HandOver(successor, asked) => self.hand_over(successor, asked).await,
+                    Asked::Reload(asked) => lent.asked(&mut watch, asked).await,
+                    Asked::HandOver(successor, asked) => lent.hand_over(successor, asked).await,
                 },
-                _ = again.tick() => self.try_again(watch.read()).await,
-                () = tokio::time::sleep(EVERY) => self.look(&mut watch).await,
+                _ = again.tick() => lent.try_again(watch.read()).await,
+                () = tokio::time::sleep(EVERY) => lent.look(&mut watch).await,
             };
             if let Err(error) = done {
                 tracing::error!(%error, "what is on disk could not be read, what was read stays in use");
             }
         }
-    }
-
-    /// Accepts connections where `plan` says.
-    pub(super) fn open(&self, plan: Plan) {
-        self.running.lock().sockets.adopt(plan);
-    }
-
-    async fn hand_over(
-        self: &Arc<Self>,
-        successor: Successor,
-        asked: oneshot::Sender<Result<u32, String>>,
-    ) -> Result<(), JoinError> {
-        let this = Arc::clone(self);
-        let done = match spawn_blocking(move || hand_over(&this.running, &this.path, successor)).await? {
-            Ok((pid, handed, following)) => {
-                match handed {
-                    Handed::Over | Handed::NotYet => info!(pid, "another process has taken over"),
-                    Handed::Lost => error!(pid, "the process that was to take over has ended in that very moment"),
-                }
-                self.running.lock().belongings.handed.send_replace(handed);
-                self.share_channels(following);
-                Ok(pid)
-            }
-            Err(error) => {
-                let why = format!("{error:#}");
-                warn!(why, "no other process has taken over, this one goes on");
-                Err(why)
-            }
-        };
-        // Whoever has asked need not wait for the answer.
-        drop(asked.send(done));
-        Ok(())
     }
 
     /// For as long as there are two processes that have some.
@@ -121,106 +92,46 @@ impl Reload {
             Ok(halves) => halves,
             Err(error) => return warn!(%error, "the process that has taken over is heard of no more"),
         };
-        let (shared, farms) = {
-            let running = self.running.lock();
-            (Arc::clone(&running.shared), Arc::clone(&running.farms))
-        };
+        let (shared, farms) = (Arc::clone(&self.running.shared), Arc::clone(&self.running.farms));
         drop(spawn_blocking(move || telling.tell()));
         drop(spawn_blocking(move || hearing.hear(&shared.channels, &farms)));
     }
 
-    async fn asked(
-        self: &Arc<Self>,
-        watch: &mut Watch<Seen>,
-        asked: oneshot::Sender<Outcome>,
-    ) -> Result<(), JoinError> {
-        let this = Arc::clone(self);
-        let is_told = !self.is_stopping();
-        if is_told {
-            supervisor::reloading();
-        }
-        let done = spawn_blocking(move || (this.seen(), this.reload())).await;
-        if is_told && !self.is_stopping() {
-            supervisor::ready();
-        }
-        let (seen, outcome) = done?;
-        // Files that are refused are not read again before they change.
-        *watch = Watch::new(match outcome {
-            Outcome::Applied { .. } => self.seen_when_read(),
-            Outcome::Unchanged { .. } | Outcome::Refused(_) => seen,
-        });
-        // Whoever has asked need not wait for the answer.
-        asked.send(outcome).ok();
-        Ok(())
-    }
-
-    async fn look(self: &Arc<Self>, watch: &mut Watch<Seen>) -> Result<(), JoinError> {
-        let this = Arc::clone(self);
-        let seen = spawn_blocking(move || this.seen()).await?;
-        let is_other_file = seen.config != watch.read().config;
-        if watch.look(seen) == Next::Wait {
-            return Ok(());
-        }
-        let this = Arc::clone(self);
-        let outcome = match is_other_file {
-            true => spawn_blocking(move || this.reload()).await?,
-            false => spawn_blocking(move || this.renew()).await?,
-        };
-        if matches!(outcome, Outcome::Applied { .. }) && is_other_file {
-            *watch = Watch::new(self.seen_when_read());
-        }
-        Ok(())
-    }
-
     /// Reads files once more that were refused and have not changed since, without a word unless they can be used by now: a
     /// certificate whose time had not come, or a clock that was wrong, gets well without anybody's touching a file.
-    async fn try_again(self: &Arc<Self>, refused: &Seen) -> Result<(), JoinError> {
-        let (this, refused) = (Arc::clone(self), refused.clone());
-        spawn_blocking(move || {
-            let is_same = this.seen().files == refused.files;
-            let mut running = this.running.lock();
-            if is_same
-                && running.metrics.is_renewal_refused()
-                && !is_stopping(&running)
-                && certs::renew(&running.config, &running.material).0.is_some()
-            {
-                renew(&mut running);
-            }
-        })
-        .await
-    }
-
-    fn is_stopping(&self) -> bool {
-        is_stopping(&self.running.lock())
+    fn try_again(&mut self, refused: &Seen) {
+        let running = &mut self.running;
+        if running.metrics.is_renewal_refused()
+            && !is_stopping(running)
+            && running.material.read.files().stamps() == refused.files
+            && certs::renew(&running.config, &running.material).0.is_some()
+        {
+            renew(running);
+        }
     }
 
     /// How everything on disk looks now.
     fn seen(&self) -> Seen {
-        let (files, reloads) = {
-            let running = self.running.lock();
-            (running.material.read.files().clone(), running.config.reloads)
-        };
-        let config = match reloads {
+        let config = match self.running.config.reloads {
             Reloads::OnChange => Some(config::content(&self.path)),
             Reloads::WhenAsked => None,
         };
-        Seen { files: files.stamps(), config }
+        Seen { files: self.running.material.read.files().stamps(), config }
     }
 
     /// How it looked when what is in use was read.
     fn seen_when_read(&self) -> Seen {
-        let running = self.running.lock();
-        let config = match running.config.reloads {
-            Reloads::OnChange => Some(Ok(running.text.as_bytes().to_vec())),
+        let config = match self.running.config.reloads {
+            Reloads::OnChange => Some(Ok(self.running.text.as_bytes().to_vec())),
             Reloads::WhenAsked => None,
         };
-        Seen { files: running.material.read.stamps().clone(), config }
+        Seen { files: self.running.material.read.stamps().clone(), config }
     }
 
     /// Reads the configuration and the files that it names.
-    pub(super) fn reload(&self) -> Outcome {
+    fn reload(&mut self) -> Outcome {
         let outcome = self.read_all();
-        self.running.lock().metrics.reloaded(match &outcome {
+        self.running.metrics.reloaded(match &outcome {
             Outcome::Applied { .. } => Reloaded::Applied,
             Outcome::Unchanged { .. } => Reloaded::Unchanged,
             Outcome::Refused(_) => Reloaded::Refused,
@@ -228,38 +139,28 @@ impl Reload {
         outcome
     }
 
-    fn read_all(&self) -> Outcome {
-        let mut running = self.running.lock();
-        if is_stopping(&running) {
+    fn read_all(&mut self) -> Outcome {
+        let running = &mut self.running;
+        if is_stopping(running) {
             return Outcome::Refused("the gateway is stopping".into());
         }
         let reading = match config::read(&self.path) {
             Ok(reading) => reading,
-            Err(report) => return refused(&running, &report),
+            Err(report) => return refused(running, &report),
         };
         let is_fatal = reading.problems.iter().any(|problem| problem.severity == Severity::Error);
         if !is_fatal && reading.partial == running.config {
-            if running.metrics.is_reload_refused() {
-                running.metrics.reload_refused.set(0);
-                let text = "the configuration is again what is in use";
-                info!("{text}");
-                running.timeline.add(Event::now(Kind::Reloaded, text));
-            }
             running.text = reading.source.text;
-            let waiting = needs_restart(&self.started, &running.config);
-            if !waiting.is_empty() {
-                warn!(what = waiting.join(", "), "configuration as before, of which some still takes a restart");
-            }
-            return renew(&mut running).reminding(waiting);
+            return unchanged(running, needs_restart(&self.started, &running.config));
         }
         let (material, problems) = certs::renew(&reading.partial, &running.material);
         let report = Report::new(reading.source, reading.problems.into_iter().chain(problems).collect());
-        let Some(material) = material.filter(|_| !report.is_fatal()) else { return refused(&running, &report) };
+        let Some(material) = material.filter(|_| !report.is_fatal()) else { return refused(running, &report) };
         let needs_restart = needs_restart(&self.started, &reading.partial);
         let old = Arc::clone(&running.material);
         if let Err(error) = running.take_over(reading.partial, material) {
             let problem = Problem::error(None, format!("{error:#}"));
-            return refused(&running, &Report::new(report.source, vec![problem]));
+            return refused(running, &Report::new(report.source, vec![problem]));
         }
         running.metrics.reload_refused.set(0);
         running.text.clone_from(&report.source.text);
@@ -276,10 +177,109 @@ impl Reload {
         running.timeline.add(Event::now(Kind::Reloaded, outcome.to_string()));
         outcome
     }
+}
 
-    /// Reads the files that the configuration names.
-    fn renew(&self) -> Outcome {
-        renew(&mut self.running.lock())
+/// The one [`Reload`], which is lent to threads that may block: a network file system that hangs must not hold up what else
+/// runs where this is, which is discovery and the admin listener.
+struct Lent(Option<Box<Reload>>);
+
+/// What was done with it has ended in a panic.
+#[derive(Debug, thiserror::Error)]
+#[error("it ended in a panic")]
+struct Panicked;
+
+impl Lent {
+    fn new(reload: Reload) -> Self {
+        Self(Some(Box::new(reload)))
+    }
+
+    fn reload(&self) -> &Reload {
+        self.0.as_deref().expect("it comes back before anything else is done")
+    }
+
+    /// Does `work` on a thread that may block.
+    async fn apart<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Reload) -> T + Send + 'static,
+    ) -> Result<T, Panicked> {
+        let mut reload = self.0.take().expect("it comes back before anything else is done");
+        let done = spawn_blocking(move || {
+            // Nothing that is published is half done: all of it is made before.
+            let done = catch_unwind(AssertUnwindSafe(|| work(&mut reload)));
+            (reload, done)
+        });
+        // It fails only when the runtime ends, and so does all of this.
+        let Ok((reload, done)) = done.await else { return std::future::pending().await };
+        self.0 = Some(reload);
+        done.map_err(|_| Panicked)
+    }
+
+    async fn hand_over(
+        &mut self,
+        successor: Successor,
+        asked: oneshot::Sender<Result<u32, String>>,
+    ) -> Result<(), Panicked> {
+        let done = self.apart(|reload| hand_over(&mut reload.running, &reload.path, successor)).await?;
+        let done = match done {
+            Ok((pid, handed, following)) => {
+                match handed {
+                    Handed::Over | Handed::NotYet => info!(pid, "another process has taken over"),
+                    Handed::Lost => error!(pid, "the process that was to take over has ended in that very moment"),
+                }
+                self.reload().running.belongings.handed.send_replace(handed);
+                self.reload().share_channels(following);
+                Ok(pid)
+            }
+            Err(error) => {
+                let why = format!("{error:#}");
+                warn!(why, "no other process has taken over, this one goes on");
+                Err(why)
+            }
+        };
+        // Whoever has asked need not wait for the answer.
+        drop(asked.send(done));
+        Ok(())
+    }
+
+    async fn asked(&mut self, watch: &mut Watch<Seen>, asked: oneshot::Sender<Outcome>) -> Result<(), Panicked> {
+        let is_told = !is_stopping(&self.reload().running);
+        if is_told {
+            supervisor::reloading();
+        }
+        let done = self.apart(|reload| (reload.seen(), reload.reload())).await;
+        if is_told && !is_stopping(&self.reload().running) {
+            supervisor::ready();
+        }
+        let (seen, outcome) = done?;
+        // Files that are refused are not read again before they change.
+        *watch = Watch::new(match outcome {
+            Outcome::Applied { .. } => self.reload().seen_when_read(),
+            Outcome::Unchanged { .. } | Outcome::Refused(_) => seen,
+        });
+        // Whoever has asked need not wait for the answer.
+        asked.send(outcome).ok();
+        Ok(())
+    }
+
+    async fn look(&mut self, watch: &mut Watch<Seen>) -> Result<(), Panicked> {
+        let seen = self.apart(|reload| reload.seen()).await?;
+        let is_other_file = seen.config != watch.read().config;
+        if watch.look(seen) == Next::Wait {
+            return Ok(());
+        }
+        let outcome = match is_other_file {
+            true => self.apart(Reload::reload).await?,
+            false => self.apart(|reload| renew(&mut reload.running)).await?,
+        };
+        if matches!(outcome, Outcome::Applied { .. }) && is_other_file {
+            *watch = Watch::new(self.reload().seen_when_read());
+        }
+        Ok(())
+    }
+
+    async fn try_again(&mut self, refused: &Seen) -> Result<(), Panicked> {
+        let refused = refused.clone();
+        self.apart(move |reload| reload.try_again(&refused)).await
     }
 }
 
@@ -293,6 +293,20 @@ struct Seen {
 
 fn is_stopping(running: &Running) -> bool {
     *running.shared.phase.borrow() >= Phase::HandedOver
+}
+
+/// The configuration is what it was; its files may not be.
+fn unchanged(running: &mut Running, waiting: Vec<&'static str>) -> Outcome {
+    if running.metrics.is_reload_refused() {
+        running.metrics.reload_refused.set(0);
+        let text = "the configuration is again what is in use";
+        info!("{text}");
+        running.timeline.add(Event::now(Kind::Reloaded, text));
+    }
+    if !waiting.is_empty() {
+        warn!(what = waiting.join(", "), "configuration as before, of which some still takes a restart");
+    }
+    renew(running).reminding(waiting)
 }
 
 fn renew(running: &mut Running) -> Outcome {

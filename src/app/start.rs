@@ -37,8 +37,8 @@ use crate::worker;
 /// What is left to do for a gateway to serve.
 pub(super) struct Start {
     farms: Farms,
-    reload: Arc<Reload>,
     plan: Plan,
+    opening: oneshot::Sender<Plan>,
     /// The control socket's file of the process that goes, if this one has another or none.
     abandoned: Option<PathBuf>,
     begun: oneshot::Sender<Option<Predecessor>>,
@@ -60,9 +60,9 @@ impl Start {
 
     /// Serves, in the place of `predecessor` if there is one.
     pub(super) fn now(self, predecessor: Option<Predecessor>) {
-        self.reload.open(self.plan);
-        self.abandoned.iter().for_each(|path| control::remove(path));
         // If nobody takes it, the process is about to end.
+        drop(self.opening.send(self.plan));
+        self.abandoned.iter().for_each(|path| control::remove(path));
         drop(self.begun.send(predecessor));
     }
 }
@@ -135,7 +135,8 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
     let https = plan.real(|slot| config.https.iter().any(|block| slot.is_of(Tenant::Hosts, &block.listen)));
     let cti = plan.real(|slot| slot.tenant != Tenant::Hosts);
     let passthrough = plan.real(|slot| config.passthrough.iter().any(|block| slot.is_of(Tenant::Hosts, &block.listen)));
-    let reload = Arc::new(Reload::new(
+    let (opening, opened) = oneshot::channel();
+    let reload = Reload::new(
         source.path.clone(),
         Running {
             config: config.clone(),
@@ -150,7 +151,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
             discovery: changes,
             belongings,
         },
-    ));
+    );
     let stop = Arc::new(Notify::new());
     let housekeeping = Housekeeping {
         admin: admin_socket,
@@ -168,7 +169,8 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         metrics,
         timeline: timeline.clone(),
         shared: Arc::clone(&shared),
-        reload: Arc::clone(&reload),
+        reload,
+        opened,
         asked,
     };
     let mut gateway = Gateway {
@@ -189,7 +191,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
     };
     let main = worker::on_thread("main".into(), alive, move || housekeeping.run());
     gateway.threads.push(main.context("can't start the main runtime")?);
-    Ok((gateway, Start { farms, reload, plan, abandoned, begun }))
+    Ok((gateway, Start { farms, plan, opening, abandoned, begun }))
 }
 
 fn access_log(config: &Config) -> Result<AccessLog> {

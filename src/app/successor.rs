@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -55,11 +54,11 @@ pub(super) struct Following {
 /// # Errors
 /// Why nobody takes this process' place; everything is as it was then.
 pub(super) fn hand_over(
-    running: &Mutex<Running>,
+    running: &mut Running,
     config: &Path,
     successor: Successor,
 ) -> Result<(u32, Handed, Following)> {
-    let phase = *running.lock().belongings.phase.borrow();
+    let phase = *running.belongings.phase.borrow();
     if let Some(why) = too_late(phase) {
         successor.refuse(why);
         bail!(why);
@@ -68,7 +67,7 @@ pub(super) fn hand_over(
         Successor::Program => start(config)?,
         Successor::Came(socket) => Link::new(socket, PATIENCE)?,
     };
-    let shared = Arc::clone(&running.lock().shared);
+    let shared = Arc::clone(&running.shared);
     let (known, mut news) = shared.channels.follow();
     match pass(&mut link, running, known, &mut news) {
         Ok((pid, handed)) => Ok((pid, handed, Following { link, news })),
@@ -141,7 +140,7 @@ fn end_of(mut child: Child) -> Result<ExitStatus> {
 /// Gives everything to the process at the other end of `link`, and lets go once that one is ready.
 fn pass(
     link: &mut Link,
-    running: &Mutex<Running>,
+    running: &mut Running,
     known: Vec<News>,
     news: &mut mpsc::UnboundedReceiver<News>,
 ) -> Result<(u32, Handed)> {
@@ -156,7 +155,7 @@ fn pass(
         (Err(LinkError::Gone), _) => bail!("the new process has ended: see what it has written to standard error"),
         (Err(error), _) => return Err(anyhow!(error).context("the new process is not ready")),
     };
-    if !running.lock().let_go() {
+    if !running.let_go() {
         bail!("the gateway is stopping");
     }
     supervisor::handed_over(pid);
@@ -169,8 +168,8 @@ fn pass(
     Ok((pid, told.map_or(Handed::Lost, |()| Handed::Over)))
 }
 
-fn give(link: &Link, running: &Mutex<Running>) -> Result<()> {
-    let (estate, descriptors) = estate(&running.lock())?;
+fn give(link: &Link, running: &Running) -> Result<()> {
+    let (estate, descriptors) = estate(running)?;
     let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
     link.send_descriptors(&descriptors)?;
     Ok(link.send([estate])?)

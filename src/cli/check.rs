@@ -82,8 +82,11 @@ pub fn check(options: &Check) -> ExitCode {
             print(&summary::of(&loaded.config, report.warnings()))
         }
         Err(report) => {
-            complain(format_args!("{report}
-{}", summary::verdict(report.errors(), report.warnings())));
+            complain(format_args!(
+                "{report}
+{}",
+                summary::verdict(report.errors(), report.warnings())
+            ));
             ExitCode::from(UNUSABLE)
         }
     }
