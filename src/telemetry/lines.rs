@@ -294,10 +294,14 @@ mod tests {
 
     use super::*;
 
-    /// Takes what each message allows: so many bytes, or none and an error.
+    /// So many bytes, or none and an error.
+    type Allowed = Result<usize, ErrorKind>;
+    type Taken = Arc<Locked<Vec<u8>>>;
+
+    /// Takes what each message allows.
     struct Valve {
-        allowed: Receiver<Result<usize, ErrorKind>>,
-        taken: Arc<Locked<Vec<u8>>>,
+        allowed: Receiver<Allowed>,
+        taken: Taken,
     }
 
     impl Write for Valve {
@@ -313,9 +317,9 @@ mod tests {
         }
     }
 
-    fn valve() -> (Lines, Sender<Result<usize, ErrorKind>>, Arc<Locked<Vec<u8>>>) {
+    fn valve() -> (Lines, Sender<Allowed>, Taken) {
         let (allow, allowed) = channel();
-        let taken = Arc::default();
+        let taken = Taken::default();
         let lines = Lines::start("test", Valve { allowed, taken: Arc::clone(&taken) }).unwrap();
         (lines, allow, taken)
     }

@@ -3,6 +3,7 @@
 
 #![cfg(feature = "sim")]
 #![expect(clippy::large_futures, reason = "a test's future is polled once, from a stack of its own")]
+#![expect(clippy::print_stderr, reason = "a test says what it leaves out, and what it has measured")]
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod acknowledgements;
