@@ -31,10 +31,17 @@ pub(super) struct Copying<C, X> {
     up: Flow,
     /// From the XSP to the client.
     down: Flow,
-    idle_timeout: Option<Duration>,
-    moved: Instant,
+    /// In a box, since few connections end by silence.
+    idle: Option<Box<Idle>>,
     glance_at: Instant,
     alarm: Alarm,
+}
+
+/// Silence in both directions that ends a connection.
+#[derive(Debug)]
+struct Idle {
+    timeout: Duration,
+    moved: Instant,
 }
 
 /// One direction.
@@ -100,8 +107,7 @@ impl<C: Leg, X: Leg> Copying<C, X> {
             xsp,
             up: Flow::Open,
             down: Flow::Open,
-            idle_timeout,
-            moved: now,
+            idle: idle_timeout.map(|timeout| Box::new(Idle { timeout, moved: now })),
             glance_at: now,
             alarm: Alarm::default(),
         }
@@ -145,8 +151,8 @@ impl<C: Leg, X: Leg> Copying<C, X> {
         if up.is_ready() && down.is_ready() {
             return Poll::Ready(Outcome::Ended);
         }
-        if moved && self.idle_timeout.is_some() {
-            self.moved = Instant::now();
+        if moved && let Some(idle) = &mut self.idle {
+            idle.moved = Instant::now();
         }
         if watch.poll_given_up(cx).is_ready() {
             return Poll::Ready(Outcome::XspBlocked);
@@ -168,7 +174,7 @@ impl<C: Leg, X: Leg> Copying<C, X> {
                     return Poll::Ready(Outcome::XspBroke(error));
                 }
             }
-            let idle_at = self.idle_timeout.map(|timeout| self.moved + timeout);
+            let idle_at = self.idle.as_ref().map(|idle| idle.moved + idle.timeout);
             if idle_at.is_some_and(|at| at <= now) {
                 return Poll::Ready(Outcome::Idle);
             }
