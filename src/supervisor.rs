@@ -1,6 +1,7 @@
 //! What the service manager is told: that the gateway is ready, reads its configuration again, stops, and is alive. Does
 //! nothing where nobody listens (`NOTIFY_SOCKET` is not set). Separate from those who tell, because a service manager that
-//! does not read its socket holds up whoever writes there: one thread of the process writes, and nothing waits for it.
+//! does not read its socket holds up every thread that writes there: one thread of the process writes, and nothing waits
+//! for it.
 
 mod judge;
 mod pulse;

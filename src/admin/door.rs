@@ -1,4 +1,4 @@
-//! Whom the admin listener tells something. Apart from the answers: it has no credentials to ask for, but a browser that an
+//! Whom the admin listener tells something. Separate from the answers: it has no credentials to ask for, but a browser that an
 //! operator uses must not carry what it says to somebody else's page.
 
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -1,4 +1,4 @@
-//! The status page: one document with its style, its script and the status of this moment in it. Apart from the status, of
+//! The status page: one document with its style, its script and the status of this moment in it. Separate from the status, of
 //! which it is only a view.
 
 use std::sync::LazyLock;

@@ -1,5 +1,5 @@
 //! What went on during the last seconds, endpoint by endpoint: counters are looked at once a second, and a few of these
-//! samples are kept. Pure; apart from what is shown of it.
+//! samples are kept. Pure; separate from what is shown of it.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;

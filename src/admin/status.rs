@@ -1,4 +1,4 @@
-//! What `/status` says: its schema, field for field. Apart from where it comes from, because programs and people rely on
+//! What `/status` says: its schema, field for field. Separate from where it comes from, because programs and people rely on
 //! these names; the README lists them.
 
 use std::collections::BTreeMap;

@@ -19,6 +19,8 @@ use serde::de::DeserializeOwned;
 
 /// Descriptors that go at once; the kernel takes up to 253.
 const AT_ONCE: usize = 128;
+/// Bytes that are written at once: the kernel begins its wait anew with each few that the other end takes.
+const PIECE: usize = 64 * 1024;
 /// A text that is longer is none of ours: ten million channels have no more.
 const LONGEST: u32 = 1 << 30;
 
@@ -256,7 +258,7 @@ fn send<T: Serialize>(
     let (deadline, mut rest) = (Instant::now() + patience, &*bytes);
     while !rest.is_empty() {
         stream.set_write_timeout(Some(left(deadline)?))?;
-        match stream.write(rest) {
+        match stream.write(&rest[..rest.len().min(PIECE)]) {
             Ok(written) => rest = &rest[written..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

@@ -1,5 +1,5 @@
 //! The pulse of each thread, and the thread that feels it. Separate from the judgement, which is pure, and from what the
-//! service manager is told, because whoever asks `/livez` is told the same.
+//! service manager is told, because a client that asks for `/livez` is told the same.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -91,7 +91,7 @@ async fn the_service_manager_is_told_which_process_has_taken_over_and_that_one_i
         manager.hears("STOPPING=1");
         heard
     });
-    let heard = heard.await.unwrap();
+    let heard = heard.await.unwrap_or_else(|error| panic!("{error}\n{:#?}", program.lines()));
     let count = |what: &str| heard.iter().filter(|line| *line == what).count();
     assert_eq!((count("READY=1"), count("WATCHDOG=1"), count("STOPPING=1")), (1, 5, 0), "{heard:?}");
     eventually("the old process' end", async || program.code() == Some(0)).await;

@@ -108,7 +108,7 @@ impl Calls {
         let Ok(caller) = call.peer_cred() else { return };
         if caller.uid() != 0 && caller.uid() != owner {
             warn!(uid = caller.uid(), pid = caller.pid(), "a control call of another user is refused");
-            let refused = Reply::Refused("it hears its own user and root, and no other".into());
+            let refused = Reply::Refused("it hears its own user and root, and no other user".into());
             // A fresh socket has room for it; a caller that has left does not miss it.
             drop(call.into_std().and_then(|mut call| call.write_all(&text(&refused))));
             return;
