@@ -40,6 +40,7 @@ use crate::tls::client::ClientTls;
 pub use by_hand::{ByHand, Meant};
 pub use describe::{Described, EndpointState};
 pub use endpoint::{Endpoint, Probing};
+pub use given_up::Sign;
 
 /// A farm that runs.
 #[derive(Debug)]

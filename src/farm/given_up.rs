@@ -12,9 +12,19 @@ use crate::drain::Cuts;
 use crate::policy::blocklist::Standing;
 use crate::telemetry::timeline::Kind;
 
+/// How a look has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// Nothing has come: clients that stay have nothing, though the gateway may know no other endpoint for them.
+    Silence,
+    /// It was turned away. That is a sign of life: if all endpoints do so, the gateway may be at fault, whose certificate has
+    /// expired, say, and streams that work must not pay for it.
+    Refusal,
+}
+
 impl Farm {
     /// The endpoints that are to be given up unless a look finds them well: they hold streams, they have been lifeless for
-    /// `end_streams_after`, and another one is up. Takes back those of which that is true no longer. To be called a few times
+    /// `end_streams_after`. Takes back those of which that is true no longer. To be called a few times
     /// a second.
     pub fn lifeless(&self) -> Vec<Arc<Endpoint>> {
         let now = Instant::now();
@@ -44,11 +54,14 @@ impl Farm {
         lifeless
     }
 
-    /// A look at `endpoint` has failed as well: its streams end, in the turns that `cuts` gives, unless something has come from
-    /// it meanwhile.
-    pub fn give_up(&self, endpoint: &Arc<Endpoint>, cuts: &Arc<Cuts>) {
+    /// A look at `endpoint` has failed as well, by `sign`: its streams end, in the turns that `cuts` gives, unless something has
+    /// come from it meanwhile.
+    pub fn give_up(&self, endpoint: &Arc<Endpoint>, sign: Sign, cuts: &Arc<Cuts>) {
         let now = Instant::now();
         let is_given_up = self.state.with(|state| {
+            if sign == Sign::Refusal && !has_another(state, endpoint, now) {
+                state.blocklist.heard(endpoint.id, now);
+            }
             let is_it = !endpoint.heard.load(Ordering::Relaxed)
                 && !endpoint.is_given_up()
                 && self.is_to_end(state, endpoint, now);
@@ -83,14 +96,18 @@ impl Farm {
         info!(farm = self.name(), endpoint = &*endpoint.label, "the streams that the endpoint still has stay there");
     }
 
-    /// Whether `endpoint` has been lifeless for long enough, and its clients would find another one.
+    /// Whether `endpoint` has been lifeless for long enough.
     fn is_to_end(&self, state: &State, endpoint: &Endpoint, now: Instant) -> bool {
         let Some(after) = self.config.load().end_streams_after else { return false };
         let since = state.blocklist.lifeless_since(endpoint.id);
-        let mut others = state.roster.present().filter(|member| member.id() != endpoint.id);
         since.is_some_and(|since| now.saturating_duration_since(since) >= after)
-            && others.any(|member| state.blocklist.standing(member.id(), now) == Standing::Up)
     }
+}
+
+/// Whether clients that leave `endpoint` would find another one.
+fn has_another(state: &State, endpoint: &Endpoint, now: Instant) -> bool {
+    let mut others = state.roster.present().filter(|member| member.id() != endpoint.id);
+    others.any(|member| state.blocklist.standing(member.id(), now) == Standing::Up)
 }
 
 impl Endpoint {

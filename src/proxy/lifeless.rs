@@ -23,8 +23,8 @@ pub fn watch(worker: &Worker) {
             let (way, farm, cuts) = (snapshot.way_to(farm), Arc::clone(farm), Arc::clone(&worker.shared.cuts));
             tokio::spawn(async move {
                 let _probing = probing;
-                if last_look(way, &farm, &endpoint).await == Seen::Fails {
-                    farm.give_up(&endpoint, &cuts);
+                if let Seen::Fails(sign) = last_look(way, &farm, &endpoint).await {
+                    farm.give_up(&endpoint, sign, &cuts);
                 }
             });
         }
@@ -56,7 +56,7 @@ fn judge(farm: &Farm, endpoint: &Endpoint, begun: Instant, reached: Result<(), C
         Err(error) if error.scope() == Scope::Gateway => Seen::Nothing,
         Err(error) => {
             farm.failed(endpoint, farm.config().failover.block_for, error.reason());
-            Seen::Fails
+            Seen::Fails(probe::sign_of(error.scope()))
         }
     }
 }

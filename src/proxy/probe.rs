@@ -10,7 +10,7 @@ use super::attempt::{Attempt, Progress};
 use super::failure::Failure;
 use super::feed::{Feed, Outbound};
 use super::snapshot::Route;
-use crate::farm::{Picked, Probing};
+use crate::farm::{Picked, Probing, Sign};
 use crate::http1::encode;
 use crate::http1::head::{Expectation, Limits, RequestFraming};
 use crate::upstream::connect::Scope;
@@ -21,7 +21,7 @@ pub(super) enum Seen {
     /// The endpoint answers.
     Works,
     /// It does not, or with a 5xx.
-    Fails,
+    Fails(Sign),
     /// Nothing: the gateway could not ask.
     Nothing,
 }
@@ -43,19 +43,27 @@ pub(super) async fn look(route: &Route, picked: Picked, authority: &str) -> Seen
     let (outbound, failover) = (outbound(route, authority), &route.failover);
     let mut attempt =
         Attempt::fresh(&route.farm, picked, &outbound, failover.response_timeout, failover.connect_timeout);
-    let failed = match answer(&mut attempt).await {
+    let (failed, sign) = match answer(&mut attempt).await {
         Ok(status) if status < 500 => {
             endpoint.metrics().probed("cleared");
             route.farm.succeeded(&endpoint, attempt.begun().into_std());
             return Seen::Works;
         }
-        Ok(_) => "5xx",
+        Ok(_) => ("5xx", Sign::Refusal),
         Err(failure) if failure.scope() == Scope::Gateway => return Seen::Nothing,
-        Err(failure) => failure.reason(),
+        Err(failure) => (failure.reason(), sign_of(failure.scope())),
     };
     endpoint.metrics().probed("failed");
     route.farm.failed(&endpoint, failover.block_for, failed);
-    Seen::Fails
+    Seen::Fails(sign)
+}
+
+/// What a failure with that scope says of the endpoint's life.
+pub(super) const fn sign_of(scope: Scope) -> Sign {
+    match scope {
+        Scope::Silence | Scope::Address => Sign::Silence,
+        Scope::Port | Scope::Gateway => Sign::Refusal,
+    }
 }
 
 fn outbound(route: &Route, authority: &str) -> Outbound {

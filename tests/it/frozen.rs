@@ -181,7 +181,7 @@ async fn an_xsp_that_speaks_on_a_stream_is_not_frozen_though_it_takes_no_new_one
 }
 
 #[tokio::test]
-async fn streams_stay_where_their_clients_would_find_no_other_xsp() {
+async fn streams_end_though_no_other_xsp_is_up_since_clients_may_know_another_gateway() {
     let stage = cti_stage(|text| {
         text.set("[farm.cti.failover]", "tries", 10).set("[farm.cti.failover]", "block_for", "100ms");
     })
@@ -194,15 +194,27 @@ async fn streams_stay_where_their_clients_would_find_no_other_xsp() {
     }
     let mut nowhere = stage.call().await;
     assert_eq!(rest(&mut nowhere).await.1, Ending::CloseNotify);
-    tokio::time::sleep(LONG).await;
-    assert_eq!((ended(&stage).await, looks(&stage, "failed").await), (0.0, 0.0));
-    stage.speaker("b1").revive().await;
-    eventually("another XSP", async || {
-        let mut call = stage.call().await;
-        within("a greeting", call.greeting()).await.is_ok_and(|xsp| xsp == "b1")
+    assert_eq!(rest(&mut at_a1).await, (vec![], Ending::Reset));
+}
+
+#[tokio::test]
+async fn streams_stay_where_all_xsps_turn_the_gateway_away_which_may_be_its_own_fault() {
+    let stage = cti_stage(|text| {
+        text.set("[farm.cti.failover]", "tries", 10).set("[farm.cti.failover]", "block_for", "100ms");
     })
     .await;
-    assert_eq!(rest(&mut at_a1).await, (vec![], Ending::Reset));
+    let (mut at_a1, xsp) = stage.greeted().await;
+    assert_eq!(xsp, "a1");
+    for xsp in ["a1", "a2", "b1", "b2"] {
+        stage.speaker(xsp).behave(Behaviour::Refuse).await;
+    }
+    let mut nowhere = stage.call().await;
+    assert_eq!(rest(&mut nowhere).await.1, Ending::CloseNotify);
+    eventually("the last look", async || looks(&stage, "failed").await >= 1.0).await;
+    tokio::time::sleep(LONG).await;
+    assert_eq!(ended(&stage).await, 0.0);
+    assert!(looks(&stage, "failed").await <= 8.0, "one look in each end_streams_after");
+    assert_bridged(&mut at_a1, b"still there").await;
 }
 
 #[tokio::test]
