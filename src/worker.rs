@@ -244,6 +244,9 @@ mod tests {
         let hangs = thread("hangs", Box::new(move || released.recv().unwrap_or_default()));
         let ends = thread("ends", Box::new(|| {}));
         let panics = thread("panics", Box::new(|| panic!("as it should")));
+        while !(ends.is_finished() && panics.is_finished()) {
+            thread::sleep(LOOK_EVERY);
+        }
         let begun = Instant::now();
         assert_eq!(end(vec![hangs, ends, panics], Duration::from_millis(200)), ["hangs"]);
         assert!(begun.elapsed() >= Duration::from_millis(200));
