@@ -117,6 +117,7 @@ impl Admin {
         metrics.ready.set(i64::from(self.readiness.unready().is_none()));
         let limit = self.sources.shared.snapshot.load().limits.connections;
         metrics.connections_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
+        metrics.threads(self.sources.pulses.threads());
         metrics.forget_discovered();
         for name in self.sources.discovery.names().iter() {
             let age = name.last_success.map(|at| at.elapsed());

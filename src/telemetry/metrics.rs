@@ -51,6 +51,7 @@ pub struct Metrics {
     pub ready: IntGauge,
     /// Client connections that may be open.
     pub connections_limit: IntGauge,
+    threads: IntGaugeVec,
     log_dropped: [Counter; lines::Kind::ALL.len()],
     /// Traced requests that the collector has.
     pub traces_exported: Counter,
@@ -142,6 +143,7 @@ impl Default for Metrics {
         Self {
             ready: registrar.gauges("xspgate_ready").with_label_values::<&str>(&[]),
             connections_limit: registrar.gauges("xspgate_connections_limit").with_label_values::<&str>(&[]),
+            threads: registrar.gauges("xspgate_thread_moves"),
             log_dropped: lines::Kind::ALL.map(|kind| log_dropped.with_label_values(&[kind.name()])),
             traces_exported: traces.with_label_values(&["exported"]),
             traces_dropped: traces.with_label_values(&["dropped"]),
@@ -197,6 +199,14 @@ impl Metrics {
         // Writing to a String fails only for families without samples, which gather() leaves out.
         drop(TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text));
         text
+    }
+
+    /// Which threads there are, and whether each moves.
+    pub fn threads<'a>(&self, threads: impl Iterator<Item = (&'a str, bool)>) {
+        self.threads.reset();
+        for (thread, moves) in threads {
+            self.threads.with_label_values(&[thread]).set(i64::from(moves));
+        }
     }
 
     /// The handles of one listening address.

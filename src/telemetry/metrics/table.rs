@@ -4,6 +4,12 @@
 pub const TABLE: [(&str, &str, &str, &str); 42] = [
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
+    (
+        "xspgate_thread_moves",
+        "gauge",
+        "thread",
+        "1 while the thread moves, 0 while it has stood still for 2 s: /livez says 503 then",
+    ),
     ("xspgate_connections", "gauge", "listener", "open client connections"),
     (
         "xspgate_connections_limit",

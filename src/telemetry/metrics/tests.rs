@@ -19,6 +19,7 @@ fn expiry(serial: &str) -> Expiry {
 /// Everything measured once.
 fn touched() -> (Metrics, FarmMetrics, Arc<EndpointMetrics>) {
     let metrics = Metrics::default();
+    metrics.threads([("worker-0", true)].into_iter());
     let listener = metrics.listener("192.0.2.1:443");
     listener.handshake_failed("timeout");
     listener.refused("unknown-path");
