@@ -1,7 +1,7 @@
 //! What there is to measure, in one table, so that the registry and the README can both be held against it.
 
 /// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
-pub const TABLE: [(&str, &str, &str, &str); 42] = [
+pub const TABLE: [(&str, &str, &str, &str); 43] = [
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
     (
