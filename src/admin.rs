@@ -27,6 +27,7 @@ use crate::proxy::context::Shared;
 use crate::supervisor::Pulses;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::timeline::Timeline;
+use crate::worker;
 use line::{Calls, Line};
 pub use listener::Listener;
 use sampler::Sampler;
@@ -77,6 +78,7 @@ pub struct Admin {
 struct Readiness {
     phase: watch::Receiver<Phase>,
     farms: Arc<ArcSwap<Vec<Arc<Farm>>>>,
+    pulses: Pulses,
 }
 
 /// Tells of `sources`, and of now as the start, to those who call by an address or by one of `hosts`, in lower case: what
@@ -84,7 +86,11 @@ struct Readiness {
 pub fn new(sources: Sources, hosts: &[String]) -> (Admin, Listener, Line<Wanted, Bytes>) {
     let (line, calls) = line::line();
     let updates = Arc::new(watch::Sender::new(Bytes::new()));
-    let readiness = Readiness { phase: sources.shared.phase.clone(), farms: Arc::clone(&sources.farms) };
+    let readiness = Readiness {
+        phase: sources.shared.phase.clone(),
+        farms: Arc::clone(&sources.farms),
+        pulses: sources.pulses.clone(),
+    };
     let listener = Listener::new(hosts, line.clone(), Arc::clone(&updates), readiness.clone(), sources.pulses.clone());
     let (sampler, started) = (Sampler::default(), SystemTime::now());
     (Admin { sources, readiness, sampler, updates, calls, started }, listener, line)
@@ -133,6 +139,10 @@ impl Readiness {
     fn unready(&self) -> Option<String> {
         if *self.phase.borrow() != Phase::Running {
             return Some("stopping".into());
+        }
+        let mut workers = self.pulses.threads().filter(|(thread, _)| worker::is_worker(thread));
+        if let Some((thread, _)) = workers.find(|(_, moves)| !moves) {
+            return Some(format!("{thread} does not move, and with it its part of all requests"));
         }
         let farms = self.farms.load();
         let empty: Vec<&str> = farms.iter().filter(|farm| farm.is_empty()).map(|farm| farm.name()).collect();

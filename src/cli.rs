@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 const ABOUT: &str = "\
 Edge failover gateway for Cisco BroadWorks.
@@ -23,6 +24,9 @@ Edge failover gateway for Cisco BroadWorks.
 Webex's cloud and the Webex app see one XSP; behind it, the gateway spreads their requests over the XSPs (or ADPs) of one or \
 more sites, by the failover and affinity rules that Cisco documents for Webex for BroadWorks. One configuration file says \
 where they are and what is served.";
+
+/// SIGXFSZ, as Linux numbers it on x86, ARM and RISC-V.
+const FILE_TOO_LARGE: i32 = 25;
 
 /// What is typed.
 #[derive(Debug, Parser)]
@@ -85,6 +89,7 @@ impl ConfigFile {
 /// Reads the command line and does what it says. The code is 0 for success, 1 for a failure, 2 for a command line or a
 /// configuration that can't be used.
 pub fn main() -> ExitCode {
+    survive_full_files();
     let arguments = command().get_matches();
     let cli = Cli::from_arg_matches(&arguments).unwrap_or_else(|error| error.exit());
     match cli.command {
@@ -97,6 +102,17 @@ pub fn main() -> ExitCode {
         Command::Demo(options) => demo::demo(options),
         Command::Docs(options) => docs::docs(&options),
     }
+}
+
+/// Hears SIGXFSZ, and leaves it at that: unheard, it ends a process whose output is a file that may grow no more. The line that
+/// can't be written is then an error like any other.
+fn survive_full_files() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    // Without descriptors there is nothing to write to either.
+    let Ok(runtime) = runtime else { return };
+    let _inside = runtime.enter();
+    // The handler stays when the listener goes.
+    drop(signal(SignalKind::from_raw(FILE_TOO_LARGE)));
 }
 
 #[cfg(test)]

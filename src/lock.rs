@@ -21,6 +21,7 @@ impl<T> Locked<T> {
     ///
     /// # Panics
     /// In a build with debug assertions, when the calling thread holds a lock already.
+    #[track_caller]
     pub fn with<R>(&self, body: impl FnOnce(&mut T) -> R) -> R {
         let _alone = alone::enter();
         body(&mut self.0.lock())
@@ -39,8 +40,10 @@ mod alone {
     /// Dropped when the lock is free again, also by a panic.
     pub(super) struct Alone;
 
+    #[track_caller]
     pub(super) fn enter() -> Alone {
-        assert!(!HOLDS.replace(true), "a lock is taken under another one");
+        // A panic is told of, which takes a lock, before the one that it happened under is free.
+        assert!(!HOLDS.replace(true) || std::thread::panicking(), "a lock is taken under another one");
         Alone
     }
 

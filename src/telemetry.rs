@@ -72,7 +72,7 @@ impl io::Write for LogLine {
     }
 }
 
-/// Tells of a panic as of anything else. The standard library writes to standard error, and waits for whoever reads it.
+/// Tells of a panic as of anything else. The standard library writes to standard error, and waits for its reader.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);

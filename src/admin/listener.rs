@@ -155,9 +155,11 @@ impl Listener {
         let mut is_last = false;
         loop {
             tokio::select! {
+                // What can be said at once is, and a place that was left is nobody's to take away.
+                biased;
                 _ = connection.as_mut() => return,
-                () = stay.is_over() => return,
                 Some(next) = moved.recv() => stay = next,
+                () = stay.is_over() => return,
                 () = handed_over.as_mut(), if !is_last => {
                     // Those who watch come again, to the process that has this one's place.
                     if stay.what == What::Watches {
@@ -231,11 +233,9 @@ impl Listener {
         form: fn(Bytes) -> Response<Content>,
         client: &Client,
     ) -> Response<Content> {
-        if !client.moves_to(&self.answering, ANSWER, What::Asks) {
-            return busy("too many answers are being sent already", 1);
-        }
         match self.desk.ask(wanted).await {
-            Ok(bytes) => form(bytes),
+            Ok(bytes) if client.moves_to(&self.answering, ANSWER, What::Asks) => form(bytes),
+            Ok(_) => busy("too many answers are being sent already", 1),
             Err(silence) => busy(&silence.to_string(), 1),
         }
     }
@@ -286,8 +286,8 @@ mod tests {
             let address = socket.local_addr().unwrap();
             let (desk, calls) = line();
             let (phase, phases) = watch::channel(Phase::Running);
-            let readiness = Readiness { phase: phases, farms: Arc::new(ArcSwap::default()) };
             let pulses = Pulses::new(["control", "admin"].map(str::to_owned));
+            let readiness = Readiness { phase: phases, farms: Arc::new(ArcSwap::default()), pulses: pulses.clone() };
             let updates = Arc::new(watch::Sender::new(Bytes::new()));
             let listener = Listener::new(&[], desk, updates, readiness, pulses.clone());
             let (end, ended) = sync_channel(0);

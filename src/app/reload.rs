@@ -161,7 +161,8 @@ impl Reload {
 
     fn look(&mut self) {
         let seen = self.seen();
-        let is_other_file = seen.config != self.watch.read().config;
+        // What was refused together with files may do with other ones.
+        let is_other_file = seen.config != self.watch.read().config || self.awaits_reload();
         if self.watch.look(seen) == Next::Wait {
             return;
         }
@@ -171,17 +172,36 @@ impl Reload {
         }
     }
 
-    /// Reads files once more that were refused and have not changed since, without a word unless they can be used by now: a
-    /// certificate whose time had not come, or a clock that was wrong, gets well without anybody's touching a file.
+    /// Reads once more what was refused and has not changed since, without a word unless it can be used by now: a certificate
+    /// whose time had not come, or a clock that was wrong, gets well without anybody's touching a file.
     fn try_again(&mut self) {
-        let running = &mut self.running;
-        if running.metrics.is_renewal_refused()
-            && !is_stopping(running)
-            && running.material.read.files().stamps() == self.watch.read().files
-            && certs::renew(&running.config, &running.material).0.is_some()
+        let Running { config, material, metrics, .. } = &self.running;
+        if !(metrics.is_renewal_refused() || metrics.is_reload_refused())
+            || is_stopping(&self.running)
+            || material.read.files().stamps() != self.watch.read().files
         {
-            renew(running);
+            return;
         }
+        if self.awaits_reload() && self.is_good_by_now() {
+            if let Outcome::Applied { .. } = self.reload() {
+                self.watch = Watch::new(seen_when_read(&self.running));
+            }
+        } else if !material.read.is_current() && certs::renew(config, material).0.is_some() {
+            renew(&mut self.running);
+        }
+    }
+
+    /// Whether a configuration that is to be followed was refused.
+    fn awaits_reload(&self) -> bool {
+        matches!(self.running.config.reloads, Reloads::OnChange) && self.running.metrics.is_reload_refused()
+    }
+
+    /// Whether the configuration on disk, and what it names, can be used.
+    fn is_good_by_now(&self) -> bool {
+        config::read_again(&self.path).is_ok_and(|reading| {
+            let is_fatal = reading.problems.iter().any(|problem| problem.severity == Severity::Error);
+            !is_fatal && certs::renew(&reading.partial, &self.running.material).0.is_some()
+        })
     }
 
     /// How everything on disk looks now.

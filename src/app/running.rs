@@ -96,8 +96,8 @@ impl Running {
                 None => Farm::new(Arc::clone(model), dialled()?, Arc::clone(&keyring), &self.metrics, &self.timeline),
             });
         }
-        let retired = running.iter().filter(|farm| !config.farms.contains_key(farm.name()));
-        for farm in retired {
+        let retired: Vec<_> = running.iter().filter(|farm| !config.farms.contains_key(farm.name())).collect();
+        for farm in &retired {
             let model = farm.config();
             // What it needs may have left the configuration, too; then it stays as it is.
             if is_dialled_otherwise(&model, &model, &self.material, material)
@@ -106,8 +106,10 @@ impl Running {
                 tls.push((Arc::clone(farm), dialled));
             }
         }
+        // Nothing leads to those that are retired, but their streams are looked after.
+        let all: Vec<_> = farms.iter().chain(retired).map(Arc::clone).collect();
         let old = self.shared.snapshot.load();
-        let snapshot = assemble::snapshot(config, material, &farms, &self.metrics, &sockets.slots, Some(&old))?;
+        let snapshot = assemble::snapshot(config, material, &all, &self.metrics, &sockets.slots, Some(&old))?;
         let traces = match config.traces == self.config.traces {
             true => None,
             false => Some(self.shared.traces.prepare(config.traces.as_ref(), &self.metrics).context("[traces]")?),

@@ -11,7 +11,7 @@ use super::guide::Guide;
 use super::output::complain;
 use super::summary;
 use crate::config::error::Report;
-use crate::config::{self, Loaded};
+use crate::config::{self, Loaded, Reading};
 use crate::tls::certs::{self, Material};
 
 /// The exit code for a configuration that can't be used.
@@ -58,7 +58,14 @@ pub struct Check {
 /// # Errors
 /// Every problem, warnings included, if one of them is an error.
 pub fn load(path: &Path) -> Result<(Loaded, Material), Report> {
-    let reading = config::read(path)?;
+    config::read(path).and_then(judge)
+}
+
+/// As [`load`], of what has been read.
+///
+/// # Errors
+/// As [`load`].
+pub(super) fn judge(reading: Reading) -> Result<(Loaded, Material), Report> {
     let (material, problems) = certs::load(&reading.partial);
     let report = Report::new(reading.source, reading.problems.into_iter().chain(problems).collect());
     match (report.is_fatal(), material) {

@@ -165,9 +165,12 @@ fn watch(socket: &Path) -> ExitCode {
         };
         answered = true;
         // Home, each line with what was there wiped off, and the rest of the screen.
-        let code = print(&format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n")));
-        if code != ExitCode::SUCCESS {
-            return code;
+        let screen = format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"));
+        match std::io::stdout().write_all(screen.as_bytes()) {
+            Ok(()) => {}
+            // Nobody watches any more.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+            Err(_) => return ExitCode::FAILURE,
         }
         std::thread::sleep(EVERY);
     }

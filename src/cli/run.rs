@@ -10,10 +10,11 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::ConfigFile;
-use super::check::{UNUSABLE, load};
+use super::check::{UNUSABLE, judge};
 use super::guide::Guide;
 use super::output::notify;
 use crate::app::{Gateway, Predecessor};
+use crate::config;
 use crate::config::error::Report;
 use crate::config::model::Config;
 use crate::drain::Phase;
@@ -89,7 +90,9 @@ fn run_to_end(options: Run) -> ExitCode {
         },
         Some(_) | None => None,
     };
-    let (loaded, material) = match load(&path) {
+    // What hands over waits for this one, and not for who may write to a pipe.
+    let read = if starter.is_some() { config::read_again } else { config::read };
+    let (loaded, material) = match read(&path).and_then(judge) {
         Ok(loaded) => loaded,
         Err(report) => {
             notify(&report);
@@ -240,16 +243,11 @@ enum End {
     Succeeded,
 }
 
-/// SIGXFSZ, as Linux numbers it on x86, ARM and RISC-V. Unheard, it ends a process whose log file may grow no more.
-const FILE_TOO_LARGE: i32 = 25;
-
 /// The signals that ask for something. Listened to before anything is served: who is told that this is the process now may
 /// ask it at once, and the signal would end it.
 struct Asks {
     hangup: Signal,
     user: Signal,
-    /// Heard, and left at that: the line that can't be written is counted.
-    _file_too_large: Signal,
 }
 
 impl Asks {
@@ -257,7 +255,6 @@ impl Asks {
         Ok(Self {
             hangup: listen(SignalKind::hangup(), "SIGHUP")?,
             user: listen(SignalKind::user_defined2(), "SIGUSR2")?,
-            _file_too_large: listen(SignalKind::from_raw(FILE_TOO_LARGE), "SIGXFSZ")?,
         })
     }
 }

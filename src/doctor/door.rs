@@ -167,7 +167,14 @@ impl Door {
         let mut tls = ClientConfig::clone(&tls);
         tls.resumption = Resumption::disabled();
         let tls = Arc::new(tls);
-        Dial { address: self.address, name: self.name.clone(), tls, tcp: Tcp::default(), patience: self.patience }
+        Dial {
+            address: self.address,
+            name: self.name.clone(),
+            tls,
+            resumed: None,
+            tcp: Tcp::default(),
+            patience: self.patience,
+        }
     }
 
     fn demand<'a>(&'a self, name: &'a str) -> Demand<'a> {

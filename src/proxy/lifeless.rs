@@ -2,7 +2,7 @@
 //! depends on it is what an endpoint has had for long: their block may have run out, and nobody has tried them since.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::context::Worker;
 use super::probe::{self, Seen};
@@ -12,6 +12,11 @@ use crate::farm::{Endpoint, Farm, Picked, Probing};
 use crate::proxy_protocol::{self, Header};
 use crate::upstream::connect::{ConnectError, Scope};
 use crate::upstream::look;
+
+/// So many looks fail before streams are ended.
+const LOOKS: u32 = 3;
+/// Between two of them.
+const APART: Duration = Duration::from_secs(1);
 
 /// Looks at the endpoints of all farms that are to be given up otherwise, and has the streams end of those that fail; then
 /// wakes the connections of `worker` if streams are to end. To be called a few times a second, by each worker.
@@ -23,7 +28,7 @@ pub fn watch(worker: &Worker) {
             let (way, farm, cuts) = (snapshot.way_to(farm), Arc::clone(farm), Arc::clone(&worker.shared.cuts));
             tokio::spawn(async move {
                 let _probing = probing;
-                if let Seen::Fails(sign) = last_look(way, &farm, &endpoint).await {
+                if let Seen::Fails(sign) = last_looks(&way, &farm, &endpoint).await {
                     farm.give_up(&endpoint, sign, &cuts);
                 }
             });
@@ -32,10 +37,24 @@ pub fn watch(worker: &Worker) {
     worker.bell.answer();
 }
 
-async fn last_look(way: Way, farm: &Farm, endpoint: &Arc<Endpoint>) -> Seen {
+/// Looks until one look shows something else than that the endpoint fails: what one lost packet or one pause does must not cost
+/// streams that have lived for days.
+async fn last_looks(way: &Way, farm: &Farm, endpoint: &Arc<Endpoint>) -> Seen {
+    let mut seen = last_look(way, farm, endpoint).await;
+    for _ in 1..LOOKS {
+        if let Seen::Works | Seen::Nothing = seen {
+            break;
+        }
+        tokio::time::sleep(APART).await;
+        seen = last_look(way, farm, endpoint).await;
+    }
+    seen
+}
+
+async fn last_look(way: &Way, farm: &Farm, endpoint: &Arc<Endpoint>) -> Seen {
     let begun = Instant::now();
     match way {
-        Way::Http(route, host) => probe::look(&route, Picked::for_probe(Arc::clone(endpoint)), &host).await,
+        Way::Http(route, host) => probe::look(route, Picked::for_probe(Arc::clone(endpoint)), host).await,
         Way::Handshake => judge(farm, endpoint, begun, look::look(farm, endpoint).await),
         Way::Hello(told) => {
             let preamble = match told {

@@ -151,7 +151,10 @@ impl Lines {
 
     /// Has what is queued written, and waits for that, a second at most.
     pub fn flush(&self) {
-        let deadline = Instant::now() + FAREWELL;
+        self.flush_until(Instant::now() + FAREWELL);
+    }
+
+    fn flush_until(&self, deadline: Instant) {
         self.0.hurry.store(true, Ordering::Release);
         while self.0.queue.with(|queue| queue.writer) == At::Work && Instant::now() < deadline {
             self.0.wake();
@@ -278,9 +281,10 @@ fn started(lines: &'static OnceLock<Lines>, name: &str, stream: impl AsFd) -> io
     Ok(lines.get_or_init(|| started))
 }
 
-/// Has all that this process has to say written, as [`Lines::flush`].
+/// Has all that this process has to say written, and waits for that, a second at most.
 pub fn flush() {
-    OUTPUT.get().into_iter().chain(NOTICES.get()).for_each(Lines::flush);
+    let deadline = Instant::now() + FAREWELL;
+    OUTPUT.get().into_iter().chain(NOTICES.get()).for_each(|lines| lines.flush_until(deadline));
 }
 
 /// Lines of `kind` that this process never wrote.

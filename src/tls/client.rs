@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, Resumption};
-use rustls::pki_types::{IpAddr, ServerName};
+use rustls::pki_types::{IpAddr, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, CommonState, Error, HandshakeKind, RootCertStore, SignatureScheme};
 
 use self::verifier::XspVerifier;
 use super::certs::Authorities;
@@ -22,6 +23,8 @@ const SESSIONS: usize = 16;
 pub struct ClientTls {
     config: ClientConfig,
     name: ServerName<'static>,
+    /// `None`: nobody shakes hands there.
+    verifier: Option<Arc<XspVerifier>>,
 }
 
 impl ClientTls {
@@ -47,11 +50,12 @@ impl ClientTls {
         let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&versions(&farm.tls))
             .map_err(SetupError::Policy)?;
-        let config = match authorities.zip(farm.proof.as_ref()) {
-            Some((authorities, proof)) => {
-                let verifier = XspVerifier::new(authorities, proof.trust.crl_overdue, &provider)?;
-                config.dangerous().with_custom_certificate_verifier(verifier)
-            }
+        let verifier = match authorities.zip(farm.proof.as_ref()) {
+            Some((authorities, proof)) => Some(XspVerifier::new(authorities, proof.trust.crl_overdue, &provider)?),
+            None => None,
+        };
+        let config = match &verifier {
+            Some(verifier) => config.dangerous().with_custom_certificate_verifier(Arc::<XspVerifier>::clone(verifier)),
             None => config.with_root_certificates(RootCertStore::empty()),
         };
         let mut config = match identity {
@@ -61,12 +65,26 @@ impl ClientTls {
         if farm.proof.as_ref().is_some_and(|proof| proof.speaks == Speaks::Http) {
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
         }
-        Ok(Self { config, name })
+        Ok(Self { config, name, verifier })
     }
 
     /// The name that an XSP's certificate must prove (R-TLS-4).
     pub const fn name(&self) -> &ServerName<'static> {
         &self.name
+    }
+
+    /// Holds the certificate of a session that was resumed against the clock: rustls verifies it in full handshakes alone, and
+    /// what has been good once would be good for as long as tickets are renewed.
+    ///
+    /// # Errors
+    /// As in a full handshake.
+    pub fn verify_resumed(&self, session: &CommonState) -> Result<(), Error> {
+        let (Some(verifier), Some(HandshakeKind::Resumed)) = (&self.verifier, session.handshake_kind()) else {
+            return Ok(());
+        };
+        let shown = session.peer_certificates().and_then(<[_]>::split_first);
+        let (leaf, chain) = shown.ok_or(Error::NoCertificatesPresented)?;
+        verifier.verify_server_cert(leaf, chain, &self.name, &[], UnixTime::now()).map(|_| ())
     }
 
     /// A configuration for one endpoint, with sessions of its own: an XSP can't resume what another has begun.

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use crate::config::model::Tcp;
 use crate::farm::{Endpoint, Farm};
 use crate::tcp;
+use crate::tls::client::ClientTls;
 use crate::tls::stream::Stream;
 
 /// What a connection needs to know before it is dialled.
@@ -26,6 +27,8 @@ pub struct Dial {
     pub name: ServerName<'static>,
     /// Trust, identity and sessions of this endpoint.
     pub tls: Arc<ClientConfig>,
+    /// What a session that is resumed is held against; `None`: none is.
+    pub resumed: Option<Arc<ClientTls>>,
     /// `[tcp]`.
     pub tcp: Tcp,
     /// The longest that TCP connect may take, and then the longest that the handshake may take.
@@ -35,10 +38,12 @@ pub struct Dial {
 impl Dial {
     /// What it takes to dial `endpoint` of `farm`.
     pub fn to(farm: &Farm, endpoint: &Endpoint, patience: Duration) -> Self {
+        let tls = farm.tls();
         Self {
             address: endpoint.address(),
-            name: farm.tls().name().clone(),
+            name: tls.name().clone(),
             tls: endpoint.tls(),
+            resumed: Some(tls),
             tcp: farm.config().tcp,
             patience,
         }
@@ -179,10 +184,13 @@ pub async fn connect(dial: Dial) -> Result<Stream, ConnectError> {
     let stream = Stream::client(tcp, dial.tls, dial.name);
     let mut stream = stream.map_err(|error| ConnectError::Handshake(io::Error::other(error)))?;
     match timeout(dial.patience, poll_fn(|cx| stream.poll_handshake(cx))).await {
-        Ok(Ok(())) => Ok(stream),
-        Ok(Err(error)) => Err(ConnectError::Handshake(error)),
-        Err(_) => Err(ConnectError::HandshakeTimeout(dial.patience)),
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(ConnectError::Handshake(error)),
+        Err(_) => return Err(ConnectError::HandshakeTimeout(dial.patience)),
     }
+    let verified = dial.resumed.map_or(Ok(()), |tls| tls.verify_resumed(stream.common()));
+    verified.map_err(|error| ConnectError::Handshake(io::Error::other(error)))?;
+    Ok(stream)
 }
 
 fn is_unreachable(error: &io::Error) -> bool {

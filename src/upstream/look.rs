@@ -50,12 +50,26 @@ pub fn hints(farms: &Arc<[Arc<Farm>]>, keys: &[u64]) {
 pub async fn look(farm: &Farm, endpoint: &Endpoint) -> Result<(), ConnectError> {
     let config = farm.config();
     let dial = Dial::to(farm, endpoint, config.failover.connect_timeout);
-    let reached = match config.proof {
-        Some(_) => connect(dial).await.map(drop),
+    let reached = match (&config.proof, &config.certificate) {
+        (Some(_), None) => connect(dial).await.map(drop),
+        (Some(_), Some(_)) => shake_hands(dial).await,
         // Its TLS is between it and the clients.
-        None => open(&dial).await.map(drop),
+        (None, _) => open(&dial).await.map(drop),
     };
     count(endpoint, reached)
+}
+
+/// As [`connect`], of an endpoint that is shown a certificate: with TLS 1.3, what it thinks of that comes after the handshake, and
+/// silence says that it has nothing against it.
+async fn shake_hands(dial: Dial) -> Result<(), ConnectError> {
+    let patience = dial.patience;
+    let mut stream = connect(dial).await?;
+    let mut said = Vec::new();
+    match timeout(patience, poll_fn(|cx| stream.poll_read(cx, &mut said))).await {
+        Ok(Ok(0)) => Err(ConnectError::Handshake(io::ErrorKind::UnexpectedEof.into())),
+        Ok(Err(error)) => Err(ConnectError::Handshake(error)),
+        Ok(Ok(_)) | Err(_) => Ok(()),
+    }
 }
 
 /// As [`look`], at an endpoint whose TLS is between it and the clients: it gets `preamble` and a ClientHello, and any answer of

@@ -296,3 +296,40 @@ async fn each_certificate_ca_and_list_may_have_expired() {
         eventually(&format!("what is expected of {what:?}"), answers).await;
     }
 }
+
+#[tokio::test]
+async fn what_expires_in_service_is_refused_though_its_sessions_could_be_resumed() {
+    let Some(mut gateway) = Shifted::by("+0d").await else { return };
+    // Each request has a connection of its own, and a session to resume.
+    gateway.text.set("[farm.xsp.pool]", "idle_per_endpoint", 0_i64);
+    gateway.reload("150ms").await;
+    for _ in 0..10 {
+        assert_eq!(gateway.asked().await, StatusCode::OK);
+    }
+    // The XSPs' certificates have expired by then.
+    gateway.clock.set("+700d");
+    assert!(gateway.asked().await.is_server_error());
+    let metrics = gateway.serving.metrics().await;
+    assert!(metrics.count("xspgate_attempts_total", &[("outcome", "certificate-expired")]) >= 1.0);
+    gateway.clock.set("+0d");
+    gateway.serves().await;
+}
+
+#[tokio::test]
+async fn a_configuration_refused_for_the_clocks_sake_is_taken_over_once_that_is_right() {
+    let Some(mut gateway) = Shifted::by("+400d").await else { return };
+    gateway.text.set("", "reload_on_change", true);
+    gateway.reload("150ms").await;
+    let refused = async |gateway: &Shifted| gateway.serving.metrics().await.count("xspgate_reload_refused", &[]);
+    // By that clock it expired long ago.
+    let new = gateway.sim.pki.public(&[CLOUD, APP]);
+    new.write(gateway.sim.folder(), "public").unwrap();
+    gateway.text.set("[farm.xsp.failover]", "block_for", "200ms");
+    gateway.sim.write_config(&gateway.text).unwrap();
+    eventually("the refusal", async || refused(&gateway).await == 1.0).await;
+    assert_ne!(gateway.shown().await, new.chain()[0]);
+    gateway.clock.set("+0d");
+    eventually("the reload", async || refused(&gateway).await == 0.0).await;
+    assert_eq!(gateway.shown().await, new.chain()[0]);
+    assert_eq!(gateway.ctl.done(&["reload"]).await, "nothing has changed\n");
+}

@@ -223,6 +223,12 @@ async fn promise_21_a_log_file_that_may_grow_no_more_ends_nothing() {
     };
     eventually("each line is written or counted", async || mute.lost("access").await + written() == sent).await;
     assert!(written() >= 1 && mute.lost("access").await >= 1, "{} written", written());
+    // Nor what is said before anything is served.
+    let script = format!("ulimit -f 0; exec {binary} check \"$1\"");
+    let mut check = Command::new("sh");
+    check.args(["-c", &script, "sh", mute.config.to_str().unwrap()]).stdin(Stdio::null());
+    let status = check.stdout(log.reopen().unwrap()).stderr(log.reopen().unwrap()).status().unwrap();
+    assert_eq!(status.code(), Some(1), "the answer could not be written");
     mute.works().await;
     mute.stops().await;
 }

@@ -32,6 +32,8 @@ const ANSWERING: Rules = Rules { all: 32, each: 24, sheltered: Duration::from_se
 /// Callers that wait for a reload or for another process: as long as that takes.
 const PATIENT: Rules = Rules { all: 64, each: 64, sheltered: Duration::MAX };
 
+/// No XSP is blocked for longer.
+const LONGEST_BLOCK: Duration = Duration::from_secs(366 * 24 * 3600);
 /// How long a caller may take to ask, and to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the last answers may take when the process ends.
@@ -125,6 +127,7 @@ impl Calls {
         let mut line = String::new();
         let mut read = BufReader::new((&mut call).take(LONGEST_REQUEST));
         tokio::select! {
+            biased;
             read = timeout(PATIENCE, read.read_line(&mut line)) => drop(read??),
             () = place.is_taken() => return Ok(()),
         }
@@ -180,8 +183,10 @@ impl Calls {
             Request::Drain(whom) => self.order(Order::ByHand(whom.clone(), ByHand::Drain)).await,
             Request::Undrain(whom) => self.order(Order::ByHand(whom.clone(), ByHand::Undrain)).await,
             Request::Block(whom, seconds) => match seconds.map(Duration::try_from_secs_f64).transpose() {
-                Ok(time) => self.order(Order::ByHand(whom.clone(), ByHand::Block(time))).await,
-                Err(_) => Reply::Refused("that is no time".into()),
+                Ok(time) if time.is_none_or(|time| time <= LONGEST_BLOCK) => {
+                    self.order(Order::ByHand(whom.clone(), ByHand::Block(time))).await
+                }
+                Ok(_) | Err(_) => Reply::Refused("that is no time".into()),
             },
             Request::Unblock(whom) => self.order(Order::ByHand(whom.clone(), ByHand::Unblock)).await,
             Request::Reload => self.reload().await,
@@ -234,6 +239,8 @@ fn text(reply: &Reply) -> Vec<u8> {
 async fn say(call: &mut UnixStream, reply: &Reply, place: &Place<u32>) -> io::Result<()> {
     let text = text(reply);
     tokio::select! {
+        // What can be said at once is, whoever needs the place.
+        biased;
         said = timeout(PATIENCE, call.write_all(&text)) => said?,
         () = place.is_taken() => Ok(()),
     }

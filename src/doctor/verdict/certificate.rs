@@ -66,8 +66,18 @@ pub(in crate::doctor) fn refused(reason: &str, detail: &str, chain: &[Facts], de
             Finding::fail(CHECK, found, renewal(demand))
         }
         "certificate-not-yet-valid" => {
-            let found = format!("that of {} is not valid before {}", leaf.subject_text, leaf.not_before.day);
-            Finding::fail(CHECK, found, "is this machine's clock right? If it is, wait, or get another certificate")
+            let help = "is this machine's clock right? If it is, wait, or get another certificate";
+            let Some(early) = chain.iter().find(|link| link.not_before.unix > demand.now) else {
+                let found =
+                    format!("that of {} leads to a CA in {} that is not valid yet", leaf.subject_text, demand.trust);
+                return Finding::fail(CHECK, found, help);
+            };
+            let found = format!("that of {} is not valid before {}", early.subject_text, early.not_before.day);
+            Finding::fail(CHECK, found, help)
+        }
+        "certificate-crl-overdue" => {
+            let found = format!("the revocation list of {} for {} is overdue", demand.trust, leaf.subject_text);
+            Finding::fail(CHECK, found, "fetch the CA's current list; `crl_overdue` says what an overdue one is worth")
         }
         "certificate-name" => {
             let found = format!("it names {}, and not {}", named(leaf), demand.name);
@@ -181,7 +191,8 @@ mod tests {
             ("certificate-expired", vec![facts("xsp1", "ca", &[], -1)], "expired on", "renew"),
             ("certificate-expired", vec![good.clone(), facts("ca", "r", &[], -1)], "CN=ca expired", "renew"),
             ("certificate-expired", vec![good.clone()], "leads to a CA in ", "put the certificate"),
-            ("certificate-not-yet-valid", vec![good.clone()], "not valid before", "clock"),
+            ("certificate-not-yet-valid", vec![good.clone()], "leads to a CA in ", "clock"),
+            ("certificate-crl-overdue", vec![good.clone()], "is overdue", "current list"),
             (
                 "certificate-name",
                 vec![good.clone()],
