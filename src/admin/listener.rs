@@ -155,7 +155,7 @@ impl Listener {
         let mut is_last = false;
         loop {
             tokio::select! {
-                // What can be said at once is, and a place that was left is nobody's to take away.
+                // An answer that can leave at once does, and a place that was left can't be taken away.
                 biased;
                 _ = connection.as_mut() => return,
                 Some(next) = moved.recv() => stay = next,

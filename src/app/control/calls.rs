@@ -239,7 +239,7 @@ fn text(reply: &Reply) -> Vec<u8> {
 async fn say(call: &mut UnixStream, reply: &Reply, place: &Place<u32>) -> io::Result<()> {
     let text = text(reply);
     tokio::select! {
-        // What can be said at once is, whoever needs the place.
+        // An answer that can leave at once does, even if a newcomer needs the place.
         biased;
         said = timeout(PATIENCE, call.write_all(&text)) => said?,
         () = place.is_taken() => Ok(()),
