@@ -1,5 +1,5 @@
 //! Keeps the farms' endpoints fresh: each name is looked up once per TTL, and whatever befalls DNS, the last good
-//! addresses stay. Apart from the farms, so that no look-up is ever on a request's path.
+//! addresses stay. Separate from the farms, so that no look-up is ever on a request's path.
 
 pub mod dns;
 mod names;

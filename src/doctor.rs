@@ -1,5 +1,5 @@
 //! Tries a whole deployment as Webex would, from its configuration or from outside by URL, and says what is wrong and what to
-//! do about it. Apart from the gateway, which it needs not to run: it only dials as the gateway does, and asks for what
+//! do about it. Separate from the gateway, which it needs not to run: it only dials as the gateway does, and asks for what
 //! changes nothing; an event channel is opened only with credentials, and is deleted again.
 
 mod ask;

@@ -1,4 +1,4 @@
-//! What a process hands over to the one that takes its place, and what it tells it from then on, while it drains. Apart from
+//! What a process hands over to the one that takes its place, and what it tells it from then on, while it drains. Separate from
 //! those who give and take, because both must mean the same.
 //!
 //! The listening sockets themselves are handed over, not their addresses: a socket of its own for the new process

@@ -1,4 +1,4 @@
-//! The PROXY protocol as HAProxy's `proxy-protocol.txt` has it: bytes in and a header out, strict, without I/O. Apart from
+//! The PROXY protocol as HAProxy's `proxy-protocol.txt` has it: bytes in and a header out, strict, without I/O. Separate from
 //! the listeners, because each kind of them reads it and one kind of connection to XSPs begins with it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,4 +1,4 @@
-//! When files have to be read again: because they have changed on disk, or because the operator says so. Apart from what
+//! When files have to be read again: because they have changed on disk, or because the operator says so. Separate from what
 //! is then done with them, so that the decision can be tested without a file and without a clock.
 
 use std::time::Duration;

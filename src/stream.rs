@@ -1,4 +1,4 @@
-//! Byte streams: CTI with mutual TLS on both sides, and TLS that passes through unread. Apart from `proxy`, because nothing
+//! Byte streams: CTI with mutual TLS on both sides, and TLS that passes through unread. Separate from `proxy`, because nothing
 //! here knows a request: failover happens while connecting, and then bytes are copied until both sides have had enough.
 
 pub mod block;

@@ -1,4 +1,4 @@
-//! What a configuration and its files become: farms, and the snapshot that requests are served by. Apart from the
+//! What a configuration and its files become: farms, and the snapshot that requests are served by. Separate from the
 //! composition root, because files that change make them anew while everything else stays.
 
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! What one process has for another, and what another had for this one. Apart from those who give and take, because the rest
+//! What one process has for another, and what another had for this one. Separate from those who give and take, because the rest
 //! of the gateway is made of it.
 
 use std::mem;

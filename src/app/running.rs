@@ -1,5 +1,5 @@
 //! What runs, and what it was made of: another configuration and other files are taken over while everything goes on, all
-//! that has changed or nothing. Apart from the decision whether to, which is for those who are asked.
+//! that has changed or nothing. Separate from the decision whether to, which is for those who are asked.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

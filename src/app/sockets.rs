@@ -1,4 +1,4 @@
-//! The addresses that clients reach: which are bound, and who accepts on them. Apart from what is served there, because a
+//! The addresses that clients reach: which are bound, and who accepts on them. Separate from what is served there, because a
 //! socket that stays is never touched, whatever else changes.
 
 use std::io::ErrorKind;

@@ -219,7 +219,7 @@ fn estate(running: &Running) -> Result<(Estate, Vec<OwnedFd>)> {
 }
 
 impl Following {
-    /// Apart, for two threads.
+    /// In two halves, for two threads.
     ///
     /// # Errors
     /// The system's.

@@ -1,5 +1,5 @@
 //! Xsi event channels: which requests open one, which name one, and (in the modules below) what stands on its stream.
-//! Apart from the table of channels, because this is BroadWorks' own knowledge and that one is about time.
+//! Separate from the table of channels, because this is BroadWorks' own knowledge and that one is about time.
 
 use std::borrow::{Borrow, Cow};
 use std::fmt;

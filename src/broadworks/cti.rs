@@ -1,5 +1,5 @@
 //! What XSPs demand of the certificate that the gateway shows on their CTI port (R-CTI-3), and what to say of one that
-//! falls short. Apart from the loading of files, because the rules are BroadWorks' and can be read without them.
+//! falls short. Separate from the loading of files, because the rules are BroadWorks' and can be read without them.
 
 use std::fmt;
 

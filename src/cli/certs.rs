@@ -1,4 +1,4 @@
-//! `xspgate certs`: makes and inspects certificates and keys. Apart from `check`, because no configuration is needed.
+//! `xspgate certs`: makes and inspects certificates and keys. Separate from `check`, because no configuration is needed.
 
 mod affinity_key;
 mod ca;

@@ -1,4 +1,4 @@
-//! `xspgate doctor`: tries a whole deployment as Webex would. Apart from `check`, which looks at nothing in the network.
+//! `xspgate doctor`: tries a whole deployment as Webex would. Separate from `check`, which looks at nothing in the network.
 
 mod password;
 

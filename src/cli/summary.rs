@@ -1,4 +1,4 @@
-//! What a configuration serves, in a screenful. Apart from `check`, because it is about the model and not about problems.
+//! What a configuration serves, in a screenful. Separate from `check`, because it is about the model and not about problems.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! From the file to the model: defaults filled in, names resolved, relations checked, all problems together. Apart from
+//! From the file to the model: defaults filled in, names resolved, relations checked, all problems together. Separate from
 //! reading, because here nothing is wrong by itself, only in relation to something else.
 
 mod drain;

@@ -1,4 +1,4 @@
-//! The complete file, key for key: what stands there, and what its comments say. Apart from reading, because here comments
+//! The complete file, key for key: what stands there, and what its comments say. Separate from reading, because here comments
 //! count, and names stand for any name.
 
 /// The complete file: every key with its unit, range and default. `xspgate check --print-defaults` prints it.

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and the way it is shown: place, line, caret, and what would be right. Apart from
+//! What is wrong with a configuration, and the way it is shown: place, line, caret, and what would be right. Separate from
 //! the checks, so that all of them speak in one voice.
 
 use std::fmt;

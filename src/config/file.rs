@@ -1,4 +1,4 @@
-//! The file, field for field, as serde reads it. Apart from the model, because these are the names that operators type
+//! The file, field for field, as serde reads it. Separate from the model, because these are the names that operators type
 //! (no other module knows them) and every value still has its place in the text.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! The configuration as the rest of the program sees it: resolved names, no strings left to parse. Apart from the file's
+//! The configuration as the rest of the program sees it: resolved names, no strings left to parse. Separate from the file's
 //! shape, so that the two can change on their own.
 
 mod settings;

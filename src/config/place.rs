@@ -1,4 +1,4 @@
-//! Where in the file the values stand that are only checked later, against other files. Apart from the model, because
+//! Where in the file the values stand that are only checked later, against other files. Separate from the model, because
 //! where a value stands says nothing about what it means.
 
 use std::collections::BTreeMap;

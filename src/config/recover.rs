@@ -1,5 +1,5 @@
 //! From text to [`File`] with every problem on the way: what is wrong is noted, taken out of the tree, and the rest is
-//! read on. Apart from `file`, because serde stops at the first error and an operator wants them all.
+//! read on. Separate from `file`, because serde stops at the first error and an operator wants them all.
 
 mod describe;
 

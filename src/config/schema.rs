@@ -1,5 +1,5 @@
 //! The configuration's JSON schema, for editors: made of the types that read the file and of what the complete file says,
-//! so that it can't differ from either. Apart from reading, since what is right in relation to something else is beyond it.
+//! so that it can't differ from either. Separate from reading, since what is right in relation to something else is beyond it.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What is not TOML, in the words of an operator. Apart from what TOML says that makes no sense, because the parser's own
+//! What is not TOML, in the words of an operator. Separate from what TOML says that makes no sense, because the parser's own
 //! words are about its grammar.
 
 use std::ops::Range;

@@ -1,5 +1,5 @@
 //! The values of the file's keys: newtypes that nonsense can't become while TOML is read, so that every refusal has line,
-//! column and caret. Apart from `file`, because a value's grammar doesn't depend on the key that holds it.
+//! column and caret. Separate from `file`, because a value's grammar doesn't depend on the key that holds it.
 
 pub mod amount;
 pub mod choice;

@@ -1,4 +1,4 @@
-//! What discovery asks DNS, and what may come back. Apart from the resolver, so that the tests can script the answers.
+//! What discovery asks DNS, and what may come back. Separate from the resolver, so that the tests can script the answers.
 
 use std::fmt;
 use std::future::Future;

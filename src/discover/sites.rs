@@ -1,4 +1,4 @@
-//! From what is known of the names to the endpoints of a farm. Pure, and apart from the names' schedule: a site is
+//! From what is known of the names to the endpoints of a farm. Pure, and separate from the names' schedule: a site is
 //! composed afresh whenever a name changed, so nothing here remembers more than the last good result.
 
 use std::collections::{BTreeMap, BTreeSet};

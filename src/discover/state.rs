@@ -1,4 +1,4 @@
-//! The last good answers in `state_dir`, so that a restart during an outage of DNS finds its XSPs. Apart from the names'
+//! The last good answers in `state_dir`, so that a restart during an outage of DNS finds its XSPs. Separate from the names'
 //! types, because the file outlives the program that wrote it.
 
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
 //! One request over a connection of its own, by the gateway's own strict codec: what it can't read, it would not pass on.
-//! Apart from the checks, which only differ in what they ask.
+//! Separate from the checks, which only differ in what they ask.
 
 use std::future::poll_fn;
 use std::sync::Arc;

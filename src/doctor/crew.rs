@@ -1,4 +1,4 @@
-//! Several checks side by side, few at a time, and all of them over at some time. Apart from the checks, which know nothing
+//! Several checks side by side, few at a time, and all of them over at some time. Separate from the checks, which know nothing
 //! of one another.
 
 use std::pin::Pin;

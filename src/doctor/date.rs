@@ -1,4 +1,4 @@
-//! What a Date field says (RFC 9110 section 5.6.7). Apart from the clocks' comparison, because it is about text.
+//! What a Date field says (RFC 9110 section 5.6.7). Separate from the clocks' comparison, because it is about text.
 
 use time::{Date, Month, PrimitiveDateTime, Time};
 

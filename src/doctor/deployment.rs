@@ -1,4 +1,4 @@
-//! A deployment as its configuration has it: every XSP of every farm, and the gateway's own front. Apart from the view from
+//! A deployment as its configuration has it: every XSP of every farm, and the gateway's own front. Separate from the view from
 //! outside, because here it is known what should be there.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,4 +1,4 @@
-//! A door to knock at: an address, and what must be proved there. Apart from what is asked behind it. A peer whose
+//! A door to knock at: an address, and what must be proved there. Separate from what is asked behind it. A peer whose
 //! certificate is not believed is told nothing: a second handshake merely looks at what it shows, and hangs up.
 
 use std::future::poll_fn;

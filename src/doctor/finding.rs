@@ -1,4 +1,4 @@
-//! What was found, check by check, and what to do about it. Apart from the checks, so that whatever a peer said is made
+//! What was found, check by check, and what to do about it. Separate from the checks, so that whatever a peer said is made
 //! harmless in one place, and that text and JSON tell the same.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Look-ups, by the resolver that the gateway uses itself. Apart from discovery, which keeps addresses fresh and forgives
+//! Look-ups, by the resolver that the gateway uses itself. Separate from discovery, which keeps addresses fresh and forgives
 //! what is said here.
 
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,4 @@
-//! A deployment seen from outside, by the URLs that Webex is given. Apart from the configuration's own, because here nothing
+//! A deployment seen from outside, by the URLs that Webex is given. Separate from the configuration's own, because here nothing
 //! is known but what the URL says.
 
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,4 @@
-//! A report as text: a table by subject, in a hundred columns. Apart from the report, whose JSON has no columns.
+//! A report as text: a table by subject, in a hundred columns. Separate from the report, whose JSON has no columns.
 
 use std::fmt::{self, Write as _};
 

@@ -1,4 +1,4 @@
-//! Whom clients on the public side believe: the CAs of this machine, and one file more. Apart from `[trust.NAME]`, which says
+//! Whom clients on the public side believe: the CAs of this machine, and one file more. Separate from `[trust.NAME]`, which says
 //! whom the gateway believes.
 
 use std::io;

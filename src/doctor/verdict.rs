@@ -1,4 +1,4 @@
-//! What to think of what was found, and what to do about it. Pure, and apart from the trying: each verdict can be tested
+//! What to think of what was found, and what to do about it. Pure, and separate from the trying: each verdict can be tested
 //! without a network.
 
 pub(super) mod affinity;

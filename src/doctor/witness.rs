@@ -1,4 +1,4 @@
-//! Who watches a handshake for the doctor: remembers which certificates were shown, whatever comes of the handshake. Apart from
+//! Who watches a handshake for the doctor: remembers which certificates were shown, whatever comes of the handshake. Separate from
 //! the doors, so that what believes anything stands alone: its connections are dropped before a word is said on them.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What an operator does to single endpoints while the farm runs. Apart from what requests and discovery do, because it is
+//! What an operator does to single endpoints while the farm runs. Separate from what requests and discovery do, because it is
 //! done on somebody's word, and undone only by it.
 
 use std::sync::Arc;

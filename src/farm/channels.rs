@@ -1,4 +1,4 @@
-//! Where and when new event channels are opened. Apart from the farm's part in other requests, which never wait.
+//! Where and when new event channels are opened. Separate from the farm's part in other requests, which never wait.
 
 use std::time::Instant;
 

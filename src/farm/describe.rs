@@ -1,4 +1,4 @@
-//! A farm as the status shows it. Apart from the farm, because only people read it.
+//! A farm as the status shows it. Separate from the farm, because only people read it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! One endpoint of a farm that runs: what it takes to dial it, and to tell of it. Apart from the farm, because requests
+//! One endpoint of a farm that runs: what it takes to dial it, and to tell of it. Separate from the farm, because requests
 //! hold endpoints longer than the farm does.
 
 use std::net::SocketAddr;

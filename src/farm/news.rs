@@ -1,4 +1,4 @@
-//! What becomes of endpoints, told to the log and to those who look at the time line. Apart from what brings it about,
+//! What becomes of endpoints, told to the log and to those who look at the time line. Separate from what brings it about,
 //! since that holds the farm's lock, and writing a log may take long.
 
 use std::sync::Arc;

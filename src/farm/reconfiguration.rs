@@ -1,4 +1,4 @@
-//! A farm's section of the configuration that changes while the farm runs. Apart from its endpoints, which discovery changes.
+//! A farm's section of the configuration that changes while the farm runs. Separate from its endpoints, which discovery changes.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +8,7 @@ use crate::config::model;
 
 impl Farm {
     /// Goes by `config` from now on; its endpoints, blocklist, sessions and connections stay. What its XSPs are dialled with
-    /// and where they are found is renewed apart.
+    /// and where they are found is renewed by itself.
     pub fn reconfigure(&self, config: Arc<model::Farm>) {
         self.retired.store(false, Ordering::Relaxed);
         let news = self.state.with(|state| {

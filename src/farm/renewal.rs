@@ -1,4 +1,4 @@
-//! Certificates and keys that are replaced while the farm runs. Apart from the farm's part in requests: nothing here changes
+//! Certificates and keys that are replaced while the farm runs. Separate from the farm's part in requests: nothing here changes
 //! what is known of an endpoint, and what is under way goes on as it began.
 
 use std::sync::Arc;

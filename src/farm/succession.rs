@@ -1,4 +1,4 @@
-//! A farm that goes on in another process. Apart from discovery, because it brings what discovery can't know.
+//! A farm that goes on in another process. Separate from discovery, because it brings what discovery can't know.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

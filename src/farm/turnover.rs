@@ -1,4 +1,4 @@
-//! Endpoints that come, go, come back and are forgotten. Apart from the farm's part in requests, because it happens at
+//! Endpoints that come, go, come back and are forgotten. Separate from the farm's part in requests, because it happens at
 //! discovery's pace.
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! Chunked bodies with their chunk boundaries. Apart from other bodies, because a chunk is a document of an Xsi event
+//! Chunked bodies with their chunk boundaries. Separate from other bodies, because a chunk is a document of an Xsi event
 //! stream and leaves the gateway as it came: whole, alone and at once.
 
 use super::error::FieldError;

@@ -1,4 +1,4 @@
-//! Heads and chunks as bytes. Apart from the parsers, because it trusts: what comes here was parsed, or made by the
+//! Heads and chunks as bytes. Separate from the parsers, because it trusts: what comes here was parsed, or made by the
 //! gateway, and is valid by construction.
 
 use http::{Method, StatusCode};

@@ -1,4 +1,4 @@
-//! The fields of a head or a trailer section, as they came: order, case and bytes. Apart from the heads, because trailers
+//! The fields of a head or a trailer section, as they came: order, case and bytes. Separate from the heads, because trailers
 //! and whoever decides by fields need nothing else of a message.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Where a message's body ends: the decisions of RFC 9112 section 6, the strict way. Apart from the heads, because a
+//! Where a message's body ends: the decisions of RFC 9112 section 6, the strict way. Separate from the heads, because a
 //! reader that decides otherwise than its neighbour is what request smuggling lives on.
 
 use http::{Method, StatusCode};

@@ -1,4 +1,4 @@
-//! Request heads. Apart from responses, because what is refused here is answered, and what a client may ask for is
+//! Request heads. Separate from responses, because what is refused here is answered, and what a client may ask for is
 //! narrower than what an XSP may say.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Response heads. Apart from requests, because the framing depends on what was asked, and because an XSP that talks
+//! Response heads. Separate from requests, because the framing depends on what was asked, and because an XSP that talks
 //! garbage is a failure of that XSP and no client's fault.
 
 use std::fmt;

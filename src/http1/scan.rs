@@ -1,4 +1,4 @@
-//! The one pass over the bytes that came in: which byte may stand where, and where lines end. Apart from the grammar of
+//! The one pass over the bytes that came in: which byte may stand where, and where lines end. Separate from the grammar of
 //! heads, because heads and trailers share it and because every byte from a stranger goes through here first.
 
 use smallvec::SmallVec;

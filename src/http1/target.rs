@@ -1,4 +1,4 @@
-//! What a request asks for: the forms of a request target (RFC 9112 section 3.2) and the syntax of Host. Apart from the
+//! What a request asks for: the forms of a request target (RFC 9112 section 3.2) and the syntax of Host. Separate from the
 //! request head, because misrouting by a second reading of either is a class of attack of its own.
 
 use std::net::Ipv6Addr;

@@ -1,4 +1,4 @@
-//! Which endpoint a session belongs to, as a cookie tells it. Apart from the plan, because what travels to clients must
+//! Which endpoint a session belongs to, as a cookie tells it. Separate from the plan, because what travels to clients must
 //! say nothing about the inside, must not be forgeable, and must mean the same to every gateway that shares the keys.
 
 use std::borrow::{Borrow, Cow};

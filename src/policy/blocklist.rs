@@ -1,4 +1,4 @@
-//! Which endpoints of a farm are left out, until when, and who may try one again. Apart from the plan, so that the whole
+//! Which endpoints of a farm are left out, until when, and who may try one again. Separate from the plan, so that the whole
 //! life of a block is in one place.
 
 use std::collections::BTreeMap;

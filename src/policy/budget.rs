@@ -1,4 +1,4 @@
-//! How many doubtful retries a farm may see: at most a fifth of its requests. Apart from the plan, because it is shared
+//! How many doubtful retries a farm may see: at most a fifth of its requests. Separate from the plan, because it is shared
 //! by all requests of a farm, and keeps retries from multiplying a failure.
 
 use std::time::{Duration, Instant};

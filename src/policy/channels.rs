@@ -1,4 +1,4 @@
-//! Which endpoint each event channel lives on, and which channels were lost with theirs (R-AFF-2). Apart from the cookie's
+//! Which endpoint each event channel lives on, and which channels were lost with theirs (R-AFF-2). Separate from the cookie's
 //! affinity, because a channel has an owner for exactly as long as its stream lives, and many clients keep no cookies.
 
 use std::collections::{BTreeMap, HashMap};

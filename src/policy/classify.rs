@@ -1,4 +1,4 @@
-//! The verdict on one attempt, and whether a request may be sent again. Apart from the plan, because the verdict depends
+//! The verdict on one attempt, and whether a request may be sent again. Separate from the plan, because the verdict depends
 //! on the route's policy and not on the farm.
 
 use http::{Method, StatusCode};

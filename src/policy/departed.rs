@@ -1,4 +1,4 @@
-//! When an endpoint that discovery no longer names is forgotten. Apart from the roster, which knows who is who, because
+//! When an endpoint that discovery no longer names is forgotten. Separate from the roster, which knows who is who, because
 //! this is about time: cookies that name an endpoint have no end, and memory and series for it must have one.
 
 use std::collections::BTreeMap;

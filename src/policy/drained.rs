@@ -1,4 +1,4 @@
-//! Which endpoints an operator has taken out of service. Apart from the roster, because it is said in other words than
+//! Which endpoints an operator has taken out of service. Separate from the roster, because it is said in other words than
 //! discovery's.
 
 use std::fmt;

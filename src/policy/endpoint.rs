@@ -1,5 +1,5 @@
 //! The endpoints of a farm, and who is who over time: discovery brings addresses, the rest of the program talks about
-//! [`EndpointId`]s. Apart from the blocklist, because an endpoint's identity outlives what is thought of it.
+//! [`EndpointId`]s. Separate from the blocklist, because an endpoint's identity outlives what is thought of it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

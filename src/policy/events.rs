@@ -1,5 +1,5 @@
 //! Where each event was seen that a client has yet to acknowledge: what acknowledges it names the event, and no channel
-//! (R-AFF-2). Apart from the table of channels, because this one is no more than a preference: what is too much is forgotten.
+//! (R-AFF-2). Separate from the table of channels, because this one is no more than a preference: what is too much is forgotten.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;

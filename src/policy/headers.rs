@@ -1,4 +1,4 @@
-//! The heads that leave the gateway, towards XSPs and towards clients, as bytes. Apart from the relay, because what may
+//! The heads that leave the gateway, towards XSPs and towards clients, as bytes. Separate from the relay, because what may
 //! pass is a matter of trust: hop-by-hop fields end here, claims about the client are the gateway's own, and all the rest
 //! goes through as it came, in its order.
 

@@ -1,4 +1,4 @@
-//! When the gateway looks at an endpoint because of a hint that it may be gone. Apart from the blocklist, since a hint holds
+//! When the gateway looks at an endpoint because of a hint that it may be gone. Separate from the blocklist, since a hint holds
 //! nothing against anybody: an XSP may end connections because they have idled for long.
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
 //! How fast an XSP is sent new event channels: when many are lost at once, their clients open new ones at once, and the
-//! XSPs that are left must not fall too. Apart from the plan, which says where to, because this says when.
+//! XSPs that are left must not fall too. Separate from the plan, which says where to, because this says when.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;

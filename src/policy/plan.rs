@@ -1,4 +1,4 @@
-//! The endpoints that one request may try, one after the other. Apart from the farm's shell, because this order *is* the
+//! The endpoints that one request may try, one after the other. Separate from the farm's shell, because this order *is* the
 //! product: it is decided here, without clock, lock or chance of its own, and can be checked against a naive model.
 //!
 //! Among the endpoints that the request has not tried yet, in this order:

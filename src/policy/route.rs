@@ -1,4 +1,4 @@
-//! Which interface a path belongs to. Stands apart because it is the gateway's gate: a path that an XSP might read in
+//! Which interface a path belongs to. Separate because it is the gateway's gate: a path that an XSP might read in
 //! another way than the gateway does is refused here, so that what is matched is what is forwarded, byte for byte.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What SRV records say about a farm (RFC 2782, R-DNS-2). Apart from discovery, so that the order in which targets are
+//! What SRV records say about a farm (RFC 2782, R-DNS-2). Separate from discovery, so that the order in which targets are
 //! tried can be tested without DNS: here records become tiers and weights, and [`Plan`](super::plan::Plan) picks by them.
 
 use std::collections::BTreeMap;

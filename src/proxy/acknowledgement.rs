@@ -1,4 +1,4 @@
-//! Acknowledgements of events, which name no channel: their bodies are read before an XSP is chosen. Apart from the life of
+//! Acknowledgements of events, which name no channel: their bodies are read before an XSP is chosen. Separate from the life of
 //! all other requests, whose bodies are on their way to an XSP while they come in.
 
 use std::future::poll_fn;

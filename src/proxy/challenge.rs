@@ -1,5 +1,5 @@
 //! HTTP Digest across a farm: a nonce is known only to the XSP that gave it, so the request that answers a challenge goes
-//! where the challenge came from, also for the many clients that keep no cookies. Apart from the sessions, because it
+//! where the challenge came from, also for the many clients that keep no cookies. Separate from the sessions, because it
 //! lasts for an exchange and not for a session.
 
 use std::sync::Arc;

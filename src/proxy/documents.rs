@@ -1,5 +1,5 @@
 //! A channel's documents, each put into one chunk however the XSP has cut it: to several clients a chunk is a document.
-//! Apart from relaying, which leaves every other body as it is.
+//! Separate from relaying, which leaves every other body as it is.
 
 use crate::broadworks::channel::documents::{Cut, Documents};
 use crate::http1::chunked::Event;

@@ -1,4 +1,4 @@
-//! Why an attempt failed, whose fault it is, and what logs call it. Apart from the attempt, because those who judge it
+//! Why an attempt failed, whose fault it is, and what logs call it. Separate from the attempt, because those who judge it
 //! care for nothing else.
 
 use std::io;

@@ -1,4 +1,4 @@
-//! Where a redirection of an XSP leads. Apart from the failover loop, because it is about reading a URL and nothing else.
+//! Where a redirection of an XSP leads. Separate from the failover loop, because it is about reading a URL and nothing else.
 
 /// Host, port and target of an absolute https URL.
 pub(super) fn parse(location: &[u8]) -> Option<(&str, u16, &[u8])> {

@@ -1,4 +1,4 @@
-//! A second look: one harmless request of the gateway's own, before an endpoint is blocked for everyone. Apart from
+//! A second look: one harmless request of the gateway's own, before an endpoint is blocked for everyone. Separate from
 //! attempts for clients, because nobody waits for it.
 
 use std::future::poll_fn;

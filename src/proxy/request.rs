@@ -1,4 +1,4 @@
-//! What the failover loop is asked, and what it gives back. Apart from the loop, because those who ask need not know it.
+//! What the failover loop is asked, and what it gives back. Separate from the loop, because those who ask need not know it.
 
 use std::sync::Arc;
 

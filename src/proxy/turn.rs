@@ -1,4 +1,4 @@
-//! A request that opens an event channel, and its turn: an XSP is sent new channels at a pace. Apart from the failover loop,
+//! A request that opens an event channel, and its turn: an XSP is sent new channels at a pace. Separate from the failover loop,
 //! since no other request ever waits.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What an attempt's end says of its endpoint. Apart from the failover loop, because attempts that nobody waits for any
+//! What an attempt's end says of its endpoint. Separate from the failover loop, because attempts that nobody waits for any
 //! more are judged by the same measure.
 
 use std::sync::Arc;

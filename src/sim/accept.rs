@@ -1,4 +1,4 @@
-//! Accepting connections that may be broken off at any step. Apart from what is said on them, because XSPs of HTTP and of
+//! Accepting connections that may be broken off at any step. Separate from what is said on them, because XSPs of HTTP and of
 //! CTI accept them in the same way.
 
 use std::io;

@@ -1,5 +1,5 @@
 //! Simulated XSPs that speak CTI: mutual TLS on one loopback address, and behind it XML documents and arbitrary binary,
-//! since CTI's framing is not public and nothing may depend on it. Apart from the XSPs that speak HTTP, because here a
+//! since CTI's framing is not public and nothing may depend on it. Separate from the XSPs that speak HTTP, because here a
 //! connection is all there is: what it received and how it ended is the record.
 //!
 //! [`Webex`] is the client of the other side.

@@ -1,5 +1,5 @@
 //! Certificates for a simulated site, made in memory: a public CA with an intermediate, an operator's internal CA, the
-//! CA of Webex's clients, and certificates that are wrong in one way each. Apart from the XSPs because the gateway and
+//! CA of Webex's clients, and certificates that are wrong in one way each. Separate from the XSPs because the gateway and
 //! the clients of a test need them as files.
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! An XSP whose answers are given byte for byte and which keeps the bytes it receives. Apart from the simulated XSP
+//! An XSP whose answers are given byte for byte and which keeps the bytes it receives. Separate from the simulated XSP
 //! because hyper would repair, or refuse, what is to be seen here.
 
 use std::io;

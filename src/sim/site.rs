@@ -1,5 +1,5 @@
 //! Two simulated sites of two XSPs each with DNS, certificates and a configuration for the gateway in front of them.
-//! Apart from its parts because only the whole needs addresses that share a port, and a folder.
+//! Separate from its parts because only the whole needs addresses that share a port, and a folder.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,4 +1,4 @@
-//! A connection that can be broken off by somebody who does not read or write it. Apart from the accepting, because tokio's
+//! A connection that can be broken off by somebody who does not read or write it. Separate from the accepting, because tokio's
 //! own stream has one owner, and a second descriptor for each connection is one too many where there are thousands.
 
 use std::io::{self, IoSlice};

@@ -1,4 +1,4 @@
-//! What tests read while it grows, and wait for. Apart from what is recorded, because XSPs of HTTP and of CTI record other
+//! What tests read while it grows, and wait for. Separate from what is recorded, because XSPs of HTTP and of CTI record other
 //! things in the same way.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `[[cti]]` and `[[passthrough]]` blocks, compiled. Apart from the connections, because they outlive a block.
+//! `[[cti]]` and `[[passthrough]]` blocks, compiled. Separate from the connections, because they outlive a block.
 
 use std::net::IpAddr;
 use std::sync::Arc;

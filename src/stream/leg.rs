@@ -1,4 +1,4 @@
-//! One side of a bridged connection, in the clear or not. Apart from copying, which is the same for both.
+//! One side of a bridged connection, in the clear or not. Separate from copying, which is the same for both.
 
 use std::future::Future;
 use std::io;

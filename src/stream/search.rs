@@ -1,5 +1,5 @@
 //! The search for an XSP that a connection can be bridged to: one endpoint after the other, within the caller's patience.
-//! Apart from the dialling itself, which is not the same for CTI and pass-through.
+//! Separate from the dialling itself, which is not the same for CTI and pass-through.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What has happened lately, for people who look: blocks, changes of DNS, reloads, drains. Apart from the log, which has
+//! What has happened lately, for people who look: blocks, changes of DNS, reloads, drains. Separate from the log, which has
 //! them too, because the log is elsewhere when somebody looks at the status page.
 
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! Traces for OpenTelemetry: which requests are traced, and what is noted of one that is. Apart from the access log, because
+//! Traces for OpenTelemetry: which requests are traced, and what is noted of one that is. Separate from the access log, because
 //! what is told here goes over the network, to a collector that may be slow, or gone.
 
 mod context;

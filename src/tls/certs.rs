@@ -1,4 +1,4 @@
-//! The certificates, keys and CAs that a configuration names, read from disk and checked against it. Apart from the
+//! The certificates, keys and CAs that a configuration names, read from disk and checked against it. Separate from the
 //! configuration, because files change while it stays as it is.
 
 mod authority;

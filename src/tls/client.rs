@@ -1,4 +1,4 @@
-//! The gateway as TLS client of a farm. Apart from the server's side, because whom to believe is the whole question here.
+//! The gateway as TLS client of a farm. Separate from the server's side, because whom to believe is the whole question here.
 
 use std::sync::Arc;
 

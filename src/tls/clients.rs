@@ -1,4 +1,4 @@
-//! Whether a client's certificate is what `client_trust` and its companions demand (R-CTI-1, R-CTI-2, R-AUTH-2). Apart from
+//! Whether a client's certificate is what `client_trust` and its companions demand (R-CTI-1, R-CTI-2, R-AUTH-2). Separate from
 //! rustls' own verifier, which knows no names of clients, no depth, no purposes but one, and believes a CA for ever.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! DER, as far as a certificate has to be taken apart and put together byte for byte. Apart from `peer`, which reads what a
+//! DER, as far as a certificate has to be taken apart and put together byte for byte. Separate from `peer`, which reads what a
 //! certificate says, and can't say where in the bytes it stands.
 
 /// A SEQUENCE.

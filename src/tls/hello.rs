@@ -1,4 +1,4 @@
-//! The ClientHello, read before anybody answers it: which name does the client ask for? Apart from the server's
+//! The ClientHello, read before anybody answers it: which name does the client ask for? Separate from the server's
 //! configurations, because it decides which of them answers, or that none does.
 
 use rustls::Error;

@@ -1,4 +1,4 @@
-//! What a file of certificates and keys holds, for an operator to read. Apart from `certs`, which asks whether one
+//! What a file of certificates and keys holds, for an operator to read. Separate from `certs`, which asks whether one
 //! configuration can be served with it.
 
 mod blocks;

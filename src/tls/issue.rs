@@ -1,5 +1,5 @@
 //! Certificates that an operator needs and the gateway can make: an internal CA, the gateway's client certificate towards
-//! XSPs' CTI (R-CTI-3), server certificates of XSPs (R-TLS-4). Apart from `certs`, which judges what is there.
+//! XSPs' CTI (R-CTI-3), server certificates of XSPs (R-TLS-4). Separate from `certs`, which judges what is there.
 
 pub mod authority;
 pub mod files;

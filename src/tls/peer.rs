@@ -1,4 +1,4 @@
-//! What a certificate says. Apart from the rest of `tls`, which need not know X.509 for it; `portrait` reads more, for
+//! What a certificate says. Separate from the rest of `tls`, which need not know X.509 for it; `portrait` reads more, for
 //! operators.
 
 mod credentials;

@@ -1,4 +1,4 @@
-//! Everything about a certificate, a request or a revocation list that is worth showing to an operator. Apart from `peer`,
+//! Everything about a certificate, a request or a revocation list that is worth showing to an operator. Separate from `peer`,
 //! because nothing that is served depends on it.
 
 use x509_parser::certificate::X509Certificate;

@@ -1,4 +1,4 @@
-//! The gateway as TLS server: one configuration per `[[https]]` block, chosen by SNI before any of them answers. Apart from
+//! The gateway as TLS server: one configuration per `[[https]]` block, chosen by SNI before any of them answers. Separate from
 //! a certificate resolver, because blocks differ in versions, suites, tickets and client authentication, not only in names.
 
 use std::io;

@@ -1,4 +1,4 @@
-//! What both sides are set up with: versions, suites and groups as rustls knows them. Apart from either side, which then
+//! What both sides are set up with: versions, suites and groups as rustls knows them. Separate from either side, which then
 //! need not know of the other.
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! A TLS connection that holds no buffer while idle: each turn does one large read and one write, in scratch space that
-//! belongs to the worker's thread. Apart from rustls' own buffered connections, which keep their buffers for life; an edge
+//! belongs to the worker's thread. Separate from rustls' own buffered connections, which keep their buffers for life; an edge
 //! holds a hundred thousand connections that mostly say nothing.
 
 mod session;

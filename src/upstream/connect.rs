@@ -1,4 +1,4 @@
-//! TCP connect and TLS handshake towards one endpoint. Apart from what is then said on the connection, because a failure
+//! TCP connect and TLS handshake towards one endpoint. Separate from what is then said on the connection, because a failure
 //! here is always safe to move on from: nothing of a request has been sent.
 
 use std::future::poll_fn;

@@ -1,5 +1,5 @@
 //! The soak: very many event channels on one worker live through a reload and a change of DNS, and all the while no
-//! heartbeat lands on a wrong XSP (R-AFF-2). Apart from the channels' other tests, because the gateway must be a process of
+//! heartbeat lands on a wrong XSP (R-AFF-2). Separate from the channels' other tests, because the gateway must be a process of
 //! its own: each channel takes two open files of it, and as many of the clients and XSPs together.
 
 use std::collections::HashSet;

@@ -1,5 +1,5 @@
 //! Finds where the documents on a channel's stream end, so that each can leave as one chunk: to several clients a chunk is
-//! a document. Apart from the search for ids, because it goes on for as long as the stream lives.
+//! a document. Separate from the search for ids, because it goes on for as long as the stream lives.
 
 use super::search::{Format, Opened, Opening};
 use super::xml::is_blank;

@@ -1,4 +1,4 @@
-//! The ids of events: in the events themselves, and in what acknowledges them. Apart from the search for a channel's id,
+//! The ids of events: in the events themselves, and in what acknowledges them. Separate from the search for a channel's id,
 //! because these come in documents that are whole.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Reads along on the answer to a channel request until it knows the channel's id. Apart from the cutting of documents,
+//! Reads along on the answer to a channel request until it knows the channel's id. Separate from the cutting of documents,
 //! because it ends with the first of them and costs nothing from then on.
 
 use super::ChannelId;

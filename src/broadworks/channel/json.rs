@@ -1,4 +1,4 @@
-//! The outline of JSON as it trickles in: brackets, strings and what separates them. Apart from its two readers, because
+//! The outline of JSON as it trickles in: brackets, strings and what separates them. Separate from its two readers, because
 //! both must agree on where a string ends.
 
 use std::borrow::Cow;

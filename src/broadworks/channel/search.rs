@@ -1,5 +1,5 @@
 //! Looks for the values of one name in XML or JSON as it trickles in: an element's characters, or a member's string.
-//! Apart from its readers, because ids of channels and of events stand in documents in the same ways.
+//! Separate from its readers, because ids of channels and of events stand in documents in the same ways.
 
 use super::xml::{self, is_blank};
 use super::{json, text};

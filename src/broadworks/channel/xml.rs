@@ -1,4 +1,4 @@
-//! The outline of XML as it trickles in: tags, text and CDATA, and nothing else of what a general parser knows. Apart
+//! The outline of XML as it trickles in: tags, text and CDATA, and nothing else of what a general parser knows. Separate
 //! from its two readers, because both must agree on where a tag ends.
 
 use memchr::{memchr, memchr2};

@@ -1,4 +1,4 @@
-//! A gateway's status for people. Apart from asking for it, so that it can be tested without a gateway.
+//! A gateway's status for people. Separate from asking for it, so that it can be tested without a gateway.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! What is made of the story: each step with what was expected of it, and the table at the end. Apart from the story, which
+//! What is made of the story: each step with what was expected of it, and the table at the end. Separate from the story, which
 //! says what happens.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Where a load balancer that knows no channels would have sent each heartbeat. Apart from the crowd, which sends them to the
+//! Where a load balancer that knows no channels would have sent each heartbeat. Separate from the crowd, which sends them to the
 //! gateway.
 
 use std::sync::atomic::{AtomicUsize, Ordering};

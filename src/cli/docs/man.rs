@@ -1,4 +1,4 @@
-//! The man pages: what `--help` says, and what belongs to nobody's help. Apart from `docs`, because pages have a form of
+//! The man pages: what `--help` says, and what belongs to nobody's help. Separate from `docs`, because pages have a form of
 //! their own.
 
 use std::io;

@@ -1,4 +1,4 @@
-//! Which XSPs of a farm are drained. Apart from farms, because what is said here need not be right to be harmless.
+//! Which XSPs of a farm are drained. Separate from farms, because what is said here need not be right to be harmless.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! Farms: where their XSPs are, and how the gateway fails over between them. Apart from listeners, which only name them.
+//! Farms: where their XSPs are, and how the gateway fails over between them. Separate from listeners, which only name them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! `[[https]]`: hosts, interfaces and what differs between them. Apart from the sockets, which blocks may share, and from
+//! `[[https]]`: hosts, interfaces and what differs between them. Separate from the sockets, which blocks may share, and from
 //! the blocks of byte streams, which know nothing of interfaces.
 
 use std::net::SocketAddr;

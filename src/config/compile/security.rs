@@ -1,4 +1,4 @@
-//! Protocol versions, suites and groups in relation to one another (R-TLS-1, R-TLS-3). Apart from their names, because
+//! Protocol versions, suites and groups in relation to one another (R-TLS-1, R-TLS-3). Separate from their names, because
 //! each may be right by itself and still nobody can connect.
 
 use toml::Spanned;

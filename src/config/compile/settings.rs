@@ -1,4 +1,4 @@
-//! The sections that stand by themselves. Apart from farms and listeners, which refer to one another.
+//! The sections that stand by themselves. Separate from farms and listeners, which refer to one another.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;

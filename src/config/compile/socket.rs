@@ -1,4 +1,4 @@
-//! Who listens where: which blocks may share an address, and which can't. Apart from the blocks, because each may be
+//! Who listens where: which blocks may share an address, and which can't. Separate from the blocks, because each may be
 //! right by itself.
 
 use std::collections::BTreeMap;

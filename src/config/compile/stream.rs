@@ -1,4 +1,4 @@
-//! `[[cti]]` and `[[passthrough]]`: blocks whose bytes the gateway does not read. Apart from `[[https]]`, because nothing in
+//! `[[cti]]` and `[[passthrough]]`: blocks whose bytes the gateway does not read. Separate from `[[https]]`, because nothing in
 //! them is routed by what a client says after the handshake.
 
 use toml::Spanned;

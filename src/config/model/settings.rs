@@ -1,4 +1,4 @@
-//! The sections that stand by themselves. Apart from farms and blocks, which refer to one another.
+//! The sections that stand by themselves. Separate from farms and blocks, which refer to one another.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! serde's errors in the words of an operator. Apart from mending, because what is said does not change what is done.
+//! serde's errors in the words of an operator. Separate from mending, because what is said does not change what is done.
 
 use std::ops::Range;
 

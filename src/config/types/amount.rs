@@ -1,4 +1,4 @@
-//! Durations, sizes and counts, each with the range that makes sense for its key. Apart from other values, because
+//! Durations, sizes and counts, each with the range that makes sense for its key. Separate from other values, because
 //! their ranges are part of their types.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Keys that take one of a few words. Apart from names, because the words are the gateway's own, and a wrong one has a
+//! Keys that take one of a few words. Separate from names, because the words are the gateway's own, and a wrong one has a
 //! nearest right one.
 
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What names a collector of traces, and what the gateway is called there. Apart from other addresses, because a collector is
+//! What names a collector of traces, and what the gateway is called there. Separate from other addresses, because a collector is
 //! reached by a URL.
 
 use std::net::Ipv6Addr;

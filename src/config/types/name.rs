@@ -1,4 +1,4 @@
-//! Names: of hosts, of services in DNS, of sections, of the affinity cookie. Apart from addresses, because names are
+//! Names: of hosts, of services in DNS, of sections, of the affinity cookie. Separate from addresses, because names are
 //! compared without regard to case and kept in lower case.
 
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! Addresses and ranges. Apart from names, because an address is never looked up.
+//! Addresses and ranges. Separate from names, because an address is never looked up.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,4 +1,4 @@
-//! Object identifiers. Apart from names, because a certificate holds them in a form of its own.
+//! Object identifiers. Separate from names, because a certificate holds them in a form of its own.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Paths: of files on this machine, and of URLs. Apart from names, because their case counts.
+//! Paths: of files on this machine, and of URLs. Separate from names, because their case counts.
 
 use std::path::PathBuf;
 

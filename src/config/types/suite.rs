@@ -1,4 +1,4 @@
-//! Cipher suites and key exchange groups by their IANA names (R-TLS-3). Apart from other words, because a wrong one may be
+//! Cipher suites and key exchange groups by their IANA names (R-TLS-3). Separate from other words, because a wrong one may be
 //! right elsewhere: in OpenSSL's spelling, or on Cisco's list but not in rustls.
 
 use rustls::crypto::aws_lc_rs;

@@ -1,4 +1,4 @@
-//! The naive reading of a chunked body: whole lines of a whole buffer, no states. Apart from what it judges, so that
+//! The naive reading of a chunked body: whole lines of a whole buffer, no states. Separate from what it judges, so that
 //! the two share nothing but the outcome's type.
 
 use crate::http1::head::Fields;

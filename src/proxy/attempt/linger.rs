@@ -1,4 +1,4 @@
-//! An attempt after its request has been answered elsewhere. Apart from the attempt, which a client waits for.
+//! An attempt after its request has been answered elsewhere. Separate from the attempt, which a client waits for.
 
 use http::{Method, StatusCode};
 

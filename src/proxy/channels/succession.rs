@@ -1,5 +1,5 @@
 //! The table of event channels when one process takes another's place: the streams stay where they are until they end, and
-//! whatever names them comes to the new process, or to the old one over a connection that was left open. Apart from the table in ordinary life, which none of it concerns.
+//! whatever names them comes to the new process, or to the old one over a connection that was left open. Separate from the table in ordinary life, which none of it concerns.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

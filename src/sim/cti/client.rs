@@ -1,4 +1,4 @@
-//! Webex's side of CTI: a client that connects to a gateway, or to an XSP, with whatever certificate a test gives it. Apart
+//! Webex's side of CTI: a client that connects to a gateway, or to an XSP, with whatever certificate a test gives it. Separate
 //! from the XSPs, since the gateway stands between.
 
 use std::io;

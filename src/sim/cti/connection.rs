@@ -1,4 +1,4 @@
-//! Connections of a simulated CTI XSP, from accept to their end. Apart from the XSP because it can break them at each step.
+//! Connections of a simulated CTI XSP, from accept to their end. Separate from the XSP because it can break them at each step.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Bytes in bulk that are told apart from each other wherever they are cut, and the hash by which they are compared. Apart
+//! Bytes in bulk that are told apart from each other wherever they are cut, and the hash by which they are compared. Separate
 //! from who sends them, because both sides do.
 
 use aws_lc_rs::digest::{Context, SHA256};

@@ -1,4 +1,4 @@
-//! A port at which a connect runs out of time. Apart from the XSP because it is made of sockets that nobody serves.
+//! A port at which a connect runs out of time. Separate from the XSP because it is made of sockets that nobody serves.
 
 use std::io;
 use std::net::SocketAddr;

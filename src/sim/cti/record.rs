@@ -1,4 +1,4 @@
-//! What the connections of a CTI XSP brought, and how they ended. Apart from the XSP because a test reads it while bytes
+//! What the connections of a CTI XSP brought, and how they ended. Separate from the XSP because a test reads it while bytes
 //! come in.
 
 use std::net::SocketAddr;

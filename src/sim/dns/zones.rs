@@ -1,4 +1,4 @@
-//! What the simulated DNS server knows, and how it answers one message. Apart from the sockets, so that a test can ask
+//! What the simulated DNS server knows, and how it answers one message. Separate from the sockets, so that a test can ask
 //! it without any.
 
 use std::collections::BTreeMap;

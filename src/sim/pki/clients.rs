@@ -1,4 +1,4 @@
-//! What the CAs have revoked, and certificates for names of a test's choice. Apart from the certificates of a site that
+//! What the CAs have revoked, and certificates for names of a test's choice. Separate from the certificates of a site that
 //! works, because only tests need them.
 
 use rcgen::{

@@ -1,5 +1,5 @@
 //! The certificates of the CTI interface's clients on both sides of the gateway: Webex's, and the gateway's own, right ones
-//! and ones that are wrong in one way each. Apart from the servers' because the rules are others.
+//! and ones that are wrong in one way each. Separate from the servers' because the rules are others.
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair};
 

@@ -1,4 +1,4 @@
-//! A configuration file in the making: sections whose keys can be changed before it is written. Apart from the
+//! A configuration file in the making: sections whose keys can be changed before it is written. Separate from the
 //! configuration's own types because a test must be able to write what they refuse.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Answers of the applications on a simulated XSP, and their bodies. Apart from the applications, which all use these.
+//! Answers of the applications on a simulated XSP, and their bodies. Separate from the applications, which all use these.
 
 use std::convert::Infallible;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! The event channels that are open on a simulated XSP. Apart from Xsi-Events because the heartbeats of a channel, the
+//! The event channels that are open on a simulated XSP. Separate from Xsi-Events because the heartbeats of a channel, the
 //! test that publishes on it and the stream itself live at different times.
 
 use std::collections::{HashMap, HashSet};

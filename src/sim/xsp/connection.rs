@@ -1,4 +1,4 @@
-//! Connections of a simulated XSP: accepted, handshaken, served, cut off. Apart from the requests on them because an
+//! Connections of a simulated XSP: accepted, handshaken, served, cut off. Separate from the requests on them because an
 //! XSP can be broken at each of these steps.
 
 use std::io;

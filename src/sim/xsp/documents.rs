@@ -1,4 +1,4 @@
-//! The documents on a channel's stream, and what is read from those of a client. Apart from the channels, because how a
+//! The documents on a channel's stream, and what is read from those of a client. Separate from the channels, because how a
 //! document is worded decides nothing.
 
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! How often each user may ask a simulated XSP, as its web container limits it. Apart from the answers because it outlives
+//! How often each user may ask a simulated XSP, as its web container limits it. Separate from the answers because it outlives
 //! each request.
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! What an XSP was asked, and its connections. Apart from the XSP because a test reads it while requests come in.
+//! What an XSP was asked, and its connections. Separate from the XSP because a test reads it while requests come in.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

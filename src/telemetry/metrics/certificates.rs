@@ -1,4 +1,4 @@
-//! The series of certificates and of their renewal. Apart from the others, because they go when a certificate does, and
+//! The series of certificates and of their renewal. Separate from the others, because they go when a certificate does, and
 //! change with the calendar alone.
 
 use std::cmp::Reverse;

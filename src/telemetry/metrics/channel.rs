@@ -1,4 +1,4 @@
-//! What becomes of event channels. Apart from sessions, because a channel has a life of its own.
+//! What becomes of event channels. Separate from sessions, because a channel has a life of its own.
 
 use serde::{Deserialize, Serialize};
 

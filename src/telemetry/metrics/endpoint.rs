@@ -1,4 +1,4 @@
-//! One endpoint's series. Apart from the others, because they come and go with it.
+//! One endpoint's series. Separate from the others, because they come and go with it.
 
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};

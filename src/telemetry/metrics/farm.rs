@@ -1,4 +1,4 @@
-//! One farm's series, apart from those of its endpoints, which come and go.
+//! One farm's series, without those of its endpoints, which come and go.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What came of reading the configuration again. Apart from certificates, which are renewed without it, too.
+//! What came of reading the configuration again. Separate from certificates, which are renewed without it, too.
 
 use super::Metrics;
 

@@ -1,4 +1,4 @@
-//! The series of one interface. Apart from those of listeners and farms, which do without HTTP's classes of status.
+//! The series of one interface. Separate from those of listeners and farms, which do without HTTP's classes of status.
 
 use std::time::Duration;
 

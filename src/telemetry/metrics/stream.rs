@@ -1,4 +1,4 @@
-//! The series of one block of byte streams. Apart from those of listeners, since a listening address may have several.
+//! The series of one block of byte streams. Separate from those of listeners, since a listening address may have several.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 

@@ -1,4 +1,4 @@
-//! What an endpoint's series say at one instant, to be compared with another. Apart from the series, because those who look
+//! What an endpoint's series say at one instant, to be compared with another. Separate from the series, because those who look
 //! want to know what went on lately, and counters only know what ever went on.
 
 use super::BUCKETS;

@@ -1,4 +1,4 @@
-//! Who a request's spans belong to, as W3C Trace Context has it. Apart from the spans, because this comes from clients, and
+//! Who a request's spans belong to, as W3C Trace Context has it. Separate from the spans, because this comes from clients, and
 //! goes to XSPs.
 
 use std::fmt;

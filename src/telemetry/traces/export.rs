@@ -1,4 +1,4 @@
-//! Sends what was noted to the collector, from a thread of its own: in batches, over one connection that is kept. Apart from
+//! Sends what was noted to the collector, from a thread of its own: in batches, over one connection that is kept. Separate from
 //! the rest, because a collector that is slow or gone must not be noticed by anybody but the log and the metrics.
 
 use std::io;

@@ -1,4 +1,4 @@
-//! What is noted of one request that is traced, while it is served: its span, and one for each attempt. Apart from how it is
+//! What is noted of one request that is traced, while it is served: its span, and one for each attempt. Separate from how it is
 //! sent, because here a client waits.
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! The order in a bundle of CAs: which are believed by themselves, and which only because of another one in it (R-CTI-1).
-//! Apart from the file, because it is decided by who has signed whom and by nothing else: not by the order of the blocks,
+//! Separate from the file, because it is decided by who has signed whom and by nothing else: not by the order of the blocks,
 //! nor by the calendar, or a root that expires would make its intermediates believed for good.
 
 use super::chain::Link;

@@ -1,4 +1,4 @@
-//! A certificate and its issuers: in which order, and where a chain breaks off. Apart from the identities that use it,
+//! A certificate and its issuers: in which order, and where a chain breaks off. Separate from the identities that use it,
 //! because what is inspected or signs others has a chain, too.
 
 use std::ops::Range;

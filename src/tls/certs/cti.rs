@@ -1,5 +1,5 @@
 //! The gateway's own client certificate towards XSPs' CTI: is it one for which [`crate::broadworks::cti`] has its rules,
-//! and does it keep them? Apart from the other identities, because it may be let off.
+//! and does it keep them? Separate from the other identities, because it may be let off.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -1,5 +1,5 @@
 //! The files that a configuration names: which section names them, how they look from outside, and what they hold as one
-//! number. Apart from reading them, because most of the time the only question is whether they are still the same.
+//! number. Separate from reading them, because most of the time the only question is whether they are still the same.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

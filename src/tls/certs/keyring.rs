@@ -1,4 +1,4 @@
-//! The affinity key file: one base64 key of 32 bytes a line. Apart from certificates, because all gateways share it and it
+//! The affinity key file: one base64 key of 32 bytes a line. Separate from certificates, because all gateways share it and it
 //! rotates by hand. No message ever shows a line.
 
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! PEM files as operators have them: with notes between the blocks, byte order marks, lost newlines. Apart from what is
+//! PEM files as operators have them: with notes between the blocks, byte order marks, lost newlines. Separate from what is
 //! in the blocks, because a file that is no PEM deserves an answer of its own.
 
 use std::fs::File;

@@ -1,5 +1,5 @@
 //! Certificate revocation lists, as they were downloaded: any number of them, of any CA (R-CTI-1 has old and new chains side
-//! by side). Apart from the CAs, because a list that can't be read must not be left out: what it revokes would come in.
+//! by side). Separate from the CAs, because a list that can't be read must not be left out: what it revokes would come in.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;

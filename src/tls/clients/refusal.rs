@@ -1,4 +1,4 @@
-//! Why a client's certificate is refused: the alert that the client gets, and the word that the operator reads. Apart from
+//! Why a client's certificate is refused: the alert that the client gets, and the word that the operator reads. Separate from
 //! the verdicts, because a path can fail in sixty ways and an operator acts on ten.
 
 use std::sync::Arc;

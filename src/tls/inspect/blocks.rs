@@ -1,4 +1,4 @@
-//! The blocks of a PEM file (RFC 7468), with whatever stands between them left out. Apart from `certs::pem`, which takes
+//! The blocks of a PEM file (RFC 7468), with whatever stands between them left out. Separate from `certs::pem`, which takes
 //! what it knows and refuses a file for one bad block: here every block is to be seen.
 
 use base64::Engine;

@@ -1,4 +1,4 @@
-//! What the blocks of a file turn out to be. Apart from what is said of them, because the report asks twice: what each is,
+//! What the blocks of a file turn out to be. Separate from what is said of them, because the report asks twice: what each is,
 //! and which belong together.
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;

@@ -1,4 +1,4 @@
-//! What a certificate may be used for here, and what is wrong with it. Apart from the report, because this is what an
+//! What a certificate may be used for here, and what is wrong with it. Separate from the report, because this is what an
 //! operator acts on.
 
 use crate::broadworks::cti::{self, Fault};

@@ -1,4 +1,4 @@
-//! A CA from an operator's files, which signs. Apart from what is signed, because files of others hold surprises: several
+//! A CA from an operator's files, which signs. Separate from what is signed, because files of others hold surprises: several
 //! certificates, keys in old forms, names that no library writes the way it has read them.
 
 use std::fmt;

@@ -1,5 +1,5 @@
 //! Files that are written all or none: keys for their owner's eyes from the first byte on, and nothing over what is there
-//! unless that was asked for. Apart from what is in them, because here a mistake costs a key that nobody can make again.
+//! unless that was asked for. Separate from what is in them, because here a mistake costs a key that nobody can make again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};

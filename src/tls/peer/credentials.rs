@@ -1,4 +1,4 @@
-//! Who a client says it is, and what its certificate may be used for. Apart from the facts that messages are made of,
+//! Who a client says it is, and what its certificate may be used for. Separate from the facts that messages are made of,
 //! because access hangs on these: whatever can't be read leaves the client without a name, and never with a wrong one.
 
 use rustls::CommonState;

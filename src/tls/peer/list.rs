@@ -1,4 +1,4 @@
-//! What a certificate revocation list says. Apart from certificates, because it is about others than its issuer.
+//! What a certificate revocation list says. Separate from certificates, because it is about others than its issuer.
 
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;

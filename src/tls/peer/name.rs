@@ -1,4 +1,4 @@
-//! Names of certificates as text, for messages and logs. Apart from what is decided by them, because that never looks at the
+//! Names of certificates as text, for messages and logs. Separate from what is decided by them, because that never looks at the
 //! text; who reads it must not take one name for another, though, so that it is escaped as RFC 4514 says.
 
 use x509_parser::asn1_rs::{Any, BmpString, Tag, ToDer};

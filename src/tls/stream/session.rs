@@ -1,4 +1,4 @@
-//! rustls' unbuffered sessions, client's and server's, behind one pair of verbs: digest what came, seal what goes. Apart from
+//! rustls' unbuffered sessions, client's and server's, behind one pair of verbs: digest what came, seal what goes. Separate from
 //! the stream, so that this file knows rustls and no sockets, and that one sockets and little of rustls.
 
 use rustls::CommonState;

@@ -1,4 +1,4 @@
-//! Programs that are no part of Rust and that some tests need: Prometheus, systemd's, dpkg's. Apart, since each such test
+//! Programs that are no part of Rust and that some tests need: Prometheus, systemd's, dpkg's. Separate, since each such test
 //! has the same three ways to go: the program is there, it can be fetched, or the test is left out, which is said.
 
 use std::env;

@@ -1,4 +1,4 @@
-//! CTI: mutual TLS, and a byte stream that nobody in between understands. Apart from the rest, which is all HTTP.
+//! CTI: mutual TLS, and a byte stream that nobody in between understands. Separate from the rest, which is all HTTP.
 //! A client gives orders of 16 bytes, an operation and a length; the XSP at the other end of the bridge carries them out.
 use crate::{client_identity, dial, provider, Args, BoxErr, NoVerify};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};

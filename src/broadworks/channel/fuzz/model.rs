@@ -1,4 +1,4 @@
-//! The naive reading of a channel's stream: the whole of it at hand, and a search for each end. Apart from what it judges,
+//! The naive reading of a channel's stream: the whole of it at hand, and a search for each end. Separate from what it judges,
 //! so that the two share nothing.
 
 const MARK: &[u8] = "\u{feff}".as_bytes();
