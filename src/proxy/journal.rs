@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use tokio::time::Instant;
 
 use super::attempt::Attempt;
@@ -27,9 +28,8 @@ pub(super) struct Journal {
     peer: Option<Arc<str>>,
     begun: Instant,
     time: Duration,
-    method: String,
-    path: String,
-    host: Option<String>,
+    method: Option<Method>,
+    names: Names,
     pub(super) tracking_id: String,
     pub(super) route: Option<Arc<Route>>,
     attempts: Attempts,
@@ -48,6 +48,35 @@ pub(super) struct Journal {
     pub(super) reason: Option<&'static str>,
     pub(super) received: u64,
     pub(super) sent: u64,
+}
+
+/// The path, and the Host behind it once that is known to be one of ours: one piece of memory for both.
+#[derive(Debug, Default)]
+struct Names {
+    text: String,
+    path: usize,
+}
+
+impl Names {
+    fn new(head: &RequestHead) -> Self {
+        let path = String::from_utf8_lossy(head.path());
+        let mut text = String::with_capacity(path.len() + head.host().len());
+        text.push_str(&path);
+        Self { path: text.len(), text }
+    }
+
+    fn add_host(&mut self, host: &str) {
+        self.text.push_str(host);
+        self.text[self.path..].make_ascii_lowercase();
+    }
+
+    fn path(&self) -> &str {
+        &self.text[..self.path]
+    }
+
+    fn host(&self) -> Option<&str> {
+        Some(&self.text[self.path..]).filter(|host| !host.is_empty())
+    }
 }
 
 /// Who made the answer.
@@ -82,9 +111,8 @@ impl Journal {
             peer,
             begun: Instant::now(),
             time: if access.is_on() { timestamp() } else { Duration::ZERO },
-            method: String::new(),
-            path: String::new(),
-            host: None,
+            method: None,
+            names: Names::default(),
             tracking_id: String::new(),
             route: None,
             attempts: Attempts::new(),
@@ -106,15 +134,15 @@ impl Journal {
     /// Takes note of the request, if anybody will read it.
     pub(super) fn request(&mut self, head: &RequestHead) {
         if self.access.is_on() {
-            head.method.as_str().clone_into(&mut self.method);
-            self.path = String::from_utf8_lossy(head.path()).into_owned();
+            self.method = Some(head.method.clone());
+            self.names = Names::new(head);
         }
     }
 
     /// Takes note of the Host, once it is known to be one of ours.
     pub(super) fn host(&mut self, host: &str) {
         if self.access.is_on() || self.trace.is_some() {
-            self.host = Some(host.to_ascii_lowercase());
+            self.names.add_host(host);
         }
     }
 
@@ -191,11 +219,11 @@ impl Drop for Journal {
             client: self.client,
             peer: self.peer.as_deref(),
             listener: &self.listener,
-            host: self.host.as_deref(),
+            host: self.names.host(),
             interface: self.route.as_ref().map(|route| route.interface.name()),
             farm: self.route.as_ref().map(|route| route.farm.name()),
-            method: &self.method,
-            path: &self.path,
+            method: self.method.as_ref().map_or("", Method::as_str),
+            path: self.names.path(),
             status: self.status,
             origin: self.origin.name(),
             reason: self.reason,

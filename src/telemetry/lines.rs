@@ -17,8 +17,9 @@ const ROOM: usize = 4 * 1024 * 1024;
 const RESERVED: usize = 256 * 1024;
 /// Lines are gathered for so long, so that a busy gateway makes few system calls.
 const GATHER: Duration = Duration::from_millis(20);
-/// So many bytes are written without waiting for more.
-const PLENTY: usize = 1024 * 1024;
+/// So many bytes are written without waiting for more: few enough to be still in the processor's cache, and to leave a worker's
+/// own there.
+const PLENTY: usize = 64 * 1024;
 /// How often a descriptor that somebody has made non-blocking is tried again.
 const AGAIN: Duration = Duration::from_millis(10);
 /// The longest that the end of the process waits for the rest to be written.

@@ -1,4 +1,4 @@
-//! The journal of a request that is traced. Apart from the journal, since few requests are.
+//! The journal of a request that is traced. Separate from the journal, since few requests are.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Journal {
     fn told(&self, reason: Option<&'static str>, lengths: Option<Lengths>) -> Told {
         Told {
             listener: Arc::clone(&self.listener),
-            host: self.host.clone(),
+            host: self.names.host().map(str::to_owned),
             interface: self.route.as_ref().map(|route| route.interface.name()),
             farm: self.route.as_ref().map(|route| route.farm.name().to_owned()),
             status: self.status,
