@@ -69,7 +69,7 @@ pub struct Farm {
     pub name: String,
     /// Its endpoints, those that have left DNS too.
     pub endpoints: Vec<Endpoint>,
-    /// What is drained by hand, as it was said.
+    /// What an operator has drained, as it was said.
     pub drained: Vec<String>,
 }
 
@@ -97,8 +97,9 @@ pub struct Endpoint {
 pub struct Block {
     /// How long it lasts; 0: it has run out, and nobody has tried the endpoint yet.
     pub seconds: f64,
-    /// Whether somebody has put it there by hand.
-    pub by_hand: bool,
+    /// Whether an operator has put it there. The field's name is what earlier versions read and write.
+    #[serde(rename = "by_hand")]
+    pub by_operator: bool,
 }
 
 /// What happens to an event channel of the process that tells of it, or of one that has told that one.
@@ -177,4 +178,17 @@ pub enum Kin {
     Predecessor,
     /// It takes this one's place.
     Successor,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_reads_as_earlier_versions_wrote_it() {
+        let text = r#"{"seconds":1.5,"by_hand":true}"#;
+        let block = Block { seconds: 1.5, by_operator: true };
+        assert_eq!(serde_json::from_str::<Block>(text).unwrap(), block);
+        assert_eq!(serde_json::to_string(&block).unwrap(), text);
+    }
 }

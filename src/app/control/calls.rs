@@ -23,7 +23,7 @@ use crate::app::outcome::Outcome;
 use crate::app::reload::Asked;
 use crate::app::successor::Successor;
 use crate::control::{LONGEST_REQUEST, Reply, Request};
-use crate::farm::ByHand;
+use crate::farm::Operation;
 
 /// Callers that have not asked yet.
 const WAITING: Rules = Rules { all: 32, each: 24, sheltered: Duration::ZERO };
@@ -180,15 +180,15 @@ impl Calls {
                 Ok(status) => Reply::Done(String::from_utf8_lossy(&status).into_owned()),
                 Err(silence) => refused(silence),
             },
-            Request::Drain(whom) => self.order(Order::ByHand(whom.clone(), ByHand::Drain)).await,
-            Request::Undrain(whom) => self.order(Order::ByHand(whom.clone(), ByHand::Undrain)).await,
+            Request::Drain(whom) => self.order(Order::Operate(whom.clone(), Operation::Drain)).await,
+            Request::Undrain(whom) => self.order(Order::Operate(whom.clone(), Operation::Undrain)).await,
             Request::Block(whom, seconds) => match seconds.map(Duration::try_from_secs_f64).transpose() {
                 Ok(time) if time.is_none_or(|time| time <= LONGEST_BLOCK) => {
-                    self.order(Order::ByHand(whom.clone(), ByHand::Block(time))).await
+                    self.order(Order::Operate(whom.clone(), Operation::Block(time))).await
                 }
                 Ok(_) | Err(_) => Reply::Refused("that is no time".into()),
             },
-            Request::Unblock(whom) => self.order(Order::ByHand(whom.clone(), ByHand::Unblock)).await,
+            Request::Unblock(whom) => self.order(Order::Operate(whom.clone(), Operation::Unblock)).await,
             Request::Reload => self.reload().await,
             Request::Stop => {
                 self.means.stop.notify_one();

@@ -9,7 +9,7 @@ use crate::config::types::Leaf;
 use crate::config::types::name::LogFilter;
 use crate::config::types::network::DrainedXsp;
 use crate::control::{Reply, Whom};
-use crate::farm::{ByHand, Farm, Meant};
+use crate::farm::{Farm, Meant, Operation};
 use crate::policy::endpoint::Presence;
 use crate::telemetry;
 
@@ -17,7 +17,7 @@ use crate::telemetry;
 #[derive(Debug)]
 pub(in crate::app) enum Order {
     /// That to these XSPs.
-    ByHand(Whom, ByHand),
+    Operate(Whom, Operation),
     /// The log is as loud as that from now on; `None`: as the configuration says.
     Log(Option<String>),
 }
@@ -40,20 +40,20 @@ impl Clerk {
         loop {
             let call = self.calls.next().await;
             let reply = match &call.question {
-                Order::ByHand(whom, what) => self.by_hand(whom, *what),
+                Order::Operate(whom, what) => self.operate(whom, *what),
                 Order::Log(level) => set_level(level.as_deref()),
             };
             call.answer(reply);
         }
     }
 
-    fn by_hand(&self, whom: &Whom, what: ByHand) -> Reply {
+    fn operate(&self, whom: &Whom, what: Operation) -> Reply {
         let meant = match DrainedXsp::text(&whom.xsp) {
             Ok(meant) => meant.0,
             Err(_) => return Reply::Refused(format!("\"{}\" is no XSP: {}", whom.xsp, DrainedXsp::expected())),
         };
         let farms = self.farms(whom);
-        let done = farms.iter().flat_map(|farm| farm.by_hand(&meant, what).into_iter().map(move |one| (farm, one)));
+        let done = farms.iter().flat_map(|farm| farm.operate(&meant, what).into_iter().map(move |one| (farm, one)));
         let lines: Vec<_> = done
             .map(|(farm, Meant { endpoint, presence })| {
                 format!("{endpoint} of farm {}: {}", farm.name(), outcome(what, presence))
@@ -90,15 +90,15 @@ fn has_rest(level: &str) -> bool {
     level.split(',').any(|part| !part.contains('='))
 }
 
-fn outcome(what: ByHand, presence: Presence) -> &'static str {
+fn outcome(what: Operation, presence: Presence) -> &'static str {
     match (what, presence) {
-        (ByHand::Drain, Presence::Departed) => "drained, and gone from DNS",
-        (ByHand::Drain, Presence::Present | Presence::Draining) => "drained",
-        (ByHand::Undrain, Presence::Present) => "not drained any more",
-        (ByHand::Undrain, Presence::Draining) => "STILL drained, by `drain` in the configuration or as another name",
-        (ByHand::Undrain, Presence::Departed) => "not drained any more, and gone from DNS",
-        (ByHand::Block(_), _) => "blocked",
-        (ByHand::Unblock, _) => "unblocked",
+        (Operation::Drain, Presence::Departed) => "drained, and gone from DNS",
+        (Operation::Drain, Presence::Present | Presence::Draining) => "drained",
+        (Operation::Undrain, Presence::Present) => "not drained any more",
+        (Operation::Undrain, Presence::Draining) => "STILL drained, by `drain` in the configuration or as another name",
+        (Operation::Undrain, Presence::Departed) => "not drained any more, and gone from DNS",
+        (Operation::Block(_), _) => "blocked",
+        (Operation::Unblock, _) => "unblocked",
     }
 }
 
