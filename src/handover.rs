@@ -173,7 +173,7 @@ pub enum Answer {
 
 /// Another process that shares event channels with this one, seen from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kin {
+pub enum PeerProcess {
     /// This one has taken its place.
     Predecessor,
     /// It takes this one's place.

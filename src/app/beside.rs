@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::control::{Calls, Clerk, Means, Socket};
-use super::desk::{Desk, Kin};
+use super::desk::{Desk, SharedWithPeer};
 use super::doors::Doors;
 use super::estate::Handed;
 use super::housekeeping::{Housekeeping, Told};
@@ -91,7 +91,7 @@ impl Beside {
             clerk,
             begun: self.begun,
             metrics,
-            kin: Kin { shared, farms, timeline, is_alone },
+            peer: SharedWithPeer { shared, farms, timeline, is_alone },
             pulse: pulses.of(CONTROL),
         };
         let no_thread = |name: &str| format!("can't start the {name} thread");

@@ -26,12 +26,12 @@ pub(super) struct Desk {
     /// Comes once this process serves, with the one whose place it has taken, if it has taken one's.
     pub(super) begun: oneshot::Receiver<Option<Predecessor>>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) kin: Kin,
+    pub(super) peer: SharedWithPeer,
     pub(super) pulse: Pulse,
 }
 
 /// What there is to share with the process whose place this one has taken.
-pub(super) struct Kin {
+pub(super) struct SharedWithPeer {
     pub(super) shared: Arc<Shared>,
     pub(super) farms: Farms,
     pub(super) timeline: Timeline,
@@ -42,12 +42,12 @@ pub(super) struct Kin {
 impl Desk {
     /// Runs all of it until the process ends.
     pub(super) async fn run(self) {
-        let Self { admin, clerk, begun, metrics, kin, pulse } = self;
-        let (phase, serving) = (kin.shared.phase.clone(), kin.shared.phase.clone());
+        let Self { admin, clerk, begun, metrics, peer, pulse } = self;
+        let (phase, serving) = (peer.shared.phase.clone(), peer.shared.phase.clone());
         let following = async {
             // The error says that the process ends before it has begun.
             if let Ok(predecessor) = begun.await {
-                kin.follow(predecessor);
+                peer.follow(predecessor);
                 tokio::select! {
                     () = remind(&metrics) => {}
                     // From now on that is another process' to do.
@@ -66,7 +66,7 @@ impl Desk {
     }
 }
 
-impl Kin {
+impl SharedWithPeer {
     /// Goes along with `predecessor` until that has ended.
     fn follow(self, predecessor: Option<Predecessor>) {
         let Self { shared, farms, timeline, is_alone } = self;

@@ -19,7 +19,7 @@ use super::running::Farms;
 use crate::control::{Request, connect};
 use crate::farm::{Endpoint, Farm};
 use crate::handover::link::{Link, LinkError, Speaker};
-use crate::handover::{Answer, Estate, Kin, LAYOUT, Layout, News, Word};
+use crate::handover::{Answer, Estate, LAYOUT, Layout, News, PeerProcess, Word};
 use crate::proxy::channels::Channels;
 use crate::telemetry::timeline::{Event, Kind, Timeline};
 
@@ -129,7 +129,7 @@ impl Predecessor {
     pub(super) fn hear_of_channels(&mut self, channels: &Channels, farms: &Farms) -> Result<()> {
         loop {
             match self.link.receive()? {
-                Word::News(news) => take(channels, farms, Kin::Predecessor, news),
+                Word::News(news) => take(channels, farms, PeerProcess::Predecessor, news),
                 Word::Complete => return Ok(()),
                 Word::Go => bail!("{} goes too soon", self.name),
                 Word::Refused(why) => bail!("{} stays: {why}", self.name),
@@ -145,7 +145,7 @@ impl Predecessor {
         drop(self.link.send([Answer::Ready { pid: process::id() }]));
         loop {
             match self.link.receive() {
-                Ok(Word::News(news)) => take(channels, farms, Kin::Predecessor, news),
+                Ok(Word::News(news)) => take(channels, farms, PeerProcess::Predecessor, news),
                 Ok(Word::Complete) => {}
                 Ok(Word::Go) => {
                     self.report = Some(channels.report());
@@ -166,12 +166,12 @@ impl Predecessor {
     pub(super) fn follow(mut self, channels: &Channels, farms: &Farms, timeline: &Timeline) {
         let end = loop {
             match self.link.receive() {
-                Ok(Word::News(news)) => take(channels, farms, Kin::Predecessor, news),
+                Ok(Word::News(news)) => take(channels, farms, PeerProcess::Predecessor, news),
                 Ok(Word::Complete | Word::Go | Word::Refused(_)) => {}
                 Err(error) => break error,
             }
         };
-        channels.orphaned(Kin::Predecessor);
+        channels.orphaned(PeerProcess::Predecessor);
         timeline.add(Event::now(Kind::PredecessorGone, self.name.clone()));
         drop(self.heard);
         match end {
@@ -207,7 +207,7 @@ impl Report {
 }
 
 /// Takes note of what has happened in `from`.
-pub(super) fn take(channels: &Channels, farms: &Farms, from: Kin, news: News) {
+pub(super) fn take(channels: &Channels, farms: &Farms, from: PeerProcess, news: News) {
     channels.take(from, news, |farm, endpoint| find(farms, farm, endpoint));
 }
 

@@ -133,8 +133,8 @@ impl Reload {
     fn share_channels(&self, following: Following) {
         let (shared, farms) = (Arc::clone(&self.running.shared), Arc::clone(&self.running.farms));
         let shared = following.split().and_then(|(telling, hearing)| {
-            thread::Builder::new().name("tell-kin".into()).spawn(move || telling.tell())?;
-            thread::Builder::new().name("hear-kin".into()).spawn(move || hearing.hear(&shared.channels, &farms))
+            thread::Builder::new().name("tell-peer".into()).spawn(move || telling.tell())?;
+            thread::Builder::new().name("hear-peer".into()).spawn(move || hearing.hear(&shared.channels, &farms))
         });
         if let Err(error) = shared {
             warn!(%error, "the process that has taken over is heard of no more");

@@ -19,7 +19,7 @@ use super::predecessor::take;
 use super::running::{Farms, Running};
 use crate::drain::Phase;
 use crate::handover::link::{Link, LinkError, Speaker};
-use crate::handover::{Answer, Estate, Kin, LAYOUT, News, Word};
+use crate::handover::{Answer, Estate, LAYOUT, News, PeerProcess, Word};
 use crate::policy::affinity::Key;
 use crate::proxy::channels::Channels;
 use crate::supervisor;
@@ -262,10 +262,10 @@ impl Hearing {
     pub(super) fn hear(mut self, channels: &Channels, farms: &Farms) {
         while let Ok(answer) = self.0.receive() {
             match answer {
-                Answer::News(news) => take(channels, farms, Kin::Successor, news),
+                Answer::News(news) => take(channels, farms, PeerProcess::Successor, news),
                 Answer::Ready { .. } | Answer::Refused(_) => {}
             }
         }
-        channels.orphaned(Kin::Successor);
+        channels.orphaned(PeerProcess::Successor);
     }
 }
