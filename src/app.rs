@@ -6,7 +6,7 @@ mod beside;
 mod control;
 mod desk;
 mod doors;
-mod estate;
+mod handover_state;
 mod housekeeping;
 mod outcome;
 mod predecessor;
@@ -34,7 +34,7 @@ use crate::supervisor::{self, Pulses, Watcher};
 use crate::telemetry::timeline::{Event, Kind, Timeline};
 use crate::tls::certs::Material;
 use crate::worker;
-use estate::{Handed, Inherited};
+use handover_state::{HandoverStatus, Inherited};
 pub use outcome::Outcome;
 use predecessor::Gone;
 pub use predecessor::Predecessor;
@@ -62,7 +62,7 @@ pub struct Gateway {
     stop: Arc<Notify>,
     timeline: Timeline,
     threads: Vec<JoinHandle<()>>,
-    handed: watch::Receiver<Handed>,
+    handover: watch::Receiver<HandoverStatus>,
     /// The end of the process whose place this one has taken.
     predecessor: Option<Gone>,
     /// Workers that have not ended.
@@ -88,7 +88,7 @@ impl Gateway {
     /// # Errors
     /// What could not be taken over, bound or set up, by name. The other process has been told, and goes on.
     pub fn take_over(loaded: &Loaded, material: &Material, mut predecessor: Predecessor) -> Result<Self> {
-        let inherited = predecessor.estate();
+        let inherited = predecessor.handover_state();
         let prepared = inherited.and_then(|inherited| prepare(loaded, material, inherited)).and_then(|prepared| {
             let (gateway, start) = &prepared;
             predecessor.hear_of_channels(&gateway.shared.channels, start.farms())?;
@@ -205,10 +205,10 @@ impl Gateway {
     /// # Errors
     /// The other process has ended when it was to begin. Nobody serves then, and whoever starts this one should at once.
     pub async fn outlive(&mut self) -> Result<()> {
-        match self.handed.wait_for(|handed| *handed != Handed::NotYet).await.as_deref() {
-            Ok(Handed::Lost) => bail!("the process that was to take over has ended"),
+        match self.handover.wait_for(|handover| *handover != HandoverStatus::Pending).await.as_deref() {
+            Ok(HandoverStatus::Lost) => bail!("the process that was to take over has ended"),
             // The error says that all that runs beside the workers has ended.
-            Ok(Handed::Over | Handed::NotYet) | Err(_) => {}
+            Ok(HandoverStatus::Done | HandoverStatus::Pending) | Err(_) => {}
         }
         self.wind_down().await;
         if let Some(predecessor) = &mut self.predecessor {

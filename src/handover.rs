@@ -26,7 +26,7 @@ pub struct Layout {
 
 /// Everything but the event channels. The descriptors come before it: those of `sockets`, then of `admin`, then of `control`.
 #[derive(Serialize, Deserialize)]
-pub struct Estate {
+pub struct HandoverState {
     /// [`LAYOUT`].
     pub layout: u32,
     /// The process that goes.
@@ -142,7 +142,7 @@ pub struct Place {
     pub endpoint: SocketAddr,
 }
 
-/// What the one who goes says after the [`Estate`].
+/// What the one who goes says after the [`HandoverState`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Word {

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::control::{Calls, Clerk, Means, Socket};
 use super::desk::{Desk, SharedWithPeer};
 use super::doors::Doors;
-use super::estate::Handed;
+use super::handover_state::HandoverStatus;
 use super::housekeeping::{Housekeeping, Told};
 use super::predecessor::Predecessor;
 use super::reload::Asked;
@@ -43,7 +43,7 @@ pub(super) struct Beside {
     pub(super) begun: oneshot::Receiver<Option<Predecessor>>,
     /// Comes at the same time.
     pub(super) opens: oneshot::Receiver<()>,
-    pub(super) handed: watch::Receiver<Handed>,
+    pub(super) handover: watch::Receiver<HandoverStatus>,
     pub(super) discovery: Discovery,
     pub(super) changes: mpsc::UnboundedReceiver<Change<DnsResolver>>,
     pub(super) resolver: DnsResolver,
@@ -71,7 +71,7 @@ impl Beside {
             control: self.control,
             calls: Calls::new(Means { desk, clerk: orders, asks: self.asks, stop: self.stop }),
             opens: self.opens,
-            handed: self.handed.clone(),
+            handover: self.handover.clone(),
             phase: shared.phase.clone(),
             pulse: pulses.of(ADMIN),
             pulses: pulses.clone(),
@@ -82,7 +82,7 @@ impl Beside {
             resolver: self.resolver,
             told: Told { farms: Arc::clone(&farms), metrics: Arc::clone(&metrics), timeline: timeline.clone() },
             is_alone: Arc::clone(&is_alone),
-            handed: self.handed,
+            handover: self.handover,
             phase: shared.phase.clone(),
             pulse: pulses.of(DISCOVERY),
         };

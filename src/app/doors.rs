@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 use super::control::{Calls, Socket};
-use super::estate::Handed;
+use super::handover_state::HandoverStatus;
 use crate::admin::Listener;
 use crate::drain::{Phase, reached};
 use crate::supervisor::{Pulse, Pulses};
@@ -19,7 +19,7 @@ pub(super) struct Doors {
     pub(super) calls: Calls,
     /// Comes once this process serves.
     pub(super) opens: oneshot::Receiver<()>,
-    pub(super) handed: watch::Receiver<Handed>,
+    pub(super) handover: watch::Receiver<HandoverStatus>,
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) pulses: Pulses,
     pub(super) pulse: Pulse,
@@ -28,7 +28,7 @@ pub(super) struct Doors {
 impl Doors {
     /// Answers at both until another process does, and returns when the process ends.
     pub(super) async fn run(self) {
-        let Self { admin, listener, mut control, calls, opens, mut handed, phase, pulses, pulse } = self;
+        let Self { admin, listener, mut control, calls, opens, mut handover, phase, pulses, pulse } = self;
         let answering = async {
             // Until then all of it is another process' to answer.
             if opens.await.is_ok() {
@@ -37,7 +37,7 @@ impl Doors {
                     () = listener.serve(admin) => {}
                     () = calls.serve(control.as_ref()) => {}
                     // From now on all of it is another process' again.
-                    _ = handed.wait_for(|handed| *handed != Handed::NotYet) => {}
+                    _ = handover.wait_for(|handover| *handover != HandoverStatus::Pending) => {}
                 }
             }
             drop(control);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::estate::Handed;
+use super::handover_state::HandoverStatus;
 use super::running::Farms;
 use crate::discover::dns::DnsResolver;
 use crate::discover::{Change, Discovery, Event};
@@ -27,7 +27,7 @@ pub(super) struct Housekeeping {
     pub(super) told: Told,
     /// Whether no other process holds anything at an XSP, of which this one would not know.
     pub(super) is_alone: Arc<AtomicBool>,
-    pub(super) handed: watch::Receiver<Handed>,
+    pub(super) handover: watch::Receiver<HandoverStatus>,
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) pulse: Pulse,
 }
@@ -35,7 +35,7 @@ pub(super) struct Housekeeping {
 impl Housekeeping {
     /// Runs all of it until the process ends.
     pub(super) async fn run(self) {
-        let Self { discovery, changes, resolver, told, is_alone, mut handed, phase, pulse } = self;
+        let Self { discovery, changes, resolver, told, is_alone, mut handover, phase, pulse } = self;
         let farms = Arc::clone(&told.farms);
         let sweeping = async {
             loop {
@@ -47,7 +47,7 @@ impl Housekeeping {
         let discovering = async {
             tokio::select! {
                 () = discovery.run(resolver, changes, move |event| told.take(event)) => {}
-                _ = handed.wait_for(|handed| *handed == Handed::Over) => std::future::pending().await,
+                _ = handover.wait_for(|handover| *handover == HandoverStatus::Done) => std::future::pending().await,
             }
         };
         tokio::select! {

@@ -14,12 +14,12 @@ use anyhow::{Context, Result, anyhow, bail};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::estate::Inherited;
+use super::handover_state::Inherited;
 use super::running::Farms;
 use crate::control::{Request, connect};
 use crate::farm::{Endpoint, Farm};
 use crate::handover::link::{Link, LinkError, Speaker};
-use crate::handover::{Answer, Estate, LAYOUT, Layout, News, PeerProcess, Word};
+use crate::handover::{Answer, HandoverState, LAYOUT, Layout, News, PeerProcess, Word};
 use crate::proxy::channels::Channels;
 use crate::telemetry::timeline::{Event, Kind, Timeline};
 
@@ -94,7 +94,7 @@ impl Predecessor {
     }
 
     /// What there is to take over.
-    pub(super) fn estate(&mut self) -> Result<Inherited> {
+    pub(super) fn handover_state(&mut self) -> Result<Inherited> {
         let descriptors =
             self.link.receive_descriptors().with_context(|| format!("{} hands nothing over", self.name))?;
         let text = self.link.receive_raw()?;
@@ -105,9 +105,9 @@ impl Predecessor {
         if layout != LAYOUT {
             bail!("{} hands over in layout {layout}, and this version takes {LAYOUT}", self.name);
         }
-        let estate: Estate = serde_json::from_slice(&text)?;
-        self.name = format!("process {} (version {})", estate.pid, estate.version);
-        Inherited::new(estate, descriptors.into_iter())
+        let state: HandoverState = serde_json::from_slice(&text)?;
+        self.name = format!("process {} (version {})", state.pid, state.version);
+        Inherited::new(state, descriptors.into_iter())
     }
 
     /// For whoever has to outlive it; once.

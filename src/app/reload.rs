@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use self::telling::{tell, tell_of_file, tell_renewed};
-use super::estate::Handed;
+use super::handover_state::HandoverStatus;
 use super::outcome::Outcome;
 use super::running::Running;
 use super::sockets::Plan;
@@ -110,12 +110,14 @@ impl Reload {
 
     fn hand_over(&mut self, successor: Successor, asked: oneshot::Sender<Result<u32, String>>) {
         let done = match hand_over(&mut self.running, &self.path, successor) {
-            Ok((pid, handed, following)) => {
-                match handed {
-                    Handed::Over | Handed::NotYet => info!(pid, "another process has taken over"),
-                    Handed::Lost => error!(pid, "the process that was to take over has ended in that very moment"),
+            Ok((pid, handover, following)) => {
+                match handover {
+                    HandoverStatus::Done | HandoverStatus::Pending => info!(pid, "another process has taken over"),
+                    HandoverStatus::Lost => {
+                        error!(pid, "the process that was to take over has ended in that very moment")
+                    }
                 }
-                self.running.belongings.handed.send_replace(handed);
+                self.running.for_successor.handover.send_replace(handover);
                 self.share_channels(following);
                 Ok(pid)
             }

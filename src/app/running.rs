@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use super::estate::{Belongings, Inherited};
+use super::handover_state::{ForSuccessor, Inherited};
 use super::sockets::Sockets;
 use super::{assemble, sockets};
 use crate::config::model::{self, Config};
@@ -46,7 +46,7 @@ pub(super) struct Running {
     pub(super) shared: Arc<Shared>,
     pub(super) sockets: Sockets,
     pub(super) discovery: mpsc::UnboundedSender<Change<DnsResolver>>,
-    pub(super) belongings: Belongings,
+    pub(super) for_successor: ForSuccessor,
 }
 
 /// Everything new, made and not yet in use.
@@ -128,7 +128,7 @@ impl Running {
         if !Arc::ptr_eq(&self.keyring, &made.keyring) {
             self.farms.load().iter().for_each(|farm| farm.renew_keys(Arc::clone(&made.keyring)));
             self.keyring = made.keyring;
-            self.belongings.keys = material.affinity_keys.iter().copied().map(Key::new).collect();
+            self.for_successor.keys = material.affinity_keys.iter().copied().map(Key::new).collect();
         }
         self.discover(&config, &made.farms);
         self.sockets.close(&made.sockets);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use tokio::sync::{mpsc, watch};
 
-use super::estate::Inherited;
+use super::handover_state::Inherited;
 use crate::config::model::Config;
 use crate::handover::Listening;
 use crate::worker::{self, Order};

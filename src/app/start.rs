@@ -14,7 +14,7 @@ use super::Gateway;
 use super::assemble;
 use super::beside::{self, Beside};
 use super::control::{self, Socket};
-use super::estate::{Belongings, Handed, Inherited};
+use super::handover_state::{ForSuccessor, HandoverStatus, Inherited};
 use super::predecessor::Predecessor;
 use super::reload::{Asked, Reload};
 use super::running::{FIRST_XSP, Farms, LOOK_EVERY, Running};
@@ -90,9 +90,9 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
     let sockets = Sockets::new(orders);
     let plan = sockets.plan(config, &mut inherited)?;
     let (admin, admin_socket) = bind_admin(config, &mut inherited)?.unzip();
-    let (handing, handed) = watch::channel(Handed::NotYet);
+    let (handover_done, handover) = watch::channel(HandoverStatus::Pending);
     let control = match &config.control {
-        Some(path) => Some(Socket::bind(path, inherited.control(path), handed.clone())?),
+        Some(path) => Some(Socket::bind(path, inherited.control(path), handover.clone())?),
         None => None,
     };
     let abandoned = inherited.abandoned();
@@ -116,13 +116,13 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
     );
     let spare =
         |(configured, socket): (_, &std::net::TcpListener)| Ok::<_, std::io::Error>((configured, socket.try_clone()?));
-    let belongings = Belongings {
+    let for_successor = ForSuccessor {
         admin: config.admin.as_ref().map(|admin| admin.listen).zip(admin_socket.as_ref()).map(spare).transpose()?,
         control: control.as_ref().map(Socket::spare).transpose()?,
         keys,
         answers: discovery.answers(),
         phase: phase.clone(),
-        handed: handing,
+        handover: handover_done,
     };
     let (alive, ended) = worker::lifeline();
     let pulses = beside::pulses(config.workers);
@@ -154,7 +154,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
             shared: Arc::clone(&shared),
             sockets,
             discovery: changes,
-            belongings,
+            for_successor,
         },
     );
     let stop = Arc::new(Notify::new());
@@ -174,7 +174,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         stop: Arc::clone(&stop),
         begun: begins,
         opens: opened,
-        handed: handed.clone(),
+        handover: handover.clone(),
         discovery,
         changes: changed,
         resolver: DnsResolver::new(&config.dns),
@@ -188,7 +188,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         shared,
         asks: asks.clone(),
         stop,
-        handed,
+        handover,
         timeline,
         threads,
         predecessor: None,
