@@ -1,18 +1,18 @@
 //! The composition root: a configuration becomes bound sockets, farms, workers and the admin listener, and the real
 //! addresses are reported. Everything is bound before anything is served, or is taken over from a process that goes.
 
+mod admin_thread;
 mod assemble;
-mod beside;
 mod control;
-mod desk;
-mod doors;
+mod control_thread;
+mod discovery_thread;
 mod handover_state;
-mod housekeeping;
 mod outcome;
 mod predecessor;
 mod reload;
 mod reminder;
 mod running;
+mod side_threads;
 mod sockets;
 mod start;
 mod successor;

@@ -47,7 +47,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Listener {
     hosts: Arc<[String]>,
-    desk: Line<Wanted, Bytes>,
+    gatherer: Line<Wanted, Bytes>,
     updates: Arc<watch::Sender<Bytes>>,
     readiness: Readiness,
     pulses: Pulses,
@@ -103,13 +103,13 @@ impl Client {
 impl Listener {
     pub(super) fn new(
         hosts: &[String],
-        desk: Line<Wanted, Bytes>,
+        gatherer: Line<Wanted, Bytes>,
         updates: Arc<watch::Sender<Bytes>>,
         readiness: Readiness,
         pulses: Pulses,
     ) -> Self {
         let (waiting, answering, watching) = (Room::new(WAITING), Room::new(ANSWERING), Room::new(WATCHING));
-        Self { hosts: hosts.into(), desk, updates, readiness, pulses, waiting, answering, watching }
+        Self { hosts: hosts.into(), gatherer, updates, readiness, pulses, waiting, answering, watching }
     }
 
     /// Serves on `socket` for ever; without one, it only waits.
@@ -233,7 +233,7 @@ impl Listener {
         form: fn(Bytes) -> Response<Content>,
         client: &Client,
     ) -> Response<Content> {
-        match self.desk.ask(wanted).await {
+        match self.gatherer.ask(wanted).await {
             Ok(bytes) if client.moves_to(&self.answering, ANSWER, What::Asks) => form(bytes),
             Ok(_) => busy("too many answers are being sent already", 1),
             Err(silence) => busy(&silence.to_string(), 1),
@@ -245,7 +245,7 @@ impl Listener {
             return busy("too many watch already", 10);
         }
         let updates = self.updates.subscribe();
-        match self.desk.ask(Wanted::Update).await {
+        match self.gatherer.ask(Wanted::Update).await {
             Ok(first) => answer::feed(Watcher::new(&first, updates)),
             Err(silence) => busy(&silence.to_string(), 1),
         }
@@ -284,12 +284,12 @@ mod tests {
             socket.set_nonblocking(true).unwrap();
             let socket = TcpListener::from(socket);
             let address = socket.local_addr().unwrap();
-            let (desk, calls) = line();
+            let (gatherer, calls) = line();
             let (phase, phases) = watch::channel(Phase::Running);
             let pulses = Pulses::new(["control", "admin"].map(str::to_owned));
             let readiness = Readiness { phase: phases, farms: Arc::new(ArcSwap::default()), pulses: pulses.clone() };
             let updates = Arc::new(watch::Sender::new(Bytes::new()));
-            let listener = Listener::new(&[], desk, updates, readiness, pulses.clone());
+            let listener = Listener::new(&[], gatherer, updates, readiness, pulses.clone());
             let (end, ended) = sync_channel(0);
             let pulse = pulses.of("admin");
             thread::spawn(move || {

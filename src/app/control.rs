@@ -2,7 +2,7 @@
 //! becomes of the socket's mode; there is no way to change anything over TCP.
 
 mod calls;
-mod clerk;
+mod commands;
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
@@ -16,8 +16,8 @@ use tokio::sync::watch;
 
 use super::handover_state::HandoverStatus;
 use crate::control::connect;
-pub(super) use calls::{Calls, Means};
-pub(super) use clerk::Clerk;
+pub(super) use calls::{Calls, Handles};
+pub(super) use commands::Commands;
 
 /// How long another gateway may take to take a call before it is known to be there.
 const PATIENCE: Duration = Duration::from_millis(100);

@@ -12,12 +12,12 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::Gateway;
 use super::assemble;
-use super::beside::{self, Beside};
 use super::control::{self, Socket};
 use super::handover_state::{ForSuccessor, HandoverStatus, Inherited};
 use super::predecessor::Predecessor;
 use super::reload::{Asked, Reload};
 use super::running::{FIRST_XSP, Farms, LOOK_EVERY, Running};
+use super::side_threads::{self, SideThreads};
 use super::sockets::{Plan, Sockets, Tenant, bind_admin};
 use crate::admin::Sources;
 use crate::config::Loaded;
@@ -125,7 +125,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         handover: handover_done,
     };
     let (alive, ended) = worker::lifeline();
-    let pulses = beside::pulses(config.workers);
+    let pulses = side_threads::pulses(config.workers);
     let watcher = pulses.watch().context("can't start the watcher")?;
     let mut threads = Vec::new();
     for (index, orders) in ordered.into_iter().enumerate() {
@@ -158,7 +158,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         },
     );
     let stop = Arc::new(Notify::new());
-    let beside = Beside {
+    let side_threads = SideThreads {
         sources: Sources {
             metrics,
             farms: Arc::clone(&farms),
@@ -197,7 +197,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
         pulses,
         _watcher: watcher,
     };
-    gateway.threads.extend(beside.start(alive)?);
+    gateway.threads.extend(side_threads.start(alive)?);
     gateway.threads.push(reload.start(asked).context("can't start the reload thread")?);
     Ok((gateway, Start { farms, asks, plan, abandoned, begun, opens }))
 }

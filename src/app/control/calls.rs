@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use super::Socket;
-use super::clerk::Order;
+use super::commands::Command;
 use crate::admin::Wanted;
 use crate::admin::line::{Line, Silence};
 use crate::admin::room::{Place, Room, Rules};
@@ -44,11 +44,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Callers by their user.
 type Callers = Room<u32>;
 
-/// What control calls act by.
+/// Where calls are passed on to.
 #[derive(Clone)]
-pub(in crate::app) struct Means {
-    pub(in crate::app) desk: Line<Wanted, Bytes>,
-    pub(in crate::app) clerk: Line<Order, Reply>,
+pub(in crate::app) struct Handles {
+    pub(in crate::app) gatherer: Line<Wanted, Bytes>,
+    pub(in crate::app) commands: Line<Command, Reply>,
     pub(in crate::app) asks: Sender<Asked>,
     pub(in crate::app) stop: Arc<Notify>,
 }
@@ -56,7 +56,7 @@ pub(in crate::app) struct Means {
 /// What hears and answers them; cheap to clone.
 #[derive(Clone)]
 pub(in crate::app) struct Calls {
-    means: Means,
+    handles: Handles,
     waiting: Callers,
     answering: Callers,
     patient: Callers,
@@ -72,9 +72,9 @@ enum Seat {
 }
 
 impl Calls {
-    pub(in crate::app) fn new(means: Means) -> Self {
+    pub(in crate::app) fn new(handles: Handles) -> Self {
         let (waiting, answering, patient) = (Room::new(WAITING), Room::new(ANSWERING), Room::new(PATIENT));
-        Self { means, waiting, answering, patient }
+        Self { handles, waiting, answering, patient }
     }
 
     /// Hears calls on `socket` for ever; without one, it only waits.
@@ -176,37 +176,37 @@ impl Calls {
 
     async fn answer(&self, request: &Request) -> Reply {
         match request {
-            Request::Status => match self.means.desk.ask(Wanted::Status).await {
+            Request::Status => match self.handles.gatherer.ask(Wanted::Status).await {
                 Ok(status) => Reply::Done(String::from_utf8_lossy(&status).into_owned()),
                 Err(silence) => refused(silence),
             },
-            Request::Drain(whom) => self.order(Order::Operate(whom.clone(), Operation::Drain)).await,
-            Request::Undrain(whom) => self.order(Order::Operate(whom.clone(), Operation::Undrain)).await,
+            Request::Drain(whom) => self.command(Command::Operate(whom.clone(), Operation::Drain)).await,
+            Request::Undrain(whom) => self.command(Command::Operate(whom.clone(), Operation::Undrain)).await,
             Request::Block(whom, seconds) => match seconds.map(Duration::try_from_secs_f64).transpose() {
                 Ok(time) if time.is_none_or(|time| time <= LONGEST_BLOCK) => {
-                    self.order(Order::Operate(whom.clone(), Operation::Block(time))).await
+                    self.command(Command::Operate(whom.clone(), Operation::Block(time))).await
                 }
                 Ok(_) | Err(_) => Reply::Refused("that is no time".into()),
             },
-            Request::Unblock(whom) => self.order(Order::Operate(whom.clone(), Operation::Unblock)).await,
+            Request::Unblock(whom) => self.command(Command::Operate(whom.clone(), Operation::Unblock)).await,
             Request::Reload => self.reload().await,
             Request::Stop => {
-                self.means.stop.notify_one();
+                self.handles.stop.notify_one();
                 Reply::Done("stopping; asked once more, it ends at once".into())
             }
             Request::Restart => self.hand_over(Successor::Program).await,
             Request::TakeOver => Reply::Refused("that takes a connection of its own".into()),
-            Request::Log(level) => self.order(Order::Log(level.clone())).await,
+            Request::Log(level) => self.command(Command::Log(level.clone())).await,
         }
     }
 
-    async fn order(&self, order: Order) -> Reply {
-        self.means.clerk.ask(order).await.unwrap_or_else(refused)
+    async fn command(&self, command: Command) -> Reply {
+        self.handles.commands.ask(command).await.unwrap_or_else(refused)
     }
 
     async fn hand_over(&self, successor: Successor) -> Reply {
         let (asked, outcome) = oneshot::channel();
-        drop(self.means.asks.send(Asked::HandOver(successor, asked)));
+        drop(self.handles.asks.send(Asked::HandOver(successor, asked)));
         match outcome.await {
             Ok(Ok(pid)) => Reply::Done(format!("process {pid} has taken over; the old one drains")),
             Ok(Err(why)) => Reply::Refused(why),
@@ -216,7 +216,7 @@ impl Calls {
 
     async fn reload(&self) -> Reply {
         let (asked, outcome) = oneshot::channel();
-        drop(self.means.asks.send(Asked::Reload(asked)));
+        drop(self.handles.asks.send(Asked::Reload(asked)));
         match outcome.await {
             Ok(outcome @ (Outcome::Applied { .. } | Outcome::Unchanged { .. })) => Reply::Done(outcome.to_string()),
             Ok(outcome @ Outcome::Refused(_)) => Reply::Refused(outcome.to_string()),

@@ -12,7 +12,7 @@ use crate::drain::{Phase, reached};
 use crate::supervisor::{Pulse, Pulses};
 
 /// All of it, not yet running.
-pub(super) struct Doors {
+pub(super) struct AdminThread {
     pub(super) admin: Option<TcpListener>,
     pub(super) listener: Listener,
     pub(super) control: Option<Socket>,
@@ -25,7 +25,7 @@ pub(super) struct Doors {
     pub(super) pulse: Pulse,
 }
 
-impl Doors {
+impl AdminThread {
     /// Answers at both until another process does, and returns when the process ends.
     pub(super) async fn run(self) {
         let Self { admin, listener, mut control, calls, opens, mut handover, phase, pulses, pulse } = self;

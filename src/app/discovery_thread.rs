@@ -20,7 +20,7 @@ use crate::telemetry::timeline::{self, Kind, Timeline};
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// All of it, not yet running.
-pub(super) struct Housekeeping {
+pub(super) struct DiscoveryThread {
     pub(super) discovery: Discovery,
     pub(super) changes: mpsc::UnboundedReceiver<Change<DnsResolver>>,
     pub(super) resolver: DnsResolver,
@@ -32,7 +32,7 @@ pub(super) struct Housekeeping {
     pub(super) pulse: Pulse,
 }
 
-impl Housekeeping {
+impl DiscoveryThread {
     /// Runs all of it until the process ends.
     pub(super) async fn run(self) {
         let Self { discovery, changes, resolver, told, is_alone, mut handover, phase, pulse } = self;

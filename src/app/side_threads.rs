@@ -10,11 +10,11 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::control::{Calls, Clerk, Means, Socket};
-use super::desk::{Desk, SharedWithPeer};
-use super::doors::Doors;
+use super::admin_thread::AdminThread;
+use super::control::{Calls, Commands, Handles, Socket};
+use super::control_thread::{ControlThread, SharedWithPeer};
+use super::discovery_thread::{DiscoveryThread, Told};
 use super::handover_state::HandoverStatus;
-use super::housekeeping::{Housekeeping, Told};
 use super::predecessor::Predecessor;
 use super::reload::Asked;
 use crate::admin::{self, Sources};
@@ -31,7 +31,7 @@ const CONTROL: &str = "control";
 const ADMIN: &str = "admin";
 
 /// All that they need, none of them running yet.
-pub(super) struct Beside {
+pub(super) struct SideThreads {
     pub(super) sources: Sources,
     pub(super) admin: Option<TcpListener>,
     /// The names by which the admin listener may be called.
@@ -54,7 +54,7 @@ pub(super) fn pulses(workers: usize) -> Pulses {
     Pulses::new((0..workers).map(worker::name).chain([DISCOVERY, CONTROL, ADMIN].map(str::to_owned)))
 }
 
-impl Beside {
+impl SideThreads {
     /// Starts them.
     ///
     /// # Errors
@@ -63,20 +63,20 @@ impl Beside {
         let Sources { metrics, farms, shared, timeline, pulses, .. } = self.sources.clone();
         // What another process still holds at an XSP is not known here.
         let is_alone = Arc::new(AtomicBool::new(false));
-        let (admin, listener, desk) = admin::new(self.sources, &self.admin_hosts);
-        let (clerk, orders) = Clerk::new(Arc::clone(&farms));
-        let doors = Doors {
+        let (admin, listener, gatherer) = admin::new(self.sources, &self.admin_hosts);
+        let (commands, command_line) = Commands::new(Arc::clone(&farms));
+        let admin_thread = AdminThread {
             admin: self.admin,
             listener,
             control: self.control,
-            calls: Calls::new(Means { desk, clerk: orders, asks: self.asks, stop: self.stop }),
+            calls: Calls::new(Handles { gatherer, commands: command_line, asks: self.asks, stop: self.stop }),
             opens: self.opens,
             handover: self.handover.clone(),
             phase: shared.phase.clone(),
             pulse: pulses.of(ADMIN),
             pulses: pulses.clone(),
         };
-        let housekeeping = Housekeeping {
+        let discovery = DiscoveryThread {
             discovery: self.discovery,
             changes: self.changes,
             resolver: self.resolver,
@@ -86,9 +86,9 @@ impl Beside {
             phase: shared.phase.clone(),
             pulse: pulses.of(DISCOVERY),
         };
-        let desk = Desk {
+        let control = ControlThread {
             admin,
-            clerk,
+            commands,
             begun: self.begun,
             metrics,
             peer: SharedWithPeer { shared, farms, timeline, is_alone },
@@ -96,11 +96,11 @@ impl Beside {
         };
         let no_thread = |name: &str| format!("can't start the {name} thread");
         Ok([
-            worker::on_thread(DISCOVERY.to_owned(), alive.clone(), move || housekeeping.run())
+            worker::on_thread(DISCOVERY.to_owned(), alive.clone(), move || discovery.run())
                 .with_context(|| no_thread(DISCOVERY))?,
-            worker::on_thread(CONTROL.to_owned(), alive.clone(), move || desk.run())
+            worker::on_thread(CONTROL.to_owned(), alive.clone(), move || control.run())
                 .with_context(|| no_thread(CONTROL))?,
-            worker::on_thread(ADMIN.to_owned(), alive, move || doors.run()).with_context(|| no_thread(ADMIN))?,
+            worker::on_thread(ADMIN.to_owned(), alive, move || admin_thread.run()).with_context(|| no_thread(ADMIN))?,
         ])
     }
 }

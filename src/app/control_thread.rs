@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-use super::control::Clerk;
+use super::control::Commands;
 use super::predecessor::Predecessor;
 use super::reminder::remind;
 use super::running::Farms;
@@ -20,9 +20,9 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::timeline::Timeline;
 
 /// All of it, not yet running.
-pub(super) struct Desk {
+pub(super) struct ControlThread {
     pub(super) admin: Admin,
-    pub(super) clerk: Clerk,
+    pub(super) commands: Commands,
     /// Comes once this process serves, with the one whose place it has taken, if it has taken one's.
     pub(super) begun: oneshot::Receiver<Option<Predecessor>>,
     pub(super) metrics: Arc<Metrics>,
@@ -39,10 +39,10 @@ pub(super) struct SharedWithPeer {
     pub(super) is_alone: Arc<AtomicBool>,
 }
 
-impl Desk {
+impl ControlThread {
     /// Runs all of it until the process ends.
     pub(super) async fn run(self) {
-        let Self { admin, clerk, begun, metrics, peer, pulse } = self;
+        let Self { admin, commands, begun, metrics, peer, pulse } = self;
         let (phase, serving) = (peer.shared.phase.clone(), peer.shared.phase.clone());
         let following = async {
             // The error says that the process ends before it has begun.
@@ -58,7 +58,7 @@ impl Desk {
         };
         tokio::select! {
             () = admin.run() => {}
-            () = clerk.run() => {}
+            () = commands.run() => {}
             () = following => {}
             () = pulse.beats() => {}
             () = reached(phase, Phase::Forced) => {}

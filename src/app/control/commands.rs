@@ -13,24 +13,24 @@ use crate::farm::{Farm, Meant, Operation};
 use crate::policy::endpoint::Presence;
 use crate::telemetry;
 
-/// What the clerk does.
+/// What may be asked of the control thread.
 #[derive(Debug)]
-pub(in crate::app) enum Order {
+pub(in crate::app) enum Command {
     /// That to these XSPs.
     Operate(Whom, Operation),
     /// The log is as loud as that from now on; `None`: as the configuration says.
     Log(Option<String>),
 }
 
-/// Does it; the control thread's own.
-pub(in crate::app) struct Clerk {
+/// Carries commands out; the control thread's own.
+pub(in crate::app) struct Commands {
     farms: Farms,
-    calls: line::Calls<Order, Reply>,
+    calls: line::Calls<Command, Reply>,
 }
 
-impl Clerk {
+impl Commands {
     /// One for `farms`, and the line to it.
-    pub(in crate::app) fn new(farms: Farms) -> (Self, Line<Order, Reply>) {
+    pub(in crate::app) fn new(farms: Farms) -> (Self, Line<Command, Reply>) {
         let (line, calls) = line::line();
         (Self { farms, calls }, line)
     }
@@ -40,8 +40,8 @@ impl Clerk {
         loop {
             let call = self.calls.next().await;
             let reply = match &call.question {
-                Order::Operate(whom, what) => self.operate(whom, *what),
-                Order::Log(level) => set_level(level.as_deref()),
+                Command::Operate(whom, what) => self.operate(whom, *what),
+                Command::Log(level) => set_level(level.as_deref()),
             };
             call.answer(reply);
         }
