@@ -3,14 +3,14 @@
 //! answered whatever the others do.
 
 mod answer;
-mod door;
 mod feed;
 mod gather;
+mod guard;
 pub mod line;
 mod listener;
 mod page;
-pub mod room;
 mod sampler;
+pub mod slots;
 pub mod status;
 
 use std::sync::Arc;

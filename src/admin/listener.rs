@@ -20,19 +20,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::answer::{self, Content, busy, text};
-use super::door::{self, Stranger};
 use super::feed::{WATCH, Watcher};
+use super::guard::{self, Rejection};
 use super::line::Line;
-use super::room::{Place, Room, Rules, source};
+use super::slots::{Limits, Slot, Slots, source};
 use super::{Readiness, Wanted};
 use crate::supervisor::Pulses;
 
 /// Connections whose request is not complete. A prober's is, before any other newcomer is let in.
-const WAITING: Rules = Rules { all: 128, each: 64, sheltered: Duration::ZERO };
+const WAITING: Limits = Limits { all: 128, each: 64, sheltered: Duration::ZERO };
 /// Answers that take more than one write. One that is not read makes way for the next after a moment.
-const ANSWERING: Rules = Rules { all: 16, each: 8, sheltered: Duration::from_secs(1) };
+const ANSWERING: Limits = Limits { all: 16, each: 8, sheltered: Duration::from_secs(1) };
 /// Those who watch; a workstation may have several tabs.
-const WATCHING: Rules = Rules { all: 16, each: 8, sheltered: Duration::MAX };
+const WATCHING: Limits = Limits { all: 16, each: 8, sheltered: Duration::MAX };
 
 /// The longest wait for a complete request, from the moment that the connection is accepted.
 const REQUEST: Duration = Duration::from_secs(5);
@@ -51,14 +51,14 @@ pub struct Listener {
     updates: Arc<watch::Sender<Bytes>>,
     readiness: Readiness,
     pulses: Pulses,
-    waiting: Room<IpAddr>,
-    answering: Room<IpAddr>,
-    watching: Room<IpAddr>,
+    waiting: Slots<IpAddr>,
+    answering: Slots<IpAddr>,
+    watching: Slots<IpAddr>,
 }
 
-/// The place that a connection has, and until when.
+/// The slot that a connection has, and until when.
 struct Stay {
-    place: Place<IpAddr>,
+    slot: Slot<IpAddr>,
     until: Instant,
     what: What,
 }
@@ -72,30 +72,30 @@ enum What {
 /// The client at the other end of a connection.
 struct Client {
     source: IpAddr,
-    /// Takes the connection to another place.
+    /// Takes the connection to another slot.
     moves: mpsc::UnboundedSender<Stay>,
 }
 
 impl Stay {
-    fn new(place: Place<IpAddr>, patience: Duration, what: What) -> Self {
-        Self { place, until: Instant::now() + patience, what }
+    fn new(slot: Slot<IpAddr>, patience: Duration, what: What) -> Self {
+        Self { slot, until: Instant::now() + patience, what }
     }
 
     /// Ready when the connection is to be closed, whatever it is at.
     async fn is_over(&self) {
         tokio::select! {
-            () = self.place.is_taken() => {}
+            () = self.slot.is_taken() => {}
             () = sleep_until(self.until) => {}
         }
     }
 }
 
 impl Client {
-    /// Takes the connection to a place in `room`; whether there was one.
-    fn moves_to(&self, room: &Room<IpAddr>, patience: Duration, what: What) -> bool {
-        let Some(place) = room.enter(self.source, std::time::Instant::now()) else { return false };
+    /// Takes the connection to a slot of `slots`; whether there was one.
+    fn moves_to(&self, slots: &Slots<IpAddr>, patience: Duration, what: What) -> bool {
+        let Some(slot) = slots.acquire(self.source, std::time::Instant::now()) else { return false };
         // The error says that the connection is gone.
-        self.moves.send(Stay::new(place, patience, what)).ok();
+        self.moves.send(Stay::new(slot, patience, what)).ok();
         true
     }
 }
@@ -108,7 +108,7 @@ impl Listener {
         readiness: Readiness,
         pulses: Pulses,
     ) -> Self {
-        let (waiting, answering, watching) = (Room::new(WAITING), Room::new(ANSWERING), Room::new(WATCHING));
+        let (waiting, answering, watching) = (Slots::new(WAITING), Slots::new(ANSWERING), Slots::new(WATCHING));
         Self { hosts: hosts.into(), gatherer, updates, readiness, pulses, waiting, answering, watching }
     }
 
@@ -128,18 +128,18 @@ impl Listener {
                 continue;
             };
             self.admit(tcp, client);
-            // So that this one is read from before any other newcomer takes its place.
+            // So that this one is read from before any other newcomer takes its slot.
             tokio::task::yield_now().await;
         }
     }
 
     fn admit(&self, tcp: TcpStream, client: SocketAddr) {
         let source = source(client.ip());
-        let Some(place) = self.waiting.enter(source, std::time::Instant::now()) else { return };
+        let Some(slot) = self.waiting.acquire(source, std::time::Instant::now()) else { return };
         // One that reads nothing, or has vanished, is found out by the kernel. It is left without if that refuses.
         SockRef::from(&tcp).set_tcp_user_timeout(Some(ANSWER)).ok();
         let this = self.clone();
-        tokio::spawn(async move { this.attend(tcp, source, Stay::new(place, REQUEST, What::Asks)).await });
+        tokio::spawn(async move { this.attend(tcp, source, Stay::new(slot, REQUEST, What::Asks)).await });
     }
 
     /// Serves one request on a connection. A client that leaves, or stays too long, is its own concern.
@@ -155,7 +155,7 @@ impl Listener {
         let mut is_last = false;
         loop {
             tokio::select! {
-                // An answer that can leave at once does, and a place that was left can't be taken away.
+                // An answer that can leave at once does, and a slot that was left can't be taken away.
                 biased;
                 _ = connection.as_mut() => return,
                 Some(next) = moved.recv() => stay = next,
@@ -190,7 +190,7 @@ impl Listener {
         }
         match self.is_known(path, &head.headers) {
             Ok(()) => self.tell(path, client).await,
-            Err(stranger) => text(stranger.status(), &stranger.to_string()),
+            Err(rejection) => text(rejection.status(), &rejection.to_string()),
         }
     }
 
@@ -208,12 +208,12 @@ impl Listener {
         }
     }
 
-    fn is_known(&self, path: &str, headers: &HeaderMap) -> Result<(), Stranger> {
-        door::asked_by_its_reader(headers)?;
+    fn is_known(&self, path: &str, headers: &HeaderMap) -> Result<(), Rejection> {
+        guard::asked_by_its_reader(headers)?;
         match path {
             // Scrapers come by whatever name DNS has for the gateway.
             "/metrics" => Ok(()),
-            _ => door::called_by_its_name(headers, &self.hosts),
+            _ => guard::called_by_its_name(headers, &self.hosts),
         }
     }
 

@@ -18,7 +18,7 @@ use super::Socket;
 use super::commands::Command;
 use crate::admin::Wanted;
 use crate::admin::line::{Line, Silence};
-use crate::admin::room::{Place, Room, Rules};
+use crate::admin::slots::{Limits, Slot, Slots};
 use crate::app::outcome::Outcome;
 use crate::app::reload::Asked;
 use crate::app::successor::Successor;
@@ -26,11 +26,11 @@ use crate::control::{LONGEST_REQUEST, Reply, Request};
 use crate::farm::Operation;
 
 /// Callers that have not asked yet.
-const WAITING: Rules = Rules { all: 32, each: 24, sheltered: Duration::ZERO };
+const WAITING: Limits = Limits { all: 32, each: 24, sheltered: Duration::ZERO };
 /// Callers that are being answered. One that does not read makes way for the next after a moment.
-const ANSWERING: Rules = Rules { all: 32, each: 24, sheltered: Duration::from_secs(1) };
+const ANSWERING: Limits = Limits { all: 32, each: 24, sheltered: Duration::from_secs(1) };
 /// Callers that wait for a reload or for another process: as long as that takes.
-const PATIENT: Rules = Rules { all: 64, each: 64, sheltered: Duration::MAX };
+const PATIENT: Limits = Limits { all: 64, each: 64, sheltered: Duration::MAX };
 
 /// No XSP is blocked for longer.
 const LONGEST_BLOCK: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -42,7 +42,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Callers by their user.
-type Callers = Room<u32>;
+type Callers = Slots<u32>;
 
 /// Where calls are passed on to.
 #[derive(Clone)]
@@ -64,16 +64,16 @@ pub(in crate::app) struct Calls {
 
 /// Where a caller waits while something is done for it.
 enum Seat {
-    /// In the place that it has.
+    /// In the slot that it has.
     Same,
     /// There is none.
     Full,
-    Another(Place<u32>),
+    Another(Slot<u32>),
 }
 
 impl Calls {
     pub(in crate::app) fn new(handles: Handles) -> Self {
-        let (waiting, answering, patient) = (Room::new(WAITING), Room::new(ANSWERING), Room::new(PATIENT));
+        let (waiting, answering, patient) = (Slots::new(WAITING), Slots::new(ANSWERING), Slots::new(PATIENT));
         Self { handles, waiting, answering, patient }
     }
 
@@ -93,7 +93,7 @@ impl Calls {
                 continue;
             };
             self.admit(call, socket.owner);
-            // So that this one is heard before any other newcomer takes its place.
+            // So that this one is heard before any other newcomer takes its slot.
             tokio::task::yield_now().await;
         }
     }
@@ -115,36 +115,36 @@ impl Calls {
             drop(call.into_std().and_then(|mut call| call.write_all(&text(&refused))));
             return;
         }
-        let Some(place) = self.waiting.enter(caller.uid(), std::time::Instant::now()) else { return };
+        let Some(slot) = self.waiting.acquire(caller.uid(), std::time::Instant::now()) else { return };
         let this = self.clone();
         tokio::spawn(async move {
             // A caller that hangs up has heard enough.
-            drop(this.hear(call, caller, place).await);
+            drop(this.hear(call, caller, slot).await);
         });
     }
 
-    async fn hear(&self, mut call: UnixStream, caller: UCred, place: Place<u32>) -> io::Result<()> {
+    async fn hear(&self, mut call: UnixStream, caller: UCred, slot: Slot<u32>) -> io::Result<()> {
         let mut line = String::new();
         let mut read = BufReader::new((&mut call).take(LONGEST_REQUEST));
         tokio::select! {
             biased;
             read = timeout(PATIENCE, read.read_line(&mut line)) => drop(read??),
-            () = place.is_taken() => return Ok(()),
+            () = slot.is_taken() => return Ok(()),
         }
         let request = match serde_json::from_str::<Request>(&line) {
             Ok(request) => request,
             Err(error) => {
                 let why = format!("not understood: {error}; is `xspgate ctl` of another version?");
-                return say(&mut call, &Reply::Refused(why), &place).await;
+                return say(&mut call, &Reply::Refused(why), &slot).await;
             }
         };
-        let place = match self.seat(&request, caller.uid()) {
-            Seat::Same => place,
+        let slot = match self.seat(&request, caller.uid()) {
+            Seat::Same => slot,
             Seat::Another(other) => other,
             Seat::Full => {
                 let reply = Reply::Refused("too many calls of this kind are under way; try again".into());
                 tell(&request, &reply, caller.uid(), caller.pid());
-                return say(&mut call, &reply, &place).await;
+                return say(&mut call, &reply, &slot).await;
             }
         };
         if request == Request::TakeOver {
@@ -156,11 +156,11 @@ impl Calls {
         }
         let reply = self.answer(&request).await;
         tell(&request, &reply, caller.uid(), caller.pid());
-        say(&mut call, &reply, &place).await
+        say(&mut call, &reply, &slot).await
     }
 
     fn seat(&self, request: &Request, user: u32) -> Seat {
-        let room = match request {
+        let slots = match request {
             Request::Status => &self.answering,
             Request::Reload | Request::Restart | Request::TakeOver => &self.patient,
             // What is said of these is short, and always finds room.
@@ -171,7 +171,7 @@ impl Calls {
             | Request::Stop
             | Request::Log(_) => return Seat::Same,
         };
-        room.enter(user, std::time::Instant::now()).map_or(Seat::Full, Seat::Another)
+        slots.acquire(user, std::time::Instant::now()).map_or(Seat::Full, Seat::Another)
     }
 
     async fn answer(&self, request: &Request) -> Reply {
@@ -235,14 +235,14 @@ fn text(reply: &Reply) -> Vec<u8> {
     text
 }
 
-/// Says `reply` to a caller that has `place`, for as long as that takes, but not for ever.
-async fn say(call: &mut UnixStream, reply: &Reply, place: &Place<u32>) -> io::Result<()> {
+/// Says `reply` to a caller that has `slot`, for as long as that takes, but not for ever.
+async fn say(call: &mut UnixStream, reply: &Reply, slot: &Slot<u32>) -> io::Result<()> {
     let text = text(reply);
     tokio::select! {
-        // An answer that can leave at once does, even if a newcomer needs the place.
+        // An answer that can leave at once does, even if a newcomer needs the slot.
         biased;
         said = timeout(PATIENCE, call.write_all(&text)) => said?,
-        () = place.is_taken() => Ok(()),
+        () = slot.is_taken() => Ok(()),
     }
 }
 
