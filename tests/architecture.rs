@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The library's modules. Each may import from those that stand before it, and from no other.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 27] = [
     "http1",
     "proxy_protocol",
     "broadworks",
@@ -29,6 +29,7 @@ const ORDER: [&str; 26] = [
     "stream",
     "proxy",
     "worker",
+    "core",
     "admin",
     "app",
     "sim",

@@ -25,7 +25,6 @@ use super::guard::{self, Rejection};
 use super::line::Line;
 use super::slots::{Limits, Slot, Slots, source};
 use super::{Readiness, Wanted};
-use crate::supervisor::Pulses;
 
 /// Connections whose request is not complete. A prober's is, before any other newcomer is let in.
 const WAITING: Limits = Limits { all: 128, each: 64, sheltered: Duration::ZERO };
@@ -50,7 +49,6 @@ pub struct Listener {
     gatherer: Line<Wanted, Bytes>,
     updates: Arc<watch::Sender<Bytes>>,
     readiness: Readiness,
-    pulses: Pulses,
     waiting: Slots<IpAddr>,
     answering: Slots<IpAddr>,
     watching: Slots<IpAddr>,
@@ -106,10 +104,9 @@ impl Listener {
         gatherer: Line<Wanted, Bytes>,
         updates: Arc<watch::Sender<Bytes>>,
         readiness: Readiness,
-        pulses: Pulses,
     ) -> Self {
         let (waiting, answering, watching) = (Slots::new(WAITING), Slots::new(ANSWERING), Slots::new(WATCHING));
-        Self { hosts: hosts.into(), gatherer, updates, readiness, pulses, waiting, answering, watching }
+        Self { hosts: hosts.into(), gatherer, updates, readiness, waiting, answering, watching }
     }
 
     /// Serves on `socket` for ever; without one, it only waits.
@@ -195,7 +192,7 @@ impl Listener {
     }
 
     fn liveness(&self) -> Response<Content> {
-        match self.pulses.standing_still() {
+        match self.readiness.standing_still() {
             None => text(StatusCode::OK, "alive"),
             Some(threads) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("threads that do not move: {threads}")),
         }
@@ -263,7 +260,20 @@ mod tests {
 
     use super::*;
     use crate::admin::line::{Calls, line};
-    use crate::drain::Phase;
+    use crate::config;
+    use crate::config::error::Source;
+    use crate::core::Core;
+    use crate::discover::DiscoveryStatus;
+    use crate::drain::{Cuts, Phase};
+    use crate::http1::head::Limits;
+    use crate::proxy::channels::Channels;
+    use crate::proxy::context::Shared;
+    use crate::proxy::snapshot::Snapshot;
+    use crate::supervisor::Pulses;
+    use crate::telemetry::access::AccessLog;
+    use crate::telemetry::metrics::Metrics;
+    use crate::telemetry::timeline::Timeline;
+    use crate::telemetry::traces::Traces;
 
     /// A listener on a thread of its own, as in a gateway, without the control thread.
     struct Stage {
@@ -287,9 +297,9 @@ mod tests {
             let (gatherer, calls) = line();
             let (phase, phases) = watch::channel(Phase::Running);
             let pulses = Pulses::new(["control", "admin"].map(str::to_owned));
-            let readiness = Readiness { phase: phases, farms: Arc::new(ArcSwap::default()), pulses: pulses.clone() };
+            let readiness = Readiness(core(phases, pulses.clone()));
             let updates = Arc::new(watch::Sender::new(Bytes::new()));
-            let listener = Listener::new(&[], gatherer, updates, readiness, pulses.clone());
+            let listener = Listener::new(&[], gatherer, updates, readiness);
             let (end, ended) = sync_channel(0);
             let pulse = pulses.of("admin");
             thread::spawn(move || {
@@ -319,6 +329,31 @@ mod tests {
             self.send(path).await.read_to_string(&mut answer).await.unwrap();
             (answer.to_ascii_lowercase(), asked.elapsed())
         }
+    }
+
+    /// That of a gateway that serves nothing.
+    fn core(phase: watch::Receiver<Phase>, pulses: Pulses) -> Core {
+        let config = config::parse(Source { path: "x.toml".into(), text: String::new() }).partial;
+        let snapshot = Snapshot {
+            head_limits: Limits { head_size: config.limits.request_head_size, fields: config.limits.request_fields },
+            limits: config.limits,
+            tcp: config.tcp,
+            listeners: [].into(),
+            faces: [].into(),
+            drain_timeout: config.drain_timeout,
+            farms: [].into(),
+        };
+        let metrics = Arc::new(Metrics::default());
+        let shared = Shared {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            channels: Channels::new(config.affinity.lost_channels_for),
+            access: AccessLog::off(),
+            traces: Traces::start(None, &metrics).unwrap(),
+            phase,
+            cuts: Arc::new(Cuts::new(config.drain_rate)),
+        };
+        let (timeline, discovery) = (Timeline::default(), DiscoveryStatus::default());
+        Core { shared: Arc::new(shared), metrics, timeline, discovery, pulses }
     }
 
     #[tokio::test]

@@ -8,11 +8,13 @@ use tokio::sync::{oneshot, watch};
 use super::control::{Calls, Socket};
 use super::handover_state::HandoverStatus;
 use crate::admin::Listener;
+use crate::core::Core;
 use crate::drain::{Phase, reached};
-use crate::supervisor::{Pulse, Pulses};
+use crate::supervisor::Pulse;
 
 /// All of it, not yet running.
 pub(super) struct AdminThread {
+    pub(super) core: Core,
     pub(super) admin: Option<TcpListener>,
     pub(super) listener: Listener,
     pub(super) control: Option<Socket>,
@@ -20,15 +22,13 @@ pub(super) struct AdminThread {
     /// Comes once this process serves.
     pub(super) opens: oneshot::Receiver<()>,
     pub(super) handover: watch::Receiver<HandoverStatus>,
-    pub(super) phase: watch::Receiver<Phase>,
-    pub(super) pulses: Pulses,
     pub(super) pulse: Pulse,
 }
 
 impl AdminThread {
     /// Answers at both until another process does, and returns when the process ends.
     pub(super) async fn run(self) {
-        let Self { admin, listener, mut control, calls, opens, mut handover, phase, pulses, pulse } = self;
+        let Self { core, admin, listener, mut control, calls, opens, mut handover, pulse } = self;
         let answering = async {
             // Until then all of it is another process' to answer.
             if opens.await.is_ok() {
@@ -46,8 +46,8 @@ impl AdminThread {
         tokio::select! {
             () = answering => {}
             () = pulse.beats() => {}
-            () = pulses.watch_the_watcher() => {}
-            () = reached(phase, Phase::Forced) => {}
+            () = core.pulses.watch_the_watcher() => {}
+            () = reached(core.shared.phase.clone(), Phase::Forced) => {}
         }
         calls.farewell().await;
     }

@@ -12,12 +12,13 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::admin_thread::AdminThread;
 use super::control::{Calls, Commands, Handles, Socket};
-use super::control_thread::{ControlThread, SharedWithPeer};
-use super::discovery_thread::{DiscoveryThread, Told};
+use super::control_thread::ControlThread;
+use super::discovery_thread::DiscoveryThread;
 use super::handover_state::HandoverStatus;
 use super::predecessor::Predecessor;
 use super::reload::Asked;
-use crate::admin::{self, Sources};
+use crate::admin;
+use crate::core::Core;
 use crate::discover::dns::DnsResolver;
 use crate::discover::{Change, Discovery};
 use crate::supervisor::Pulses;
@@ -32,7 +33,7 @@ const ADMIN: &str = "admin";
 
 /// All that they need, none of them running yet.
 pub(super) struct SideThreads {
-    pub(super) sources: Sources,
+    pub(super) core: Core,
     pub(super) admin: Option<TcpListener>,
     /// The names by which the admin listener may be called.
     pub(super) admin_hosts: Vec<String>,
@@ -60,39 +61,52 @@ impl SideThreads {
     /// # Errors
     /// When the system has no thread left.
     pub(super) fn start(self, alive: Alive) -> Result<[JoinHandle<()>; 3]> {
-        let Sources { metrics, farms, shared, timeline, pulses, .. } = self.sources.clone();
+        let Self {
+            core,
+            admin,
+            admin_hosts,
+            control,
+            asks,
+            stop,
+            begun,
+            opens,
+            handover,
+            discovery,
+            changes,
+            resolver,
+        } = self;
+        let pulse = |thread: &str| core.pulses.of(thread);
         // What another process still holds at an XSP is not known here.
         let is_alone = Arc::new(AtomicBool::new(false));
-        let (admin, listener, gatherer) = admin::new(self.sources, &self.admin_hosts);
-        let (commands, command_line) = Commands::new(Arc::clone(&farms));
-        let admin_thread = AdminThread {
-            admin: self.admin,
+        let (gathering, listener, gatherer) = admin::new(core.clone(), &admin_hosts);
+        let (doing, commands) = Commands::new(core.clone());
+        let calls = Calls::new(Handles { gatherer, commands, asks, stop });
+        let admin = AdminThread {
+            core: core.clone(),
+            admin,
             listener,
-            control: self.control,
-            calls: Calls::new(Handles { gatherer, commands: command_line, asks: self.asks, stop: self.stop }),
-            opens: self.opens,
-            handover: self.handover.clone(),
-            phase: shared.phase.clone(),
-            pulse: pulses.of(ADMIN),
-            pulses: pulses.clone(),
+            control,
+            calls,
+            opens,
+            handover: handover.clone(),
+            pulse: pulse(ADMIN),
         };
         let discovery = DiscoveryThread {
-            discovery: self.discovery,
-            changes: self.changes,
-            resolver: self.resolver,
-            told: Told { farms: Arc::clone(&farms), metrics: Arc::clone(&metrics), timeline: timeline.clone() },
+            core: core.clone(),
+            discovery,
+            changes,
+            resolver,
             is_alone: Arc::clone(&is_alone),
-            handover: self.handover,
-            phase: shared.phase.clone(),
-            pulse: pulses.of(DISCOVERY),
+            handover,
+            pulse: pulse(DISCOVERY),
         };
         let control = ControlThread {
-            admin,
-            commands,
-            begun: self.begun,
-            metrics,
-            peer: SharedWithPeer { shared, farms, timeline, is_alone },
-            pulse: pulses.of(CONTROL),
+            core: core.clone(),
+            admin: gathering,
+            commands: doing,
+            begun,
+            is_alone,
+            pulse: pulse(CONTROL),
         };
         let no_thread = |name: &str| format!("can't start the {name} thread");
         Ok([
@@ -100,7 +114,7 @@ impl SideThreads {
                 .with_context(|| no_thread(DISCOVERY))?,
             worker::on_thread(CONTROL.to_owned(), alive.clone(), move || control.run())
                 .with_context(|| no_thread(CONTROL))?,
-            worker::on_thread(ADMIN.to_owned(), alive, move || admin_thread.run()).with_context(|| no_thread(ADMIN))?,
+            worker::on_thread(ADMIN.to_owned(), alive, move || admin.run()).with_context(|| no_thread(ADMIN))?,
         ])
     }
 }

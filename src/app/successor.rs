@@ -16,12 +16,12 @@ use tracing::warn;
 
 use super::handover_state::{ForSuccessor, HandoverStatus};
 use super::predecessor::take;
-use super::running::{Farms, Running};
+use super::running::Running;
+use crate::core::Core;
 use crate::drain::Phase;
 use crate::handover::link::{Link, LinkError, Speaker};
 use crate::handover::{Answer, HandoverState, LAYOUT, News, PeerProcess, Word};
 use crate::policy::affinity::Key;
-use crate::proxy::channels::Channels;
 use crate::supervisor;
 
 /// How long the other process may take to be ready: it reads its configuration, and looks for XSPs that are new to it.
@@ -67,7 +67,7 @@ pub(super) fn hand_over(
         Successor::Program => start(config)?,
         Successor::Came(socket) => Link::new(socket, PATIENCE)?,
     };
-    let shared = Arc::clone(&running.shared);
+    let shared = Arc::clone(&running.core.shared);
     let (known, mut news) = shared.channels.follow();
     match pass(&mut link, running, known, &mut news) {
         Ok((pid, handover)) => Ok((pid, handover, Following { link, news })),
@@ -197,7 +197,7 @@ impl Running {
 fn handover_state(running: &Running) -> Result<(HandoverState, Vec<OwnedFd>)> {
     let (listening, sockets): (Vec<_>, Vec<_>) = running.sockets.all().into_iter().unzip();
     let ForSuccessor { admin, control, keys, answers, .. } = &running.for_successor;
-    let mut events = running.timeline.latest();
+    let mut events = running.core.timeline.latest();
     events.reverse();
     let state = HandoverState {
         layout: LAYOUT,
@@ -207,7 +207,7 @@ fn handover_state(running: &Running) -> Result<(HandoverState, Vec<OwnedFd>)> {
         admin: admin.as_ref().map(|(address, _)| *address),
         control: control.as_ref().map(|(path, _)| path.clone()),
         affinity: keys.iter().map(Key::reveal).collect(),
-        farms: running.farms.load().iter().map(|farm| farm.hand_over()).collect(),
+        farms: running.core.farms().iter().map(|farm| farm.hand_over()).collect(),
         answers: answers.borrow().text(),
         events,
     };
@@ -259,13 +259,13 @@ pub(super) struct Hearing(Link);
 
 impl Hearing {
     /// Until that one ends. Blocks.
-    pub(super) fn hear(mut self, channels: &Channels, farms: &Farms) {
+    pub(super) fn hear(mut self, core: &Core) {
         while let Ok(answer) = self.0.receive() {
             match answer {
-                Answer::News(news) => take(channels, farms, PeerProcess::Successor, news),
+                Answer::News(news) => take(core, PeerProcess::Successor, news),
                 Answer::Ready { .. } | Answer::Refused(_) => {}
             }
         }
-        channels.orphaned(PeerProcess::Successor);
+        core.shared.channels.orphaned(PeerProcess::Successor);
     }
 }

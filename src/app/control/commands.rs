@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use crate::admin::line::{self, Line};
-use crate::app::running::Farms;
 use crate::config::types::Leaf;
 use crate::config::types::name::LogFilter;
 use crate::config::types::network::DrainedXsp;
 use crate::control::{Reply, Whom};
+use crate::core::Core;
 use crate::farm::{Farm, Meant, Operation};
 use crate::policy::endpoint::Presence;
 use crate::telemetry;
@@ -24,15 +24,15 @@ pub(in crate::app) enum Command {
 
 /// Carries commands out; the control thread's own.
 pub(in crate::app) struct Commands {
-    farms: Farms,
+    core: Core,
     calls: line::Calls<Command, Reply>,
 }
 
 impl Commands {
-    /// One for `farms`, and the line to it.
-    pub(in crate::app) fn new(farms: Farms) -> (Self, Line<Command, Reply>) {
+    /// Those for `core`, and the line to them.
+    pub(in crate::app) fn new(core: Core) -> (Self, Line<Command, Reply>) {
         let (line, calls) = line::line();
-        (Self { farms, calls }, line)
+        (Self { core, calls }, line)
     }
 
     /// Does what it is told to, for ever.
@@ -66,7 +66,7 @@ impl Commands {
     }
 
     fn farms(&self, whom: &Whom) -> Vec<Arc<Farm>> {
-        let farms = self.farms.load();
+        let farms = self.core.farms();
         let meant = farms.iter().filter(|farm| whom.farm.as_ref().is_none_or(|name| name == farm.name()));
         meant.map(Arc::clone).collect()
     }
