@@ -61,53 +61,7 @@ impl SideThreads {
     /// # Errors
     /// When the system has no thread left.
     pub(super) fn start(self, alive: Alive) -> Result<[JoinHandle<()>; 3]> {
-        let Self {
-            core,
-            admin,
-            admin_hosts,
-            control,
-            asks,
-            stop,
-            begun,
-            opens,
-            handover,
-            discovery,
-            changes,
-            resolver,
-        } = self;
-        let pulse = |thread: &str| core.pulses.of(thread);
-        // What another process still holds at an XSP is not known here.
-        let is_alone = Arc::new(AtomicBool::new(false));
-        let (gathering, listener, gatherer) = admin::new(core.clone(), &admin_hosts);
-        let (doing, commands) = Commands::new(core.clone());
-        let calls = Calls::new(Handles { gatherer, commands, asks, stop });
-        let admin = AdminThread {
-            core: core.clone(),
-            admin,
-            listener,
-            control,
-            calls,
-            opens,
-            handover: handover.clone(),
-            pulse: pulse(ADMIN),
-        };
-        let discovery = DiscoveryThread {
-            core: core.clone(),
-            discovery,
-            changes,
-            resolver,
-            is_alone: Arc::clone(&is_alone),
-            handover,
-            pulse: pulse(DISCOVERY),
-        };
-        let control = ControlThread {
-            core: core.clone(),
-            admin: gathering,
-            commands: doing,
-            begun,
-            is_alone,
-            pulse: pulse(CONTROL),
-        };
+        let (discovery, control, admin) = self.threads();
         let no_thread = |name: &str| format!("can't start the {name} thread");
         Ok([
             worker::on_thread(DISCOVERY.to_owned(), alive.clone(), move || discovery.run())
@@ -116,5 +70,38 @@ impl SideThreads {
                 .with_context(|| no_thread(CONTROL))?,
             worker::on_thread(ADMIN.to_owned(), alive, move || admin.run()).with_context(|| no_thread(ADMIN))?,
         ])
+    }
+
+    /// What each of them does, and the lines between them.
+    fn threads(self) -> (DiscoveryThread, ControlThread, AdminThread) {
+        let Self { core, handover, .. } = self;
+        let pulse = |thread: &str| core.pulses.of(thread);
+        // What another process still holds at an XSP is not known here.
+        let is_alone = Arc::new(AtomicBool::new(false));
+        let (admin, listener, gatherer) = admin::new(core.clone(), &self.admin_hosts);
+        let (commands, command_line) = Commands::new(core.clone());
+        let handles = Handles { gatherer, commands: command_line, asks: self.asks, stop: self.stop };
+        let discovery = DiscoveryThread {
+            core: core.clone(),
+            discovery: self.discovery,
+            changes: self.changes,
+            resolver: self.resolver,
+            is_alone: Arc::clone(&is_alone),
+            handover: handover.clone(),
+            pulse: pulse(DISCOVERY),
+        };
+        let control =
+            ControlThread { core: core.clone(), admin, commands, begun: self.begun, is_alone, pulse: pulse(CONTROL) };
+        let admin = AdminThread {
+            core: core.clone(),
+            admin: self.admin,
+            listener,
+            control: self.control,
+            calls: Calls::new(handles),
+            opens: self.opens,
+            handover,
+            pulse: pulse(ADMIN),
+        };
+        (discovery, control, admin)
     }
 }

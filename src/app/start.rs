@@ -83,7 +83,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
     let keys = assemble::keys(config, material, inherited.affinity());
     let keyring = assemble::keyring(keys.iter().cloned()).expect("there is one at least");
     let parts = Parts::new(config, material, &keyring, &mut inherited)?;
-    let (orders, ordered): (Vec<_>, Vec<_>) = (0..config.workers).map(|_| mpsc::unbounded_channel()).unzip();
+    let (orders, ordered) = (0..config.workers).map(|_| mpsc::unbounded_channel()).unzip();
     let (handover_done, handover) = watch::channel(HandoverStatus::Pending);
     let bound = Bound::new(config, orders, &mut inherited, &handover)?;
     let (phase, phases) = watch::channel(Phase::Running);
