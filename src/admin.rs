@@ -3,30 +3,24 @@
 //! answered whatever the others do.
 
 mod answer;
-mod door;
 mod feed;
 mod gather;
+mod guard;
 pub mod line;
 mod listener;
 mod page;
-pub mod room;
 mod sampler;
+pub mod slots;
 pub mod status;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::discover::DiscoveryStatus;
+use crate::core::Core;
 use crate::drain::Phase;
-use crate::farm::Farm;
-use crate::proxy::context::Shared;
-use crate::supervisor::Pulses;
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::timeline::Timeline;
 use crate::worker;
 use line::{Calls, Line};
 pub use listener::Listener;
@@ -45,27 +39,10 @@ pub enum Wanted {
     Update,
 }
 
-/// What all of it is gathered from.
-#[derive(Clone, Debug)]
-pub struct Sources {
-    /// All metrics.
-    pub metrics: Arc<Metrics>,
-    /// Every farm that runs.
-    pub farms: Arc<ArcSwap<Vec<Arc<Farm>>>>,
-    /// The names that are followed in DNS.
-    pub discovery: DiscoveryStatus,
-    /// What the workers share.
-    pub shared: Arc<Shared>,
-    /// What has happened lately.
-    pub timeline: Timeline,
-    /// Which threads move.
-    pub pulses: Pulses,
-}
-
 /// What gathers it; the control thread's own.
 #[derive(Debug)]
 pub struct Admin {
-    sources: Sources,
+    core: Core,
     readiness: Readiness,
     sampler: Sampler,
     updates: Arc<watch::Sender<Bytes>>,
@@ -75,25 +52,17 @@ pub struct Admin {
 
 /// Whether requests should come here; looked at without a lock.
 #[derive(Clone, Debug)]
-struct Readiness {
-    phase: watch::Receiver<Phase>,
-    farms: Arc<ArcSwap<Vec<Arc<Farm>>>>,
-    pulses: Pulses,
-}
+struct Readiness(Core);
 
-/// Tells of `sources`, and of now as the start, to those who call by an address or by one of `hosts`, in lower case: what
+/// Tells of `core`, and of now as the start, to those who call by an address or by one of `hosts`, in lower case: what
 /// gathers it, what answers, and the line between the two.
-pub fn new(sources: Sources, hosts: &[String]) -> (Admin, Listener, Line<Wanted, Bytes>) {
+pub fn new(core: Core, hosts: &[String]) -> (Admin, Listener, Line<Wanted, Bytes>) {
     let (line, calls) = line::line();
     let updates = Arc::new(watch::Sender::new(Bytes::new()));
-    let readiness = Readiness {
-        phase: sources.shared.phase.clone(),
-        farms: Arc::clone(&sources.farms),
-        pulses: sources.pulses.clone(),
-    };
-    let listener = Listener::new(hosts, line.clone(), Arc::clone(&updates), readiness.clone(), sources.pulses.clone());
+    let readiness = Readiness(core.clone());
+    let listener = Listener::new(hosts, line.clone(), Arc::clone(&updates), readiness.clone());
     let (sampler, started) = (Sampler::default(), SystemTime::now());
-    (Admin { sources, readiness, sampler, updates, calls, started }, listener, line)
+    (Admin { core, readiness, sampler, updates, calls, started }, listener, line)
 }
 
 impl Admin {
@@ -119,13 +88,13 @@ impl Admin {
     }
 
     fn metrics(&self) -> String {
-        let metrics = &self.sources.metrics;
+        let metrics = &self.core.metrics;
         metrics.ready.set(i64::from(self.readiness.unready().is_none()));
-        let limit = self.sources.shared.snapshot.load().limits.connections;
+        let limit = self.core.shared.snapshot.load().limits.connections;
         metrics.connections_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
-        metrics.threads(self.sources.pulses.threads());
+        metrics.threads(self.core.pulses.threads());
         metrics.forget_discovered();
-        for name in self.sources.discovery.names().iter() {
+        for name in self.core.discovery.names().iter() {
             let age = name.last_success.map(|at| at.elapsed());
             metrics.discovered(&name.question.name, name.question.kind.name(), age, name.records);
         }
@@ -137,21 +106,27 @@ impl Admin {
 impl Readiness {
     /// Why new requests should go elsewhere; `None`: they should not.
     fn unready(&self) -> Option<String> {
-        if *self.phase.borrow() != Phase::Running {
+        let Self(core) = self;
+        if core.phase() != Phase::Running {
             return Some("stopping".into());
         }
-        let mut workers = self.pulses.threads().filter(|(thread, _)| worker::is_worker(thread));
+        let mut workers = core.pulses.threads().filter(|(thread, _)| worker::is_worker(thread));
         if let Some((thread, _)) = workers.find(|(_, moves)| !moves) {
             return Some(format!("{thread} does not move, and with it its part of all requests"));
         }
-        let farms = self.farms.load();
+        let farms = core.farms();
         let empty: Vec<&str> = farms.iter().filter(|farm| farm.is_empty()).map(|farm| farm.name()).collect();
         (empty.len() == farms.len()).then(|| format!("no endpoint known yet in: {}", empty.join(", ")))
+    }
+
+    /// The threads that do not move; `None`: all do.
+    fn standing_still(&self) -> Option<String> {
+        self.0.pulses.standing_still()
     }
 
     /// Ready when another process takes connections in this one's place.
     async fn handed_over(&self) {
         // The error says that the process ends.
-        drop(self.phase.clone().wait_for(|phase| *phase == Phase::HandedOver).await);
+        drop(self.0.shared.phase.clone().wait_for(|phase| *phase == Phase::HandedOver).await);
     }
 }

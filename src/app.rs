@@ -1,18 +1,18 @@
 //! The composition root: a configuration becomes bound sockets, farms, workers and the admin listener, and the real
 //! addresses are reported. Everything is bound before anything is served, or is taken over from a process that goes.
 
+mod admin_thread;
 mod assemble;
-mod beside;
 mod control;
-mod desk;
-mod doors;
-mod estate;
-mod housekeeping;
+mod control_thread;
+mod discovery_thread;
+mod handover_state;
 mod outcome;
 mod predecessor;
 mod reload;
 mod reminder;
 mod running;
+mod side_threads;
 mod sockets;
 mod start;
 mod successor;
@@ -28,17 +28,18 @@ use anyhow::{Result, bail};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::config::Loaded;
+use crate::core::Core;
 use crate::drain::Phase;
-use crate::proxy::context::Shared;
-use crate::supervisor::{self, Pulses, Watcher};
-use crate::telemetry::timeline::{Event, Kind, Timeline};
+use crate::supervisor::{self, Watcher};
+use crate::telemetry::timeline::{Event, Kind};
 use crate::tls::certs::Material;
 use crate::worker;
-use estate::{Handed, Inherited};
+use handover_state::{HandoverStatus, Inherited};
 pub use outcome::Outcome;
 use predecessor::Gone;
 pub use predecessor::Predecessor;
 use reload::Asked;
+use sockets::Addresses;
 use start::prepare;
 use successor::Successor;
 
@@ -52,23 +53,18 @@ const STOPPING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_
 /// A gateway that runs. Dropping it ends it at once; [`Gateway::drain`] ends it gracefully.
 #[derive(Debug)]
 pub struct Gateway {
-    https: Vec<SocketAddr>,
-    cti: Vec<SocketAddr>,
-    passthrough: Vec<SocketAddr>,
-    admin: Option<SocketAddr>,
+    core: Core,
+    addresses: Addresses,
     phase: watch::Sender<Phase>,
-    shared: Arc<Shared>,
     asks: Sender<Asked>,
     stop: Arc<Notify>,
-    timeline: Timeline,
     threads: Vec<JoinHandle<()>>,
-    handed: watch::Receiver<Handed>,
+    handover: watch::Receiver<HandoverStatus>,
     /// The end of the process whose place this one has taken.
     predecessor: Option<Gone>,
     /// Workers that have not ended.
     working: usize,
     ended: worker::Ended,
-    pulses: Pulses,
     _watcher: Watcher,
 }
 
@@ -88,19 +84,19 @@ impl Gateway {
     /// # Errors
     /// What could not be taken over, bound or set up, by name. The other process has been told, and goes on.
     pub fn take_over(loaded: &Loaded, material: &Material, mut predecessor: Predecessor) -> Result<Self> {
-        let inherited = predecessor.estate();
+        let inherited = predecessor.handover_state();
         let prepared = inherited.and_then(|inherited| prepare(loaded, material, inherited)).and_then(|prepared| {
-            let (gateway, start) = &prepared;
-            predecessor.hear_of_channels(&gateway.shared.channels, start.farms())?;
+            let (_, start) = &prepared;
+            predecessor.hear_of_channels(start.core())?;
             start.find_xsps();
-            predecessor.until_go(&gateway.shared.channels, start.farms())?;
+            predecessor.until_go(start.core())?;
             Ok(prepared)
         });
         match prepared {
             Ok((mut gateway, start)) => {
                 gateway.predecessor = predecessor.gone();
                 let text = format!("{} from {}", env!("CARGO_PKG_VERSION"), predecessor.name());
-                gateway.timeline.add(Event::now(Kind::TookOver, text));
+                gateway.core.timeline.add(Event::now(Kind::TookOver, text));
                 start.now(Some(predecessor));
                 Ok(gateway)
             }
@@ -113,22 +109,22 @@ impl Gateway {
 
     /// The addresses that `[[https]]` blocks are really served on, in file order.
     pub fn https(&self) -> &[SocketAddr] {
-        &self.https
+        &self.addresses.https
     }
 
     /// The addresses that `[[cti]]` blocks are really served on, in file order.
     pub fn cti(&self) -> &[SocketAddr] {
-        &self.cti
+        &self.addresses.cti
     }
 
     /// The addresses that `[[passthrough]]` blocks are really served on, in file order.
     pub fn passthrough(&self) -> &[SocketAddr] {
-        &self.passthrough
+        &self.addresses.passthrough
     }
 
     /// The address that `[admin]` is really served on.
     pub const fn admin(&self) -> Option<SocketAddr> {
-        self.admin
+        self.addresses.admin
     }
 
     /// Moves on to `phase`.
@@ -139,7 +135,7 @@ impl Gateway {
             is_further
         };
         if self.phase.send_if_modified(advance) {
-            self.timeline.add(Event::now(Kind::Stopping, phase.meaning()));
+            self.core.timeline.add(Event::now(Kind::Stopping, phase.meaning()));
         }
     }
 
@@ -163,7 +159,7 @@ impl Gateway {
     /// Ready when another process has this one's place: it takes all new connections, and what is left here is to be drained by
     /// [`Gateway::outlive`].
     pub fn succeeded(&self) -> impl Future<Output = ()> + use<> {
-        let mut phase = self.shared.phase.clone();
+        let mut phase = self.core.shared.phase.clone();
         async move {
             // The sender goes with the gateway itself.
             if phase.wait_for(|phase| *phase == Phase::HandedOver).await.is_err() {
@@ -186,7 +182,7 @@ impl Gateway {
 
     /// How far it is on its way to its end.
     pub fn phase(&self) -> Phase {
-        *self.shared.phase.borrow()
+        self.core.phase()
     }
 
     /// Takes no new connections, and returns once the last one has gone: by itself within `drain_timeout`, or cut
@@ -205,10 +201,10 @@ impl Gateway {
     /// # Errors
     /// The other process has ended when it was to begin. Nobody serves then, and whoever starts this one should at once.
     pub async fn outlive(&mut self) -> Result<()> {
-        match self.handed.wait_for(|handed| *handed != Handed::NotYet).await.as_deref() {
-            Ok(Handed::Lost) => bail!("the process that was to take over has ended"),
+        match self.handover.wait_for(|handover| *handover != HandoverStatus::Pending).await.as_deref() {
+            Ok(HandoverStatus::Lost) => bail!("the process that was to take over has ended"),
             // The error says that all that runs beside the workers has ended.
-            Ok(Handed::Over | Handed::NotYet) | Err(_) => {}
+            Ok(HandoverStatus::Done | HandoverStatus::Pending) | Err(_) => {}
         }
         self.wind_down().await;
         if let Some(predecessor) = &mut self.predecessor {
@@ -218,7 +214,7 @@ impl Gateway {
     }
 
     async fn wind_down(&mut self) {
-        let patience = self.shared.snapshot.load().drain_timeout;
+        let patience = self.core.shared.snapshot.load().drain_timeout;
         if tokio::time::timeout(patience, self.emptied()).await.is_err() {
             tracing::info!("drain_timeout is over: what is left is cut");
             self.cut().await;
@@ -229,7 +225,7 @@ impl Gateway {
     /// nothing, and is waited for no longer once it is the last.
     pub async fn cut(&mut self) {
         self.enter(Phase::Cutting);
-        let pulses = self.pulses.clone();
+        let pulses = self.core.pulses.clone();
         let nobody_moves = async {
             while pulses.threads().any(|(thread, moves)| moves && worker::is_worker(thread)) {
                 tokio::time::sleep(LOOK_EVERY).await;
@@ -260,7 +256,7 @@ impl Drop for Gateway {
         if !left.is_empty() {
             tracing::error!(threads = left.join(", "), "threads have not ended, and are left behind");
         }
-        self.shared.traces.close();
+        self.core.shared.traces.close();
     }
 }
 

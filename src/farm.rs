@@ -1,12 +1,12 @@
 //! The shell of one farm: its endpoints, blocklist and affinity behind one small lock, with clock, randomness, metrics and
 //! log. It decides nothing itself: `policy` does, and the farm remembers and tells.
 
-mod by_hand;
 mod channels;
 mod describe;
 mod endpoint;
 mod given_up;
 mod news;
+mod operator;
 mod reconfiguration;
 mod renewal;
 mod succession;
@@ -37,10 +37,10 @@ use crate::telemetry::metrics::{FarmMetrics, Metrics};
 use crate::telemetry::timeline::{Event, Kind, Timeline};
 use crate::tls::client::ClientTls;
 
-pub use by_hand::{ByHand, Meant};
 pub use describe::{Described, EndpointState};
 pub use endpoint::{Endpoint, Probing};
 pub use given_up::Sign;
+pub use operator::{Meant, Operation};
 
 /// A farm that runs.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ struct State {
     roster: Roster,
     departed: Departed,
     /// Those that are drained by word of the operator, besides those that the configuration drains.
-    by_hand: Drained,
+    drained_by_operator: Drained,
     /// Those that get no new sessions, and of which nobody has been told yet that nothing is held there any more.
     vacating: BTreeSet<EndpointId>,
     blocklist: Blocklist,
@@ -156,7 +156,7 @@ impl Farm {
             state: Locked::new(State {
                 roster: Roster::default(),
                 departed: Departed::default(),
-                by_hand: Drained::default(),
+                drained_by_operator: Drained::default(),
                 vacating: BTreeSet::new(),
                 blocklist: Blocklist::default(),
                 budget: Budget::new(Instant::now()),

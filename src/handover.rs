@@ -26,7 +26,7 @@ pub struct Layout {
 
 /// Everything but the event channels. The descriptors come before it: those of `sockets`, then of `admin`, then of `control`.
 #[derive(Serialize, Deserialize)]
-pub struct Estate {
+pub struct HandoverState {
     /// [`LAYOUT`].
     pub layout: u32,
     /// The process that goes.
@@ -69,7 +69,7 @@ pub struct Farm {
     pub name: String,
     /// Its endpoints, those that have left DNS too.
     pub endpoints: Vec<Endpoint>,
-    /// What is drained by hand, as it was said.
+    /// What an operator has drained, as it was said.
     pub drained: Vec<String>,
 }
 
@@ -97,8 +97,9 @@ pub struct Endpoint {
 pub struct Block {
     /// How long it lasts; 0: it has run out, and nobody has tried the endpoint yet.
     pub seconds: f64,
-    /// Whether somebody has put it there by hand.
-    pub by_hand: bool,
+    /// Whether an operator has put it there. The field's name is what earlier versions read and write.
+    #[serde(rename = "by_hand")]
+    pub by_operator: bool,
 }
 
 /// What happens to an event channel of the process that tells of it, or of one that has told that one.
@@ -141,7 +142,7 @@ pub struct Place {
     pub endpoint: SocketAddr,
 }
 
-/// What the one who goes says after the [`Estate`].
+/// What the one who goes says after the [`HandoverState`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Word {
@@ -172,9 +173,22 @@ pub enum Answer {
 
 /// Another process that shares event channels with this one, seen from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kin {
+pub enum PeerProcess {
     /// This one has taken its place.
     Predecessor,
     /// It takes this one's place.
     Successor,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_reads_as_earlier_versions_wrote_it() {
+        let text = r#"{"seconds":1.5,"by_hand":true}"#;
+        let block = Block { seconds: 1.5, by_operator: true };
+        assert_eq!(serde_json::from_str::<Block>(text).unwrap(), block);
+        assert_eq!(serde_json::to_string(&block).unwrap(), text);
+    }
 }

@@ -13,6 +13,7 @@
 //! - [`stream`] is the life of a connection without requests: CTI and pass-through.
 //! - [`policy`] decides, and [`broadworks`] knows the applications; both are pure.
 //! - [`upstream`] dials XSPs, keeps idle connections, and runs one exchange on one connection.
+//! - [`core`] is what all parts of a running gateway share.
 //! - [`telemetry`] and [`admin`] tell what is going on.
 //! - [`control`] is what an operator may ask of a running gateway, and gets told.
 //! - [`handover`] is what a process hands over to the one that takes its place.
@@ -25,7 +26,7 @@
 //! - [`sim`] is a simulated site for the demo, the tests and the benches.
 //!
 //! Imports point one way: `policy`, `http1`, `broadworks`, `proxy_protocol` <- `config` <- `tls` <- `renewal`, `farm`,
-//! `discover` <- `upstream` <- `doctor`, `stream` <- `proxy` <- `worker`, `admin` <- `app` <- `cli`.
+//! `discover` <- `upstream` <- `doctor`, `stream` <- `proxy` <- `worker`, `core` <- `admin` <- `app` <- `cli`.
 
 pub mod admin;
 pub mod alarm;
@@ -34,6 +35,7 @@ pub mod broadworks;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod core;
 pub mod discover;
 pub mod doctor;
 pub mod drain;

@@ -31,7 +31,7 @@ type Next = Pin<Box<dyn Future<Output = Option<Updates>> + Send>>;
 impl Admin {
     /// Takes samples for ever, sends an update whenever there is news, and each second, to those who watch, and answers.
     pub async fn run(mut self) {
-        let mut news = self.sources.timeline.news();
+        let mut news = self.core.timeline.news();
         let (mut due, mut earliest, mut is_news) = (Instant::now(), Instant::now(), false);
         loop {
             tokio::select! {

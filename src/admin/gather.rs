@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
+use super::Admin;
 use super::sampler::Lately;
 use super::status::{
     Certificate, Channels, Colour, Endpoint, Farm, Host, Listener, Load, Name, Reload, SCHEMA, Served, Site, Status,
     Stream, Thread,
 };
-use super::{Admin, Sources};
 use crate::config::model::Route;
+use crate::core::Core;
 use crate::farm::{self, Described};
 use crate::proxy::snapshot::Snapshot;
 use crate::stream::block::Line;
@@ -25,8 +26,8 @@ impl Admin {
     /// How everything stands now.
     pub(super) fn status(&self) -> Status {
         let now = SystemTime::now();
-        let Sources { metrics, farms, shared, timeline, pulses, .. } = &self.sources;
-        let farms: Vec<Farm> = farms.load().iter().map(|farm| self.farm(farm)).collect();
+        let Core { metrics, shared, timeline, pulses, .. } = &self.core;
+        let farms: Vec<Farm> = self.core.farms().iter().map(|farm| self.farm(farm)).collect();
         let snapshot = shared.snapshot.load();
         let unready = self.readiness.unready();
         let thread = |(name, moves): (&str, bool)| Thread { name: name.to_owned(), moves };
@@ -57,10 +58,11 @@ impl Admin {
 
     /// Takes a sample of all endpoints' counters. To be called once a second.
     pub(super) fn sample(&mut self) {
-        let Self { sources: Sources { farms, timeline, .. }, sampler, .. } = self;
-        let farms = farms.load();
+        let Self { core, sampler, .. } = self;
+        let farms = core.farms();
         for farm in farms.iter() {
-            let out_since = |endpoint| blocked_at(timeline, farm, endpoint).unwrap_or_else(|| unix(SystemTime::now()));
+            let out_since =
+                |endpoint| blocked_at(&core.timeline, farm, endpoint).unwrap_or_else(|| unix(SystemTime::now()));
             sampler.sample(farm.name(), &farm.describe(), Instant::now(), out_since);
         }
         sampler.keep(|name| farms.iter().any(|farm| farm.name() == name));
@@ -116,11 +118,11 @@ impl Admin {
 
     /// The time line tells it to the moment, and also of what another process saw; the samples know it for longer.
     fn out_since(&self, farm: &farm::Farm, endpoint: SocketAddr) -> Option<f64> {
-        blocked_at(&self.sources.timeline, farm, endpoint).or_else(|| self.sampler.out_since(farm.name(), endpoint))
+        blocked_at(&self.core.timeline, farm, endpoint).or_else(|| self.sampler.out_since(farm.name(), endpoint))
     }
 
     fn certificates(&self, now: f64) -> Vec<Certificate> {
-        let certificates = self.sources.metrics.expiries().into_iter().map(|expiry| Certificate {
+        let certificates = self.core.metrics.expiries().into_iter().map(|expiry| Certificate {
             section: expiry.section,
             subject: expiry.subject,
             serial: expiry.serial,
@@ -134,7 +136,7 @@ impl Admin {
     }
 
     fn discovery(&self) -> Vec<Name> {
-        let names = self.sources.discovery.names();
+        let names = self.core.discovery.names();
         let names = names.iter().map(|name| Name {
             name: name.question.name.to_string(),
             kind: name.question.kind.name(),

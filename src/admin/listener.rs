@@ -20,19 +20,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::answer::{self, Content, busy, text};
-use super::door::{self, Stranger};
 use super::feed::{WATCH, Watcher};
+use super::guard::{self, Rejection};
 use super::line::Line;
-use super::room::{Place, Room, Rules, source};
+use super::slots::{Limits, Slot, Slots, source};
 use super::{Readiness, Wanted};
-use crate::supervisor::Pulses;
 
 /// Connections whose request is not complete. A prober's is, before any other newcomer is let in.
-const WAITING: Rules = Rules { all: 128, each: 64, sheltered: Duration::ZERO };
+const WAITING: Limits = Limits { all: 128, each: 64, sheltered: Duration::ZERO };
 /// Answers that take more than one write. One that is not read makes way for the next after a moment.
-const ANSWERING: Rules = Rules { all: 16, each: 8, sheltered: Duration::from_secs(1) };
+const ANSWERING: Limits = Limits { all: 16, each: 8, sheltered: Duration::from_secs(1) };
 /// Those who watch; a workstation may have several tabs.
-const WATCHING: Rules = Rules { all: 16, each: 8, sheltered: Duration::MAX };
+const WATCHING: Limits = Limits { all: 16, each: 8, sheltered: Duration::MAX };
 
 /// The longest wait for a complete request, from the moment that the connection is accepted.
 const REQUEST: Duration = Duration::from_secs(5);
@@ -47,18 +46,17 @@ const FAREWELL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Listener {
     hosts: Arc<[String]>,
-    desk: Line<Wanted, Bytes>,
+    gatherer: Line<Wanted, Bytes>,
     updates: Arc<watch::Sender<Bytes>>,
     readiness: Readiness,
-    pulses: Pulses,
-    waiting: Room<IpAddr>,
-    answering: Room<IpAddr>,
-    watching: Room<IpAddr>,
+    waiting: Slots<IpAddr>,
+    answering: Slots<IpAddr>,
+    watching: Slots<IpAddr>,
 }
 
-/// The place that a connection has, and until when.
+/// The slot that a connection has, and until when.
 struct Stay {
-    place: Place<IpAddr>,
+    slot: Slot<IpAddr>,
     until: Instant,
     what: What,
 }
@@ -72,30 +70,30 @@ enum What {
 /// The client at the other end of a connection.
 struct Client {
     source: IpAddr,
-    /// Takes the connection to another place.
+    /// Takes the connection to another slot.
     moves: mpsc::UnboundedSender<Stay>,
 }
 
 impl Stay {
-    fn new(place: Place<IpAddr>, patience: Duration, what: What) -> Self {
-        Self { place, until: Instant::now() + patience, what }
+    fn new(slot: Slot<IpAddr>, patience: Duration, what: What) -> Self {
+        Self { slot, until: Instant::now() + patience, what }
     }
 
     /// Ready when the connection is to be closed, whatever it is at.
     async fn is_over(&self) {
         tokio::select! {
-            () = self.place.is_taken() => {}
+            () = self.slot.is_taken() => {}
             () = sleep_until(self.until) => {}
         }
     }
 }
 
 impl Client {
-    /// Takes the connection to a place in `room`; whether there was one.
-    fn moves_to(&self, room: &Room<IpAddr>, patience: Duration, what: What) -> bool {
-        let Some(place) = room.enter(self.source, std::time::Instant::now()) else { return false };
+    /// Takes the connection to a slot of `slots`; whether there was one.
+    fn moves_to(&self, slots: &Slots<IpAddr>, patience: Duration, what: What) -> bool {
+        let Some(slot) = slots.acquire(self.source, std::time::Instant::now()) else { return false };
         // The error says that the connection is gone.
-        self.moves.send(Stay::new(place, patience, what)).ok();
+        self.moves.send(Stay::new(slot, patience, what)).ok();
         true
     }
 }
@@ -103,13 +101,12 @@ impl Client {
 impl Listener {
     pub(super) fn new(
         hosts: &[String],
-        desk: Line<Wanted, Bytes>,
+        gatherer: Line<Wanted, Bytes>,
         updates: Arc<watch::Sender<Bytes>>,
         readiness: Readiness,
-        pulses: Pulses,
     ) -> Self {
-        let (waiting, answering, watching) = (Room::new(WAITING), Room::new(ANSWERING), Room::new(WATCHING));
-        Self { hosts: hosts.into(), desk, updates, readiness, pulses, waiting, answering, watching }
+        let (waiting, answering, watching) = (Slots::new(WAITING), Slots::new(ANSWERING), Slots::new(WATCHING));
+        Self { hosts: hosts.into(), gatherer, updates, readiness, waiting, answering, watching }
     }
 
     /// Serves on `socket` for ever; without one, it only waits.
@@ -128,18 +125,18 @@ impl Listener {
                 continue;
             };
             self.admit(tcp, client);
-            // So that this one is read from before any other newcomer takes its place.
+            // So that this one is read from before any other newcomer takes its slot.
             tokio::task::yield_now().await;
         }
     }
 
     fn admit(&self, tcp: TcpStream, client: SocketAddr) {
         let source = source(client.ip());
-        let Some(place) = self.waiting.enter(source, std::time::Instant::now()) else { return };
+        let Some(slot) = self.waiting.acquire(source, std::time::Instant::now()) else { return };
         // One that reads nothing, or has vanished, is found out by the kernel. It is left without if that refuses.
         SockRef::from(&tcp).set_tcp_user_timeout(Some(ANSWER)).ok();
         let this = self.clone();
-        tokio::spawn(async move { this.attend(tcp, source, Stay::new(place, REQUEST, What::Asks)).await });
+        tokio::spawn(async move { this.attend(tcp, source, Stay::new(slot, REQUEST, What::Asks)).await });
     }
 
     /// Serves one request on a connection. A client that leaves, or stays too long, is its own concern.
@@ -155,7 +152,7 @@ impl Listener {
         let mut is_last = false;
         loop {
             tokio::select! {
-                // An answer that can leave at once does, and a place that was left can't be taken away.
+                // An answer that can leave at once does, and a slot that was left can't be taken away.
                 biased;
                 _ = connection.as_mut() => return,
                 Some(next) = moved.recv() => stay = next,
@@ -190,12 +187,12 @@ impl Listener {
         }
         match self.is_known(path, &head.headers) {
             Ok(()) => self.tell(path, client).await,
-            Err(stranger) => text(stranger.status(), &stranger.to_string()),
+            Err(rejection) => text(rejection.status(), &rejection.to_string()),
         }
     }
 
     fn liveness(&self) -> Response<Content> {
-        match self.pulses.standing_still() {
+        match self.readiness.standing_still() {
             None => text(StatusCode::OK, "alive"),
             Some(threads) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("threads that do not move: {threads}")),
         }
@@ -208,12 +205,12 @@ impl Listener {
         }
     }
 
-    fn is_known(&self, path: &str, headers: &HeaderMap) -> Result<(), Stranger> {
-        door::asked_by_its_reader(headers)?;
+    fn is_known(&self, path: &str, headers: &HeaderMap) -> Result<(), Rejection> {
+        guard::asked_by_its_reader(headers)?;
         match path {
             // Scrapers come by whatever name DNS has for the gateway.
             "/metrics" => Ok(()),
-            _ => door::called_by_its_name(headers, &self.hosts),
+            _ => guard::called_by_its_name(headers, &self.hosts),
         }
     }
 
@@ -233,7 +230,7 @@ impl Listener {
         form: fn(Bytes) -> Response<Content>,
         client: &Client,
     ) -> Response<Content> {
-        match self.desk.ask(wanted).await {
+        match self.gatherer.ask(wanted).await {
             Ok(bytes) if client.moves_to(&self.answering, ANSWER, What::Asks) => form(bytes),
             Ok(_) => busy("too many answers are being sent already", 1),
             Err(silence) => busy(&silence.to_string(), 1),
@@ -245,7 +242,7 @@ impl Listener {
             return busy("too many watch already", 10);
         }
         let updates = self.updates.subscribe();
-        match self.desk.ask(Wanted::Update).await {
+        match self.gatherer.ask(Wanted::Update).await {
             Ok(first) => answer::feed(Watcher::new(&first, updates)),
             Err(silence) => busy(&silence.to_string(), 1),
         }
@@ -263,7 +260,20 @@ mod tests {
 
     use super::*;
     use crate::admin::line::{Calls, line};
-    use crate::drain::Phase;
+    use crate::config;
+    use crate::config::error::Source;
+    use crate::core::Core;
+    use crate::discover::DiscoveryStatus;
+    use crate::drain::{Cuts, Phase};
+    use crate::http1::head::Limits;
+    use crate::proxy::channels::Channels;
+    use crate::proxy::context::Shared;
+    use crate::proxy::snapshot::Snapshot;
+    use crate::supervisor::Pulses;
+    use crate::telemetry::access::AccessLog;
+    use crate::telemetry::metrics::Metrics;
+    use crate::telemetry::timeline::Timeline;
+    use crate::telemetry::traces::Traces;
 
     /// A listener on a thread of its own, as in a gateway, without the control thread.
     struct Stage {
@@ -284,12 +294,12 @@ mod tests {
             socket.set_nonblocking(true).unwrap();
             let socket = TcpListener::from(socket);
             let address = socket.local_addr().unwrap();
-            let (desk, calls) = line();
+            let (gatherer, calls) = line();
             let (phase, phases) = watch::channel(Phase::Running);
             let pulses = Pulses::new(["control", "admin"].map(str::to_owned));
-            let readiness = Readiness { phase: phases, farms: Arc::new(ArcSwap::default()), pulses: pulses.clone() };
+            let readiness = Readiness(core(phases, pulses.clone()));
             let updates = Arc::new(watch::Sender::new(Bytes::new()));
-            let listener = Listener::new(&[], desk, updates, readiness, pulses.clone());
+            let listener = Listener::new(&[], gatherer, updates, readiness);
             let (end, ended) = sync_channel(0);
             let pulse = pulses.of("admin");
             thread::spawn(move || {
@@ -319,6 +329,31 @@ mod tests {
             self.send(path).await.read_to_string(&mut answer).await.unwrap();
             (answer.to_ascii_lowercase(), asked.elapsed())
         }
+    }
+
+    /// That of a gateway that serves nothing.
+    fn core(phase: watch::Receiver<Phase>, pulses: Pulses) -> Core {
+        let config = config::parse(Source { path: "x.toml".into(), text: String::new() }).partial;
+        let snapshot = Snapshot {
+            head_limits: Limits { head_size: config.limits.request_head_size, fields: config.limits.request_fields },
+            limits: config.limits,
+            tcp: config.tcp,
+            listeners: [].into(),
+            faces: [].into(),
+            drain_timeout: config.drain_timeout,
+            farms: [].into(),
+        };
+        let metrics = Arc::new(Metrics::default());
+        let shared = Shared {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            channels: Channels::new(config.affinity.lost_channels_for),
+            access: AccessLog::off(),
+            traces: Traces::start(None, &metrics).unwrap(),
+            phase,
+            cuts: Arc::new(Cuts::new(config.drain_rate)),
+        };
+        let (timeline, discovery) = (Timeline::default(), DiscoveryStatus::default());
+        Core { shared: Arc::new(shared), metrics, timeline, discovery, pulses }
     }
 
     #[tokio::test]

@@ -150,8 +150,8 @@ pub(super) fn snapshot(
         head_limits: head::Limits { head_size: config.limits.request_head_size, fields: config.limits.request_fields },
         limits: config.limits.clone(),
         tcp: config.tcp,
-        listeners,
-        faces: shown,
+        listeners: listeners.into(),
+        faces: shown.into(),
         drain_timeout: config.drain_timeout,
         farms: farms.into(),
     })

@@ -2,7 +2,7 @@
 //! becomes of the socket's mode; there is no way to change anything over TCP.
 
 mod calls;
-mod clerk;
+mod commands;
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
@@ -14,10 +14,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::sync::watch;
 
-use super::estate::Handed;
+use super::handover_state::HandoverStatus;
 use crate::control::connect;
-pub(super) use calls::{Calls, Means};
-pub(super) use clerk::Clerk;
+pub(super) use calls::{Calls, Handles};
+pub(super) use commands::Commands;
 
 /// How long another gateway may take to take a call before it is known to be there.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -31,7 +31,7 @@ pub(super) struct Socket {
     file: Option<(u64, u64)>,
     /// Whose it is.
     owner: u32,
-    handed: watch::Receiver<Handed>,
+    handover: watch::Receiver<HandoverStatus>,
 }
 
 impl Socket {
@@ -42,11 +42,11 @@ impl Socket {
     pub(super) fn bind(
         path: &Path,
         inherited: Option<BlockingListener>,
-        handed: watch::Receiver<Handed>,
+        handover: watch::Receiver<HandoverStatus>,
     ) -> Result<Self> {
         let shown = path.display();
         if let Some(listener) = inherited.filter(|_| is_socket(path)) {
-            return Self::of(listener, path, handed);
+            return Self::of(listener, path, handover);
         }
         match connect(path, PATIENCE) {
             Ok(_) => bail!("[control] another gateway has its socket at {shown}"),
@@ -63,14 +63,14 @@ impl Socket {
             BlockingListener::bind(path).with_context(|| format!("[control] can't make the socket {shown}"))?;
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
-        let mut socket = Self::of(listener, path, handed)?;
+        let mut socket = Self::of(listener, path, handover)?;
         socket.keep();
         Ok(socket)
     }
 
-    fn of(listener: BlockingListener, path: &Path, handed: watch::Receiver<Handed>) -> Result<Self> {
+    fn of(listener: BlockingListener, path: &Path, handover: watch::Receiver<HandoverStatus>) -> Result<Self> {
         let owner = fs::symlink_metadata(path)?.uid();
-        Ok(Self { listener, path: path.to_owned(), file: None, owner, handed })
+        Ok(Self { listener, path: path.to_owned(), file: None, owner, handover })
     }
 
     /// The file is this process' from now on, whoever's it was.
@@ -105,9 +105,9 @@ fn is_socket(path: &Path) -> bool {
 impl Drop for Socket {
     fn drop(&mut self) {
         // Somebody may have removed it, or put another there.
-        match *self.handed.borrow() {
-            Handed::Over => {}
-            Handed::NotYet | Handed::Lost => {
+        match *self.handover.borrow() {
+            HandoverStatus::Done => {}
+            HandoverStatus::Pending | HandoverStatus::Lost => {
                 if self.file.is_some() && identity(&self.path) == self.file {
                     drop(fs::remove_file(&self.path));
                 }

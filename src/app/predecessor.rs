@@ -14,14 +14,13 @@ use anyhow::{Context, Result, anyhow, bail};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::estate::Inherited;
-use super::running::Farms;
+use super::handover_state::Inherited;
 use crate::control::{Request, connect};
+use crate::core::Core;
 use crate::farm::{Endpoint, Farm};
 use crate::handover::link::{Link, LinkError, Speaker};
-use crate::handover::{Answer, Estate, Kin, LAYOUT, Layout, News, Word};
-use crate::proxy::channels::Channels;
-use crate::telemetry::timeline::{Event, Kind, Timeline};
+use crate::handover::{Answer, HandoverState, LAYOUT, Layout, News, PeerProcess, Word};
+use crate::telemetry::timeline::{Event, Kind};
 
 /// How long the other process may take for each thing that it says.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -94,7 +93,7 @@ impl Predecessor {
     }
 
     /// What there is to take over.
-    pub(super) fn estate(&mut self) -> Result<Inherited> {
+    pub(super) fn handover_state(&mut self) -> Result<Inherited> {
         let descriptors =
             self.link.receive_descriptors().with_context(|| format!("{} hands nothing over", self.name))?;
         let text = self.link.receive_raw()?;
@@ -105,9 +104,9 @@ impl Predecessor {
         if layout != LAYOUT {
             bail!("{} hands over in layout {layout}, and this version takes {LAYOUT}", self.name);
         }
-        let estate: Estate = serde_json::from_slice(&text)?;
-        self.name = format!("process {} (version {})", estate.pid, estate.version);
-        Inherited::new(estate, descriptors.into_iter())
+        let state: HandoverState = serde_json::from_slice(&text)?;
+        self.name = format!("process {} (version {})", state.pid, state.version);
+        Inherited::new(state, descriptors.into_iter())
     }
 
     /// For whoever has to outlive it; once.
@@ -126,10 +125,10 @@ impl Predecessor {
     }
 
     /// Takes note of every event channel that it has.
-    pub(super) fn hear_of_channels(&mut self, channels: &Channels, farms: &Farms) -> Result<()> {
+    pub(super) fn hear_of_channels(&mut self, core: &Core) -> Result<()> {
         loop {
             match self.link.receive()? {
-                Word::News(news) => take(channels, farms, Kin::Predecessor, news),
+                Word::News(news) => take(core, PeerProcess::Predecessor, news),
                 Word::Complete => return Ok(()),
                 Word::Go => bail!("{} goes too soon", self.name),
                 Word::Refused(why) => bail!("{} stays: {why}", self.name),
@@ -138,17 +137,17 @@ impl Predecessor {
     }
 
     /// Says that this process could begin, and returns when it shall: the other one accepts no connections any more.
-    pub(super) fn until_go(&mut self, channels: &Channels, farms: &Farms) -> Result<()> {
+    pub(super) fn until_go(&mut self, core: &Core) -> Result<()> {
         // However long it takes: the other one may have let go by the time that this one gives up.
         self.link.wait_for_ever()?;
         // If it can't be told, it has said why before it hung up.
         drop(self.link.send([Answer::Ready { pid: process::id() }]));
         loop {
             match self.link.receive() {
-                Ok(Word::News(news)) => take(channels, farms, Kin::Predecessor, news),
+                Ok(Word::News(news)) => take(core, PeerProcess::Predecessor, news),
                 Ok(Word::Complete) => {}
                 Ok(Word::Go) => {
-                    self.report = Some(channels.report());
+                    self.report = Some(core.shared.channels.report());
                     return Ok(());
                 }
                 Ok(Word::Refused(why)) => bail!("{} stays: {why}", self.name),
@@ -163,16 +162,16 @@ impl Predecessor {
     }
 
     /// Takes note of what becomes of its event channels, until it has ended. Blocks.
-    pub(super) fn follow(mut self, channels: &Channels, farms: &Farms, timeline: &Timeline) {
+    pub(super) fn follow(mut self, core: &Core) {
         let end = loop {
             match self.link.receive() {
-                Ok(Word::News(news)) => take(channels, farms, Kin::Predecessor, news),
+                Ok(Word::News(news)) => take(core, PeerProcess::Predecessor, news),
                 Ok(Word::Complete | Word::Go | Word::Refused(_)) => {}
                 Err(error) => break error,
             }
         };
-        channels.orphaned(Kin::Predecessor);
-        timeline.add(Event::now(Kind::PredecessorGone, self.name.clone()));
+        core.shared.channels.orphaned(PeerProcess::Predecessor);
+        core.timeline.add(Event::now(Kind::PredecessorGone, self.name.clone()));
         drop(self.heard);
         match end {
             LinkError::Gone => info!(predecessor = self.name, "it has ended"),
@@ -207,12 +206,12 @@ impl Report {
 }
 
 /// Takes note of what has happened in `from`.
-pub(super) fn take(channels: &Channels, farms: &Farms, from: Kin, news: News) {
-    channels.take(from, news, |farm, endpoint| find(farms, farm, endpoint));
+pub(super) fn take(core: &Core, from: PeerProcess, news: News) {
+    core.shared.channels.take(from, news, |farm, endpoint| find(core, farm, endpoint));
 }
 
-fn find(farms: &Farms, farm: &str, endpoint: SocketAddr) -> Option<(Arc<Farm>, Arc<Endpoint>)> {
-    let farm = farms.load().iter().find(|known| known.name() == farm).map(Arc::clone)?;
+fn find(core: &Core, farm: &str, endpoint: SocketAddr) -> Option<(Arc<Farm>, Arc<Endpoint>)> {
+    let farm = core.farms().iter().find(|known| known.name() == farm).map(Arc::clone)?;
     let endpoint = farm.at(endpoint)?;
     Some((farm, endpoint))
 }

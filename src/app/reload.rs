@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use self::telling::{tell, tell_of_file, tell_renewed};
-use super::estate::Handed;
+use super::handover_state::HandoverStatus;
 use super::outcome::Outcome;
 use super::running::Running;
 use super::sockets::Plan;
@@ -110,12 +110,14 @@ impl Reload {
 
     fn hand_over(&mut self, successor: Successor, asked: oneshot::Sender<Result<u32, String>>) {
         let done = match hand_over(&mut self.running, &self.path, successor) {
-            Ok((pid, handed, following)) => {
-                match handed {
-                    Handed::Over | Handed::NotYet => info!(pid, "another process has taken over"),
-                    Handed::Lost => error!(pid, "the process that was to take over has ended in that very moment"),
+            Ok((pid, handover, following)) => {
+                match handover {
+                    HandoverStatus::Done | HandoverStatus::Pending => info!(pid, "another process has taken over"),
+                    HandoverStatus::Lost => {
+                        error!(pid, "the process that was to take over has ended in that very moment")
+                    }
                 }
-                self.running.belongings.handed.send_replace(handed);
+                self.running.for_successor.handover.send_replace(handover);
                 self.share_channels(following);
                 Ok(pid)
             }
@@ -131,10 +133,10 @@ impl Reload {
 
     /// For as long as there are two processes that have some.
     fn share_channels(&self, following: Following) {
-        let (shared, farms) = (Arc::clone(&self.running.shared), Arc::clone(&self.running.farms));
+        let core = self.running.core.clone();
         let shared = following.split().and_then(|(telling, hearing)| {
-            thread::Builder::new().name("tell-kin".into()).spawn(move || telling.tell())?;
-            thread::Builder::new().name("hear-kin".into()).spawn(move || hearing.hear(&shared.channels, &farms))
+            thread::Builder::new().name("tell-peer".into()).spawn(move || telling.tell())?;
+            thread::Builder::new().name("hear-peer".into()).spawn(move || hearing.hear(&core))
         });
         if let Err(error) = shared {
             warn!(%error, "the process that has taken over is heard of no more");
@@ -175,8 +177,8 @@ impl Reload {
     /// Reads once more what was refused and has not changed since, without a word unless it can be used by now: a certificate
     /// whose time had not come, or a clock that was wrong, gets well without anybody's touching a file.
     fn try_again(&mut self) {
-        let Running { config, material, metrics, .. } = &self.running;
-        if !(metrics.is_renewal_refused() || metrics.is_reload_refused())
+        let Running { core, config, material, .. } = &self.running;
+        if !(core.metrics.is_renewal_refused() || core.metrics.is_reload_refused())
             || is_stopping(&self.running)
             || material.read.files().stamps() != self.watch.read().files
         {
@@ -193,7 +195,7 @@ impl Reload {
 
     /// Whether a configuration that is to be followed was refused.
     fn awaits_reload(&self) -> bool {
-        matches!(self.running.config.reloads, Reloads::OnChange) && self.running.metrics.is_reload_refused()
+        matches!(self.running.config.reloads, Reloads::OnChange) && self.running.core.metrics.is_reload_refused()
     }
 
     /// Whether the configuration on disk, and what it names, can be used.
@@ -216,7 +218,7 @@ impl Reload {
     /// Reads the configuration and the files that it names.
     fn reload(&mut self) -> Outcome {
         let outcome = self.read_all();
-        self.running.metrics.reloaded(match &outcome {
+        self.running.core.metrics.reloaded(match &outcome {
             Outcome::Applied { .. } => Reloaded::Applied,
             Outcome::Unchanged { .. } => Reloaded::Unchanged,
             Outcome::Refused(_) => Reloaded::Refused,
@@ -235,11 +237,11 @@ impl Reload {
         };
         let is_fatal = reading.problems.iter().any(|problem| problem.severity == Severity::Error);
         if !is_fatal && reading.partial == running.config {
-            if running.metrics.is_reload_refused() {
-                running.metrics.reload_refused.set(0);
+            if running.core.metrics.is_reload_refused() {
+                running.core.metrics.reload_refused.set(0);
                 let text = "the configuration is again what is in use";
                 info!("{text}");
-                running.timeline.add(Event::now(Kind::Reloaded, text));
+                running.core.timeline.add(Event::now(Kind::Reloaded, text));
             }
             running.text = reading.source.text;
             let waiting = needs_restart(&self.started, &running.config);
@@ -257,7 +259,7 @@ impl Reload {
             let problem = Problem::error(None, format!("{error:#}"));
             return refused(running, &Report::new(report.source, vec![problem]));
         }
-        running.metrics.reload_refused.set(0);
+        running.core.metrics.reload_refused.set(0);
         running.text.clone_from(&report.source.text);
         for problem in &report.problems {
             tell(&report.source, problem, "configuration reloaded, but see what is odd about it");
@@ -269,7 +271,7 @@ impl Reload {
             warn!(what, "configuration reloaded, but for what takes a restart");
         }
         let outcome = Outcome::Applied { needs_restart };
-        running.timeline.add(Event::now(Kind::Reloaded, outcome.to_string()));
+        running.core.timeline.add(Event::now(Kind::Reloaded, outcome.to_string()));
         outcome
     }
 }
@@ -292,18 +294,18 @@ fn seen_when_read(running: &Running) -> Seen {
 }
 
 fn is_stopping(running: &Running) -> bool {
-    *running.shared.phase.borrow() >= Phase::HandedOver
+    running.core.phase() >= Phase::HandedOver
 }
 
 fn renew(running: &mut Running) -> Outcome {
     let old = Arc::clone(&running.material);
     if old.read.is_current() {
         info!("configuration, certificates, keys and CAs are what they were");
-        if running.metrics.is_renewal_refused() {
+        if running.core.metrics.is_renewal_refused() {
             let text = "certificates, keys and CAs are again what is in use";
-            running.timeline.add(Event::now(Kind::Renewed, text));
+            running.core.timeline.add(Event::now(Kind::Renewed, text));
         }
-        running.metrics.renewal(Renewal::Unchanged);
+        running.core.metrics.renewal(Renewal::Unchanged);
         return Outcome::Unchanged { needs_restart: Vec::new() };
     }
     let config = running.config.clone();
@@ -326,26 +328,26 @@ fn renew(running: &mut Running) -> Outcome {
         }
     }
     tell_renewed(&old, &running.material);
-    running.metrics.renewal(Renewal::Renewed);
+    running.core.metrics.renewal(Renewal::Renewed);
     let sections: Vec<_> = running.material.read.changed(&old.read).collect();
-    running.timeline.add(Event::now(Kind::Renewed, sections.join(", ")));
+    running.core.timeline.add(Event::now(Kind::Renewed, sections.join(", ")));
     Outcome::Applied { needs_restart: Vec::new() }
 }
 
 fn not_renewed(running: &Running, problems: Vec<&str>) -> Outcome {
-    running.metrics.renewal(Renewal::Refused);
+    running.core.metrics.renewal(Renewal::Refused);
     let problems = problems.join("\n");
-    running.timeline.add(Event::now(Kind::RenewalRefused, &problems));
+    running.core.timeline.add(Event::now(Kind::RenewalRefused, &problems));
     Outcome::Refused(problems)
 }
 
 fn refused(running: &Running, report: &Report) -> Outcome {
-    running.metrics.reload_refused.set(1);
+    running.core.metrics.reload_refused.set(1);
     for problem in report.problems.iter().filter(|problem| problem.severity == Severity::Error) {
         tell(&report.source, problem, KEPT);
     }
     let problems = report.to_string();
-    running.timeline.add(Event::now(Kind::ReloadRefused, &problems));
+    running.core.timeline.add(Event::now(Kind::ReloadRefused, &problems));
     Outcome::Refused(problems)
 }
 

@@ -5,21 +5,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use super::estate::{Belongings, Inherited};
+use super::handover_state::{ForSuccessor, Inherited};
 use super::sockets::Sockets;
 use super::{assemble, sockets};
 use crate::config::model::{self, Config};
+use crate::core::Core;
 use crate::discover::Change;
 use crate::discover::dns::DnsResolver;
 use crate::farm::Farm;
 use crate::policy::affinity::{Key, Keyring};
-use crate::proxy::context::Shared;
 use crate::proxy::snapshot::Snapshot;
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::timeline::Timeline;
 use crate::telemetry::traces;
 use crate::tls::certs::Material;
 use crate::tls::certs::files;
@@ -30,32 +27,29 @@ pub(super) const FIRST_XSP: Duration = Duration::from_secs(2);
 /// How often it is looked at meanwhile.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// Every farm that runs: discovery, metrics and the admin listener follow it.
-pub(super) type Farms = Arc<ArcSwap<Vec<Arc<Farm>>>>;
-
 /// A gateway that runs, seen from its parts.
 pub(super) struct Running {
+    pub(super) core: Core,
     pub(super) config: Config,
     /// What the configuration was read from.
     pub(super) text: String,
     pub(super) material: Arc<Material>,
     pub(super) keyring: Arc<Keyring>,
-    pub(super) farms: Farms,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) timeline: Timeline,
-    pub(super) shared: Arc<Shared>,
     pub(super) sockets: Sockets,
     pub(super) discovery: mpsc::UnboundedSender<Change<DnsResolver>>,
-    pub(super) belongings: Belongings,
+    pub(super) for_successor: ForSuccessor,
 }
+
+/// Farms, and how they are dialled from now on.
+type Redialled = Vec<(Arc<Farm>, ClientTls)>;
 
 /// Everything new, made and not yet in use.
 struct Made {
-    farms: Vec<Arc<Farm>>,
-    /// Those that are dialled in another way now.
-    tls: Vec<(Arc<Farm>, ClientTls)>,
+    /// The farms that are dialled in another way now.
+    tls: Redialled,
     keyring: Arc<Keyring>,
     sockets: sockets::Plan,
+    /// With every farm, those that are retired too.
     snapshot: Snapshot,
     /// `None`: as before.
     traces: Option<traces::Next>,
@@ -80,24 +74,41 @@ impl Running {
             Some(shared) if !material.read.agrees(&self.material.read, files::AFFINITY) => shared,
             Some(_) | None => Arc::clone(&self.keyring),
         };
-        let running = self.farms.load();
+        let (farms, tls) = self.farms(config, material, &keyring)?;
+        let Core { shared, metrics, .. } = &self.core;
+        let old = shared.snapshot.load();
+        let snapshot = assemble::snapshot(config, material, &farms, metrics, &sockets.slots, Some(&old))?;
+        let traces = match config.traces == self.config.traces {
+            true => None,
+            false => Some(shared.traces.prepare(config.traces.as_ref(), metrics).context("[traces]")?),
+        };
+        Ok(Made { tls, keyring, sockets, snapshot, traces })
+    }
+
+    /// Every farm: those of `config`, which run already or are new, and those that are retired, to which nothing leads, but whose
+    /// streams are looked after. And how those are dialled that are dialled in another way now.
+    fn farms(
+        &self,
+        config: &Config,
+        material: &Material,
+        keyring: &Arc<Keyring>,
+    ) -> Result<(Vec<Arc<Farm>>, Redialled)> {
+        let Core { metrics, timeline, .. } = &self.core;
+        let running = self.core.farms();
         let (mut farms, mut tls) = (Vec::new(), Vec::new());
         for model in config.farms.values() {
-            let known = running.iter().find(|farm| farm.name() == model.name);
             let dialled = || assemble::client_tls(model, material).with_context(|| format!("[farm.{}]", model.name));
-            farms.push(match known {
-                Some(farm) => {
-                    // Who is passed through from now on is dialled as before for the sake of what is still bridged.
-                    if model.proof.is_some() && is_dialled_otherwise(&farm.config(), model, &self.material, material) {
-                        tls.push((Arc::clone(farm), dialled()?));
-                    }
-                    Arc::clone(farm)
-                }
-                None => Farm::new(Arc::clone(model), dialled()?, Arc::clone(&keyring), &self.metrics, &self.timeline),
-            });
+            let Some(farm) = running.iter().find(|farm| farm.name() == model.name) else {
+                farms.push(Farm::new(Arc::clone(model), dialled()?, Arc::clone(keyring), metrics, timeline));
+                continue;
+            };
+            // Who is passed through from now on is dialled as before for the sake of what is still bridged.
+            if model.proof.is_some() && is_dialled_otherwise(&farm.config(), model, &self.material, material) {
+                tls.push((Arc::clone(farm), dialled()?));
+            }
+            farms.push(Arc::clone(farm));
         }
-        let retired: Vec<_> = running.iter().filter(|farm| !config.farms.contains_key(farm.name())).collect();
-        for farm in &retired {
+        for farm in running.iter().filter(|farm| !config.farms.contains_key(farm.name())) {
             let model = farm.config();
             // What it needs may have left the configuration, too; then it stays as it is.
             if is_dialled_otherwise(&model, &model, &self.material, material)
@@ -105,58 +116,54 @@ impl Running {
             {
                 tls.push((Arc::clone(farm), dialled));
             }
+            farms.push(Arc::clone(farm));
         }
-        // Nothing leads to those that are retired, but their streams are looked after.
-        let all: Vec<_> = farms.iter().chain(retired).map(Arc::clone).collect();
-        let old = self.shared.snapshot.load();
-        let snapshot = assemble::snapshot(config, material, &all, &self.metrics, &sockets.slots, Some(&old))?;
-        let traces = match config.traces == self.config.traces {
-            true => None,
-            false => Some(self.shared.traces.prepare(config.traces.as_ref(), &self.metrics).context("[traces]")?),
-        };
-        Ok(Made { farms, tls, keyring, sockets, snapshot, traces })
+        Ok((farms, tls))
     }
 
     /// Nothing in here can fail.
     fn publish(&mut self, config: Config, material: Material, made: Made) {
-        for farm in &made.farms {
-            farm.reconfigure(Arc::clone(config.farms.get(farm.name()).expect("they were made of it")));
+        let Core { shared, metrics, .. } = self.core.clone();
+        let farms = Arc::clone(&made.snapshot.farms);
+        let (configured, retired): (Vec<_>, Vec<_>) =
+            farms.iter().partition(|farm| config.farms.contains_key(farm.name()));
+        for (farm, model) in configured.iter().filter_map(|farm| Some((farm, config.farms.get(farm.name())?))) {
+            farm.reconfigure(Arc::clone(model));
         }
         for (farm, tls) in made.tls {
             farm.renew_tls(tls);
         }
         if !Arc::ptr_eq(&self.keyring, &made.keyring) {
-            self.farms.load().iter().for_each(|farm| farm.renew_keys(Arc::clone(&made.keyring)));
+            farms.iter().for_each(|farm| farm.renew_keys(Arc::clone(&made.keyring)));
             self.keyring = made.keyring;
-            self.belongings.keys = material.affinity_keys.iter().copied().map(Key::new).collect();
+            self.for_successor.keys = material.affinity_keys.iter().copied().map(Key::new).collect();
         }
-        self.discover(&config, &made.farms);
+        self.discover(&config, &configured);
         self.sockets.close(&made.sockets);
-        self.shared.snapshot.store(Arc::new(made.snapshot));
-        self.shared.channels.set_remember(config.affinity.lost_channels_for);
-        self.shared.cuts.set_rate(config.drain_rate);
+        shared.snapshot.store(Arc::new(made.snapshot));
+        retired.iter().for_each(|farm| farm.retire());
+        shared.channels.set_remember(config.affinity.lost_channels_for);
+        shared.cuts.set_rate(config.drain_rate);
         if let Some(traces) = made.traces {
-            self.shared.traces.replace(traces);
+            shared.traces.replace(traces);
         }
         self.sockets.adopt(made.sockets);
-        let retired: Vec<_> =
-            self.farms.load().iter().filter(|farm| !config.farms.contains_key(farm.name())).cloned().collect();
-        retired.iter().for_each(|farm| farm.retire());
-        self.farms.store(Arc::new(made.farms.into_iter().chain(retired).collect()));
-        self.metrics.certificates_expire(material.expiries.iter().cloned());
-        self.metrics.certificates_are_current();
+        metrics.certificates_expire(material.expiries.iter().cloned());
+        metrics.certificates_are_current();
         self.config = config;
         self.material = Arc::new(material);
     }
 
-    /// Has the XSPs of `farms` found, and waits a moment for those of farms that are new.
-    fn discover(&self, config: &Config, farms: &[Arc<Farm>]) {
+    /// Has the XSPs of `farms` found, which the configuration has, and waits a moment for those of farms that are new to it.
+    fn discover(&self, config: &Config, farms: &[&Arc<Farm>]) {
         if config.dns == self.config.dns && config.farms == self.config.farms {
             return;
         }
-        let old = self.farms.load_full();
-        let unknown = farms.iter().filter(|farm| !old.iter().any(|old| Arc::ptr_eq(old, farm)));
-        self.farms.store(Arc::new(old.iter().chain(unknown).map(Arc::clone).collect()));
+        // What is found is for farms that run.
+        self.core.change_farms(|running| {
+            let runs = |farm: &Arc<Farm>| running.iter().any(|known| Arc::ptr_eq(known, farm));
+            running.iter().chain(farms.iter().copied().filter(|farm| !runs(farm))).map(Arc::clone).collect()
+        });
         let change = Change {
             farms: config.farms.values().cloned().collect(),
             dns: config.dns.clone(),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use tokio::sync::{mpsc, watch};
 
-use super::estate::Inherited;
+use super::handover_state::Inherited;
 use crate::config::model::Config;
 use crate::handover::Listening;
 use crate::worker::{self, Order};
@@ -72,9 +72,28 @@ pub(super) struct Plan {
     fresh: Vec<(usize, Vec<Arc<TcpListener>>)>,
 }
 
+/// The real addresses that are served, kind by kind, in file order.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    pub(super) https: Vec<SocketAddr>,
+    pub(super) cti: Vec<SocketAddr>,
+    pub(super) passthrough: Vec<SocketAddr>,
+    pub(super) admin: Option<SocketAddr>,
+}
+
 impl Plan {
-    /// The real addresses of those that `wanted` is true of.
-    pub(super) fn real(&self, wanted: impl Fn(&Slot) -> bool) -> Vec<SocketAddr> {
+    /// Those of `config`'s blocks, and of the admin listener, which is at `admin`.
+    pub(super) fn addresses(&self, config: &Config, admin: Option<SocketAddr>) -> Addresses {
+        let hosts = |slot: &Slot, listen: &[SocketAddr]| slot.is_of(Tenant::Hosts, listen);
+        Addresses {
+            https: self.real(|slot| config.https.iter().any(|block| hosts(slot, &block.listen))),
+            cti: self.real(|slot| slot.tenant != Tenant::Hosts),
+            passthrough: self.real(|slot| config.passthrough.iter().any(|block| hosts(slot, &block.listen))),
+            admin,
+        }
+    }
+
+    fn real(&self, wanted: impl Fn(&Slot) -> bool) -> Vec<SocketAddr> {
         self.slots.iter().filter(|slot| wanted(slot)).map(|slot| slot.real).collect()
     }
 }

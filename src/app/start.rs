@@ -1,9 +1,11 @@
 //! How a gateway is put together, up to the point where it could serve. Separate from what is asked of one that runs, because
 //! there is a moment between the two when it takes another process' place.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -12,19 +14,21 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::Gateway;
 use super::assemble;
-use super::beside::{self, Beside};
 use super::control::{self, Socket};
-use super::estate::{Belongings, Handed, Inherited};
+use super::handover_state::{ForSuccessor, HandoverStatus, Inherited};
 use super::predecessor::Predecessor;
 use super::reload::{Asked, Reload};
-use super::running::{FIRST_XSP, Farms, LOOK_EVERY, Running};
-use super::sockets::{Plan, Sockets, Tenant, bind_admin};
-use crate::admin::Sources;
+use super::running::{FIRST_XSP, LOOK_EVERY, Running};
+use super::side_threads::{self, SideThreads};
+use super::sockets::{Plan, Sockets, bind_admin};
 use crate::config::Loaded;
 use crate::config::model::{self, Config};
-use crate::discover::Discovery;
+use crate::core::Core;
 use crate::discover::dns::DnsResolver;
+use crate::discover::{Answers, Discovery};
 use crate::drain::{Cuts, Phase};
+use crate::farm::Farm;
+use crate::policy::affinity::{Key, Keyring};
 use crate::proxy::channels::Channels;
 use crate::proxy::context::Shared;
 use crate::telemetry::access::AccessLog;
@@ -33,11 +37,11 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::timeline::Timeline;
 use crate::telemetry::traces::Traces;
 use crate::tls::certs::Material;
-use crate::worker;
+use crate::worker::{self, Alive, Order};
 
 /// What is left to do for a gateway to serve.
 pub(super) struct Start {
-    farms: Farms,
+    core: Core,
     asks: Sender<Asked>,
     plan: Plan,
     /// The control socket's file of the process that goes, if this one has another or none.
@@ -47,15 +51,15 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// Every farm.
-    pub(super) const fn farms(&self) -> &Farms {
-        &self.farms
+    /// What all parts of the gateway share.
+    pub(super) const fn core(&self) -> &Core {
+        &self.core
     }
 
     /// Waits a moment for the first XSP of each farm.
     pub(super) fn find_xsps(&self) {
         let deadline = Instant::now() + FIRST_XSP;
-        while self.farms.load().iter().any(|farm| farm.has_nobody()) && Instant::now() < deadline {
+        while self.core.farms().iter().any(|farm| farm.has_nobody()) && Instant::now() < deadline {
             std::thread::sleep(LOOK_EVERY);
         }
     }
@@ -75,131 +79,165 @@ impl Start {
 /// # Errors
 /// What could not be bound or set up, by name.
 pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inherited) -> Result<(Gateway, Start)> {
-    let Loaded { config, source, .. } = loaded;
-    let metrics = Arc::new(Metrics::default());
-    metrics.certificates_expire(material.expiries.iter().cloned());
+    let config = &loaded.config;
     let keys = assemble::keys(config, material, inherited.affinity());
     let keyring = assemble::keyring(keys.iter().cloned()).expect("there is one at least");
-    let timeline = Timeline::default();
-    inherited.events.drain(..).for_each(|event| timeline.add(event));
-    let farms = assemble::farms(config, material, &keyring, &metrics, &timeline)?;
-    for handed in &inherited.farms {
-        farms.iter().filter(|farm| farm.name() == handed.name).for_each(|farm| farm.take_over(handed));
-    }
-    let (orders, ordered): (Vec<_>, Vec<_>) = (0..config.workers).map(|_| mpsc::unbounded_channel()).unzip();
-    let sockets = Sockets::new(orders);
-    let plan = sockets.plan(config, &mut inherited)?;
-    let (admin, admin_socket) = bind_admin(config, &mut inherited)?.unzip();
-    let (handing, handed) = watch::channel(Handed::NotYet);
-    let control = match &config.control {
-        Some(path) => Some(Socket::bind(path, inherited.control(path), handed.clone())?),
-        None => None,
-    };
-    let abandoned = inherited.abandoned();
-    let snapshot = assemble::snapshot(config, material, &farms, &metrics, &plan.slots, None)?;
-    let access = access_log(config)?;
-    let traces = Traces::start(config.traces.as_ref(), &metrics).context("can't start the traces")?;
+    let parts = Parts::new(config, material, &keyring, &mut inherited)?;
+    let (orders, ordered) = (0..config.workers).map(|_| mpsc::unbounded_channel()).unzip();
+    let (handover_done, handover) = watch::channel(HandoverStatus::Pending);
+    let bound = Bound::new(config, orders, &mut inherited, &handover)?;
     let (phase, phases) = watch::channel(Phase::Running);
-    let shared = Arc::new(Shared {
-        snapshot: ArcSwap::from_pointee(snapshot),
-        channels: Channels::new(config.affinity.lost_channels_for),
-        access,
-        traces,
-        phase: phases,
-        cuts: Arc::new(Cuts::new(config.drain_rate)),
-    });
-    let discovery = Discovery::new(
-        &config.dns,
-        config.farms.values().cloned(),
-        config.state_dir.as_deref(),
-        inherited.answers.take(),
-    );
-    let spare =
-        |(configured, socket): (_, &std::net::TcpListener)| Ok::<_, std::io::Error>((configured, socket.try_clone()?));
-    let belongings = Belongings {
-        admin: config.admin.as_ref().map(|admin| admin.listen).zip(admin_socket.as_ref()).map(spare).transpose()?,
-        control: control.as_ref().map(Socket::spare).transpose()?,
-        keys,
-        answers: discovery.answers(),
-        phase: phase.clone(),
-        handed: handing,
-    };
-    let (alive, ended) = worker::lifeline();
-    let pulses = beside::pulses(config.workers);
-    let watcher = pulses.watch().context("can't start the watcher")?;
-    let mut threads = Vec::new();
-    for (index, orders) in ordered.into_iter().enumerate() {
-        let pulse = pulses.of(&worker::name(index));
-        let thread = worker::start(index, Arc::clone(&shared), orders, pulse, alive.clone());
-        threads.push(thread.context("can't start a worker")?);
-    }
+    let (answers, state_dir) = (inherited.answers.take(), config.state_dir.as_deref());
+    let discovery = Discovery::new(&config.dns, config.farms.values().cloned(), state_dir, answers);
+    let core = parts.core(config, material, &bound.plan, &discovery, phases)?;
+    let for_successor = bound.for_successor(config, keys, discovery.answers(), phase.clone(), handover_done)?;
+    let Bound { sockets, plan, admin, control, abandoned } = bound;
+    let (address, admin) = admin.unzip();
+
     let (changes, changed) = mpsc::unbounded_channel();
     let (asks, asked) = channel();
     let (begun, begins) = oneshot::channel();
     let (opens, opened) = oneshot::channel();
-    let farms = Arc::new(ArcSwap::from_pointee(farms));
-    let https = plan.real(|slot| config.https.iter().any(|block| slot.is_of(Tenant::Hosts, &block.listen)));
-    let cti = plan.real(|slot| slot.tenant != Tenant::Hosts);
-    let passthrough = plan.real(|slot| config.passthrough.iter().any(|block| slot.is_of(Tenant::Hosts, &block.listen)));
-    let reload = Reload::new(
-        source.path.clone(),
-        Running {
-            config: config.clone(),
-            text: source.text.clone(),
-            material: Arc::new(material.clone()),
-            keyring,
-            farms: Arc::clone(&farms),
-            metrics: Arc::clone(&metrics),
-            timeline: timeline.clone(),
-            shared: Arc::clone(&shared),
-            sockets,
-            discovery: changes,
-            belongings,
-        },
-    );
     let stop = Arc::new(Notify::new());
-    let beside = Beside {
-        sources: Sources {
-            metrics,
-            farms: Arc::clone(&farms),
-            discovery: discovery.status(),
-            shared: Arc::clone(&shared),
-            timeline: timeline.clone(),
-            pulses: pulses.clone(),
-        },
-        admin: admin_socket,
+    let side_threads = SideThreads {
+        core: core.clone(),
+        admin,
         admin_hosts: config.admin.iter().flat_map(|admin| admin.hosts.iter().cloned()).collect(),
         control,
         asks: asks.clone(),
         stop: Arc::clone(&stop),
         begun: begins,
         opens: opened,
-        handed: handed.clone(),
+        handover: handover.clone(),
         discovery,
         changes: changed,
         resolver: DnsResolver::new(&config.dns),
     };
+    let running = Running {
+        core: core.clone(),
+        config: config.clone(),
+        text: loaded.source.text.clone(),
+        material: Arc::new(material.clone()),
+        keyring,
+        sockets,
+        discovery: changes,
+        for_successor,
+    };
+
+    let watcher = core.pulses.watch().context("can't start the watcher")?;
+    let (alive, ended) = worker::lifeline();
     let mut gateway = Gateway {
-        https,
-        cti,
-        passthrough,
-        admin,
+        core: core.clone(),
+        addresses: plan.addresses(config, address),
         phase,
-        shared,
         asks: asks.clone(),
         stop,
-        handed,
-        timeline,
-        threads,
+        handover,
+        threads: workers(&core, ordered, &alive)?,
         predecessor: None,
         working: config.workers,
         ended,
-        pulses,
         _watcher: watcher,
     };
-    gateway.threads.extend(beside.start(alive)?);
+    gateway.threads.extend(side_threads.start(alive)?);
+    let reload = Reload::new(loaded.source.path.clone(), running);
     gateway.threads.push(reload.start(asked).context("can't start the reload thread")?);
-    Ok((gateway, Start { farms, asks, plan, abandoned, begun, opens }))
+    Ok((gateway, Start { core, asks, plan, abandoned, begun, opens }))
+}
+
+/// What the core is made of, before there are sockets.
+struct Parts {
+    metrics: Arc<Metrics>,
+    timeline: Timeline,
+    farms: Vec<Arc<Farm>>,
+}
+
+impl Parts {
+    fn new(config: &Config, material: &Material, keyring: &Arc<Keyring>, inherited: &mut Inherited) -> Result<Self> {
+        let (metrics, timeline) = (Arc::new(Metrics::default()), Timeline::default());
+        metrics.certificates_expire(material.expiries.iter().cloned());
+        inherited.events.drain(..).for_each(|event| timeline.add(event));
+        let farms = assemble::farms(config, material, keyring, &metrics, &timeline)?;
+        for handed in &inherited.farms {
+            farms.iter().filter(|farm| farm.name() == handed.name).for_each(|farm| farm.take_over(handed));
+        }
+        Ok(Self { metrics, timeline, farms })
+    }
+
+    /// The core of a gateway that serves where `plan` says.
+    fn core(
+        self,
+        config: &Config,
+        material: &Material,
+        plan: &Plan,
+        discovery: &Discovery,
+        phase: watch::Receiver<Phase>,
+    ) -> Result<Core> {
+        let Self { metrics, timeline, farms } = self;
+        let shared = Shared {
+            snapshot: ArcSwap::from_pointee(assemble::snapshot(config, material, &farms, &metrics, &plan.slots, None)?),
+            channels: Channels::new(config.affinity.lost_channels_for),
+            access: access_log(config)?,
+            traces: Traces::start(config.traces.as_ref(), &metrics).context("can't start the traces")?,
+            phase,
+            cuts: Arc::new(Cuts::new(config.drain_rate)),
+        };
+        let (discovery, pulses) = (discovery.status(), side_threads::pulses(config.workers));
+        Ok(Core { shared: Arc::new(shared), metrics, timeline, discovery, pulses })
+    }
+}
+
+/// Everything that is listened on, bound or inherited.
+struct Bound {
+    sockets: Sockets,
+    plan: Plan,
+    admin: Option<(SocketAddr, TcpListener)>,
+    control: Option<Socket>,
+    /// The control socket's file of the process that goes, if this one has another or none.
+    abandoned: Option<PathBuf>,
+}
+
+impl Bound {
+    fn new(
+        config: &Config,
+        orders: Vec<mpsc::UnboundedSender<Order>>,
+        inherited: &mut Inherited,
+        handover: &watch::Receiver<HandoverStatus>,
+    ) -> Result<Self> {
+        let sockets = Sockets::new(orders);
+        let plan = sockets.plan(config, inherited)?;
+        let admin = bind_admin(config, inherited)?;
+        let control = match &config.control {
+            Some(path) => Some(Socket::bind(path, inherited.control(path), handover.clone())?),
+            None => None,
+        };
+        Ok(Self { sockets, plan, admin, control, abandoned: inherited.abandoned() })
+    }
+
+    fn for_successor(
+        &self,
+        config: &Config,
+        keys: Vec<Key>,
+        answers: watch::Receiver<Answers>,
+        phase: watch::Sender<Phase>,
+        handover: watch::Sender<HandoverStatus>,
+    ) -> Result<ForSuccessor> {
+        let admin = match (&config.admin, &self.admin) {
+            (Some(admin), Some((_, socket))) => Some((admin.listen, socket.try_clone()?)),
+            (Some(_) | None, _) => None,
+        };
+        let control = self.control.as_ref().map(Socket::spare).transpose()?;
+        Ok(ForSuccessor { admin, control, keys, answers, phase, handover })
+    }
+}
+
+/// Starts the workers, which go by `ordered`.
+fn workers(core: &Core, ordered: Vec<mpsc::UnboundedReceiver<Order>>, alive: &Alive) -> Result<Vec<JoinHandle<()>>> {
+    let start = |(index, orders)| {
+        let pulse = core.pulses.of(&worker::name(index));
+        worker::start(index, Arc::clone(&core.shared), orders, pulse, alive.clone()).context("can't start a worker")
+    };
+    ordered.into_iter().enumerate().map(start).collect()
 }
 
 fn access_log(config: &Config) -> Result<AccessLog> {

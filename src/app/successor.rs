@@ -14,14 +14,14 @@ use anyhow::{Context, Result, anyhow, bail};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::estate::{Belongings, Handed};
+use super::handover_state::{ForSuccessor, HandoverStatus};
 use super::predecessor::take;
-use super::running::{Farms, Running};
+use super::running::Running;
+use crate::core::Core;
 use crate::drain::Phase;
 use crate::handover::link::{Link, LinkError, Speaker};
-use crate::handover::{Answer, Estate, Kin, LAYOUT, News, Word};
+use crate::handover::{Answer, HandoverState, LAYOUT, News, PeerProcess, Word};
 use crate::policy::affinity::Key;
-use crate::proxy::channels::Channels;
 use crate::supervisor;
 
 /// How long the other process may take to be ready: it reads its configuration, and looks for XSPs that are new to it.
@@ -57,8 +57,8 @@ pub(super) fn hand_over(
     running: &mut Running,
     config: &Path,
     successor: Successor,
-) -> Result<(u32, Handed, Following)> {
-    let phase = *running.belongings.phase.borrow();
+) -> Result<(u32, HandoverStatus, Following)> {
+    let phase = *running.for_successor.phase.borrow();
     if let Some(why) = too_late(phase) {
         successor.refuse(why);
         bail!(why);
@@ -67,10 +67,10 @@ pub(super) fn hand_over(
         Successor::Program => start(config)?,
         Successor::Came(socket) => Link::new(socket, PATIENCE)?,
     };
-    let shared = Arc::clone(&running.shared);
+    let shared = Arc::clone(&running.core.shared);
     let (known, mut news) = shared.channels.follow();
     match pass(&mut link, running, known, &mut news) {
-        Ok((pid, handed)) => Ok((pid, handed, Following { link, news })),
+        Ok((pid, handover)) => Ok((pid, handover, Following { link, news })),
         Err(error) => {
             shared.channels.follow_no_more();
             // Who finds nobody there any more would begin, since somebody has to serve.
@@ -143,7 +143,7 @@ fn pass(
     running: &mut Running,
     known: Vec<News>,
     news: &mut mpsc::UnboundedReceiver<News>,
-) -> Result<(u32, Handed)> {
+) -> Result<(u32, HandoverStatus)> {
     let given =
         give(link, running).and_then(|()| Ok(link.send(known.into_iter().map(Word::News).chain([Word::Complete]))?));
     // It may have said why it takes no more.
@@ -165,20 +165,20 @@ fn pass(
     }
     // If it can't be told, it has gone in this very moment, and there is no way back.
     let told = link.send(last.into_iter().chain([Word::Go]));
-    Ok((pid, told.map_or(Handed::Lost, |()| Handed::Over)))
+    Ok((pid, told.map_or(HandoverStatus::Lost, |()| HandoverStatus::Done)))
 }
 
 fn give(link: &Link, running: &Running) -> Result<()> {
-    let (estate, descriptors) = estate(running)?;
+    let (state, descriptors) = handover_state(running)?;
     let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
     link.send_descriptors(&descriptors)?;
-    Ok(link.send([estate])?)
+    Ok(link.send([state])?)
 }
 
 impl Running {
     /// Takes no new connections any more, unless the process is about to end for another reason.
     fn let_go(&mut self) -> bool {
-        let has_let_go = self.belongings.phase.send_if_modified(|phase| {
+        let has_let_go = self.for_successor.phase.send_if_modified(|phase| {
             let is_running = *phase == Phase::Running;
             if is_running {
                 *phase = Phase::HandedOver;
@@ -187,19 +187,19 @@ impl Running {
         });
         if has_let_go {
             // An address that the other process does not serve is nobody's then.
-            (self.belongings.admin, self.belongings.control) = (None, None);
+            (self.for_successor.admin, self.for_successor.control) = (None, None);
         }
         has_let_go
     }
 }
 
 /// All that there is, and its descriptors.
-fn estate(running: &Running) -> Result<(Estate, Vec<OwnedFd>)> {
+fn handover_state(running: &Running) -> Result<(HandoverState, Vec<OwnedFd>)> {
     let (listening, sockets): (Vec<_>, Vec<_>) = running.sockets.all().into_iter().unzip();
-    let Belongings { admin, control, keys, answers, .. } = &running.belongings;
-    let mut events = running.timeline.latest();
+    let ForSuccessor { admin, control, keys, answers, .. } = &running.for_successor;
+    let mut events = running.core.timeline.latest();
     events.reverse();
-    let estate = Estate {
+    let state = HandoverState {
         layout: LAYOUT,
         pid: process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -207,7 +207,7 @@ fn estate(running: &Running) -> Result<(Estate, Vec<OwnedFd>)> {
         admin: admin.as_ref().map(|(address, _)| *address),
         control: control.as_ref().map(|(path, _)| path.clone()),
         affinity: keys.iter().map(Key::reveal).collect(),
-        farms: running.farms.load().iter().map(|farm| farm.hand_over()).collect(),
+        farms: running.core.farms().iter().map(|farm| farm.hand_over()).collect(),
         answers: answers.borrow().text(),
         events,
     };
@@ -215,7 +215,7 @@ fn estate(running: &Running) -> Result<(Estate, Vec<OwnedFd>)> {
     let admin = admin.iter().map(|(_, socket)| socket.as_fd());
     let control = control.iter().map(|(_, socket)| socket.as_fd());
     let descriptors = sockets.chain(admin).chain(control).map(|socket| socket.try_clone_to_owned());
-    Ok((estate, descriptors.collect::<Result<_, _>>()?))
+    Ok((state, descriptors.collect::<Result<_, _>>()?))
 }
 
 impl Following {
@@ -259,13 +259,13 @@ pub(super) struct Hearing(Link);
 
 impl Hearing {
     /// Until that one ends. Blocks.
-    pub(super) fn hear(mut self, channels: &Channels, farms: &Farms) {
+    pub(super) fn hear(mut self, core: &Core) {
         while let Ok(answer) = self.0.receive() {
             match answer {
-                Answer::News(news) => take(channels, farms, Kin::Successor, news),
+                Answer::News(news) => take(core, PeerProcess::Successor, news),
                 Answer::Ready { .. } | Answer::Refused(_) => {}
             }
         }
-        channels.orphaned(Kin::Successor);
+        core.shared.channels.orphaned(PeerProcess::Successor);
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::types::Refusal;
+
 /// Longest part of a source line that is shown, in characters.
 const WIDTH: usize = 160;
 
@@ -47,6 +49,12 @@ impl Problem {
     /// Something at `span` that time alone has made bad.
     pub fn lapsed(span: impl Into<Option<Range<usize>>>, message: impl Into<String>) -> Self {
         Self { severity: Severity::Lapsed, ..Self::error(span, message) }
+    }
+
+    /// An error at `span`, where a value is refused.
+    pub fn refused(span: Range<usize>, refusal: Refusal) -> Self {
+        let (message, help) = refusal.into();
+        Self { help, ..Self::error(span, message) }
     }
 
     /// Says what would be right.

@@ -1,5 +1,6 @@
-//! From text to [`File`] with every problem on the way: what is wrong is noted, taken out of the tree, and the rest is
-//! read on. Separate from `file`, because serde stops at the first error and an operator wants them all.
+//! From text to [`File`] with every problem on the way: what is written is compared with the file's [`Shape`], what is wrong is
+//! noted and taken out, and the rest is read. Separate from `file`, because serde stops at the first error and an operator
+//! wants them all.
 
 mod describe;
 
@@ -12,9 +13,11 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::error::{Problem, Source};
 use super::file::File;
+use super::schema::{Shape, Shaped};
 use super::syntax;
+use super::types::choice::nearest;
 
-/// No more problems than this are looked for; so long a list is not a list of slips.
+/// No more problems than this are told; so long a list is not a list of slips.
 pub(super) const MOST: usize = 100;
 
 /// What could be read.
@@ -30,7 +33,7 @@ pub struct Recovered {
 /// Where something that was written had to be left out.
 #[derive(Debug, Default)]
 pub struct Gaps {
-    /// Anything may be missing: the text is not TOML in some place, or reading was given up.
+    /// Anything may be missing: the text is not TOML in some place.
     anywhere: bool,
     sections: BTreeSet<String>,
     keys: BTreeSet<(usize, String)>,
@@ -63,167 +66,150 @@ impl Gaps {
 pub fn read(source: &Source) -> Recovered {
     let mut problems = Vec::new();
     let text = syntax::blanked(source, &mut problems);
-    let mut gaps = Gaps { anywhere: !problems.is_empty(), ..Gaps::default() };
     let mut root = DeTable::parse_recoverable(&text).0.into_inner();
-    // What a slip in TOML leaves behind on its line is not worth a complaint of its own.
-    let broken_lines: BTreeSet<usize> = problems.iter().filter_map(|problem| line(source, problem)).collect();
-    let mut file = None;
-    for _ in 0..MOST {
-        let document = Spanned::new(0..0, root.clone());
-        let error = match <File as Deserialize>::deserialize(toml::Deserializer::from(document)) {
-            Ok(read) => {
-                file = Some(read);
-                break;
+    let mut walk = Walk::new(source, &text, &problems);
+    let lost = walk.entries("", &mut root, 0, &File::shape());
+    let Walk { problems: nonsense, mut gaps, .. } = walk;
+    gaps.sections.extend(lost);
+    problems.extend(nonsense);
+    let file = <File as Deserialize>::deserialize(toml::Deserializer::from(Spanned::new(0..0, root))).unwrap_or_else(
+        |error| {
+            // What has the file's shape is read, so that there is nothing to say that an operator would understand.
+            problems.push(Problem::error(error.span(), error.message()));
+            gaps.anywhere = true;
+            File::default()
+        },
+    );
+    Recovered { file, problems, gaps }
+}
+
+/// Where a value stands.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    /// It is this key's.
+    Key(&'a str),
+    /// It is a section of this kind: `[kind.NAME]`.
+    Section(&'a str),
+    /// In a list.
+    Element,
+}
+
+/// What is found on the way through what is written.
+struct Walk<'a> {
+    source: &'a Source,
+    text: &'a str,
+    /// What a slip in TOML leaves behind on its line is not worth a complaint of its own.
+    broken_lines: BTreeSet<usize>,
+    problems: Vec<Problem>,
+    gaps: Gaps,
+}
+
+impl<'a> Walk<'a> {
+    /// One through `text`, of which `slips` are known.
+    fn new(source: &'a Source, text: &'a str, slips: &[Problem]) -> Self {
+        let broken_lines = slips.iter().filter_map(|problem| line(source, problem)).collect();
+        let gaps = Gaps { anywhere: !slips.is_empty(), ..Gaps::default() };
+        Self { source, text, broken_lines, problems: Vec::new(), gaps }
+    }
+
+    /// Takes out of a table what `shape` does not have there. `name` is its key, and `start` where it begins. Returns what is
+    /// missing then, as it was written and as it was meant.
+    fn entries(&mut self, name: &str, table: &mut DeTable<'_>, start: usize, shape: &Shape) -> Vec<String> {
+        let (mut removed, mut meant) = (Vec::new(), Vec::new());
+        for (key, value) in table.iter_mut() {
+            let (span, key): (_, &str) = (key.span(), key.get_ref());
+            let refusal = match shape {
+                Shape::Table { keys, .. } => match keys.iter().find(|(known, _)| *known == key) {
+                    Some((_, shape)) => self.value(Place::Key(key), value, shape),
+                    None => {
+                        let known = || keys.iter().map(|(known, _)| *known);
+                        let near = nearest(key, known());
+                        meant.extend(near.map(str::to_owned));
+                        Err(describe::unknown_key(span, key, near, known()))
+                    }
+                },
+                Shape::Sections { refuse, section, .. } => match refuse(key) {
+                    Some(refusal) => Err(Problem::refused(span, refusal)),
+                    None => self.value(Place::Section(name), value, section),
+                },
+                Shape::Choices { refuse, section, .. } => match refuse(key) {
+                    Some(refusal) => Err(Problem::refused(span, refusal)),
+                    None => self.value(Place::Key(key), value, section),
+                },
+                Shape::Value(_) | Shape::List(_) => Ok(()),
+            };
+            if let Err(problem) = refusal {
+                self.note(problem);
+                removed.push(key.to_owned());
             }
-            Err(error) => error,
-        };
-        let problem = mend(&mut root, &error, &mut gaps, &text);
-        if line(source, &problem).is_none_or(|line| !broken_lines.contains(&line)) {
-            problems.push(problem);
+        }
+        for key in &removed {
+            table.remove(key.as_str());
+        }
+        if matches!(shape, Shape::Sections { .. }) && !removed.is_empty() {
+            self.gaps.sections.insert(name.to_owned());
+        }
+        removed.append(&mut meant);
+        self.gaps.keys.extend(removed.iter().map(|key| (start, key.clone())));
+        removed
+    }
+
+    /// Takes out of a value what `shape` does not have there.
+    ///
+    /// # Errors
+    /// Why all of it has to be taken out.
+    fn value(&mut self, place: Place<'_>, value: &mut Spanned<DeValue<'_>>, shape: &Shape) -> Result<(), Problem> {
+        let span = value.span();
+        match (shape, value.get_mut()) {
+            (Shape::Value(single), found) => match (single.refuse)(found) {
+                Some(refusal) => Err(describe::refused(span, refusal, found, self.text)),
+                None => Ok(()),
+            },
+            (Shape::List(element), DeValue::Array(array)) => {
+                self.elements(array, span.start, element);
+                Ok(())
+            }
+            (Shape::List(_), found) => {
+                self.note(describe::wrong_type(&span, found, place, shape, self.text));
+                // One value where a list belongs is read on as a list of one.
+                let only = Spanned::new(span, std::mem::replace(found, DeValue::Boolean(false)));
+                *found = DeValue::Array(DeArray::from_iter([only]));
+                self.value(place, value, shape)
+            }
+            (Shape::Table { .. } | Shape::Sections { .. } | Shape::Choices { .. }, DeValue::Table(table)) => {
+                let name = if let Place::Key(name) = place { name } else { "" };
+                self.entries(name, table, span.start, shape);
+                Ok(())
+            }
+            (Shape::Table { .. } | Shape::Sections { .. } | Shape::Choices { .. }, found) => {
+                Err(describe::wrong_type(&span, found, place, shape, self.text))
+            }
         }
     }
-    gaps.anywhere |= file.is_none();
-    Recovered { file: file.unwrap_or_default(), problems, gaps }
+
+    /// Takes out of the list at `start` what `shape` does not have there.
+    fn elements(&mut self, array: &mut DeArray<'_>, start: usize, shape: &Shape) {
+        let mut kept = Vec::new();
+        for mut element in std::mem::replace(array, DeArray::new()) {
+            match self.value(Place::Element, &mut element, shape) {
+                Ok(()) => kept.push(element),
+                Err(problem) => {
+                    self.note(problem);
+                    self.gaps.lists.insert(start);
+                }
+            }
+        }
+        *array = kept.into_iter().collect();
+    }
+
+    fn note(&mut self, problem: Problem) {
+        let is_slip = line(self.source, &problem).is_some_and(|line| self.broken_lines.contains(&line));
+        if !is_slip && self.problems.len() < MOST {
+            self.problems.push(problem);
+        }
+    }
 }
 
 fn line(source: &Source, problem: &Problem) -> Option<usize> {
     Some(source.position(problem.span.as_ref()?.start).0)
-}
-
-/// Notes one error and takes what caused it out of the tree.
-fn mend(root: &mut DeTable<'_>, error: &toml::de::Error, gaps: &mut Gaps, text: &str) -> Problem {
-    let span = error.span().unwrap_or(0..0);
-    let mut path = Vec::new();
-    if !find(root, &span, Match::Exact, &mut path) {
-        path.clear();
-        find(root, &span, Match::Around, &mut path);
-    }
-    let problem = describe::problem(error, &span, &path, text);
-    match error.message() {
-        message if message.starts_with("invalid type: ") && message.ends_with("expected a sequence") => {
-            wrap(root, &path);
-        }
-        message => {
-            let meant = message
-                .strip_prefix("unknown field `")
-                .and_then(|rest| describe::Unknown::new(describe::key(&path), rest).meant());
-            if let [Step::Key(kind)] | [Step::Key(kind), Step::Key(_)] = path.as_slice() {
-                let kind = if let ([_], Some(meant)) = (path.as_slice(), meant) { meant } else { kind };
-                gaps.sections.insert(kind.to_owned());
-            }
-            remove(root, 0, &path, meant, gaps);
-        }
-    }
-    problem
-}
-
-enum Step {
-    Key(String),
-    Index(usize),
-}
-
-#[derive(Clone, Copy)]
-enum Match {
-    Exact,
-    Around,
-}
-
-impl Match {
-    fn holds(self, candidate: &Range<usize>, wanted: &Range<usize>) -> bool {
-        match self {
-            Self::Exact => candidate == wanted,
-            Self::Around => candidate.start <= wanted.start && wanted.end <= candidate.end,
-        }
-    }
-}
-
-/// The way to the outermost entry at exactly `span`, or to the innermost around it.
-fn find(table: &DeTable<'_>, span: &Range<usize>, how: Match, path: &mut Vec<Step>) -> bool {
-    for (key, value) in table.iter() {
-        path.push(Step::Key(key.get_ref().to_string()));
-        let here = how.holds(&key.span(), span) || how.holds(&value.span(), span);
-        if found(value.get_ref(), here, span, how, path) {
-            return true;
-        }
-        path.pop();
-    }
-    false
-}
-
-fn found(value: &DeValue<'_>, here: bool, span: &Range<usize>, how: Match, path: &mut Vec<Step>) -> bool {
-    if here && matches!(how, Match::Exact) {
-        return true;
-    }
-    let below = match value {
-        DeValue::Table(table) => find(table, span, how, path),
-        DeValue::Array(array) => array.iter().enumerate().any(|(index, element)| {
-            path.push(Step::Index(index));
-            let here = how.holds(&element.span(), span);
-            let found = found(element.get_ref(), here, span, how, path);
-            if !found {
-                path.pop();
-            }
-            found
-        }),
-        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
-            false
-        }
-    };
-    below || here
-}
-
-/// `meant`: the key that the one to be removed was probably meant to be.
-fn remove(table: &mut DeTable<'_>, start: usize, path: &[Step], meant: Option<&str>, gaps: &mut Gaps) {
-    let [Step::Key(key), rest @ ..] = path else {
-        // Nothing was found to take out: reading can't go on.
-        *table = DeTable::new();
-        gaps.anywhere = true;
-        return;
-    };
-    match table.get_mut(key.as_str()) {
-        Some(value) if !rest.is_empty() => remove_below(value, rest, meant, gaps),
-        Some(_) | None => {
-            table.remove(key.as_str());
-            gaps.keys.extend([key.as_str()].into_iter().chain(meant).map(|key| (start, key.to_owned())));
-        }
-    }
-}
-
-fn remove_below(value: &mut Spanned<DeValue<'_>>, path: &[Step], meant: Option<&str>, gaps: &mut Gaps) {
-    let start = value.span().start;
-    match value.get_mut() {
-        DeValue::Table(table) => remove(table, start, path, meant, gaps),
-        DeValue::Array(array) => {
-            let [Step::Index(index), rest @ ..] = path else { return };
-            let index = *index;
-            if !rest.is_empty() {
-                if let Some(element) = array.get_mut(index) {
-                    remove_below(element, rest, meant, gaps);
-                }
-                return;
-            }
-            let elements = std::mem::replace(array, DeArray::new()).into_iter().enumerate();
-            *array = elements.filter(|(place, _)| *place != index).map(|(_, element)| element).collect();
-            gaps.lists.insert(start);
-        }
-        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
-    }
-}
-
-/// One value where a list belongs is read on as a list of one.
-fn wrap(root: &mut DeTable<'_>, path: &[Step]) {
-    let mut path = path.iter();
-    let Some(Step::Key(key)) = path.next() else { return };
-    let mut value = root.get_mut(key.as_str());
-    for step in path {
-        value = match (value.map(Spanned::get_mut), step) {
-            (Some(DeValue::Table(table)), Step::Key(key)) => table.get_mut(key.as_str()),
-            (Some(DeValue::Array(array)), Step::Index(index)) => array.get_mut(*index),
-            (Some(_) | None, Step::Key(_) | Step::Index(_)) => None,
-        };
-    }
-    if let Some(value) = value {
-        let only = Spanned::new(value.span(), std::mem::replace(value.get_mut(), DeValue::Boolean(false)));
-        *value.get_mut() = DeValue::Array(DeArray::from_iter([only]));
-    }
 }

@@ -1,22 +1,23 @@
-//! The configuration's JSON schema, for editors: made of the types that read the file and of what the complete file says,
+//! The configuration's shape: what may stand where, which [`recover`](super::recover) holds files against. And its JSON schema, for editors: made of the types that read the file and of what the complete file says,
 //! so that it can't differ from either. Separate from reading, since what is right in relation to something else is beyond it.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use toml::Spanned;
+use toml::de::DeValue;
 
 use super::complete::{self, Entry, Standing};
 use super::file::File;
-use super::types::Leaf;
 use super::types::choice::{Choice, Words};
 use super::types::name::SectionName;
+use super::types::{self, Leaf, Refusal};
 
 /// What a part of the file may be.
 #[derive(Clone, Debug)]
 pub enum Shape {
-    /// One value, by its schema.
-    Value(Value),
+    /// One value.
+    Value(Single),
     /// A list, or blocks.
     List(Box<Shape>),
     /// A table with these keys and no other.
@@ -26,10 +27,33 @@ pub enum Shape {
         /// Each key with what it may be.
         keys: Vec<(&'static str, Shape)>,
     },
-    /// Sections whose names match a regular expression.
-    Sections(&'static str, Box<Shape>),
-    /// Sections of these names.
-    Choices(Vec<&'static str>, Box<Shape>),
+    /// Sections with names of the operator's choice.
+    Sections {
+        /// The regular expression that names match.
+        pattern: &'static str,
+        /// Why a name is refused.
+        refuse: fn(&str) -> Option<Refusal>,
+        /// What each section is.
+        section: Box<Shape>,
+    },
+    /// Sections with names out of a list.
+    Choices {
+        /// The names.
+        words: Vec<&'static str>,
+        /// Why a name is refused.
+        refuse: fn(&str) -> Option<Refusal>,
+        /// What each section is.
+        section: Box<Shape>,
+    },
+}
+
+/// What one value may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Single {
+    /// Its schema, which may refuse less.
+    pub schema: fn() -> Value,
+    /// Why a value is refused.
+    pub refuse: fn(&DeValue<'_>) -> Option<Refusal>,
 }
 
 /// What the file is read into.
@@ -40,7 +64,7 @@ pub trait Shaped {
 
 impl<T: Leaf> Shaped for T {
     fn shape() -> Shape {
-        Shape::Value(T::schema())
+        Shape::Value(Single { schema: T::schema, refuse: types::refuse::<T> })
     }
 }
 
@@ -64,13 +88,16 @@ impl<T: Shaped> Shaped for Vec<T> {
 
 impl<T: Shaped> Shaped for BTreeMap<Spanned<SectionName>, T> {
     fn shape() -> Shape {
-        Shape::Sections(SectionName::PATTERN, Box::new(T::shape()))
+        let refuse = |name: &str| SectionName::text(name).err();
+        Shape::Sections { pattern: SectionName::PATTERN, refuse, section: Box::new(T::shape()) }
     }
 }
 
 impl<W: Words, T: Shaped> Shaped for BTreeMap<Spanned<Choice<W>>, T> {
     fn shape() -> Shape {
-        Shape::Choices(W::words().into_iter().map(|(word, _)| word).collect(), Box::new(T::shape()))
+        let words = W::words().into_iter().map(|(word, _)| word).collect();
+        let refuse = |name: &str| Choice::<W>::text(name).err();
+        Shape::Choices { words, refuse, section: Box::new(T::shape()) }
     }
 }
 
@@ -94,7 +121,9 @@ fn note_kinds(shape: &Shape, section: String, kinds: &mut Kinds) {
     match shape {
         Shape::Value(_) => {}
         Shape::List(element) => note_kinds(element, section, kinds),
-        Shape::Sections(_, table) | Shape::Choices(_, table) => note_kinds(table, below(&section, "NAME"), kinds),
+        Shape::Sections { section: table, .. } | Shape::Choices { section: table, .. } => {
+            note_kinds(table, below(&section, "NAME"), kinds);
+        }
         Shape::Table { name, keys } => {
             keys.iter().for_each(|(key, shape)| note_kinds(shape, below(&section, key), kinds));
             kinds.insert(section, name);
@@ -117,19 +146,19 @@ impl Said {
     fn schema(&self, shape: &Shape, path: &str) -> Value {
         let closed = |key: &str, members: Map<String, Value>| json!({"type": "object", key: members, "additionalProperties": false});
         let mut schema = match shape {
-            Shape::Value(schema) => return schema.clone(),
+            Shape::Value(single) => return (single.schema)(),
             Shape::List(element) => return json!({"type": "array", "items": self.schema(element, path)}),
             Shape::Table { keys, .. } => closed(
                 "properties",
                 keys.iter().map(|(key, shape)| ((*key).to_owned(), self.key(shape, path, key))).collect(),
             ),
-            Shape::Sections(pattern, table) => {
-                let table = self.schema(table, &below(path, "NAME"));
+            Shape::Sections { pattern, section, .. } => {
+                let table = self.schema(section, &below(path, "NAME"));
                 closed("patternProperties", [(format!("^{pattern}$"), table)].into_iter().collect())
             }
-            Shape::Choices(names, table) => {
-                let table = self.schema(table, &below(path, "NAME"));
-                closed("properties", names.iter().map(|name| ((*name).to_owned(), table.clone())).collect())
+            Shape::Choices { words, section, .. } => {
+                let table = self.schema(section, &below(path, "NAME"));
+                closed("properties", words.iter().map(|name| ((*name).to_owned(), table.clone())).collect())
             }
         };
         if let Some(about) = self.about_section(path) {

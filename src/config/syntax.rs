@@ -1,5 +1,8 @@
 //! What is not TOML, in the words of an operator. Separate from what TOML says that makes no sense, because the parser's own
 //! words are about its grammar.
+//!
+//! The parser's errors have no kind, so that a few of its words are all that tells them apart. A test holds that these are
+//! still its words.
 
 use std::ops::Range;
 
@@ -18,7 +21,7 @@ pub(super) fn blanked(source: &Source, problems: &mut Vec<Problem>) -> String {
         let mut stops = Vec::new();
         for error in errors.iter().take(MOST) {
             let problem = described(error.span(), error.message(), &text);
-            if let (Some(span), true) = (&problem.span, stops_the_parser(error.message())) {
+            if let (Some(span), true) = (&problem.span, error.message().starts_with(STOPS)) {
                 stops.push(line(&text, span.start));
             }
             add(source, problems, problem);
@@ -34,10 +37,12 @@ pub(super) fn blanked(source: &Source, problems: &mut Vec<Problem>) -> String {
     }
 }
 
-/// Without a key or its `=`, the parser leaves the rest of the file alone.
-fn stops_the_parser(message: &str) -> bool {
-    message.starts_with("key with no value") || message.starts_with("missing key")
-}
+/// How the message begins of the slip behind which the parser leaves the rest of the file alone.
+const STOPS: &str = "key with no value";
+/// How those begin that are about a value.
+const VALUE: [&str; 3] = ["invalid ", "string values ", "unexpected "];
+/// A key that is there already.
+const DUPLICATE: &str = "duplicate key";
 
 /// One slip makes several errors on its line; only texts without quotes are each worth a line.
 fn add(source: &Source, problems: &mut Vec<Problem>, problem: Problem) {
@@ -54,14 +59,12 @@ const UNQUOTED: &str = "a text stands in quotes";
 fn described(span: Option<Range<usize>>, message: &str, text: &str) -> Problem {
     let Some(span) = span else { return Problem::error(None, message) };
     let span = text.floor_char_boundary(span.start)..text.floor_char_boundary(span.end);
-    let about_value =
-        ["invalid ", "string values ", "unexpected ", "leading "].iter().any(|start| message.starts_with(start));
     match message {
-        "duplicate key" => {
+        DUPLICATE => {
             let help = format!("`{}` is here a second time; keep one", text.get(span.clone()).unwrap_or_default());
             Problem::error(span, message).help(help)
         }
-        _ if about_value => bad_value(span, message, text),
+        _ if VALUE.iter().any(|start| message.starts_with(start)) => bad_value(span, message, text),
         _ => Problem::error(span, message),
     }
 }
@@ -91,4 +94,29 @@ fn line(text: &str, byte: usize) -> Range<usize> {
     let start = text[..byte].rfind('\n').map_or(0, |newline| newline + 1);
     let end = start + text[start..].find('\n').unwrap_or(text.len() - start);
     start..end - usize::from(text[start..end].ends_with('\r'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_that_are_relied_upon_are_the_parsers() {
+        let slips = [
+            ("a\n", STOPS),
+            ("a b = 1\n", STOPS),
+            ("= 1\n", "unquoted keys "),
+            ("a = 1\na = 2\n", DUPLICATE),
+            ("a = 192.0.2.1:443\n", VALUE[0]),
+            ("a = 2 s\n", VALUE[1]),
+            ("a = [1 = 2]\n", VALUE[2]),
+        ];
+        for (text, expected) in slips {
+            let text = format!("{text}b = 1\n");
+            let (table, errors) = DeTable::parse_recoverable(&text);
+            let messages: Vec<_> = errors.iter().map(toml::de::Error::message).collect();
+            assert!(messages.iter().any(|message| message.starts_with(expected)), "{text:?}: {messages:?}");
+            assert_eq!(table.get_ref().contains_key("b"), expected != STOPS, "{text:?}: what comes behind");
+        }
+    }
 }

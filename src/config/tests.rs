@@ -115,3 +115,49 @@ fn an_endless_or_bottomless_file_ends_in_a_problem() {
         assert!(said(&text).starts_with("error: "));
     }
 }
+
+/// Values that are right nearly nowhere.
+const ODD: [&str; 12] = [
+    "1",
+    "99999999999999999999",
+    "1.5",
+    "true",
+    "1979-05-27",
+    "\"x\"",
+    "\"\"",
+    "[]",
+    "[1, \"x\"]",
+    "[[\"x\"]]",
+    "{}",
+    "{ x = { y = 1 } }",
+];
+
+/// What is of the file's shape is what serde reads, whatever the TOML crate would say of the rest: no text of its errors is
+/// ever shown, and nothing is given up for lost because of one.
+#[test]
+fn what_is_left_of_any_nonsense_is_read() {
+    let mut files: Vec<String> = mistakes::mistakes().map(|(_, text, _)| text).collect();
+    for base in [EXAMPLE, super::COMPLETE] {
+        let lines: Vec<&str> = base.lines().collect();
+        for (place, line) in lines.iter().enumerate() {
+            let odd = match line.split_once(" = ") {
+                Some((key, _)) if !key.starts_with('#') => ODD.map(|odd| format!("{key} = {odd}")).to_vec(),
+                _ if line.starts_with("[[") => vec![line.replace("[[", "[").replace("]]", "]"), "[[x.y]]".into()],
+                _ if line.starts_with('[') => vec![format!("[{line}]"), line.replace(['[', ']'], "") + " = 1"],
+                _ => continue,
+            };
+            files.extend(odd.into_iter().map(|odd| {
+                let mut lines = lines.clone();
+                lines[place] = &odd;
+                lines.join("\n")
+            }));
+        }
+    }
+    assert!(files.len() > 500, "{}", files.len());
+    for text in files {
+        let source = Source { path: "x.toml".into(), text };
+        let slips = !toml::de::DeTable::parse_recoverable(&source.text).1.is_empty();
+        let gaps = super::recover::read(&source).gaps;
+        assert_eq!(gaps.has_section("no such section"), slips, "{}", source.text);
+    }
+}

@@ -14,8 +14,10 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde_json::{Value, json};
+use toml::Spanned;
+use toml::de::DeValue;
 
-/// Why a value is refused, and what would be right. Crosses serde as one text, see [`Refusal::split`].
+/// Why a value is refused, and what would be right. Crosses other crates as one text, see [`Refusal::split`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     message: String,
@@ -37,12 +39,18 @@ impl Refusal {
         Self { help: Some(help.into()), ..self }
     }
 
-    /// Takes a serde error's text apart again: the message, and the help if there is one.
+    /// Takes the text of another crate's error apart again: the message, and the help if there is one.
     pub fn split(text: &str) -> (&str, Option<&str>) {
         match text.split_once(SEPARATOR) {
             Some((message, help)) => (message, Some(help)),
             None => (text, None),
         }
+    }
+}
+
+impl From<Refusal> for (String, Option<String>) {
+    fn from(refusal: Refusal) -> Self {
+        (refusal.message, refusal.help)
     }
 }
 
@@ -136,6 +144,40 @@ impl<T: Leaf> serde::de::Visitor<'_> for LeafVisitor<T> {
 
     fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<T, E> {
         T::boolean(value).map_err(E::custom)
+    }
+}
+
+/// Why a TOML value is no `T`; `None`: it is one.
+pub(super) fn refuse<T: Leaf>(value: &DeValue<'_>) -> Option<Refusal> {
+    let wrong_type = || Some(wrong_type::<T>(&found(value)));
+    match value {
+        DeValue::String(text) => T::text(text).err(),
+        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => T::integer(number).err(),
+            Err(_) => wrong_type(),
+        },
+        DeValue::Float(number) => match number.as_str().parse() {
+            Ok(number) => T::float(number).err(),
+            Err(_) => wrong_type(),
+        },
+        DeValue::Boolean(value) => T::boolean(*value).err(),
+        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => wrong_type(),
+    }
+}
+
+/// A TOML value as it is called where another one belongs.
+pub(super) fn found(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("the string {}", quoted(text)),
+        DeValue::Integer(number) => format!("the integer {number}"),
+        DeValue::Float(number) => format!("the number {number}"),
+        DeValue::Boolean(value) => format!("the boolean {value}"),
+        DeValue::Datetime(date) => format!("the date {date}"),
+        DeValue::Array(array) => match array.first().map(Spanned::get_ref) {
+            Some(DeValue::Table(_)) => "a list of tables".to_owned(),
+            Some(_) | None => "a list".to_owned(),
+        },
+        DeValue::Table(_) => "a table".to_owned(),
     }
 }
 

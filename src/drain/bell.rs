@@ -16,28 +16,28 @@ pub struct Bell {
     cutting: AtomicBool,
     /// The calls that have woken them.
     answered: AtomicU64,
-    ropes: Locked<Ropes>,
+    slots: Locked<WakerSlots>,
 }
 
 #[derive(Debug, Default)]
-struct Ropes {
+struct WakerSlots {
     wakers: Vec<Option<Waker>>,
-    /// Places in `wakers` that hold none.
+    /// Indices into `wakers` that hold none.
     free: Vec<usize>,
 }
 
-/// A task's place; free again when dropped.
+/// A task's slot; free again when dropped.
 #[derive(Debug)]
-struct Rope {
+struct WakerSlot {
     bell: Arc<Bell>,
-    place: Option<usize>,
+    index: Option<usize>,
 }
 
 /// A connection that is served to its end, or until it is cut.
 #[derive(Debug)]
 pub struct UntilCut<F, H> {
     connection: F,
-    rope: Rope,
+    slot: WakerSlot,
     turn: Turn,
     _held: H,
 }
@@ -46,7 +46,7 @@ impl Bell {
     /// Not rung yet; those whom it wakes are cut as `cuts` says.
     pub fn new(cuts: Arc<Cuts>) -> Arc<Self> {
         let answered = AtomicU64::new(cuts.calls.load(Ordering::Acquire));
-        Arc::new(Self { cuts, cutting: AtomicBool::new(false), answered, ropes: Locked::default() })
+        Arc::new(Self { cuts, cutting: AtomicBool::new(false), answered, slots: Locked::default() })
     }
 
     /// The process has come to `phase`.
@@ -64,36 +64,41 @@ impl Bell {
     }
 
     fn wake(&self) {
-        self.ropes.with(|ropes| ropes.wakers.iter().flatten().for_each(Waker::wake_by_ref));
+        self.slots.with(|slots| slots.wakers.iter().flatten().for_each(Waker::wake_by_ref));
     }
 
     /// Runs `connection` to its end, or until it is cut, and holds `held` meanwhile. It is polled whenever the bell is rung,
     /// so that it notices by looking. To be a task's all, since that is what is woken.
     pub fn until_cut<F, H>(self: &Arc<Self>, connection: F, held: H) -> UntilCut<F, H> {
-        UntilCut { connection, rope: Rope { bell: Arc::clone(self), place: None }, turn: Turn::default(), _held: held }
+        UntilCut {
+            connection,
+            slot: WakerSlot { bell: Arc::clone(self), index: None },
+            turn: Turn::default(),
+            _held: held,
+        }
     }
 }
 
-impl Rope {
+impl WakerSlot {
     /// From now on, `waker` is woken whenever the bell rings.
-    fn tie(&mut self, waker: &Waker) {
-        self.place = Some(self.bell.ropes.with(|ropes| {
-            let place = ropes.free.pop().unwrap_or_else(|| {
-                ropes.wakers.push(None);
-                ropes.wakers.len() - 1
+    fn register(&mut self, waker: &Waker) {
+        self.index = Some(self.bell.slots.with(|slots| {
+            let index = slots.free.pop().unwrap_or_else(|| {
+                slots.wakers.push(None);
+                slots.wakers.len() - 1
             });
-            ropes.wakers[place] = Some(waker.clone());
-            place
+            slots.wakers[index] = Some(waker.clone());
+            index
         }));
     }
 }
 
-impl Drop for Rope {
+impl Drop for WakerSlot {
     fn drop(&mut self) {
-        let Some(place) = self.place else { return };
-        self.bell.ropes.with(|ropes| {
-            ropes.wakers[place] = None;
-            ropes.free.push(place);
+        let Some(index) = self.index else { return };
+        self.bell.slots.with(|slots| {
+            slots.wakers[index] = None;
+            slots.free.push(index);
         });
     }
 }
@@ -102,17 +107,17 @@ impl<F: Future<Output = ()> + Unpin, H: Unpin> Future for UntilCut<F, H> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { connection, rope, turn, .. } = &mut *self;
+        let Self { connection, slot, turn, .. } = &mut *self;
         if Pin::new(connection).poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        if rope.place.is_none() {
-            rope.tie(cx.waker());
+        if slot.index.is_none() {
+            slot.register(cx.waker());
         }
-        if !rope.bell.cutting.load(Ordering::Acquire) {
+        if !slot.bell.cutting.load(Ordering::Acquire) {
             return Poll::Pending;
         }
-        turn.poll(cx, &rope.bell.cuts)
+        turn.poll(cx, &slot.bell.cuts)
     }
 }
 
@@ -145,7 +150,7 @@ mod tests {
             let last = *ends.iter().max().unwrap();
             assert!(last >= Duration::from_millis(took), "{rate:?}: {ends:?}");
             assert!(last < Duration::from_millis(took + 10), "{rate:?}: {ends:?}");
-            assert_eq!(bell.ropes.with(|ropes| ropes.free.len()), 10);
+            assert_eq!(bell.slots.with(|slots| slots.free.len()), 10);
         }
     }
 
@@ -206,6 +211,6 @@ mod tests {
             let task = tokio::spawn(bell.until_cut(Box::pin(tokio::task::yield_now()), ()));
             task.await.unwrap();
         }
-        assert_eq!(bell.ropes.with(|ropes| ropes.wakers.len()), 1);
+        assert_eq!(bell.slots.with(|slots| slots.wakers.len()), 1);
     }
 }

@@ -39,7 +39,7 @@ pub enum EndpointState {
     Blocked,
     /// Its block has run out, and nobody has tried it yet.
     Probation,
-    /// The configuration drains it, or somebody by hand.
+    /// The configuration drains it, or an operator.
     Draining,
     /// Discovery names it no more.
     Departed,

@@ -40,7 +40,7 @@ impl Farm {
         self.state.with(|state| handover::Farm {
             name: self.name.clone(),
             endpoints: state.roster.members().map(|member| endpoint(&state.blocklist, member)).collect(),
-            drained: state.by_hand.iter().map(ToString::to_string).collect(),
+            drained: state.drained_by_operator.iter().map(ToString::to_string).collect(),
         })
     }
 
@@ -67,7 +67,7 @@ impl Farm {
         info!(farm = self.name(), endpoints = all.len(), "farm taken over");
         let news = self.state.with(|state| {
             for word in handed.drained.iter().filter_map(|word| DrainedXsp::text(word).ok()) {
-                state.by_hand.add(word.0);
+                state.drained_by_operator.add(word.0);
             }
             self.drain(state)
         });
@@ -79,7 +79,7 @@ impl Farm {
         // What is no time has none left.
         let left = Duration::try_from_secs_f64(block.seconds).unwrap_or_default();
         let until = now.checked_add(left).unwrap_or(now);
-        self.state.with(|State { blocklist, .. }| match block.by_hand {
+        self.state.with(|State { blocklist, .. }| match block.by_operator {
             true => drop(blocklist.block_by_hand(endpoint.id, now, until)),
             false => drop(blocklist.block(endpoint.id, now, until)),
         });
@@ -94,5 +94,5 @@ fn block(blocklist: &Blocklist, id: EndpointId, now: Instant) -> Option<Block> {
         Standing::Blocked { until } => until.saturating_duration_since(now).as_secs_f64(),
         Standing::Probation | Standing::OnTrial => 0.0,
     };
-    Some(Block { seconds, by_hand: blocklist.is_by_hand(id) })
+    Some(Block { seconds, by_operator: blocklist.is_by_hand(id) })
 }

@@ -65,7 +65,7 @@ impl Farm {
 
     /// Has the endpoints picked no more that the configuration drains. The caller tells the news.
     pub(super) fn drain(&self, state: &mut State) -> [News; 2] {
-        let drains = state.roster.drain(&self.config.load().drain, &state.by_hand);
+        let drains = state.roster.drain(&self.config.load().drain, &state.drained_by_operator);
         for endpoint in drains.begun.iter().filter_map(|id| state.endpoints.get(id)) {
             endpoint.leaving.store(true, Ordering::Relaxed);
             state.vacating.insert(endpoint.id);

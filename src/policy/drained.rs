@@ -15,7 +15,7 @@ pub enum Whom {
     Target(String),
 }
 
-/// All that are drained, by the configuration or by hand.
+/// All that are drained, by the configuration or by an operator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drained(Vec<Whom>);
 

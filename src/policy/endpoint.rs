@@ -155,13 +155,13 @@ impl Roster {
         changes
     }
 
-    /// Has those picked no more that are `drained` or drained `by_hand`, of those that discovery names, and all others again. To
+    /// Has those picked no more that are `drained` or drained `by_operator`, of those that discovery names, and all others again. To
     /// be called after each update.
-    pub fn drain(&mut self, drained: &Drained, by_hand: &Drained) -> Drains {
+    pub fn drain(&mut self, drained: &Drained, by_operator: &Drained) -> Drains {
         let mut drains = Drains::default();
         for member in &mut self.members {
             let (address, target) = (member.endpoint.address, member.endpoint.target.as_deref());
-            match (member.presence, drained.has(address, target) || by_hand.has(address, target)) {
+            match (member.presence, drained.has(address, target) || by_operator.has(address, target)) {
                 (Presence::Present, true) => {
                     member.presence = Presence::Draining;
                     drains.begun.push(member.id);

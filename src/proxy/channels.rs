@@ -19,7 +19,7 @@ use crate::broadworks::channel::ChannelId;
 use crate::broadworks::channel::event::{EventId, event_ids};
 use crate::broadworks::channel::finder::{Finder, Found};
 use crate::farm::{Endpoint, Farm};
-use crate::handover::{Kin, News};
+use crate::handover::{News, PeerProcess};
 use crate::http1::chunked::Event;
 use crate::lock::Locked;
 use crate::policy::channels as policy;
@@ -51,7 +51,7 @@ struct State {
     /// Those whose streams another process has, which drains.
     inherited: Inherited,
     /// Who is told of all this.
-    kin: Vec<(Kin, mpsc::UnboundedSender<News>)>,
+    peers: Vec<(PeerProcess, mpsc::UnboundedSender<News>)>,
     /// Places that are needed no more, for [`Channels::with`] to drop.
     left: Vec<Place>,
 }
@@ -86,7 +86,7 @@ impl Channels {
             cuts: HashMap::new(),
             events,
             inherited: Inherited::default(),
-            kin: Vec::new(),
+            peers: Vec::new(),
             left: Vec::new(),
         }))
     }

@@ -26,8 +26,8 @@ pub(super) use way::Way;
 /// How long a reason to turn clients away is old news.
 const TOLD_AGAIN: Duration = Duration::from_secs(10);
 
-/// Everything that requests are served by.
-#[derive(Debug)]
+/// Everything that requests are served by; cheap to clone.
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// What clients may take.
     pub limits: model::Limits,
@@ -36,12 +36,13 @@ pub struct Snapshot {
     /// The same as `limits`, as the codec wants it.
     pub head_limits: head::Limits,
     /// The listening addresses, in file order.
-    pub listeners: Vec<Listener>,
+    pub listeners: Arc<[Listener]>,
     /// What `[[https]]` blocks show in the handshake, in file order.
-    pub faces: Vec<Face>,
+    pub faces: Arc<[Face]>,
     /// How long a stop waits for what is in flight.
     pub drain_timeout: Duration,
-    /// Every farm.
+    /// Every farm that runs. Those that no block leads to any more are among them, as long as something is left of them, and
+    /// those that one will lead to as soon as their XSPs are found.
     pub farms: Arc<[Arc<Farm>]>,
 }
 
@@ -295,6 +296,12 @@ impl Block {
 }
 
 impl Snapshot {
+    /// The same, while these farms run.
+    #[must_use]
+    pub fn with_farms(&self, farms: Arc<[Arc<Farm>]>) -> Self {
+        Self { farms, ..self.clone() }
+    }
+
     /// The farms, besides `now`, that `interface` of a block with one of these hosts has had, as long as something is left of
     /// them: what names an event channel there goes there still (R-AFF-2).
     fn former_farms(&self, https: &model::Https, interface: Interface, now: &Arc<Farm>) -> Vec<Arc<Farm>> {

@@ -60,7 +60,7 @@ pub enum Kind {
     PredecessorGone,
     /// An endpoint failed, and is left out for a while.
     Blocked,
-    /// It answers again, or was taken off the blocklist by hand.
+    /// It answers again, or was taken off the blocklist by an operator.
     Unblocked,
     /// It stays blocked, and its streams are ended.
     GivenUp,
@@ -70,7 +70,7 @@ pub enum Kind {
     Left,
     /// Discovery names it again.
     Returned,
-    /// The configuration drains it, or somebody by hand.
+    /// The configuration drains it, or an operator.
     Draining,
     /// Nobody drains it any more.
     Undrained,

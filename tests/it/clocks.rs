@@ -185,7 +185,8 @@ async fn a_clock_that_is_400_days_ahead_stops_nothing() {
     assert_eq!(gateway.shown().await, old);
     // At a start nobody knows what was in use before.
     gateway.restart().await;
-    assert_eq!(gateway.shown().await, new.chain()[0]);
+    // A connection that comes in this very moment may still be the old process' to accept.
+    eventually("the new certificate", async || gateway.shown().await == new.chain()[0]).await;
     gateway.serves().await;
     gateway.reload("100ms").await;
 }

@@ -18,7 +18,7 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use xspgate::handover::link::Link;
-use xspgate::handover::{Estate, LAYOUT, Word};
+use xspgate::handover::{HandoverState, LAYOUT, Word};
 use xspgate::sim::site::{ALL, Text};
 
 use crate::acknowledgements::acknowledged;
@@ -584,7 +584,7 @@ impl Player {
         let link = Link::new(call, DEADLINE).unwrap();
         before();
         link.send_descriptors(&[self.0.as_fd()]).unwrap();
-        let estate = Estate {
+        let state = HandoverState {
             layout: LAYOUT,
             pid: 1,
             version: "0".into(),
@@ -596,7 +596,7 @@ impl Player {
             answers: String::new(),
             events: Vec::new(),
         };
-        link.send([estate]).unwrap();
+        link.send([state]).unwrap();
         link
     }
 }

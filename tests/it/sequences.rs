@@ -39,8 +39,8 @@ impl Hand<'_> {
                 3 => self.look("/livez", &[200]).await,
                 4 => self.look("/readyz", &[200]).await,
                 5 => drop(self.ctl.ask(&Request::Status).await),
-                6 => self.by_hand().await,
-                7 => self.by_hand().await,
+                6 => self.operate().await,
+                7 => self.operate().await,
                 8 => self.reload().await,
                 9 => self.change_dns(),
                 10 => self.ask().await,
@@ -54,7 +54,7 @@ impl Hand<'_> {
         assert!(expected.contains(&status), "{path}: {status} {text}");
     }
 
-    async fn by_hand(&mut self) {
+    async fn operate(&mut self) {
         let whom = whom(self.stage, XSPS.choose(&mut self.rng).unwrap());
         let request = match self.rng.random_range(0..4) {
             0 => Request::Drain(whom),

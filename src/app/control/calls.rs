@@ -15,22 +15,22 @@ use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use super::Socket;
-use super::clerk::Order;
+use super::commands::Command;
 use crate::admin::Wanted;
 use crate::admin::line::{Line, Silence};
-use crate::admin::room::{Place, Room, Rules};
+use crate::admin::slots::{Limits, Slot, Slots};
 use crate::app::outcome::Outcome;
 use crate::app::reload::Asked;
 use crate::app::successor::Successor;
 use crate::control::{LONGEST_REQUEST, Reply, Request};
-use crate::farm::ByHand;
+use crate::farm::Operation;
 
 /// Callers that have not asked yet.
-const WAITING: Rules = Rules { all: 32, each: 24, sheltered: Duration::ZERO };
+const WAITING: Limits = Limits { all: 32, each: 24, sheltered: Duration::ZERO };
 /// Callers that are being answered. One that does not read makes way for the next after a moment.
-const ANSWERING: Rules = Rules { all: 32, each: 24, sheltered: Duration::from_secs(1) };
+const ANSWERING: Limits = Limits { all: 32, each: 24, sheltered: Duration::from_secs(1) };
 /// Callers that wait for a reload or for another process: as long as that takes.
-const PATIENT: Rules = Rules { all: 64, each: 64, sheltered: Duration::MAX };
+const PATIENT: Limits = Limits { all: 64, each: 64, sheltered: Duration::MAX };
 
 /// No XSP is blocked for longer.
 const LONGEST_BLOCK: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -42,13 +42,13 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Callers by their user.
-type Callers = Room<u32>;
+type Callers = Slots<u32>;
 
-/// What control calls act by.
+/// Where calls are passed on to.
 #[derive(Clone)]
-pub(in crate::app) struct Means {
-    pub(in crate::app) desk: Line<Wanted, Bytes>,
-    pub(in crate::app) clerk: Line<Order, Reply>,
+pub(in crate::app) struct Handles {
+    pub(in crate::app) gatherer: Line<Wanted, Bytes>,
+    pub(in crate::app) commands: Line<Command, Reply>,
     pub(in crate::app) asks: Sender<Asked>,
     pub(in crate::app) stop: Arc<Notify>,
 }
@@ -56,7 +56,7 @@ pub(in crate::app) struct Means {
 /// What hears and answers them; cheap to clone.
 #[derive(Clone)]
 pub(in crate::app) struct Calls {
-    means: Means,
+    handles: Handles,
     waiting: Callers,
     answering: Callers,
     patient: Callers,
@@ -64,17 +64,17 @@ pub(in crate::app) struct Calls {
 
 /// Where a caller waits while something is done for it.
 enum Seat {
-    /// In the place that it has.
+    /// In the slot that it has.
     Same,
     /// There is none.
     Full,
-    Another(Place<u32>),
+    Another(Slot<u32>),
 }
 
 impl Calls {
-    pub(in crate::app) fn new(means: Means) -> Self {
-        let (waiting, answering, patient) = (Room::new(WAITING), Room::new(ANSWERING), Room::new(PATIENT));
-        Self { means, waiting, answering, patient }
+    pub(in crate::app) fn new(handles: Handles) -> Self {
+        let (waiting, answering, patient) = (Slots::new(WAITING), Slots::new(ANSWERING), Slots::new(PATIENT));
+        Self { handles, waiting, answering, patient }
     }
 
     /// Hears calls on `socket` for ever; without one, it only waits.
@@ -93,7 +93,7 @@ impl Calls {
                 continue;
             };
             self.admit(call, socket.owner);
-            // So that this one is heard before any other newcomer takes its place.
+            // So that this one is heard before any other newcomer takes its slot.
             tokio::task::yield_now().await;
         }
     }
@@ -115,36 +115,36 @@ impl Calls {
             drop(call.into_std().and_then(|mut call| call.write_all(&text(&refused))));
             return;
         }
-        let Some(place) = self.waiting.enter(caller.uid(), std::time::Instant::now()) else { return };
+        let Some(slot) = self.waiting.acquire(caller.uid(), std::time::Instant::now()) else { return };
         let this = self.clone();
         tokio::spawn(async move {
             // A caller that hangs up has heard enough.
-            drop(this.hear(call, caller, place).await);
+            drop(this.hear(call, caller, slot).await);
         });
     }
 
-    async fn hear(&self, mut call: UnixStream, caller: UCred, place: Place<u32>) -> io::Result<()> {
+    async fn hear(&self, mut call: UnixStream, caller: UCred, slot: Slot<u32>) -> io::Result<()> {
         let mut line = String::new();
         let mut read = BufReader::new((&mut call).take(LONGEST_REQUEST));
         tokio::select! {
             biased;
             read = timeout(PATIENCE, read.read_line(&mut line)) => drop(read??),
-            () = place.is_taken() => return Ok(()),
+            () = slot.is_taken() => return Ok(()),
         }
         let request = match serde_json::from_str::<Request>(&line) {
             Ok(request) => request,
             Err(error) => {
                 let why = format!("not understood: {error}; is `xspgate ctl` of another version?");
-                return say(&mut call, &Reply::Refused(why), &place).await;
+                return say(&mut call, &Reply::Refused(why), &slot).await;
             }
         };
-        let place = match self.seat(&request, caller.uid()) {
-            Seat::Same => place,
+        let slot = match self.seat(&request, caller.uid()) {
+            Seat::Same => slot,
             Seat::Another(other) => other,
             Seat::Full => {
                 let reply = Reply::Refused("too many calls of this kind are under way; try again".into());
                 tell(&request, &reply, caller.uid(), caller.pid());
-                return say(&mut call, &reply, &place).await;
+                return say(&mut call, &reply, &slot).await;
             }
         };
         if request == Request::TakeOver {
@@ -156,11 +156,11 @@ impl Calls {
         }
         let reply = self.answer(&request).await;
         tell(&request, &reply, caller.uid(), caller.pid());
-        say(&mut call, &reply, &place).await
+        say(&mut call, &reply, &slot).await
     }
 
     fn seat(&self, request: &Request, user: u32) -> Seat {
-        let room = match request {
+        let slots = match request {
             Request::Status => &self.answering,
             Request::Reload | Request::Restart | Request::TakeOver => &self.patient,
             // What is said of these is short, and always finds room.
@@ -171,42 +171,42 @@ impl Calls {
             | Request::Stop
             | Request::Log(_) => return Seat::Same,
         };
-        room.enter(user, std::time::Instant::now()).map_or(Seat::Full, Seat::Another)
+        slots.acquire(user, std::time::Instant::now()).map_or(Seat::Full, Seat::Another)
     }
 
     async fn answer(&self, request: &Request) -> Reply {
         match request {
-            Request::Status => match self.means.desk.ask(Wanted::Status).await {
+            Request::Status => match self.handles.gatherer.ask(Wanted::Status).await {
                 Ok(status) => Reply::Done(String::from_utf8_lossy(&status).into_owned()),
                 Err(silence) => refused(silence),
             },
-            Request::Drain(whom) => self.order(Order::ByHand(whom.clone(), ByHand::Drain)).await,
-            Request::Undrain(whom) => self.order(Order::ByHand(whom.clone(), ByHand::Undrain)).await,
+            Request::Drain(whom) => self.command(Command::Operate(whom.clone(), Operation::Drain)).await,
+            Request::Undrain(whom) => self.command(Command::Operate(whom.clone(), Operation::Undrain)).await,
             Request::Block(whom, seconds) => match seconds.map(Duration::try_from_secs_f64).transpose() {
                 Ok(time) if time.is_none_or(|time| time <= LONGEST_BLOCK) => {
-                    self.order(Order::ByHand(whom.clone(), ByHand::Block(time))).await
+                    self.command(Command::Operate(whom.clone(), Operation::Block(time))).await
                 }
                 Ok(_) | Err(_) => Reply::Refused("that is no time".into()),
             },
-            Request::Unblock(whom) => self.order(Order::ByHand(whom.clone(), ByHand::Unblock)).await,
+            Request::Unblock(whom) => self.command(Command::Operate(whom.clone(), Operation::Unblock)).await,
             Request::Reload => self.reload().await,
             Request::Stop => {
-                self.means.stop.notify_one();
+                self.handles.stop.notify_one();
                 Reply::Done("stopping; asked once more, it ends at once".into())
             }
             Request::Restart => self.hand_over(Successor::Program).await,
             Request::TakeOver => Reply::Refused("that takes a connection of its own".into()),
-            Request::Log(level) => self.order(Order::Log(level.clone())).await,
+            Request::Log(level) => self.command(Command::Log(level.clone())).await,
         }
     }
 
-    async fn order(&self, order: Order) -> Reply {
-        self.means.clerk.ask(order).await.unwrap_or_else(refused)
+    async fn command(&self, command: Command) -> Reply {
+        self.handles.commands.ask(command).await.unwrap_or_else(refused)
     }
 
     async fn hand_over(&self, successor: Successor) -> Reply {
         let (asked, outcome) = oneshot::channel();
-        drop(self.means.asks.send(Asked::HandOver(successor, asked)));
+        drop(self.handles.asks.send(Asked::HandOver(successor, asked)));
         match outcome.await {
             Ok(Ok(pid)) => Reply::Done(format!("process {pid} has taken over; the old one drains")),
             Ok(Err(why)) => Reply::Refused(why),
@@ -216,7 +216,7 @@ impl Calls {
 
     async fn reload(&self) -> Reply {
         let (asked, outcome) = oneshot::channel();
-        drop(self.means.asks.send(Asked::Reload(asked)));
+        drop(self.handles.asks.send(Asked::Reload(asked)));
         match outcome.await {
             Ok(outcome @ (Outcome::Applied { .. } | Outcome::Unchanged { .. })) => Reply::Done(outcome.to_string()),
             Ok(outcome @ Outcome::Refused(_)) => Reply::Refused(outcome.to_string()),
@@ -235,14 +235,14 @@ fn text(reply: &Reply) -> Vec<u8> {
     text
 }
 
-/// Says `reply` to a caller that has `place`, for as long as that takes, but not for ever.
-async fn say(call: &mut UnixStream, reply: &Reply, place: &Place<u32>) -> io::Result<()> {
+/// Says `reply` to a caller that has `slot`, for as long as that takes, but not for ever.
+async fn say(call: &mut UnixStream, reply: &Reply, slot: &Slot<u32>) -> io::Result<()> {
     let text = text(reply);
     tokio::select! {
-        // An answer that can leave at once does, even if a newcomer needs the place.
+        // An answer that can leave at once does, even if a newcomer needs the slot.
         biased;
         said = timeout(PATIENCE, call.write_all(&text)) => said?,
-        () = place.is_taken() => Ok(()),
+        () = slot.is_taken() => Ok(()),
     }
 }
 

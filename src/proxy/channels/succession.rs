@@ -12,7 +12,7 @@ use super::{Channels, Place, State, text};
 use crate::broadworks::channel::ChannelId;
 use crate::broadworks::channel::event::EventId;
 use crate::farm::{Endpoint, Farm};
-use crate::handover::{self, Kin, News};
+use crate::handover::{self, News, PeerProcess};
 use crate::policy::channels::{self as policy, Home};
 use crate::policy::events::Trail;
 use crate::telemetry::metrics::{ChannelEnd, Held};
@@ -35,7 +35,7 @@ struct Channel {
     key: u64,
     trail: Option<Trail<IpAddr, u64>>,
     /// Who has told of it.
-    from: Kin,
+    from: PeerProcess,
     _open: Held,
 }
 
@@ -43,24 +43,29 @@ impl Channels {
     /// Whatever is known, and from then on whatever happens, for the process that takes this one's place.
     pub fn follow(&self) -> (Vec<News>, mpsc::UnboundedReceiver<News>) {
         self.with(|state| {
-            let news = state.tell_from_now_on(Kin::Successor);
+            let news = state.tell_from_now_on(PeerProcess::Successor);
             (state.known(), news)
         })
     }
 
     /// Nobody takes this process' place, after all.
     pub fn follow_no_more(&self) {
-        self.with(|state| state.kin.retain(|(kin, _)| *kin != Kin::Successor));
+        self.with(|state| state.peers.retain(|(peer, _)| *peer != PeerProcess::Successor));
     }
 
     /// Whatever happens from now on here, or in those who take this process' place, for the one whose place it has taken.
     pub fn report(&self) -> mpsc::UnboundedReceiver<News> {
-        self.with(|state| state.tell_from_now_on(Kin::Predecessor))
+        self.with(|state| state.tell_from_now_on(PeerProcess::Predecessor))
     }
 
     /// Something has happened in the process `from`, or beyond it. `find` finds an endpoint by the names of its farm and its
     /// own.
-    pub fn take(&self, from: Kin, news: News, find: impl Fn(&str, SocketAddr) -> Option<(Arc<Farm>, Arc<Endpoint>)>) {
+    pub fn take(
+        &self,
+        from: PeerProcess,
+        news: News,
+        find: impl Fn(&str, SocketAddr) -> Option<(Arc<Farm>, Arc<Endpoint>)>,
+    ) {
         let found = |at: &handover::Place| find(&at.farm, at.endpoint);
         match news {
             News::Opened { channel, at } => {
@@ -93,20 +98,20 @@ impl Channels {
     }
 
     /// The process `from` has ended, and what it had has ended with it.
-    pub fn orphaned(&self, from: Kin) {
+    pub fn orphaned(&self, from: PeerProcess) {
         self.with(|state| state.orphaned(from));
     }
 }
 
 impl State {
-    fn orphaned(&mut self, from: Kin) {
-        self.kin.retain(|(kin, _)| *kin != from);
+    fn orphaned(&mut self, from: PeerProcess) {
+        self.peers.retain(|(peer, _)| *peer != from);
         let its = self.inherited.channels.iter().filter(|(_, channel)| channel.from == from);
         let ids: Vec<_> = its.map(|(id, _)| id.clone()).collect();
         for id in ids {
             self.inherited_ended(&id, ChannelEnd::Cut);
         }
-        if from == Kin::Successor {
+        if from == PeerProcess::Successor {
             return;
         }
         for trail in std::mem::take(&mut self.inherited.loose) {
@@ -115,15 +120,15 @@ impl State {
         }
     }
 
-    fn tell_from_now_on(&mut self, kin: Kin) -> mpsc::UnboundedReceiver<News> {
+    fn tell_from_now_on(&mut self, peer: PeerProcess) -> mpsc::UnboundedReceiver<News> {
         let (sender, news) = mpsc::unbounded_channel();
-        self.kin.push((kin, sender));
+        self.peers.push((peer, sender));
         news
     }
 
     /// Tells the processes before and after this one, but for the one that it comes `from`.
-    pub(super) fn tell(&self, from: Option<Kin>, news: impl FnOnce(&Self) -> Option<News>) {
-        let mut others = self.kin.iter().filter(|(kin, _)| Some(*kin) != from).peekable();
+    pub(super) fn tell(&self, from: Option<PeerProcess>, news: impl FnOnce(&Self) -> Option<News>) {
+        let mut others = self.peers.iter().filter(|(peer, _)| Some(*peer) != from).peekable();
         if others.peek().is_none() {
             return;
         }
@@ -136,7 +141,7 @@ impl State {
 
     pub(super) fn tell_of_event(
         &self,
-        from: Option<Kin>,
+        from: Option<PeerProcess>,
         channel: Option<&ChannelId>,
         client: IpAddr,
         event: &EventId,
@@ -167,7 +172,7 @@ impl State {
         channels.chain(events).collect()
     }
 
-    fn inherit(&mut self, from: Kin, id: ChannelId, farm: Arc<Farm>, endpoint: Arc<Endpoint>) {
+    fn inherit(&mut self, from: PeerProcess, id: ChannelId, farm: Arc<Farm>, endpoint: Arc<Endpoint>) {
         let key = endpoint.key();
         let Some(stream) = self.table.opened(id.clone(), key, Instant::now()) else { return };
         let open = Held::new(&endpoint.metrics().channels);
@@ -194,7 +199,7 @@ impl State {
 
     fn saw_elsewhere(
         &mut self,
-        from: Kin,
+        from: PeerProcess,
         channel: Option<&ChannelId>,
         client: IpAddr,
         event: EventId,

@@ -13,7 +13,7 @@ use crate::telemetry::timeline::Kind;
 
 /// What is done to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ByHand {
+pub enum Operation {
     /// It gets no new sessions, also if it goes and comes back.
     Drain,
     /// It gets them again, unless something else drains it.
@@ -35,22 +35,22 @@ pub struct Meant {
 
 impl Farm {
     /// Does that to the endpoints that `whom` means, and returns these. Those for which it changes nothing are among them.
-    pub fn by_hand(&self, whom: &Whom, what: ByHand) -> Vec<Meant> {
+    pub fn operate(&self, whom: &Whom, what: Operation) -> Vec<Meant> {
         let meant = self.meant(whom);
         if meant.is_empty() {
             return Vec::new();
         }
         match what {
-            ByHand::Drain => {
+            Operation::Drain => {
                 let news = self.state.with(|state| {
-                    state.by_hand.add(whom.clone());
+                    state.drained_by_operator.add(whom.clone());
                     self.drain(state)
                 });
                 self.tell_all(news);
             }
-            ByHand::Undrain => self.undrain(whom),
-            ByHand::Block(time) => meant.iter().for_each(|endpoint| self.block(endpoint, time)),
-            ByHand::Unblock => meant.iter().for_each(|endpoint| self.unblock(endpoint)),
+            Operation::Undrain => self.undrain(whom),
+            Operation::Block(time) => meant.iter().for_each(|endpoint| self.block(endpoint, time)),
+            Operation::Unblock => meant.iter().for_each(|endpoint| self.unblock(endpoint)),
         }
         self.state.with(|state| {
             let told = meant.iter().filter_map(|endpoint| {
@@ -79,8 +79,9 @@ impl Farm {
     /// Every word by which only endpoints are drained that `whom` means is taken back.
     fn undrain(&self, whom: &Whom) {
         let news = self.state.with(|state| {
-            let State { by_hand, roster, .. } = state;
-            by_hand.retain(|word| roster.members().any(|member| means(word, member) && !means(whom, member)));
+            let State { drained_by_operator, roster, .. } = state;
+            drained_by_operator
+                .retain(|word| roster.members().any(|member| means(word, member) && !means(whom, member)));
             self.drain(state)
         });
         self.tell_all(news);

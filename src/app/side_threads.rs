@@ -10,14 +10,15 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::control::{Calls, Clerk, Means, Socket};
-use super::desk::{Desk, Kin};
-use super::doors::Doors;
-use super::estate::Handed;
-use super::housekeeping::{Housekeeping, Told};
+use super::admin_thread::AdminThread;
+use super::control::{Calls, Commands, Handles, Socket};
+use super::control_thread::ControlThread;
+use super::discovery_thread::DiscoveryThread;
+use super::handover_state::HandoverStatus;
 use super::predecessor::Predecessor;
 use super::reload::Asked;
-use crate::admin::{self, Sources};
+use crate::admin;
+use crate::core::Core;
 use crate::discover::dns::DnsResolver;
 use crate::discover::{Change, Discovery};
 use crate::supervisor::Pulses;
@@ -31,8 +32,8 @@ const CONTROL: &str = "control";
 const ADMIN: &str = "admin";
 
 /// All that they need, none of them running yet.
-pub(super) struct Beside {
-    pub(super) sources: Sources,
+pub(super) struct SideThreads {
+    pub(super) core: Core,
     pub(super) admin: Option<TcpListener>,
     /// The names by which the admin listener may be called.
     pub(super) admin_hosts: Vec<String>,
@@ -43,7 +44,7 @@ pub(super) struct Beside {
     pub(super) begun: oneshot::Receiver<Option<Predecessor>>,
     /// Comes at the same time.
     pub(super) opens: oneshot::Receiver<()>,
-    pub(super) handed: watch::Receiver<Handed>,
+    pub(super) handover: watch::Receiver<HandoverStatus>,
     pub(super) discovery: Discovery,
     pub(super) changes: mpsc::UnboundedReceiver<Change<DnsResolver>>,
     pub(super) resolver: DnsResolver,
@@ -54,53 +55,53 @@ pub(super) fn pulses(workers: usize) -> Pulses {
     Pulses::new((0..workers).map(worker::name).chain([DISCOVERY, CONTROL, ADMIN].map(str::to_owned)))
 }
 
-impl Beside {
+impl SideThreads {
     /// Starts them.
     ///
     /// # Errors
     /// When the system has no thread left.
     pub(super) fn start(self, alive: Alive) -> Result<[JoinHandle<()>; 3]> {
-        let Sources { metrics, farms, shared, timeline, pulses, .. } = self.sources.clone();
+        let (discovery, control, admin) = self.threads();
+        let no_thread = |name: &str| format!("can't start the {name} thread");
+        Ok([
+            worker::on_thread(DISCOVERY.to_owned(), alive.clone(), move || discovery.run())
+                .with_context(|| no_thread(DISCOVERY))?,
+            worker::on_thread(CONTROL.to_owned(), alive.clone(), move || control.run())
+                .with_context(|| no_thread(CONTROL))?,
+            worker::on_thread(ADMIN.to_owned(), alive, move || admin.run()).with_context(|| no_thread(ADMIN))?,
+        ])
+    }
+
+    /// What each of them does, and the lines between them.
+    fn threads(self) -> (DiscoveryThread, ControlThread, AdminThread) {
+        let Self { core, handover, .. } = self;
+        let pulse = |thread: &str| core.pulses.of(thread);
         // What another process still holds at an XSP is not known here.
         let is_alone = Arc::new(AtomicBool::new(false));
-        let (admin, listener, desk) = admin::new(self.sources, &self.admin_hosts);
-        let (clerk, orders) = Clerk::new(Arc::clone(&farms));
-        let doors = Doors {
-            admin: self.admin,
-            listener,
-            control: self.control,
-            calls: Calls::new(Means { desk, clerk: orders, asks: self.asks, stop: self.stop }),
-            opens: self.opens,
-            handed: self.handed.clone(),
-            phase: shared.phase.clone(),
-            pulse: pulses.of(ADMIN),
-            pulses: pulses.clone(),
-        };
-        let housekeeping = Housekeeping {
+        let (admin, listener, gatherer) = admin::new(core.clone(), &self.admin_hosts);
+        let (commands, command_line) = Commands::new(core.clone());
+        let handles = Handles { gatherer, commands: command_line, asks: self.asks, stop: self.stop };
+        let discovery = DiscoveryThread {
+            core: core.clone(),
             discovery: self.discovery,
             changes: self.changes,
             resolver: self.resolver,
-            told: Told { farms: Arc::clone(&farms), metrics: Arc::clone(&metrics), timeline: timeline.clone() },
             is_alone: Arc::clone(&is_alone),
-            handed: self.handed,
-            phase: shared.phase.clone(),
-            pulse: pulses.of(DISCOVERY),
+            handover: handover.clone(),
+            pulse: pulse(DISCOVERY),
         };
-        let desk = Desk {
-            admin,
-            clerk,
-            begun: self.begun,
-            metrics,
-            kin: Kin { shared, farms, timeline, is_alone },
-            pulse: pulses.of(CONTROL),
+        let control =
+            ControlThread { core: core.clone(), admin, commands, begun: self.begun, is_alone, pulse: pulse(CONTROL) };
+        let admin = AdminThread {
+            core: core.clone(),
+            admin: self.admin,
+            listener,
+            control: self.control,
+            calls: Calls::new(handles),
+            opens: self.opens,
+            handover,
+            pulse: pulse(ADMIN),
         };
-        let no_thread = |name: &str| format!("can't start the {name} thread");
-        Ok([
-            worker::on_thread(DISCOVERY.to_owned(), alive.clone(), move || housekeeping.run())
-                .with_context(|| no_thread(DISCOVERY))?,
-            worker::on_thread(CONTROL.to_owned(), alive.clone(), move || desk.run())
-                .with_context(|| no_thread(CONTROL))?,
-            worker::on_thread(ADMIN.to_owned(), alive, move || doors.run()).with_context(|| no_thread(ADMIN))?,
-        ])
+        (discovery, control, admin)
     }
 }

@@ -4,35 +4,35 @@
 use std::sync::Arc;
 
 use crate::admin::line::{self, Line};
-use crate::app::running::Farms;
 use crate::config::types::Leaf;
 use crate::config::types::name::LogFilter;
 use crate::config::types::network::DrainedXsp;
 use crate::control::{Reply, Whom};
-use crate::farm::{ByHand, Farm, Meant};
+use crate::core::Core;
+use crate::farm::{Farm, Meant, Operation};
 use crate::policy::endpoint::Presence;
 use crate::telemetry;
 
-/// What the clerk does.
+/// What may be asked of the control thread.
 #[derive(Debug)]
-pub(in crate::app) enum Order {
+pub(in crate::app) enum Command {
     /// That to these XSPs.
-    ByHand(Whom, ByHand),
+    Operate(Whom, Operation),
     /// The log is as loud as that from now on; `None`: as the configuration says.
     Log(Option<String>),
 }
 
-/// Does it; the control thread's own.
-pub(in crate::app) struct Clerk {
-    farms: Farms,
-    calls: line::Calls<Order, Reply>,
+/// Carries commands out; the control thread's own.
+pub(in crate::app) struct Commands {
+    core: Core,
+    calls: line::Calls<Command, Reply>,
 }
 
-impl Clerk {
-    /// One for `farms`, and the line to it.
-    pub(in crate::app) fn new(farms: Farms) -> (Self, Line<Order, Reply>) {
+impl Commands {
+    /// Those for `core`, and the line to them.
+    pub(in crate::app) fn new(core: Core) -> (Self, Line<Command, Reply>) {
         let (line, calls) = line::line();
-        (Self { farms, calls }, line)
+        (Self { core, calls }, line)
     }
 
     /// Does what it is told to, for ever.
@@ -40,20 +40,20 @@ impl Clerk {
         loop {
             let call = self.calls.next().await;
             let reply = match &call.question {
-                Order::ByHand(whom, what) => self.by_hand(whom, *what),
-                Order::Log(level) => set_level(level.as_deref()),
+                Command::Operate(whom, what) => self.operate(whom, *what),
+                Command::Log(level) => set_level(level.as_deref()),
             };
             call.answer(reply);
         }
     }
 
-    fn by_hand(&self, whom: &Whom, what: ByHand) -> Reply {
+    fn operate(&self, whom: &Whom, what: Operation) -> Reply {
         let meant = match DrainedXsp::text(&whom.xsp) {
             Ok(meant) => meant.0,
             Err(_) => return Reply::Refused(format!("\"{}\" is no XSP: {}", whom.xsp, DrainedXsp::expected())),
         };
         let farms = self.farms(whom);
-        let done = farms.iter().flat_map(|farm| farm.by_hand(&meant, what).into_iter().map(move |one| (farm, one)));
+        let done = farms.iter().flat_map(|farm| farm.operate(&meant, what).into_iter().map(move |one| (farm, one)));
         let lines: Vec<_> = done
             .map(|(farm, Meant { endpoint, presence })| {
                 format!("{endpoint} of farm {}: {}", farm.name(), outcome(what, presence))
@@ -66,7 +66,7 @@ impl Clerk {
     }
 
     fn farms(&self, whom: &Whom) -> Vec<Arc<Farm>> {
-        let farms = self.farms.load();
+        let farms = self.core.farms();
         let meant = farms.iter().filter(|farm| whom.farm.as_ref().is_none_or(|name| name == farm.name()));
         meant.map(Arc::clone).collect()
     }
@@ -90,15 +90,15 @@ fn has_rest(level: &str) -> bool {
     level.split(',').any(|part| !part.contains('='))
 }
 
-fn outcome(what: ByHand, presence: Presence) -> &'static str {
+fn outcome(what: Operation, presence: Presence) -> &'static str {
     match (what, presence) {
-        (ByHand::Drain, Presence::Departed) => "drained, and gone from DNS",
-        (ByHand::Drain, Presence::Present | Presence::Draining) => "drained",
-        (ByHand::Undrain, Presence::Present) => "not drained any more",
-        (ByHand::Undrain, Presence::Draining) => "STILL drained, by `drain` in the configuration or as another name",
-        (ByHand::Undrain, Presence::Departed) => "not drained any more, and gone from DNS",
-        (ByHand::Block(_), _) => "blocked",
-        (ByHand::Unblock, _) => "unblocked",
+        (Operation::Drain, Presence::Departed) => "drained, and gone from DNS",
+        (Operation::Drain, Presence::Present | Presence::Draining) => "drained",
+        (Operation::Undrain, Presence::Present) => "not drained any more",
+        (Operation::Undrain, Presence::Draining) => "STILL drained, by `drain` in the configuration or as another name",
+        (Operation::Undrain, Presence::Departed) => "not drained any more, and gone from DNS",
+        (Operation::Block(_), _) => "blocked",
+        (Operation::Unblock, _) => "unblocked",
     }
 }
 

@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode, header};
 
 /// Why a request is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Stranger {
+pub(super) enum Rejection {
     /// The name in Host may be anybody's: a page of `evil.example` that has its own name resolve to this address would be
     /// told everything (DNS rebinding).
     #[error("unknown Host: use the IP address, or add the name to hosts in [admin]")]
@@ -17,7 +17,7 @@ pub(super) enum Stranger {
     CrossSite,
 }
 
-impl Stranger {
+impl Rejection {
     pub(super) const fn status(self) -> StatusCode {
         match self {
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
@@ -28,19 +28,19 @@ impl Stranger {
 
 /// Lets a request in whose Host is an IP address, a name without a dot, below `localhost`, or one of `hosts`. Who sends no
 /// Host is no browser.
-pub(super) fn called_by_its_name(headers: &HeaderMap, hosts: &[String]) -> Result<(), Stranger> {
+pub(super) fn called_by_its_name(headers: &HeaderMap, hosts: &[String]) -> Result<(), Rejection> {
     match headers.get(header::HOST).map(|value| value.to_str().unwrap_or_default()) {
-        Some(host) if !is_known(without_port(host), hosts) => Err(Stranger::UnknownHost),
+        Some(host) if !is_known(without_port(host), hosts) => Err(Rejection::UnknownHost),
         Some(_) | None => Ok(()),
     }
 }
 
 /// Lets a request in that no other site's page has made, as far as a browser tells.
-pub(super) fn asked_by_its_reader(headers: &HeaderMap) -> Result<(), Stranger> {
+pub(super) fn asked_by_its_reader(headers: &HeaderMap) -> Result<(), Rejection> {
     let field = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     match (field("sec-fetch-site"), field("sec-fetch-mode")) {
         // A link from elsewhere may be followed.
-        (Some("cross-site" | "same-site"), mode) if mode != Some("navigate") => Err(Stranger::CrossSite),
+        (Some("cross-site" | "same-site"), mode) if mode != Some("navigate") => Err(Rejection::CrossSite),
         _ => Ok(()),
     }
 }
@@ -94,7 +94,7 @@ mod tests {
             "gw1.example.com.evil.example",
             "[evil.example]",
         ] {
-            assert_eq!(called(&[("host", host)]), Err(Stranger::UnknownHost), "{host}");
+            assert_eq!(called(&[("host", host)]), Err(Rejection::UnknownHost), "{host}");
         }
         assert_eq!(called(&[]), Ok(()));
     }
@@ -106,7 +106,7 @@ mod tests {
             assert_eq!(asks(site, mode), Ok(()), "{site} {mode}");
         }
         for (site, mode) in [("cross-site", "no-cors"), ("cross-site", "cors"), ("same-site", "cors")] {
-            assert_eq!(asks(site, mode), Err(Stranger::CrossSite), "{site} {mode}");
+            assert_eq!(asks(site, mode), Err(Rejection::CrossSite), "{site} {mode}");
         }
     }
 }

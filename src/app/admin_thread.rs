@@ -6,29 +6,29 @@ use std::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 use super::control::{Calls, Socket};
-use super::estate::Handed;
+use super::handover_state::HandoverStatus;
 use crate::admin::Listener;
+use crate::core::Core;
 use crate::drain::{Phase, reached};
-use crate::supervisor::{Pulse, Pulses};
+use crate::supervisor::Pulse;
 
 /// All of it, not yet running.
-pub(super) struct Doors {
+pub(super) struct AdminThread {
+    pub(super) core: Core,
     pub(super) admin: Option<TcpListener>,
     pub(super) listener: Listener,
     pub(super) control: Option<Socket>,
     pub(super) calls: Calls,
     /// Comes once this process serves.
     pub(super) opens: oneshot::Receiver<()>,
-    pub(super) handed: watch::Receiver<Handed>,
-    pub(super) phase: watch::Receiver<Phase>,
-    pub(super) pulses: Pulses,
+    pub(super) handover: watch::Receiver<HandoverStatus>,
     pub(super) pulse: Pulse,
 }
 
-impl Doors {
+impl AdminThread {
     /// Answers at both until another process does, and returns when the process ends.
     pub(super) async fn run(self) {
-        let Self { admin, listener, mut control, calls, opens, mut handed, phase, pulses, pulse } = self;
+        let Self { core, admin, listener, mut control, calls, opens, mut handover, pulse } = self;
         let answering = async {
             // Until then all of it is another process' to answer.
             if opens.await.is_ok() {
@@ -37,7 +37,7 @@ impl Doors {
                     () = listener.serve(admin) => {}
                     () = calls.serve(control.as_ref()) => {}
                     // From now on all of it is another process' again.
-                    _ = handed.wait_for(|handed| *handed != Handed::NotYet) => {}
+                    _ = handover.wait_for(|handover| *handover != HandoverStatus::Pending) => {}
                 }
             }
             drop(control);
@@ -46,8 +46,8 @@ impl Doors {
         tokio::select! {
             () = answering => {}
             () = pulse.beats() => {}
-            () = pulses.watch_the_watcher() => {}
-            () = reached(phase, Phase::Forced) => {}
+            () = core.pulses.watch_the_watcher() => {}
+            () = reached(core.shared.phase.clone(), Phase::Forced) => {}
         }
         calls.farewell().await;
     }

@@ -8,48 +8,37 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-use super::control::Clerk;
+use super::control::Commands;
 use super::predecessor::Predecessor;
 use super::reminder::remind;
-use super::running::Farms;
 use crate::admin::Admin;
+use crate::core::Core;
 use crate::drain::{Phase, reached};
-use crate::proxy::context::Shared;
 use crate::supervisor::Pulse;
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::timeline::Timeline;
 
 /// All of it, not yet running.
-pub(super) struct Desk {
+pub(super) struct ControlThread {
+    pub(super) core: Core,
     pub(super) admin: Admin,
-    pub(super) clerk: Clerk,
+    pub(super) commands: Commands,
     /// Comes once this process serves, with the one whose place it has taken, if it has taken one's.
     pub(super) begun: oneshot::Receiver<Option<Predecessor>>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) kin: Kin,
+    /// Set once no other process holds anything at an XSP, of which this one would not know.
+    pub(super) is_alone: Arc<AtomicBool>,
     pub(super) pulse: Pulse,
 }
 
-/// What there is to share with the process whose place this one has taken.
-pub(super) struct Kin {
-    pub(super) shared: Arc<Shared>,
-    pub(super) farms: Farms,
-    pub(super) timeline: Timeline,
-    /// Set once no other process holds anything at an XSP, of which this one would not know.
-    pub(super) is_alone: Arc<AtomicBool>,
-}
-
-impl Desk {
+impl ControlThread {
     /// Runs all of it until the process ends.
     pub(super) async fn run(self) {
-        let Self { admin, clerk, begun, metrics, kin, pulse } = self;
-        let (phase, serving) = (kin.shared.phase.clone(), kin.shared.phase.clone());
+        let Self { core, admin, commands, begun, is_alone, pulse } = self;
+        let (phase, serving) = (core.shared.phase.clone(), core.shared.phase.clone());
         let following = async {
             // The error says that the process ends before it has begun.
             if let Ok(predecessor) = begun.await {
-                kin.follow(predecessor);
+                follow(predecessor, core.clone(), is_alone);
                 tokio::select! {
-                    () = remind(&metrics) => {}
+                    () = remind(&core.metrics) => {}
                     // From now on that is another process' to do.
                     () = reached(serving, Phase::HandedOver) => {}
                 }
@@ -58,7 +47,7 @@ impl Desk {
         };
         tokio::select! {
             () = admin.run() => {}
-            () = clerk.run() => {}
+            () = commands.run() => {}
             () = following => {}
             () = pulse.beats() => {}
             () = reached(phase, Phase::Forced) => {}
@@ -66,17 +55,14 @@ impl Desk {
     }
 }
 
-impl Kin {
-    /// Goes along with `predecessor` until that has ended.
-    fn follow(self, predecessor: Option<Predecessor>) {
-        let Self { shared, farms, timeline, is_alone } = self;
-        let Some(mut predecessor) = predecessor else { return is_alone.store(true, Ordering::Relaxed) };
-        if let Some(report) = predecessor.report() {
-            drop(spawn_blocking(move || report.tell()));
-        }
-        drop(spawn_blocking(move || {
-            predecessor.follow(&shared.channels, &farms, &timeline);
-            is_alone.store(true, Ordering::Relaxed);
-        }));
+/// Goes along with `predecessor` until that has ended.
+fn follow(predecessor: Option<Predecessor>, core: Core, is_alone: Arc<AtomicBool>) {
+    let Some(mut predecessor) = predecessor else { return is_alone.store(true, Ordering::Relaxed) };
+    if let Some(report) = predecessor.report() {
+        drop(spawn_blocking(move || report.tell()));
     }
+    drop(spawn_blocking(move || {
+        predecessor.follow(&core);
+        is_alone.store(true, Ordering::Relaxed);
+    }));
 }

@@ -12,24 +12,24 @@ use tokio::sync::watch;
 
 use crate::discover::Answers;
 use crate::drain::Phase;
-use crate::handover::{self, Estate, Listening};
+use crate::handover::{self, HandoverState, Listening};
 use crate::policy::affinity::Key;
 use crate::telemetry::timeline::{Event, Kind};
 
 /// Whether another process has this one's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Handed {
+pub(super) enum HandoverStatus {
     /// It has not.
-    NotYet,
+    Pending,
     /// It has, and knows it.
-    Over,
+    Done,
     /// It should have, and ended when it was to begin.
     Lost,
 }
 
 /// What this process would hand over besides farms, sockets and channels.
 #[derive(Debug)]
-pub(super) struct Belongings {
+pub(super) struct ForSuccessor {
     /// As it is configured.
     pub(super) admin: Option<(SocketAddr, TcpListener)>,
     /// As it is configured.
@@ -38,7 +38,7 @@ pub(super) struct Belongings {
     pub(super) keys: Vec<Key>,
     pub(super) answers: watch::Receiver<Answers>,
     pub(super) phase: watch::Sender<Phase>,
-    pub(super) handed: watch::Sender<Handed>,
+    pub(super) handover: watch::Sender<HandoverStatus>,
 }
 
 /// What another process has handed over; nothing, without one.
@@ -60,19 +60,19 @@ impl Inherited {
     }
 
     /// What has come: the text, and the descriptors of which it tells.
-    pub(super) fn new(estate: Estate, mut descriptors: impl Iterator<Item = OwnedFd>) -> Result<Self> {
+    pub(super) fn new(state: HandoverState, mut descriptors: impl Iterator<Item = OwnedFd>) -> Result<Self> {
         let mut next = || descriptors.next().context("fewer sockets have come than were promised");
         let mut sockets = Vec::new();
-        for listening in estate.sockets {
+        for listening in state.sockets {
             let its = (0..listening.count).map(|_| next().map(TcpListener::from)).collect::<Result<_>>()?;
             sockets.push((listening, its));
         }
-        let admin = estate.admin.map(|address| Ok::<_, anyhow::Error>((address, next()?.into()))).transpose()?;
-        let control = estate.control.map(|path| Ok::<_, anyhow::Error>((path, next()?.into()))).transpose()?;
-        let affinity = estate.affinity.iter().map(|key| key.parse()).collect::<Result<_, _>>()?;
+        let admin = state.admin.map(|address| Ok::<_, anyhow::Error>((address, next()?.into()))).transpose()?;
+        let control = state.control.map(|path| Ok::<_, anyhow::Error>((path, next()?.into()))).transpose()?;
+        let affinity = state.affinity.iter().map(|key| key.parse()).collect::<Result<_, _>>()?;
         // Without them it does what it would have done without another process.
-        let answers = Answers::parse(estate.answers.as_bytes()).ok();
-        Ok(Self { sockets, admin, control, affinity, farms: estate.farms, answers, events: estate.events })
+        let answers = Answers::parse(state.answers.as_bytes()).ok();
+        Ok(Self { sockets, admin, control, affinity, farms: state.farms, answers, events: state.events })
     }
 
     /// The sockets of the address that is `configured` so, and where they are.

@@ -1,0 +1,92 @@
+//! The discovery thread: DNS is followed, and what has left it is swept up. Separate from the control thread, because XSPs
+//! must be followed whatever is asked over the admin port or read from a disk.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use super::handover_state::HandoverStatus;
+use crate::core::Core;
+use crate::discover::dns::DnsResolver;
+use crate::discover::{Change, Discovery, Event};
+use crate::drain::{Phase, reached};
+use crate::supervisor::Pulse;
+use crate::telemetry::timeline::{self, Kind};
+
+/// How often endpoints that have left DNS are looked over.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// All of it, not yet running.
+pub(super) struct DiscoveryThread {
+    pub(super) core: Core,
+    pub(super) discovery: Discovery,
+    pub(super) changes: mpsc::UnboundedReceiver<Change<DnsResolver>>,
+    pub(super) resolver: DnsResolver,
+    /// Whether no other process holds anything at an XSP, of which this one would not know.
+    pub(super) is_alone: Arc<AtomicBool>,
+    pub(super) handover: watch::Receiver<HandoverStatus>,
+    pub(super) pulse: Pulse,
+}
+
+impl DiscoveryThread {
+    /// Runs all of it until the process ends.
+    pub(super) async fn run(self) {
+        let Self { core, discovery, changes, resolver, is_alone, mut handover, pulse } = self;
+        let sweeping = async {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                sweep(&core, &is_alone);
+            }
+        };
+        // The other process has the names and `state_dir`.
+        let discovering = async {
+            tokio::select! {
+                () = discovery.run(resolver, changes, |event| take(&core, event)) => {}
+                _ = handover.wait_for(|handover| *handover == HandoverStatus::Done) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = discovering => {}
+            () = sweeping => {}
+            () = pulse.beats() => {}
+            () = reached(core.shared.phase.clone(), Phase::Forced) => {}
+        }
+    }
+}
+
+fn sweep(core: &Core, is_alone: &AtomicBool) {
+    let farms = core.farms();
+    for farm in farms.iter() {
+        if is_alone.load(Ordering::Relaxed) {
+            farm.tell_vacated();
+        }
+        farm.forget_departed(Instant::now());
+    }
+    if farms.iter().any(|farm| farm.is_done_with()) {
+        core.change_farms(|farms| farms.iter().filter(|farm| !farm.is_done_with()).cloned().collect());
+    }
+}
+
+/// What discovery tells is for the farms, the metrics and the time line.
+fn take(core: &Core, event: Event) {
+    match event {
+        Event::Endpoints { farm, endpoints } => {
+            for known in core.farms().iter().filter(|known| known.name() == farm.name) {
+                known.update(endpoints.clone());
+            }
+        }
+        Event::LookedUp { question, outcome, .. } => {
+            core.metrics.looked_up(&question.name, question.kind.name(), outcome.name());
+        }
+        Event::Failing { question, outcome, kept } => {
+            let text = format!("{question}: {}; records kept: {kept}", outcome.name());
+            core.timeline.add(timeline::Event::now(Kind::LookupFails, text));
+        }
+        Event::Recovered { question, records } => {
+            let text = format!("{question}: records: {records}");
+            core.timeline.add(timeline::Event::now(Kind::LookupWorks, text));
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What all parts of a running gateway share. Separate from what requests reach, which is a part of it, because the threads
+//! beside the workers tell and change what goes on, and all of them must see the same.
+
+use std::sync::Arc;
+
+use crate::discover::DiscoveryStatus;
+use crate::drain::Phase;
+use crate::farm::Farm;
+use crate::proxy::context::Shared;
+use crate::supervisor::Pulses;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::timeline::Timeline;
+
+/// The one of a gateway; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Core {
+    /// What the workers share.
+    pub shared: Arc<Shared>,
+    /// All metrics.
+    pub metrics: Arc<Metrics>,
+    /// What has happened lately.
+    pub timeline: Timeline,
+    /// The names that are followed in DNS.
+    pub discovery: DiscoveryStatus,
+    /// Which threads move.
+    pub pulses: Pulses,
+}
+
+impl Core {
+    /// Every farm that runs, those that are retired too. Takes no lock.
+    pub fn farms(&self) -> Arc<[Arc<Farm>]> {
+        Arc::clone(&self.shared.snapshot.load().farms)
+    }
+
+    /// Has the farms run that `change` makes of those that do. It may be called again if they change meanwhile.
+    pub fn change_farms(&self, mut change: impl FnMut(&[Arc<Farm>]) -> Arc<[Arc<Farm>]>) {
+        self.shared.snapshot.rcu(|snapshot| snapshot.with_farms(change(&snapshot.farms)));
+    }
+
+    /// How far the process is on its way to its end.
+    pub fn phase(&self) -> Phase {
+        *self.shared.phase.borrow()
+    }
+}
