@@ -30,6 +30,8 @@ pub enum Step {
     Gate(Gate),
     /// Closes the connection in an orderly way.
     Close,
+    /// Closes the connection without close_notify.
+    Cut,
     /// Resets the connection.
     Reset,
 }
@@ -94,6 +96,8 @@ struct Shared {
     ended: AtomicUsize,
     /// Whether connections are read no further.
     deaf: AtomicBool,
+    /// Whether its process is dead.
+    killed: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -127,6 +131,7 @@ impl Raw {
             changed: watch::Sender::new(0),
             ended: AtomicUsize::new(0),
             deaf: AtomicBool::new(false),
+            killed: watch::Sender::new(false),
         }));
         raw.always(vec![Step::Request, Step::send("HTTP/1.1 200 OK\r\nX-Xsp: raw\r\nContent-Length: 2\r\n\r\nok")]);
         tokio::spawn(accept(Arc::clone(&raw.0), listener));
@@ -173,6 +178,11 @@ impl Raw {
         self.0.deaf.store(true, Ordering::Relaxed);
     }
 
+    /// Kills it: nothing listens any more, and every connection is reset.
+    pub fn kill(&self) {
+        self.0.killed.send_replace(true);
+    }
+
     /// Waits until `holds` is true of what each connection has received; false if that took longer than `deadline`.
     pub async fn until(&self, deadline: Duration, holds: impl Fn(&[Vec<u8>]) -> bool) -> bool {
         let mut changed = self.0.changed.subscribe();
@@ -186,7 +196,13 @@ impl Raw {
 }
 
 async fn accept(shared: Arc<Shared>, listener: TcpListener) {
-    while let Ok((tcp, _)) = listener.accept().await {
+    let mut killed = shared.killed.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = killed.wait_for(|killed| *killed) => return,
+        };
+        let Ok((tcp, _)) = accepted else { return };
         let index = {
             let mut received = shared.received.lock();
             received.push(Vec::new());
@@ -195,7 +211,12 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let socket = Socket::new(tcp);
-            if let Ok(Farewell::Reset) = converse(&shared, socket.clone(), index).await {
+            let mut killed = shared.killed.subscribe();
+            let farewell = tokio::select! {
+                farewell = converse(&shared, socket.clone(), index) => farewell,
+                _ = killed.wait_for(|killed| *killed) => Ok(Farewell::Reset),
+            };
+            if let Ok(Farewell::Reset) = farewell {
                 socket.reset_on_close();
             }
             shared.ended.fetch_add(1, Ordering::Relaxed);
@@ -258,6 +279,7 @@ async fn answer(shared: &Shared, index: usize, writer: &mut WriteHalf<TlsStream<
                     writer.shutdown().await?;
                     return Ok(Farewell::Close);
                 }
+                Step::Cut => return Ok(Farewell::Close),
                 Step::Reset => return Ok(Farewell::Reset),
             }
         }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::http1::body::Body;
 use crate::http1::chunked::{ChunkError, Event};
-use crate::http1::head::{Garbage, Limits, Persistence, ResponseHead, parse_response};
+use crate::http1::head::{FieldError, Garbage, Limits, Persistence, ResponseHead, parse_response};
 use crate::tls::stream::Stream;
 
 /// The most interim answers (1xx) before one answer. Each of them is passed on at once, whether the client reads or not.
@@ -29,12 +29,26 @@ pub enum AnswerError {
     /// What came is no HTTP/1.1 response head.
     #[error("malformed response head")]
     Head(#[source] Garbage),
+    /// The head is longer, or has more fields, than the farm's limits allow. That says nothing against the XSP.
+    #[error("response head above response_head_size or response_fields of its farm")]
+    TooLarge,
     /// What came is no chunked body.
     #[error("malformed response body")]
     Body(#[source] ChunkError),
     /// Interim answers without end.
     #[error("more than {MOST_INTERIM} interim answers to one request")]
     Interim,
+}
+
+impl From<Garbage> for AnswerError {
+    fn from(garbage: Garbage) -> Self {
+        match garbage {
+            Garbage::HeadTooLong | Garbage::Fields(FieldError::TooMany) => Self::TooLarge,
+            Garbage::StatusLine | Garbage::SwitchingProtocols | Garbage::Fields(_) | Garbage::Framing(_) => {
+                Self::Head(garbage)
+            }
+        }
+    }
 }
 
 /// An upstream connection.
@@ -111,6 +125,11 @@ impl Connection {
         !self.input.is_empty()
     }
 
+    /// Whether anything has come since the last final answer: an interim one, or the beginning of one that is not whole.
+    pub const fn has_begun_to_answer(&self) -> bool {
+        self.interim > 0 || self.has_input() || self.stream.is_amid_record()
+    }
+
     /// No further request goes over this connection, whatever the XSP says.
     pub const fn close_after(&mut self) {
         self.closing = true;
@@ -128,7 +147,7 @@ impl Connection {
     ) -> Poll<Result<ResponseHead, AnswerError>> {
         loop {
             if self.has_input()
-                && let Some((head, taken)) = parse_response(&self.input, limits, method).map_err(AnswerError::Head)?
+                && let Some((head, taken)) = parse_response(&self.input, limits, method).map_err(AnswerError::from)?
             {
                 self.take(taken);
                 if head.status.is_informational() {

@@ -8,6 +8,7 @@
 
 mod acknowledgements;
 mod affinity;
+mod answer_limits;
 mod blame;
 mod certificate_tools;
 mod certificates;
