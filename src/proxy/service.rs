@@ -23,7 +23,6 @@ use super::request::{Aim, Request, Standing};
 use super::snapshot::{Block, Route, Snapshot};
 use super::tracking::tracking_id;
 use crate::alarm::Alarm;
-use crate::broadworks::interface::Interface;
 use crate::broadworks::xsi::Intent;
 use crate::config::model::ChannelReplay;
 use crate::drain::Phase;
@@ -97,9 +96,17 @@ struct Body {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// The stream of an event channel.
+    /// The stream of an event channel, which says nothing for as long as nothing happens.
     Channel,
     Other,
+}
+
+impl Kind {
+    fn of(intent: &Intent, standing: &Standing) -> Self {
+        let has_end = matches!(standing.head.framing, ResponseFraming::Empty | ResponseFraming::Length(_));
+        let is_channel = *intent == Intent::OpenChannel && standing.head.status.is_success() && !has_end;
+        if is_channel { Self::Channel } else { Self::Other }
+    }
 }
 
 impl<E: Exchange> Call<'_, E> {
@@ -247,17 +254,22 @@ impl<E: Exchange> Call<'_, E> {
         let abandoned = head.expectation == Expectation::Continue && !feed.is_complete() && feed.content() == 0;
         let last = if abandoned { Last::Yes } else { from.last() };
         exchange.respond(&Answer::Relayed { head: &standing.head, cookie, tracking_id: &journal.tracking_id, last });
-        feed.settle(standing.sent);
-        let is_stream = is_stream(&route, &standing);
-        if is_stream {
-            journal.told_of_stream();
+        let kind = Kind::of(&intent, &standing);
+        let Standing { endpoint, mut connection, sent, .. } = standing;
+        // An XSP that answers before it has the whole request may close once it has, and one that ends a channel has had enough.
+        if kind == Kind::Channel || !feed.is_sent(sent) || !connection.is_flushed() {
+            connection.close_after();
         }
-        let patience = Patience {
-            answer: (!is_stream).then_some(from.snapshot.limits.response_idle_timeout),
-            write: from.snapshot.limits.write_timeout,
+        feed.settle(sent);
+        let limits = &from.snapshot.limits;
+        let answer = match kind {
+            Kind::Channel => {
+                journal.told_of_stream();
+                None
+            }
+            Kind::Other => Some(limits.response_idle_timeout),
         };
-        let kind = if is_stream && intent == Intent::OpenChannel { Kind::Channel } else { Kind::Other };
-        let Standing { endpoint, connection, sent, .. } = standing;
+        let patience = Patience { answer, write: limits.write_timeout };
         Body { route, endpoint, connection, feed, sent, patience, kind }
     }
 
@@ -294,8 +306,7 @@ impl<E: Exchange> Call<'_, E> {
         match relayed {
             Ok(()) => {
                 self.journal.reason = None;
-                // An XSP that answered before it had the whole request still waits for the rest of it.
-                if body.feed.is_sent(body.sent) && body.connection.is_reusable() {
+                if body.connection.is_reusable() {
                     self.from.worker.pool.put(&body.endpoint, body.connection);
                 }
                 Served::Whole
@@ -338,12 +349,6 @@ fn count(route: &Route, intent: &Intent, heartbeat: Heartbeat) {
     if let Intent::Heartbeat(_) = intent {
         route.farm.metrics().heartbeat(heartbeat);
     }
-}
-
-/// Whether the answer is a stream of events, which says nothing for as long as nothing happens.
-fn is_stream(route: &Route, standing: &Standing) -> bool {
-    route.interface == Interface::XsiEvents
-        && matches!(standing.head.framing, ResponseFraming::Chunked | ResponseFraming::UntilClose)
 }
 
 /// What affinity makes of the answer: the cookie to set, when the session is new or has moved (R-AFF-1, R-APP-1).
