@@ -20,7 +20,7 @@ use crate::http1::head::{Expectation, Limits, ResponseHead};
 use crate::telemetry::access::Attempted;
 use crate::upstream::connect::{ConnectError, Dial, connect};
 use crate::upstream::connection::{AnswerError, Connection};
-use crate::upstream::pool::Pool;
+use crate::upstream::pool::{Pool, Repeat};
 
 /// The most body bytes that are sealed at once.
 const SLICE: usize = 64 * 1024;
@@ -71,8 +71,8 @@ enum State {
 }
 
 impl Attempt {
-    /// Begins an attempt at `picked`, on an idle connection if there is one. A request that can't be sent again goes
-    /// over an idle connection only if the kernel says that it is still open.
+    /// Begins an attempt at `picked`, on an idle connection if there is one. The attempt is to be polled at once, before the
+    /// XSP can close that.
     pub(super) fn begin(
         farm: &Arc<Farm>,
         picked: Picked,
@@ -81,13 +81,13 @@ impl Attempt {
         timeout: Duration,
         patience: Duration,
     ) -> Self {
-        while let Some(connection) = pool.take(&picked.endpoint) {
-            if outbound.replayable || connection.is_silent() {
-                let (state, reuse) = (State::Talking(connection), Reuse::Pooled);
-                return Self::new(farm, picked, outbound, timeout, patience, state, reuse);
+        let repeat = if outbound.replayable { Repeat::Possible } else { Repeat::Never };
+        match pool.take(&picked.endpoint, repeat) {
+            Some(connection) => {
+                Self::new(farm, picked, outbound, timeout, patience, State::Talking(connection), Reuse::Pooled)
             }
+            None => Self::fresh(farm, picked, outbound, timeout, patience),
         }
-        Self::fresh(farm, picked, outbound, timeout, patience)
     }
 
     /// Begins an attempt on a connection of its own.

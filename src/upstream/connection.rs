@@ -60,7 +60,6 @@ pub struct Connection {
     /// Received and not understood yet; empty and without capacity while idle.
     input: Vec<u8>,
     born: Instant,
-    answers: u32,
     /// Interim answers since the last final one.
     interim: u32,
     body: Body,
@@ -76,7 +75,6 @@ impl Connection {
             tls,
             input: Vec::new(),
             born: Instant::now(),
-            answers: 0,
             interim: 0,
             body: Body::Done,
             persistence: Persistence::KeepAlive,
@@ -92,11 +90,6 @@ impl Connection {
     /// Trust and identity that it was dialled with.
     pub const fn tls(&self) -> &Arc<ClientConfig> {
         &self.tls
-    }
-
-    /// Whether an answer has come over it before, so that the XSP may be closing it just now.
-    pub const fn is_reused(&self) -> bool {
-        self.answers > 0
     }
 
     /// Writes request bytes; wait for [`Self::poll_flush`] before the next.
@@ -156,7 +149,6 @@ impl Connection {
                         return Poll::Ready(Err(AnswerError::Interim));
                     }
                 } else {
-                    self.answers += 1;
                     self.interim = 0;
                     self.persistence = head.persistence;
                     self.body = Body::from(head.framing);
@@ -212,24 +204,23 @@ impl Connection {
     /// neither side wants to close.
     pub fn is_reusable(&self) -> bool {
         self.body.is_done()
-            && self.input.is_empty()
+            && !self.has_begun_to_answer()
             && self.persistence == Persistence::KeepAlive
             && !self.closing
+            && !self.stream.is_finished()
             && self.is_flushed()
     }
 
-    /// Whether an idle connection can still be used. An XSP that has closed it, or said something unasked, rules it out.
+    /// Whether an idle connection can still be used, as far as the poll registration knows. An XSP that has closed it, or
+    /// said something unasked, rules it out.
     pub fn poll_usable(&mut self, cx: &mut Context<'_>) -> bool {
-        self.stream.poll_read(cx, &mut self.input).is_pending()
-            && self.input.is_empty()
-            && !self.stream.is_amid_record()
+        self.stream.poll_read(cx, &mut self.input).is_pending() && !self.has_begun_to_answer()
     }
 
-    /// Asks the kernel itself whether the XSP has closed, where the answer must be right: before an unsafe request.
-    pub fn is_silent(&self) -> bool {
-        let mut byte = [std::mem::MaybeUninit::uninit(); 1];
-        let socket = socket2::SockRef::from(self.stream.io());
-        matches!(socket.peek(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    /// As [`Self::poll_usable`], and as the kernel knows: what has arrived counts, although nobody has been woken for it yet.
+    /// Session tickets and the like are taken in; a close, or anything unasked, rules the connection out.
+    pub fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
+        self.poll_usable(cx) && self.stream.read_now(cx, &mut self.input).is_pending() && !self.has_begun_to_answer()
     }
 
     fn take(&mut self, taken: usize) {

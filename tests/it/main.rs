@@ -41,6 +41,7 @@ mod observability;
 mod outputs;
 mod package;
 mod passthrough;
+mod pooled;
 mod prometheus;
 mod proxy_protocol;
 mod reload;

@@ -282,7 +282,7 @@ fn pool(check: &mut Check<'_>, table: &Key<file::Pool>) -> Pool {
     let fields = fields(table);
     let pool = Pool {
         idle_per_endpoint: or(&fields.idle_per_endpoint, |count| small(count.0), 64),
-        idle_timeout: or(&fields.idle_timeout, |time| time.0, Duration::from_secs(30)),
+        idle_timeout: or(&fields.idle_timeout, |time| time.0, Duration::from_secs(15)),
         max_age: or(&fields.max_age, |time| time.0, Duration::from_secs(300)),
     };
     let span = fields.idle_timeout.as_ref().map(Spanned::span).or(fields.max_age.as_ref().map(Spanned::span));
