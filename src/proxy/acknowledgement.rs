@@ -12,7 +12,7 @@ use super::error::Error;
 use super::exchange::{ClientError, Exchange};
 use super::feed::Feed;
 use super::request::Aim;
-use super::service::Call;
+use super::service::Transaction;
 use super::snapshot::Route;
 use crate::alarm::Alarm;
 use crate::broadworks::channel::event::{EventId, event_ids};
@@ -24,7 +24,7 @@ use crate::http1::head::{Expectation, RequestFraming, RequestHead};
 /// The longest body that is looked at, in bytes as they go over the wire.
 const LONGEST: usize = 16 * 1024;
 
-impl<E: Exchange> Call<'_, E> {
+impl<E: Exchange> Transaction<'_, E> {
     /// Where an acknowledgement goes, and its session: to `home` if that binds it, and otherwise rather to the XSP from which
     /// the client has the event, unless that is blocked. `route` then leads there, also if it leads new requests to another
     /// farm by now.

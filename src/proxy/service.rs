@@ -36,9 +36,9 @@ use crate::telemetry::metrics::{ChannelEnd, ChannelEvent, Heartbeat, SessionEven
 use crate::upstream::connection::{AnswerError, Connection};
 use crate::upstream::look;
 
-/// What a request's connection is known to be.
+/// Where a request has come in: who serves it, by which configuration, and who sends it.
 #[derive(Clone, Copy)]
-pub(super) struct Origins<'a> {
+pub(super) struct Ingress<'a> {
     pub(super) worker: &'a Worker,
     pub(super) snapshot: &'a Snapshot,
     pub(super) block: &'a Block,
@@ -49,7 +49,7 @@ pub(super) struct Origins<'a> {
     pub(super) last: Last,
 }
 
-impl Origins<'_> {
+impl Ingress<'_> {
     /// Whether an answer that leaves now is its connection's last.
     fn last(&self) -> Last {
         if *self.worker.shared.phase.borrow() >= Phase::HandedOver { Last::Yes } else { self.last }
@@ -65,9 +65,9 @@ pub(super) enum Served {
     Broken,
 }
 
-/// A request's life on the connection that it came over.
-pub(super) struct Call<'a, E> {
-    pub(super) from: Origins<'a>,
+/// One request and its answer, on the connection that it came over.
+pub(super) struct Transaction<'a, E> {
+    pub(super) from: Ingress<'a>,
     pub(super) exchange: &'a mut E,
     pub(super) journal: &'a mut Journal,
     pub(super) alarm: &'a mut Alarm,
@@ -109,7 +109,7 @@ impl Kind {
     }
 }
 
-impl<E: Exchange> Call<'_, E> {
+impl<E: Exchange> Transaction<'_, E> {
     /// Serves the request.
     pub(super) async fn serve(&mut self, head: RequestHead) -> Served {
         // In a box of its own, which is gone with the head when the answer's body begins.
@@ -322,7 +322,7 @@ impl<E: Exchange> Call<'_, E> {
     }
 }
 
-fn outbound(from: Origins<'_>, head: &RequestHead, intent: &Intent, route: &Route, journal: &Journal) -> Outbound {
+fn outbound(from: Ingress<'_>, head: &RequestHead, intent: &Intent, route: &Route, journal: &Journal) -> Outbound {
     let opens = *intent == Intent::OpenChannel;
     let downstream = Downstream {
         peer: from.client,
