@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustls::ServerConfig;
@@ -28,6 +28,8 @@ pub enum Step {
     Send(Vec<u8>),
     /// Waits for the test.
     Gate(Gate),
+    /// Waits for so long.
+    Wait(Duration),
     /// Closes the connection in an orderly way.
     Close,
     /// Closes the connection without close_notify.
@@ -96,6 +98,10 @@ struct Shared {
     ended: AtomicUsize,
     /// Whether connections are read no further.
     deaf: AtomicBool,
+    /// When it last sent anything over each connection.
+    sent: Mutex<Vec<Instant>>,
+    /// How long after that it closed those that it closed.
+    closed: Mutex<Vec<Duration>>,
     /// Whether its process is dead.
     killed: watch::Sender<bool>,
 }
@@ -131,6 +137,8 @@ impl Raw {
             changed: watch::Sender::new(0),
             ended: AtomicUsize::new(0),
             deaf: AtomicBool::new(false),
+            sent: Mutex::default(),
+            closed: Mutex::default(),
             killed: watch::Sender::new(false),
         }));
         raw.always(vec![Step::Request, Step::send("HTTP/1.1 200 OK\r\nX-Xsp: raw\r\nContent-Length: 2\r\n\r\nok")]);
@@ -173,6 +181,11 @@ impl Raw {
         self.0.ended.load(Ordering::Relaxed)
     }
 
+    /// How many connections it has closed more than `time` after it last sent anything over them.
+    pub fn closed_later_than(&self, time: Duration) -> usize {
+        self.0.closed.lock().iter().filter(|took| **took > time).count()
+    }
+
     /// Reads no further: of each connection, only what the first read brings.
     pub fn turn_deaf(&self) {
         self.0.deaf.store(true, Ordering::Relaxed);
@@ -206,6 +219,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
         let index = {
             let mut received = shared.received.lock();
             received.push(Vec::new());
+            shared.sent.lock().push(Instant::now());
             received.len() - 1
         };
         let shared = Arc::clone(&shared);
@@ -219,12 +233,19 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
             if let Ok(Farewell::Reset) = farewell {
                 socket.reset_on_close();
             }
+            drop(socket);
+            if let Ok(Farewell::Close | Farewell::Reset) = farewell {
+                let took = shared.sent.lock()[index].elapsed();
+                shared.closed.lock().push(took);
+            }
             shared.ended.fetch_add(1, Ordering::Relaxed);
         });
     }
 }
 
 enum Farewell {
+    /// The other side has left.
+    Left,
     Close,
     Reset,
 }
@@ -246,7 +267,7 @@ async fn read(shared: &Shared, index: usize, mut reader: ReadHalf<TlsStream<Sock
     loop {
         let length = reader.read(&mut scratch).await?;
         if length == 0 {
-            return Ok(Farewell::Close);
+            return Ok(Farewell::Left);
         }
         shared.received.lock()[index].extend_from_slice(&scratch[..length]);
         shared.changed.send_modify(|version| *version = version.wrapping_add(1));
@@ -273,8 +294,10 @@ async fn answer(shared: &Shared, index: usize, writer: &mut WriteHalf<TlsStream<
                 Step::Send(bytes) => {
                     writer.write_all(&bytes).await?;
                     writer.flush().await?;
+                    shared.sent.lock()[index] = Instant::now();
                 }
                 Step::Gate(gate) => gate.pass().await,
+                Step::Wait(time) => tokio::time::sleep(time).await,
                 Step::Close => {
                     writer.shutdown().await?;
                     return Ok(Farewell::Close);

@@ -19,7 +19,7 @@ use crate::upstream::connection::Connection;
 /// How often all of them are looked over, and not the newest of each endpoint alone.
 const ALL: Duration = Duration::from_secs(1);
 /// An XSP that closes a connection after an answer, without having said so, does it within this time.
-const REST: Duration = Duration::from_millis(5);
+const REST: Duration = Duration::from_millis(10);
 
 /// Whether a request can be sent again when its connection turns out to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,9 @@ use crate::harness::{CHANNEL, NEW_CALL, PROFILE, Stage, eventually, rested, tier
 
 const OK: &str = "HTTP/1.1 200 OK\r\nX-Xsp: raw\r\nContent-Length: 2\r\n\r\nok";
 
+/// How long a connection rests before an unsafe request may go over it.
+const REST: Duration = Duration::from_millis(10);
+
 /// Sends POSTs over `clients` connections, each with a number of its own, one every `pace` on each connection until `until`
 /// says so; returns the numbers of those that got 200, and of those that did not.
 async fn load(
@@ -70,15 +73,20 @@ async fn an_xsp_that_closes_right_after_its_answers_costs_no_unsafe_request() {
         for index in 0..count {
             let mut steps = vec![Step::Request, Step::send(OK)];
             if index % 3 == 2 {
-                steps.push(end.clone());
+                // A moment later: the answer is through before the end can be seen.
+                steps.extend([Step::Wait(Duration::from_millis(1)), end.clone()]);
             }
             raw.next(steps);
         }
         let (served, failed) = load(&stage, 8, Duration::from_millis(1), move |round| round >= count / 8).await;
-        assert_eq!(failed, vec![], "{end:?}");
-        assert_eq!(served.len(), count, "{end:?}");
+        // An XSP that is kept from running may be slower than any time to rest.
+        let late = raw.closed_later_than(REST);
+        assert!(failed.len() <= late, "{end:?}: {late} closed late, {failed:?}");
+        assert!(failed.iter().all(|(_, status, _)| *status == StatusCode::BAD_GATEWAY), "{end:?}: {failed:?}");
+        assert_eq!(served.len() + failed.len(), count, "{end:?}");
         let received = String::from_utf8_lossy(&raw.all_received()).into_owned();
         assert!(served.iter().all(|number| carried_out(&received, number) == 1), "{end:?}");
+        assert!(failed.iter().all(|(number, ..)| carried_out(&received, number) <= 1), "{end:?}");
         let metrics = stage.metrics().await;
         assert!(metrics.count("xspgate_upstream_connections_total", &[("origin", "reused")]) > 0.0, "{end:?}");
         assert_eq!(metrics.count("xspgate_blocklist_transitions_total", &[("to", "blocked")]), 0.0, "{end:?}");
@@ -98,7 +106,7 @@ async fn a_connection_that_was_closed_while_idle_is_not_used_for_an_unsafe_reque
                 StatusCode::OK,
                 "{end:?} {round}"
             );
-            tokio::time::sleep(Duration::from_millis(6)).await;
+            tokio::time::sleep(REST).await;
             gate.open();
             // The gateway's own looks have connections, too.
             eventually("its end", async || raw.ended() == raw.received().len()).await;

@@ -149,7 +149,9 @@ async fn an_unsafe_request_is_not_repeated_when_a_reused_connection_closes() {
         raw.next(vec![Step::Request, end.clone()]);
         assert_eq!(client.post(NEW_CALL, "<Call/>").await.status, StatusCode::BAD_GATEWAY, "{end:?}");
         let sent = String::from_utf8_lossy(&raw.all_received()).matches("POST ").count();
-        assert_eq!((sent, raw.received().len()), (1, 1), "{end:?}");
+        // The gateway's own look sends nothing.
+        let used = raw.received().iter().filter(|received| !received.is_empty()).count();
+        assert_eq!((sent, used), (1, 1), "{end:?}");
         eventually("its being counted", async || {
             stage.metrics().await.count("xspgate_refused_total", &[("reason", "stale")]) == 1.0
         })
