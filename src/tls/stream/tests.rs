@@ -210,7 +210,7 @@ fn peer_on_a_socket(
         }
         done.send(()).unwrap();
         // It stays open until the test has seen what it wants to see.
-        drop(may_go.recv());
+        let _ = may_go.recv();
     });
     (address, go, is_done)
 }
