@@ -4,10 +4,13 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use http::Method;
+use xspgate::broadworks::channel::ChannelId;
 use xspgate::broadworks::channel::documents::{Cut, Documents};
 use xspgate::broadworks::channel::event::event_ids;
 use xspgate::broadworks::channel::finder::Finder;
-use xspgate::broadworks::channel::{ChannelId, named};
+use xspgate::broadworks::interface::Interface;
+use xspgate::broadworks::xsi::Intent;
 use xspgate::policy::channels::{Channels, REMEMBER};
 
 const CHANNEL: &[u8] =
@@ -65,6 +68,10 @@ fn ids(criterion: &mut Criterion) {
     });
 }
 
+fn named(path: &str) -> Option<ChannelId> {
+    Intent::of(Interface::XsiEvents, &Method::PUT, path.as_bytes()).channel().cloned()
+}
+
 fn table(criterion: &mut Criterion) {
     let now = Instant::now();
     let mut channels = Channels::new(20_000, REMEMBER);
@@ -72,14 +79,13 @@ fn table(criterion: &mut Criterion) {
         |index: u32| format!("/com.broadsoft.xsi-events/v2.0/channel/0f1e2d3c-4b5a-6978-8796-{index:012}/heartbeat");
     let paths: Vec<String> = (0..10_000).map(path).collect();
     for (endpoint, path) in (0u32..).zip(&paths) {
-        let id: Option<ChannelId> = named(path.as_bytes());
-        let stream = id.and_then(|id| channels.opened(id, endpoint, now));
+        let stream = named(path).and_then(|id| channels.opened(id, endpoint, now));
         assert!(stream.is_some());
     }
     criterion.bench_function("a heartbeat's path to its endpoint, among 10,000 channels", |bencher| {
         let mut paths = paths.iter().cycle();
         bencher.iter(|| {
-            let id = paths.next().and_then(|path| named(path.as_bytes()));
+            let id = paths.next().and_then(|path| named(path));
             id.map(|id| channels.home(&id, now))
         });
     });

@@ -5,3 +5,4 @@ pub mod channel;
 pub mod cti;
 pub mod interface;
 pub mod ranges;
+pub mod xsi;

@@ -203,6 +203,8 @@ tables! {
         drain: List<DrainedXsp>,
         channel_rate: Key<OffOrCount<1, 100_000>>,
         end_streams_after: Key<OffOrTime<SECOND, DAY>>,
+        response_head_size: Key<Size<512, { 16 * MIB }>>,
+        response_fields: Key<Count<1, 10_000>>,
         #[serde(default)]
         site: Blocks<Site>,
         failover: Key<Failover>,

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use super::place::Places;
 use super::types::oid::Oid;
 use crate::broadworks::interface::Interface;
+use crate::http1::head;
 use crate::policy::classify::{On5xx, Replay};
 use crate::policy::drained::Drained;
 use crate::policy::route::PathPrefix;
@@ -138,6 +139,8 @@ pub struct Farm {
     pub channel_rate: Option<NonZeroU32>,
     /// `end_streams_after`: how long an XSP stays blocked until its streams are ended; `None` (`"off"`): they never are.
     pub end_streams_after: Option<Duration>,
+    /// `response_head_size` and `response_fields`: what the head of an XSP's answer may have.
+    pub response_limits: head::Limits,
     /// `[farm.NAME.failover]`.
     pub failover: Failover,
     /// `[farm.NAME.pool]`.

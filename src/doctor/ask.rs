@@ -135,7 +135,7 @@ async fn exchange(connection: &mut Connection, bytes: &[u8], method: &Method) ->
     poll_fn(|cx| std::task::Poll::Ready(connection.send(cx, bytes))).await.map_err(AnswerError::Broken)?;
     poll_fn(|cx| connection.poll_flush(cx)).await.map_err(AnswerError::Broken)?;
     loop {
-        let head = poll_fn(|cx| connection.poll_head(cx, &Limits::default(), method)).await?;
+        let head = poll_fn(|cx| connection.poll_head(cx, &Limits::RESPONSE, method)).await?;
         if !head.status.is_informational() {
             return Ok(head);
         }

@@ -27,7 +27,7 @@ pub struct Endpoint {
     pub(super) label: Arc<str>,
     pub(super) tag: ArcSwap<Tag>,
     pub(super) tls: ArcSwap<ClientConfig>,
-    pub(super) pool: ArcSwap<model::Pool>,
+    pub(super) pool: Arc<ArcSwap<model::Pool>>,
     pub(super) metrics: Arc<EndpointMetrics>,
     pub(super) probing: AtomicBool,
     pub(super) hints: Locked<Hints>,
@@ -78,9 +78,9 @@ impl Endpoint {
         Arc::ptr_eq(&self.tls.load(), tls)
     }
 
-    /// How many connections to it may idle, and how long.
-    pub fn pool_limits(&self) -> Arc<model::Pool> {
-        self.pool.load_full()
+    /// How many connections to it may idle, and how long, as a reload may change it at any time.
+    pub const fn pool_limits(&self) -> &Arc<ArcSwap<model::Pool>> {
+        &self.pool
     }
 
     /// Its counters.

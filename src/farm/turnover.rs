@@ -139,7 +139,7 @@ impl Farm {
             address: found.address,
             tag: ArcSwap::from_pointee(self.keyring.load().tag(&self.name, found.address)),
             tls: ArcSwap::new(self.tls.load().for_endpoint()),
-            pool: ArcSwap::from_pointee(self.config.load().pool.clone()),
+            pool: Arc::new(ArcSwap::from_pointee(self.config.load().pool.clone())),
             metrics,
             label,
             probing: AtomicBool::new(false),

@@ -23,6 +23,9 @@ impl Limits {
     /// What chunked bodies may carry after their last chunk: 8 KiB in 32 fields.
     pub const TRAILERS: Self = Self { head_size: 8 * 1024, fields: 32 };
 
+    /// What an XSP's response heads may have unless its farm says otherwise: 256 KiB in 1000 fields.
+    pub const RESPONSE: Self = Self { head_size: 256 * 1024, fields: 1000 };
+
     /// The bytes that may be looked at: no more than a head may have.
     pub(super) fn cut<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         &bytes[..bytes.len().min(self.size())]

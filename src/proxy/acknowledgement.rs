@@ -11,12 +11,11 @@ use tokio::time::Instant;
 use super::error::Error;
 use super::exchange::{ClientError, Exchange};
 use super::feed::Feed;
-use super::service::Call;
+use super::request::Aim;
+use super::service::Transaction;
 use super::snapshot::Route;
 use crate::alarm::Alarm;
 use crate::broadworks::channel::event::{EventId, event_ids};
-use crate::broadworks::channel::is_event_response;
-use crate::broadworks::interface::Interface;
 use crate::farm::Session;
 use crate::http1::body::Body;
 use crate::http1::chunked::Event;
@@ -25,37 +24,38 @@ use crate::http1::head::{Expectation, RequestFraming, RequestHead};
 /// The longest body that is looked at, in bytes as they go over the wire.
 const LONGEST: usize = 16 * 1024;
 
-/// Whether this request acknowledges an event.
-pub(super) fn is_one(route: &Route, head: &RequestHead) -> bool {
-    route.interface == Interface::XsiEvents && is_event_response(&head.method, head.path())
-}
-
-impl<E: Exchange> Call<'_, E> {
-    /// Where an acknowledgement rather goes that no session binds: to the XSP from which the client has the event, unless that
-    /// is blocked. `route` then leads there, also if it leads new requests to another farm by now.
-    pub(super) async fn origin(
+impl<E: Exchange> Transaction<'_, E> {
+    /// Where an acknowledgement goes, and its session: to `home` if that binds it, and otherwise rather to the XSP from which
+    /// the client has the event, unless that is blocked. `route` then leads there, also if it leads new requests to another
+    /// farm by now.
+    pub(super) async fn acknowledging(
         &mut self,
         route: &mut Arc<Route>,
-        session: &mut Session,
+        session: Session,
+        home: Session,
         head: &RequestHead,
         feed: &mut Feed,
-    ) -> Result<Session, Error> {
+    ) -> Result<(Session, Aim), Error> {
+        if let Session::At(_) = home {
+            return Ok((session, Aim::Farm(home)));
+        }
         let from = self.from;
         let patience = from.snapshot.limits.request_body_idle_timeout;
         self.journal.awaits_body();
         read(head, self.exchange, feed, self.alarm, patience).await?;
-        let origin = from.worker.shared.channels.origin(from.client, &events(head, feed));
-        let Some((farm, endpoint)) = origin else { return Ok(*session) };
-        let home = Session::At(endpoint.id());
+        let sender = from.worker.shared.channels.sender(from.client, &events(head, feed));
+        let Some((farm, endpoint)) = sender else { return Ok((session, Aim::Farm(session))) };
+        let at_sender = Session::At(endpoint.id());
         if Arc::ptr_eq(&farm, &route.farm) {
-            return Ok(home);
+            return Ok((session, Aim::Farm(at_sender)));
         }
-        let Some(back) = route.back_to(&farm).filter(|_| farm.is_up(&endpoint)) else { return Ok(*session) };
+        let Some(back) = route.back_to(&farm).filter(|_| farm.is_up(&endpoint)) else {
+            return Ok((session, Aim::Farm(session)));
+        };
         *route = back;
         self.journal.route = Some(Arc::clone(route));
         // No session begins at a farm that gets no new ones.
-        *session = home;
-        Ok(home)
+        Ok((at_sender, Aim::Farm(at_sender)))
     }
 }
 

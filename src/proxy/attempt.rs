@@ -20,7 +20,7 @@ use crate::http1::head::{Expectation, Limits, ResponseHead};
 use crate::telemetry::access::Attempted;
 use crate::upstream::connect::{ConnectError, Dial, connect};
 use crate::upstream::connection::{AnswerError, Connection};
-use crate::upstream::pool::Pool;
+use crate::upstream::pool::{Pool, Repeat};
 
 /// The most body bytes that are sealed at once.
 const SLICE: usize = 64 * 1024;
@@ -51,6 +51,8 @@ pub(super) struct Attempt {
     since: Instant,
     timeout: Duration,
     patience: Duration,
+    /// What the answer's head may have.
+    limits: Limits,
     reuse: Reuse,
     sent: u64,
     head_sent: bool,
@@ -69,8 +71,8 @@ enum State {
 }
 
 impl Attempt {
-    /// Begins an attempt at `picked`, on an idle connection if there is one. A request that can't be sent again goes
-    /// over an idle connection only if the kernel says that it is still open.
+    /// Begins an attempt at `picked`, on an idle connection if there is one. The attempt is to be polled at once, before the
+    /// XSP can close that.
     pub(super) fn begin(
         farm: &Arc<Farm>,
         picked: Picked,
@@ -79,13 +81,13 @@ impl Attempt {
         timeout: Duration,
         patience: Duration,
     ) -> Self {
-        while let Some(connection) = pool.take(&picked.endpoint) {
-            if outbound.replayable || connection.is_silent() {
-                let (state, reuse) = (State::Talking(connection), Reuse::Pooled);
-                return Self::new(farm, picked, outbound, timeout, patience, state, reuse);
+        let repeat = if outbound.replayable { Repeat::Possible } else { Repeat::Never };
+        match pool.take(&picked.endpoint, repeat) {
+            Some(connection) => {
+                Self::new(farm, picked, outbound, timeout, patience, State::Talking(connection), Reuse::Pooled)
             }
+            None => Self::fresh(farm, picked, outbound, timeout, patience),
         }
-        Self::fresh(farm, picked, outbound, timeout, patience)
     }
 
     /// Begins an attempt on a connection of its own.
@@ -122,6 +124,7 @@ impl Attempt {
             since: now,
             timeout,
             patience,
+            limits: farm.config().response_limits,
             reuse,
             sent: 0,
             head_sent: false,
@@ -187,12 +190,7 @@ impl Attempt {
     }
 
     /// Drives the attempt; also called when `feed` has more.
-    pub(super) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        feed: &mut Feed,
-        limits: &Limits,
-    ) -> Poll<Result<Progress, Failure>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, feed: &mut Feed) -> Poll<Result<Progress, Failure>> {
         loop {
             match &mut self.state {
                 State::Dialing(dialing) => {
@@ -201,8 +199,11 @@ impl Attempt {
                     self.connected = Some(Instant::now());
                     self.state = State::Talking(Box::new(connection));
                 }
-                State::Talking(_) => match ready!(self.poll_talk(cx, feed, limits)) {
-                    Err(failure) if self.may_repeat(&failure, feed) => self.redial(),
+                State::Talking(_) => match ready!(self.poll_talk(cx, feed)) {
+                    Err(failure) if self.is_stale(&failure) && self.may_repeat(feed) => self.redial(),
+                    Err(failure) if self.is_stale(&failure) => {
+                        return Poll::Ready(Err(Failure::Stale(Box::new(failure))));
+                    }
                     result => return Poll::Ready(result),
                 },
                 State::Over => return Poll::Pending,
@@ -215,7 +216,7 @@ impl Attempt {
         }
     }
 
-    fn poll_talk(&mut self, cx: &mut Context<'_>, feed: &mut Feed, limits: &Limits) -> Poll<Result<Progress, Failure>> {
+    fn poll_talk(&mut self, cx: &mut Context<'_>, feed: &mut Feed) -> Poll<Result<Progress, Failure>> {
         let State::Talking(connection) = &mut self.state else { return Poll::Pending };
         if !self.head_sent {
             let body = feed.after(0);
@@ -252,7 +253,7 @@ impl Attempt {
         if self.sent > 0 {
             self.asked = None;
         }
-        let head = match (ready!(connection.poll_head(cx, limits, &self.outbound.method)), self.refused.take()) {
+        let head = match (ready!(connection.poll_head(cx, &self.limits, &self.outbound.method)), self.refused.take()) {
             (Ok(head), refused) => {
                 self.refused = refused;
                 head
@@ -272,17 +273,26 @@ impl Attempt {
         }))
     }
 
-    /// A connection that idled may have been closed by the XSP just now. That is nobody's fault, and a fresh one to the
-    /// same endpoint is worth a try, if the request can't have been carried out.
-    fn may_repeat(&self, failure: &Failure, feed: &Feed) -> bool {
+    /// Whether the connection is one that idled, and has ended before a byte of the answer: the XSP may have closed it just
+    /// before the request came.
+    fn is_stale(&self, failure: &Failure) -> bool {
         let State::Talking(connection) = &self.state else { return false };
-        let stale = match failure {
-            Failure::Send(_) | Failure::Answer(AnswerError::Broken(_) | AnswerError::Closed) => !connection.has_input(),
+        let ended = match failure {
+            Failure::Send(_) | Failure::Answer(AnswerError::Broken(_) | AnswerError::Closed) => true,
             Failure::Connect(_)
-            | Failure::Answer(AnswerError::Head(_) | AnswerError::Body(_) | AnswerError::Interim)
+            | Failure::Answer(
+                AnswerError::Head(_) | AnswerError::TooLarge | AnswerError::Body(_) | AnswerError::Interim,
+            )
+            | Failure::Stale(_)
             | Failure::Timeout(_) => false,
         };
-        stale && self.reuse == Reuse::Pooled && (!self.head_sent || self.outbound.replayable && feed.is_whole())
+        ended && self.reuse == Reuse::Pooled && !connection.has_begun_to_answer()
+    }
+
+    /// Whether a fresh connection to the same endpoint is worth a try: the request can't have been carried out, or may be
+    /// carried out twice.
+    const fn may_repeat(&self, feed: &Feed) -> bool {
+        !self.head_sent || self.outbound.replayable && feed.is_whole()
     }
 
     fn redial(&mut self) {

@@ -127,7 +127,7 @@ impl Channels {
     }
 
     /// The XSP from which the first of `events` that is known came to `client`, and its farm.
-    pub(super) fn origin(&self, client: IpAddr, events: &[EventId]) -> Option<(Arc<Farm>, Arc<Endpoint>)> {
+    pub(super) fn sender(&self, client: IpAddr, events: &[EventId]) -> Option<(Arc<Farm>, Arc<Endpoint>)> {
         if events.is_empty() {
             return None;
         }

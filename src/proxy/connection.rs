@@ -16,7 +16,7 @@ use super::error::Error;
 use super::feed::Feed;
 use super::http1::{HeadError, Http1};
 use super::journal::Journal;
-use super::service::{Call, Origins, Served, refuse};
+use super::service::{Ingress, Served, Transaction, refuse};
 use super::snapshot::{Block, Listener, Snapshot};
 use super::tracking::new_tracking_id;
 use crate::alarm::Alarm;
@@ -121,9 +121,9 @@ impl Client {
         let mut journal = self.journal(&snapshot.listeners[self.listener]);
         let peer = self.peer.as_deref();
         let from =
-            Origins { worker: &self.worker, snapshot: &snapshot, block: &block, client: self.client, peer, last };
+            Ingress { worker: &self.worker, snapshot: &snapshot, block: &block, client: self.client, peer, last };
         let Self { http, alarm, challenge, .. } = self;
-        Call { from, exchange: http, journal: &mut journal, alarm, challenge }.serve(head).await
+        Transaction { from, exchange: http, journal: &mut journal, alarm, challenge }.serve(head).await
     }
 
     /// Answers what is no request.

@@ -4,7 +4,9 @@ use http::StatusCode;
 
 use super::answer::{Answer, Last};
 use super::exchange::ClientError;
+use super::failure::Failure;
 use crate::http1::head::Refusal;
+use crate::upstream::connection::AnswerError;
 
 /// Everything that the gateway answers by itself.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +50,12 @@ pub(super) enum Error {
     /// Every attempt broke.
     #[error("no XSP could be reached")]
     Unreachable,
+    /// The XSP's answer is beyond the limits of its farm.
+    #[error("the XSP's answer has a head that is too large")]
+    AnswerTooLarge,
+    /// The XSP closed a connection just when the request had been sent on it, which can't be sent again.
+    #[error("the XSP closed the connection when the request had been sent")]
+    Stale,
     /// The last attempt got no answer in time.
     #[error("no XSP answered in time")]
     Silent,
@@ -66,6 +74,19 @@ impl From<ClientError> for Error {
     }
 }
 
+/// What the failure of the last attempt amounts to for the client.
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Answer(AnswerError::TooLarge) => Self::AnswerTooLarge,
+            Failure::Stale(_) => Self::Stale,
+            Failure::Connect(_) | Failure::Send(_) | Failure::Answer(_) | Failure::Timeout(_) => {
+                if failure.is_timeout() { Self::Silent } else { Self::Unreachable }
+            }
+        }
+    }
+}
+
 impl Error {
     /// What the client gets; `None`: nobody is there to get it.
     pub(super) fn status(&self) -> Option<StatusCode> {
@@ -78,7 +99,7 @@ impl Error {
             Self::UnknownPath | Self::ChannelLost => StatusCode::NOT_FOUND,
             Self::NotAllowed | Self::NoClientCertificate => StatusCode::FORBIDDEN,
             Self::NoEndpoint | Self::ChannelsBusy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unreachable => StatusCode::BAD_GATEWAY,
+            Self::Unreachable | Self::AnswerTooLarge | Self::Stale => StatusCode::BAD_GATEWAY,
             Self::Silent => StatusCode::GATEWAY_TIMEOUT,
             Self::ClientGone => return None,
         })
@@ -100,6 +121,8 @@ impl Error {
             Self::NoEndpoint => "no-endpoint",
             Self::ChannelsBusy => "channels-busy",
             Self::Unreachable => "unreachable",
+            Self::AnswerTooLarge => "answer-too-large",
+            Self::Stale => "stale",
             Self::Silent => "silent",
             Self::ClientGone => "client-gone",
         }
@@ -119,6 +142,8 @@ impl Error {
             | Self::NoEndpoint
             | Self::ChannelsBusy
             | Self::Unreachable
+            | Self::AnswerTooLarge
+            | Self::Stale
             | Self::Silent => Last::No,
         }
     }

@@ -19,6 +19,10 @@ pub(super) enum Failure {
     /// No usable answer came.
     #[error(transparent)]
     Answer(#[from] AnswerError),
+    /// A connection that had carried another request ended before a byte of the answer, and the request can't be sent again.
+    /// XSPs close idle connections when they like, so that is nobody's fault.
+    #[error("reused connection closed by the XSP before its answer")]
+    Stale(#[source] Box<Self>),
     /// No answer came in time (R-FAIL-3).
     #[error("no response within {0:?}")]
     Timeout(Duration),
@@ -33,14 +37,17 @@ impl Failure {
             Self::Answer(AnswerError::Broken(error)) if error.kind() == io::ErrorKind::ConnectionReset => "reset",
             Self::Answer(AnswerError::Broken(_) | AnswerError::Closed) => "closed",
             Self::Answer(AnswerError::Head(_) | AnswerError::Body(_) | AnswerError::Interim) => "malformed",
+            Self::Answer(AnswerError::TooLarge) => "answer-too-large",
+            Self::Stale(_) => "stale",
             Self::Timeout(_) => "timeout",
         }
     }
 
-    /// How much of the XSP it speaks of.
+    /// How much of the XSP it speaks of; [`Scope::Gateway`]: nothing is held against it.
     pub(super) fn scope(&self) -> Scope {
         match self {
             Self::Connect(error) => error.scope(),
+            Self::Answer(AnswerError::TooLarge) | Self::Stale(_) => Scope::Gateway,
             Self::Send(_) | Self::Answer(_) => Scope::Port,
             Self::Timeout(_) => Scope::Silence,
         }
@@ -51,7 +58,12 @@ impl Failure {
         match self {
             Self::Connect(error) => error.is_timeout(),
             Self::Timeout(_) => true,
-            Self::Send(_) | Self::Answer(_) => false,
+            Self::Send(_) | Self::Answer(_) | Self::Stale(_) => false,
         }
+    }
+
+    /// Whether the next XSP would fare the same, so that it isn't asked.
+    pub(super) const fn is_final(&self) -> bool {
+        matches!(self, Self::Answer(AnswerError::TooLarge))
     }
 }

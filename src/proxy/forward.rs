@@ -138,7 +138,7 @@ impl<'a> Forward<'a> {
     ) -> Poll<Result<Event, ClientError>> {
         loop {
             for (index, attempt) in self.running.iter_mut().enumerate() {
-                if let Poll::Ready(progress) = attempt.poll(cx, feed, &self.snapshot.head_limits) {
+                if let Poll::Ready(progress) = attempt.poll(cx, feed) {
                     return Poll::Ready(Ok(Event::Progress(index, progress)));
                 }
             }
@@ -273,8 +273,9 @@ impl<'a> Forward<'a> {
             error = &failure as &dyn std::error::Error,
             "attempt failed"
         );
+        let is_final = failure.is_final();
         self.failure = Some(failure);
-        if self.may_move_on(attempt, feed) {
+        if !is_final && self.may_move_on(attempt, feed) {
             self.advance(Purpose::Retry);
         }
     }
@@ -357,10 +358,9 @@ impl<'a> Forward<'a> {
                 attempt.picked.endpoint.metrics().attempted("overtaken");
                 continue;
             }
-            let (route, limits) = (Arc::clone(self.route), self.snapshot.head_limits);
-            let authority = self.authority.to_owned();
+            let (route, authority) = (Arc::clone(self.route), self.authority.to_owned());
             let snapshot = self.worker.shared.snapshot.load_full();
-            tokio::spawn(attempt.linger(limits, move |attempt, end| match end {
+            tokio::spawn(attempt.linger(move |attempt, end| match end {
                 Some(Ok(status)) => {
                     verdict::report(&route, Asked::of(attempt), status, route.failover.on_5xx, &authority)
                 }
@@ -392,8 +392,7 @@ impl<'a> Forward<'a> {
                 Error::ChannelLost
             }
             Some(_) | None if self.turn.is_missed() => Error::ChannelsBusy,
-            Some(failure) if failure.is_timeout() => Error::Silent,
-            Some(_) => Error::Unreachable,
+            Some(failure) => failure.into(),
             None => Error::NoEndpoint,
         })
     }

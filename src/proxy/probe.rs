@@ -12,7 +12,7 @@ use super::feed::{Feed, Outbound};
 use super::snapshot::Route;
 use crate::farm::{Picked, Probing, Sign};
 use crate::http1::encode;
-use crate::http1::head::{Expectation, Limits, RequestFraming};
+use crate::http1::head::{Expectation, RequestFraming};
 use crate::upstream::connect::Scope;
 
 /// What a look has shown.
@@ -79,10 +79,9 @@ fn outbound(route: &Route, authority: &str) -> Outbound {
 async fn answer(attempt: &mut Attempt) -> Result<u16, Failure> {
     let deadline = attempt.deadline().expect("a request without a body never waits for a client");
     let mut feed = Feed::new(RequestFraming::None, 0);
-    let limits = Limits::default();
     let answered = tokio::time::timeout_at(deadline, async {
         loop {
-            match poll_fn(|cx| attempt.poll(cx, &mut feed, &limits)).await? {
+            match poll_fn(|cx| attempt.poll(cx, &mut feed)).await? {
                 Progress::Informed(_) => {}
                 Progress::Answered(head) => return Ok(head.status.as_u16()),
             }

@@ -23,8 +23,7 @@ use super::request::{Aim, Request, Standing};
 use super::snapshot::{Block, Route, Snapshot};
 use super::tracking::tracking_id;
 use crate::alarm::Alarm;
-use crate::broadworks::channel::{self, ChannelId, opens_channel};
-use crate::broadworks::interface::Interface;
+use crate::broadworks::xsi::Intent;
 use crate::config::model::ChannelReplay;
 use crate::drain::Phase;
 use crate::farm::{Endpoint, Session};
@@ -37,9 +36,9 @@ use crate::telemetry::metrics::{ChannelEnd, ChannelEvent, Heartbeat, SessionEven
 use crate::upstream::connection::{AnswerError, Connection};
 use crate::upstream::look;
 
-/// What a request's connection is known to be.
+/// Where a request has come in: who serves it, by which configuration, and who sends it.
 #[derive(Clone, Copy)]
-pub(super) struct Origins<'a> {
+pub(super) struct Ingress<'a> {
     pub(super) worker: &'a Worker,
     pub(super) snapshot: &'a Snapshot,
     pub(super) block: &'a Block,
@@ -50,7 +49,7 @@ pub(super) struct Origins<'a> {
     pub(super) last: Last,
 }
 
-impl Origins<'_> {
+impl Ingress<'_> {
     /// Whether an answer that leaves now is its connection's last.
     fn last(&self) -> Last {
         if *self.worker.shared.phase.borrow() >= Phase::HandedOver { Last::Yes } else { self.last }
@@ -66,13 +65,21 @@ pub(super) enum Served {
     Broken,
 }
 
-/// A request's life on the connection that it came over.
-pub(super) struct Call<'a, E> {
-    pub(super) from: Origins<'a>,
+/// One request and its answer, on the connection that it came over.
+pub(super) struct Transaction<'a, E> {
+    pub(super) from: Ingress<'a>,
     pub(super) exchange: &'a mut E,
     pub(super) journal: &'a mut Journal,
     pub(super) alarm: &'a mut Alarm,
     pub(super) challenge: &'a mut Challenge,
+}
+
+/// What has become of a request until its answer's body begins.
+struct Answered {
+    route: Arc<Route>,
+    intent: Intent,
+    session: Session,
+    standing: Standing,
 }
 
 /// What is held while an answer's body lasts, and no more: a channel lives for hours.
@@ -89,12 +96,20 @@ struct Body {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// The stream of an event channel.
+    /// The stream of an event channel, which says nothing for as long as nothing happens.
     Channel,
     Other,
 }
 
-impl<E: Exchange> Call<'_, E> {
+impl Kind {
+    fn of(intent: &Intent, standing: &Standing) -> Self {
+        let has_end = matches!(standing.head.framing, ResponseFraming::Empty | ResponseFraming::Length(_));
+        let is_channel = *intent == Intent::OpenChannel && standing.head.status.is_success() && !has_end;
+        if is_channel { Self::Channel } else { Self::Other }
+    }
+}
+
+impl<E: Exchange> Transaction<'_, E> {
     /// Serves the request.
     pub(super) async fn serve(&mut self, head: RequestHead) -> Served {
         // In a box of its own, which is gone with the head when the answer's body begins.
@@ -113,7 +128,7 @@ impl<E: Exchange> Call<'_, E> {
         self.journal.request(&head);
         let mut feed = Feed::new(head.framing, 0);
         match self.forward(&head, &mut feed).await {
-            Ok((route, standing, session)) => Ok(self.respond(&head, feed, route, standing, session)),
+            Ok(answered) => Ok(self.respond(&head, feed, answered)),
             Err(error) => {
                 let patience = self.from.snapshot.limits.write_timeout;
                 Err(refuse(self.exchange, self.journal, error, &feed, self.from.last(), patience).await)
@@ -122,33 +137,35 @@ impl<E: Exchange> Call<'_, E> {
     }
 
     /// Finds out who is asked for what, in which session, and has an XSP answer it.
-    async fn forward(&mut self, head: &RequestHead, feed: &mut Feed) -> Result<(Arc<Route>, Standing, Session), Error> {
+    async fn forward(&mut self, head: &RequestHead, feed: &mut Feed) -> Result<Answered, Error> {
         let from = self.from;
         let admitted = self.admit(head)?;
+        let intent = Intent::of(admitted.interface, &head.method, head.path());
         let mut route = Arc::clone(&admitted);
-        let channel = self.channel(&mut route, head)?;
+        let channel = self.channel(&mut route, &intent)?;
         self.journal.route = Some(Arc::clone(&route));
         if route.farm.is_empty() {
             return Err(Error::NoEndpoint);
         }
         let session = route.farm.session(cookie_values(&head.fields, &route.cookie));
-        let (mut session, aim) = match &channel {
-            // No session begins at a farm that gets no new ones.
-            Some((_, endpoint)) if !Arc::ptr_eq(&route, &admitted) => {
-                (Session::At(endpoint.id()), Aim::Channel(Arc::clone(endpoint)))
-            }
-            Some((_, endpoint)) => (session.visiting(endpoint), Aim::Channel(Arc::clone(endpoint))),
-            None if opens(&route, head) => (session, Aim::NewChannel(self.challenge.home(&route.farm, session, head))),
-            None => (session, Aim::Farm(self.challenge.home(&route.farm, session, head))),
-        };
         *feed = Feed::new(head.framing, route.failover.replay_buffer_size);
-        let aim = match aim {
-            Aim::Farm(Session::New | Session::Unknown) if acknowledgement::is_one(&route, head) => {
-                Aim::Farm(self.origin(&mut route, &mut session, head, feed).await?)
+        let (session, aim) = match (channel, &intent) {
+            // No session begins at a farm that gets no new ones.
+            (Some(endpoint), _) if !Arc::ptr_eq(&route, &admitted) => {
+                (Session::At(endpoint.id()), Aim::Channel(endpoint))
             }
-            Aim::Farm(_) | Aim::NewChannel(_) | Aim::Channel(_) => aim,
+            (Some(endpoint), _) => (session.visiting(&endpoint), Aim::Channel(endpoint)),
+            (None, Intent::OpenChannel) => (session, Aim::NewChannel(self.challenge.home(&route.farm, session, head))),
+            (None, Intent::Acknowledge) => {
+                let home = self.challenge.home(&route.farm, session, head);
+                self.acknowledging(&mut route, session, home, head, feed).await?
+            }
+            (None, Intent::Heartbeat(_) | Intent::Channel(_) | Intent::Other) => {
+                (session, Aim::Farm(self.challenge.home(&route.farm, session, head)))
+            }
         };
-        let outbound = outbound(from, head, &route, self.journal);
+        let is_bound = matches!(aim, Aim::Channel(_));
+        let outbound = outbound(from, head, &intent, &route, self.journal);
         let request = Request {
             worker: from.worker,
             snapshot: from.snapshot,
@@ -157,7 +174,7 @@ impl<E: Exchange> Call<'_, E> {
             authority: head.authority(),
         };
         let forwarded = Forward::new(request, outbound, aim, self.journal).run(self.exchange, feed, self.alarm).await;
-        if let Some((id, _)) = &channel {
+        if let Some(id) = intent.channel().filter(|_| is_bound) {
             let heartbeat = match &forwarded {
                 Ok(standing) => Heartbeat::answered(standing.head.status.as_u16()),
                 Err(Error::ChannelLost) => {
@@ -166,33 +183,32 @@ impl<E: Exchange> Call<'_, E> {
                 }
                 Err(_) => Heartbeat::Failed,
             };
-            count(&route, head, heartbeat);
+            count(&route, &intent, heartbeat);
         }
         let standing = forwarded?;
-        if standing.head.status.is_success() && acknowledgement::is_one(&route, head) {
+        if intent == Intent::Acknowledge && standing.head.status.is_success() {
             from.worker.shared.channels.acknowledged(from.client, acknowledgement::events(head, feed));
         }
-        Ok((route, standing, session))
+        Ok(Answered { route, intent, session, standing })
     }
 
-    /// The event channel that the request names, and where it is, if anybody here knows; `route` then leads there, also if it
-    /// leads new requests to another farm by now.
-    fn channel(&self, route: &mut Arc<Route>, head: &RequestHead) -> Result<Option<(ChannelId, Arc<Endpoint>)>, Error> {
-        let is_events = route.interface == Interface::XsiEvents;
-        let Some(id) = is_events.then(|| channel::named(head.path())).flatten() else { return Ok(None) };
+    /// Where the event channel is that the request names, if anybody here knows; `route` then leads there, also if it leads
+    /// new requests to another farm by now.
+    fn channel(&self, route: &mut Arc<Route>, intent: &Intent) -> Result<Option<Arc<Endpoint>>, Error> {
+        let Some(id) = intent.channel() else { return Ok(None) };
         let channels = &self.from.worker.shared.channels;
-        let (event, channel) = match channels.home(&id, &route.farm) {
-            Home::At(endpoint) => (ChannelEvent::Bound, Ok(Some((id, endpoint)))),
+        let (event, channel) = match channels.home(id, &route.farm) {
+            Home::At(endpoint) => (ChannelEvent::Bound, Ok(Some(endpoint))),
             Home::Elsewhere(farm, endpoint) if let Some(back) = route.back_to(&farm) => {
                 *route = back;
-                (ChannelEvent::Bound, Ok(Some((id, endpoint))))
+                (ChannelEvent::Bound, Ok(Some(endpoint)))
             }
             Home::Lost => {
-                count(route, head, Heartbeat::Lost);
+                count(route, intent, Heartbeat::Lost);
                 (ChannelEvent::Refused, Err(Error::ChannelLost))
             }
             Home::Elsewhere(..) | Home::Unknown => {
-                count(route, head, Heartbeat::Unknown);
+                count(route, intent, Heartbeat::Unknown);
                 (ChannelEvent::Unknown, Ok(None))
             }
         };
@@ -225,14 +241,8 @@ impl<E: Exchange> Call<'_, E> {
     }
 
     /// Queues the answer's head, and keeps what its body needs.
-    fn respond(
-        &mut self,
-        head: &RequestHead,
-        mut feed: Feed,
-        route: Arc<Route>,
-        standing: Standing,
-        session: Session,
-    ) -> Body {
+    fn respond(&mut self, head: &RequestHead, mut feed: Feed, answered: Answered) -> Body {
+        let Answered { route, intent, session, standing } = answered;
         let Self { from, exchange, journal, challenge, .. } = self;
         challenge.note(&route.farm, &standing);
         let cookie =
@@ -244,17 +254,22 @@ impl<E: Exchange> Call<'_, E> {
         let abandoned = head.expectation == Expectation::Continue && !feed.is_complete() && feed.content() == 0;
         let last = if abandoned { Last::Yes } else { from.last() };
         exchange.respond(&Answer::Relayed { head: &standing.head, cookie, tracking_id: &journal.tracking_id, last });
-        feed.settle(standing.sent);
-        let is_stream = is_stream(&route, &standing);
-        if is_stream {
-            journal.told_of_stream();
+        let kind = Kind::of(&intent, &standing);
+        let Standing { endpoint, mut connection, sent, .. } = standing;
+        // An XSP that answers before it has the whole request may close once it has, and one that ends a channel has had enough.
+        if kind == Kind::Channel || !feed.is_sent(sent) || !connection.is_flushed() {
+            connection.close_after();
         }
-        let patience = Patience {
-            answer: (!is_stream).then_some(from.snapshot.limits.response_idle_timeout),
-            write: from.snapshot.limits.write_timeout,
+        feed.settle(sent);
+        let limits = &from.snapshot.limits;
+        let answer = match kind {
+            Kind::Channel => {
+                journal.told_of_stream();
+                None
+            }
+            Kind::Other => Some(limits.response_idle_timeout),
         };
-        let kind = if is_stream && opens(&route, head) { Kind::Channel } else { Kind::Other };
-        let Standing { endpoint, connection, sent, .. } = standing;
+        let patience = Patience { answer, write: limits.write_timeout };
         Body { route, endpoint, connection, feed, sent, patience, kind }
     }
 
@@ -291,8 +306,7 @@ impl<E: Exchange> Call<'_, E> {
         match relayed {
             Ok(()) => {
                 self.journal.reason = None;
-                // An XSP that answered before it had the whole request still waits for the rest of it.
-                if body.feed.is_sent(body.sent) && body.connection.is_reusable() {
+                if body.connection.is_reusable() {
                     self.from.worker.pool.put(&body.endpoint, body.connection);
                 }
                 Served::Whole
@@ -308,13 +322,14 @@ impl<E: Exchange> Call<'_, E> {
     }
 }
 
-fn outbound(from: Origins<'_>, head: &RequestHead, route: &Route, journal: &Journal) -> Outbound {
+fn outbound(from: Ingress<'_>, head: &RequestHead, intent: &Intent, route: &Route, journal: &Journal) -> Outbound {
+    let opens = *intent == Intent::OpenChannel;
     let downstream = Downstream {
         peer: from.client,
         trusted: if from.block.trusts(from.client) { Trusted::Yes } else { Trusted::No },
         tracking_id: &journal.tracking_id,
         cookie: &route.cookie,
-        encodings: if opens(route, head) { Encodings::None } else { Encodings::Any },
+        encodings: if opens { Encodings::None } else { Encodings::Any },
         trace: journal.trace_context(),
     };
     let mut bytes = Vec::with_capacity(1024);
@@ -322,32 +337,18 @@ fn outbound(from: Origins<'_>, head: &RequestHead, route: &Route, journal: &Jour
     Outbound {
         head: bytes.into(),
         method: head.method.clone(),
-        replayable: route.failover.replay.allows(&head.method) && may_repeat(route, head),
+        // A second channel set of an application ends the first one.
+        replayable: route.failover.replay.allows(&head.method)
+            && (!opens || route.channel_replay == ChannelReplay::Allowed),
         expectation: head.expectation,
     }
 }
 
 /// Counts what came of the request, if it is a heartbeat.
-fn count(route: &Route, head: &RequestHead, heartbeat: Heartbeat) {
-    if channel::is_heartbeat(&head.method, head.path()) {
+fn count(route: &Route, intent: &Intent, heartbeat: Heartbeat) {
+    if let Intent::Heartbeat(_) = intent {
         route.farm.metrics().heartbeat(heartbeat);
     }
-}
-
-/// Whether the request opens an event channel.
-fn opens(route: &Route, head: &RequestHead) -> bool {
-    route.interface == Interface::XsiEvents && opens_channel(&head.method, head.path())
-}
-
-/// A second channel set of an application ends the first one.
-fn may_repeat(route: &Route, head: &RequestHead) -> bool {
-    !opens(route, head) || route.channel_replay == ChannelReplay::Allowed
-}
-
-/// Whether the answer is a stream of events, which says nothing for as long as nothing happens.
-fn is_stream(route: &Route, standing: &Standing) -> bool {
-    route.interface == Interface::XsiEvents
-        && matches!(standing.head.framing, ResponseFraming::Chunked | ResponseFraming::UntilClose)
 }
 
 /// What affinity makes of the answer: the cookie to set, when the session is new or has moved (R-AFF-1, R-APP-1).

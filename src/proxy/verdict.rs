@@ -54,8 +54,13 @@ pub(super) fn report(route: &Arc<Route>, asked: Asked<'_>, status: StatusCode, o
 pub(super) fn blame(snapshot: &Snapshot, route: &Arc<Route>, endpoint: &Arc<Endpoint>, failure: &Failure) {
     endpoint.metrics().attempted(failure.reason());
     let scope = failure.scope();
-    if scope == Scope::Gateway {
-        tracing::warn!(error = failure as &dyn std::error::Error, "the gateway could not open a connection");
+    match failure {
+        Failure::Connect(_) if scope == Scope::Gateway => {
+            tracing::warn!(error = failure as &dyn std::error::Error, "the gateway could not open a connection");
+        }
+        // One that dies ends its connections, too.
+        Failure::Stale(_) => upstream::look::hint(&snapshot.farms, &route.farm, endpoint),
+        Failure::Connect(_) | Failure::Send(_) | Failure::Answer(_) | Failure::Timeout(_) => {}
     }
     let block_for = route.failover.block_for;
     upstream::verdict::failed(&snapshot.farms, &route.farm, endpoint, block_for, scope, failure.reason());

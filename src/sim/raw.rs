@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustls::ServerConfig;
@@ -28,8 +28,12 @@ pub enum Step {
     Send(Vec<u8>),
     /// Waits for the test.
     Gate(Gate),
+    /// Waits for so long.
+    Wait(Duration),
     /// Closes the connection in an orderly way.
     Close,
+    /// Closes the connection without close_notify.
+    Cut,
     /// Resets the connection.
     Reset,
 }
@@ -94,6 +98,12 @@ struct Shared {
     ended: AtomicUsize,
     /// Whether connections are read no further.
     deaf: AtomicBool,
+    /// When it last sent anything over each connection.
+    sent: Mutex<Vec<Instant>>,
+    /// How long after that it closed those that it closed.
+    closed: Mutex<Vec<Duration>>,
+    /// Whether its process is dead.
+    killed: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -127,6 +137,9 @@ impl Raw {
             changed: watch::Sender::new(0),
             ended: AtomicUsize::new(0),
             deaf: AtomicBool::new(false),
+            sent: Mutex::default(),
+            closed: Mutex::default(),
+            killed: watch::Sender::new(false),
         }));
         raw.always(vec![Step::Request, Step::send("HTTP/1.1 200 OK\r\nX-Xsp: raw\r\nContent-Length: 2\r\n\r\nok")]);
         tokio::spawn(accept(Arc::clone(&raw.0), listener));
@@ -168,9 +181,19 @@ impl Raw {
         self.0.ended.load(Ordering::Relaxed)
     }
 
+    /// How many connections it has closed more than `time` after it last sent anything over them.
+    pub fn closed_later_than(&self, time: Duration) -> usize {
+        self.0.closed.lock().iter().filter(|took| **took > time).count()
+    }
+
     /// Reads no further: of each connection, only what the first read brings.
     pub fn turn_deaf(&self) {
         self.0.deaf.store(true, Ordering::Relaxed);
+    }
+
+    /// Kills it: nothing listens any more, and every connection is reset.
+    pub fn kill(&self) {
+        self.0.killed.send_replace(true);
     }
 
     /// Waits until `holds` is true of what each connection has received; false if that took longer than `deadline`.
@@ -186,17 +209,34 @@ impl Raw {
 }
 
 async fn accept(shared: Arc<Shared>, listener: TcpListener) {
-    while let Ok((tcp, _)) = listener.accept().await {
+    let mut killed = shared.killed.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = killed.wait_for(|killed| *killed) => return,
+        };
+        let Ok((tcp, _)) = accepted else { return };
         let index = {
             let mut received = shared.received.lock();
             received.push(Vec::new());
+            shared.sent.lock().push(Instant::now());
             received.len() - 1
         };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let socket = Socket::new(tcp);
-            if let Ok(Farewell::Reset) = converse(&shared, socket.clone(), index).await {
+            let mut killed = shared.killed.subscribe();
+            let farewell = tokio::select! {
+                farewell = converse(&shared, socket.clone(), index) => farewell,
+                _ = killed.wait_for(|killed| *killed) => Ok(Farewell::Reset),
+            };
+            if let Ok(Farewell::Reset) = farewell {
                 socket.reset_on_close();
+            }
+            drop(socket);
+            if let Ok(Farewell::Close | Farewell::Reset) = farewell {
+                let took = shared.sent.lock()[index].elapsed();
+                shared.closed.lock().push(took);
             }
             shared.ended.fetch_add(1, Ordering::Relaxed);
         });
@@ -204,6 +244,8 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
 }
 
 enum Farewell {
+    /// The other side has left.
+    Left,
     Close,
     Reset,
 }
@@ -225,7 +267,7 @@ async fn read(shared: &Shared, index: usize, mut reader: ReadHalf<TlsStream<Sock
     loop {
         let length = reader.read(&mut scratch).await?;
         if length == 0 {
-            return Ok(Farewell::Close);
+            return Ok(Farewell::Left);
         }
         shared.received.lock()[index].extend_from_slice(&scratch[..length]);
         shared.changed.send_modify(|version| *version = version.wrapping_add(1));
@@ -252,12 +294,15 @@ async fn answer(shared: &Shared, index: usize, writer: &mut WriteHalf<TlsStream<
                 Step::Send(bytes) => {
                     writer.write_all(&bytes).await?;
                     writer.flush().await?;
+                    shared.sent.lock()[index] = Instant::now();
                 }
                 Step::Gate(gate) => gate.pass().await,
+                Step::Wait(time) => tokio::time::sleep(time).await,
                 Step::Close => {
                     writer.shutdown().await?;
                     return Ok(Farewell::Close);
                 }
+                Step::Cut => return Ok(Farewell::Close),
                 Step::Reset => return Ok(Farewell::Reset),
             }
         }

@@ -5,7 +5,7 @@
 mod session;
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Read};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,6 +14,7 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::{ClientConfig, CommonState, ServerConfig};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -120,7 +121,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
             }
             ready!(flushed);
             let mut early = std::mem::take(&mut self.early);
-            let turn = self.poll_turn(cx, &mut early);
+            let turn = self.poll_turn(cx, &mut early, |io, cx, room| Pin::new(io).poll_read(cx, room));
             self.early = early;
             if ready!(turn)? == Turn::End {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
@@ -138,6 +139,16 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
             plaintext.extend_from_slice(&early);
             return Poll::Ready(Ok(early.len()));
         }
+        self.read_from(cx, plaintext, |io, cx, room| Pin::new(io).poll_read(cx, room))
+    }
+
+    /// As [`Self::poll_read`], by `read`.
+    fn read_from(
+        &mut self,
+        cx: &mut Context<'_>,
+        plaintext: &mut Vec<u8>,
+        read: impl Fn(&mut Io, &mut Context<'_>, &mut ReadBuf<'_>) -> Poll<io::Result<()>>,
+    ) -> Poll<io::Result<usize>> {
         let before = plaintext.len();
         if !self.is_flushed() {
             // The session's own records may be what waits, and nobody else may be writing just now. A peer that takes
@@ -148,7 +159,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
             if self.reading == Reading::Finished {
                 return Poll::Ready(Ok(plaintext.len() - before));
             }
-            let turn = ready!(self.poll_turn(cx, plaintext))?;
+            let turn = ready!(self.poll_turn(cx, plaintext, &read))?;
             if plaintext.len() > before {
                 return Poll::Ready(Ok(plaintext.len() - before));
             }
@@ -182,6 +193,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
     /// Whether the socket has taken everything that was written.
     pub const fn is_flushed(&self) -> bool {
         self.unsent.is_empty()
+    }
+
+    /// Whether the peer has said close_notify.
+    pub const fn is_finished(&self) -> bool {
+        matches!(self.reading, Reading::Finished)
     }
 
     /// Whether the peer has begun a record that it has not ended yet.
@@ -234,14 +250,19 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
     }
 
     /// One read from the socket, and all that follows from it.
-    fn poll_turn(&mut self, cx: &mut Context<'_>, plaintext: &mut Vec<u8>) -> Poll<io::Result<Turn>> {
+    fn poll_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        plaintext: &mut Vec<u8>,
+        read: impl Fn(&mut Io, &mut Context<'_>, &mut ReadBuf<'_>) -> Poll<io::Result<()>>,
+    ) -> Poll<io::Result<Turn>> {
         SCRATCH.with_borrow_mut(|scratch| {
             let carried = self.partial.len();
             if carried > CARRY_SIZE {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "TLS message too long")));
             }
             let mut room = ReadBuf::new(&mut scratch.incoming[carried..carried + READ_SIZE]);
-            ready!(Pin::new(&mut self.io).poll_read(cx, &mut room))?;
+            ready!(read(&mut self.io, cx, &mut room))?;
             let read = room.filled().len();
             if read == 0 {
                 return Poll::Ready(Ok(Turn::End));
@@ -310,6 +331,27 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
             self.unsent.extend_from_slice(&sealed[taken..]);
         }
         Ok(())
+    }
+}
+
+impl Stream {
+    /// As [`Self::poll_read`], of what the kernel has at this moment, although the poll registration may not know of it yet.
+    /// Nobody is woken later on.
+    ///
+    /// # Errors
+    /// As [`Self::poll_read`].
+    pub fn read_now(&mut self, cx: &mut Context<'_>, plaintext: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        self.read_from(cx, plaintext, |io, _, room| {
+            let socket = SockRef::from(&*io);
+            match (&*socket).read(room.initialize_unfilled()) {
+                Ok(length) => {
+                    room.advance(length);
+                    Poll::Ready(Ok(()))
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::http1::body::Body;
 use crate::http1::chunked::{ChunkError, Event};
-use crate::http1::head::{Garbage, Limits, Persistence, ResponseHead, parse_response};
+use crate::http1::head::{FieldError, Garbage, Limits, Persistence, ResponseHead, parse_response};
 use crate::tls::stream::Stream;
 
 /// The most interim answers (1xx) before one answer. Each of them is passed on at once, whether the client reads or not.
@@ -29,12 +29,26 @@ pub enum AnswerError {
     /// What came is no HTTP/1.1 response head.
     #[error("malformed response head")]
     Head(#[source] Garbage),
+    /// The head is longer, or has more fields, than the farm's limits allow. That says nothing against the XSP.
+    #[error("response head above response_head_size or response_fields of its farm")]
+    TooLarge,
     /// What came is no chunked body.
     #[error("malformed response body")]
     Body(#[source] ChunkError),
     /// Interim answers without end.
     #[error("more than {MOST_INTERIM} interim answers to one request")]
     Interim,
+}
+
+impl From<Garbage> for AnswerError {
+    fn from(garbage: Garbage) -> Self {
+        match garbage {
+            Garbage::HeadTooLong | Garbage::Fields(FieldError::TooMany) => Self::TooLarge,
+            Garbage::StatusLine | Garbage::SwitchingProtocols | Garbage::Fields(_) | Garbage::Framing(_) => {
+                Self::Head(garbage)
+            }
+        }
+    }
 }
 
 /// An upstream connection.
@@ -46,7 +60,6 @@ pub struct Connection {
     /// Received and not understood yet; empty and without capacity while idle.
     input: Vec<u8>,
     born: Instant,
-    answers: u32,
     /// Interim answers since the last final one.
     interim: u32,
     body: Body,
@@ -62,7 +75,6 @@ impl Connection {
             tls,
             input: Vec::new(),
             born: Instant::now(),
-            answers: 0,
             interim: 0,
             body: Body::Done,
             persistence: Persistence::KeepAlive,
@@ -78,11 +90,6 @@ impl Connection {
     /// Trust and identity that it was dialled with.
     pub const fn tls(&self) -> &Arc<ClientConfig> {
         &self.tls
-    }
-
-    /// Whether an answer has come over it before, so that the XSP may be closing it just now.
-    pub const fn is_reused(&self) -> bool {
-        self.answers > 0
     }
 
     /// Writes request bytes; wait for [`Self::poll_flush`] before the next.
@@ -111,6 +118,11 @@ impl Connection {
         !self.input.is_empty()
     }
 
+    /// Whether anything has come since the last final answer: an interim one, or the beginning of one that is not whole.
+    pub const fn has_begun_to_answer(&self) -> bool {
+        self.interim > 0 || self.has_input() || self.stream.is_amid_record()
+    }
+
     /// No further request goes over this connection, whatever the XSP says.
     pub const fn close_after(&mut self) {
         self.closing = true;
@@ -128,7 +140,7 @@ impl Connection {
     ) -> Poll<Result<ResponseHead, AnswerError>> {
         loop {
             if self.has_input()
-                && let Some((head, taken)) = parse_response(&self.input, limits, method).map_err(AnswerError::Head)?
+                && let Some((head, taken)) = parse_response(&self.input, limits, method).map_err(AnswerError::from)?
             {
                 self.take(taken);
                 if head.status.is_informational() {
@@ -137,7 +149,6 @@ impl Connection {
                         return Poll::Ready(Err(AnswerError::Interim));
                     }
                 } else {
-                    self.answers += 1;
                     self.interim = 0;
                     self.persistence = head.persistence;
                     self.body = Body::from(head.framing);
@@ -193,24 +204,23 @@ impl Connection {
     /// neither side wants to close.
     pub fn is_reusable(&self) -> bool {
         self.body.is_done()
-            && self.input.is_empty()
+            && !self.has_begun_to_answer()
             && self.persistence == Persistence::KeepAlive
             && !self.closing
+            && !self.stream.is_finished()
             && self.is_flushed()
     }
 
-    /// Whether an idle connection can still be used. An XSP that has closed it, or said something unasked, rules it out.
+    /// Whether an idle connection can still be used, as far as the poll registration knows. An XSP that has closed it, or
+    /// said something unasked, rules it out.
     pub fn poll_usable(&mut self, cx: &mut Context<'_>) -> bool {
-        self.stream.poll_read(cx, &mut self.input).is_pending()
-            && self.input.is_empty()
-            && !self.stream.is_amid_record()
+        self.stream.poll_read(cx, &mut self.input).is_pending() && !self.has_begun_to_answer()
     }
 
-    /// Asks the kernel itself whether the XSP has closed, where the answer must be right: before an unsafe request.
-    pub fn is_silent(&self) -> bool {
-        let mut byte = [std::mem::MaybeUninit::uninit(); 1];
-        let socket = socket2::SockRef::from(self.stream.io());
-        matches!(socket.peek(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    /// As [`Self::poll_usable`], and as the kernel knows: what has arrived counts, although nobody has been woken for it yet.
+    /// Session tickets and the like are taken in; a close, or anything unasked, rules the connection out.
+    pub fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
+        self.poll_usable(cx) && self.stream.read_now(cx, &mut self.input).is_pending() && !self.has_begun_to_answer()
     }
 
     fn take(&mut self, taken: usize) {

@@ -3,7 +3,7 @@
 use xspgate::sim::raw::{Gate, Raw, Step};
 use xspgate::sim::site::{CLOUD, DOMAIN};
 
-use crate::harness::{DEADLINE, NEW_CALL, PROFILE, Received, Stage, eventually, tiers};
+use crate::harness::{DEADLINE, NEW_CALL, PROFILE, Received, Stage, eventually, rested, tiers};
 
 const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -23,6 +23,7 @@ async fn an_xsp_says_continue_and_the_body_follows() {
         [CONTINUE.to_owned(), CONTINUE.repeat(2), format!("{CONTINUE}HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n")]
     {
         raw.next(vec![Step::send(&said), Step::Request, Step::send(OK)]);
+        rested().await;
         let mut client = stage.raw_client().await;
         client.send(expecting(5)).await;
         let received = client.until(|bytes| bytes == said.as_bytes()).await;
@@ -42,6 +43,7 @@ async fn a_client_that_expects_continue_need_not_wait_for_it() {
     let (stage, raw) = Stage::before_raw(|_, _| ()).await;
     for said in ["", CONTINUE] {
         raw.next(vec![Step::Request, Step::send(said), Step::send(OK)]);
+        rested().await;
         let mut client = stage.raw_client().await;
         client.send(expecting(5) + "hello" + &get()).await;
         let received =
@@ -104,7 +106,7 @@ async fn a_body_that_goes_up_while_the_answer_comes_down_is_whole() {
     assert!(matches!(client.until_tail("0\r\n\r\n").await, Received::Open(_)));
     client.send(get()).await;
     assert_eq!(client.until_tail("ok").await.status(), 200);
-    assert_eq!(raw.received().len(), 1, "both connections stayed in step");
+    assert_eq!(raw.received().len(), 2, "the client's connection stayed in step, and the XSP's is not used again");
 }
 
 #[tokio::test]

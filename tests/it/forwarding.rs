@@ -2,7 +2,7 @@
 
 use xspgate::sim::raw::{Raw, Step};
 
-use crate::harness::{DEADLINE, NEW_CALL, PROFILE, RawClient, Stage};
+use crate::harness::{DEADLINE, NEW_CALL, PROFILE, RawClient, Stage, rested};
 
 const CLOUD: &str = "webex-cloud-xsp.example.com";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -159,6 +159,7 @@ async fn connections_to_xsps_are_used_again() {
         let mut client = stage.client();
         for _ in 0..5 {
             assert_eq!(client.get(PROFILE).await.text(), "ok");
+            rested().await;
             assert_eq!(client.post(NEW_CALL, "<Call/>").await.text(), "ok");
         }
     }
@@ -189,6 +190,7 @@ async fn answers_without_a_body_have_none_and_the_connection_goes_on() {
     ];
     for (method, answer, expected) in cases {
         raw.answer(answer);
+        rested().await;
         client.send(format!("{method} {PROFILE} HTTP/1.1\r\nHost: {CLOUD}\r\n\r\n")).await;
         let received = client.until_tail("\r\n\r\n").await.text();
         assert!(received.contains(expected), "{method} {answer:?}: {received}");

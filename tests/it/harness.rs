@@ -136,6 +136,11 @@ impl Stage {
     }
 }
 
+/// Lets connections idle for so long that a request which must not be repeated goes over one of them.
+pub(crate) async fn rested() {
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
 /// Whether an endpoint is on the blocklist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blocked {

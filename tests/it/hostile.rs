@@ -188,7 +188,8 @@ async fn promise_12_pipelined_requests_are_answered_each_in_turn() {
     assert!(matches!(received, Received::Closed(_)), "{received:?}");
     assert_eq!(received.text().matches("HTTP/1.1 200 OK").count(), 5, "{}", received.text());
     let seen = String::from_utf8(raw.all_received()).unwrap();
-    assert_eq!(raw.received().len(), 1, "the connection was in step all along");
+    // An unsafe request goes over no connection that has been used just before.
+    assert!(raw.received().len() <= 2, "the connections were in step all along");
     assert!(seen.contains(&format!("\r\n\r\n{get}")), "{seen}");
     assert!(seen.contains("\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\nGET "), "{seen}");
     assert!(!seen.contains("/dms/after"));
@@ -230,7 +231,7 @@ async fn promise_12_answers_that_read_in_two_ways_reach_no_client() {
         assert_eq!(received.header("set-cookie"), "", "{answer:?}");
     }
     let many: String = (0..10_000).map(|index| format!("X-{index}: y\r\n")).collect();
-    for fields in [many, format!("X: {}\r\n", "y".repeat(200_000))] {
+    for fields in [many, format!("X: {}\r\n", "y".repeat(300_000))] {
         raw.answer(format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 0\r\n\r\n"));
         assert_eq!(stage.client().get(PROFILE).await.status.as_u16(), 502);
     }

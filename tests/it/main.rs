@@ -8,6 +8,7 @@
 
 mod acknowledgements;
 mod affinity;
+mod answer_limits;
 mod blame;
 mod certificate_tools;
 mod certificates;
@@ -40,6 +41,7 @@ mod observability;
 mod outputs;
 mod package;
 mod passthrough;
+mod pooled;
 mod prometheus;
 mod proxy_protocol;
 mod reload;

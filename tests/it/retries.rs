@@ -7,7 +7,7 @@ use xspgate::sim::pki::Show;
 use xspgate::sim::raw::{Gate, Step};
 use xspgate::sim::xsp::{Behaviour, End};
 
-use crate::harness::{Blocked, DEADLINE, NEW_CALL, PROFILE, Stage, body, client_requests, eventually, request};
+use crate::harness::{Blocked, DEADLINE, NEW_CALL, PROFILE, Stage, body, client_requests, eventually, request, rested};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -141,13 +141,51 @@ async fn a_safe_request_is_repeated_on_a_fresh_connection_when_a_reused_one_clos
 
 #[tokio::test]
 async fn an_unsafe_request_is_not_repeated_when_a_reused_connection_closes() {
+    for end in [Step::Close, Step::Cut, Step::Reset] {
+        let (stage, raw) = Stage::before_raw(|_, _| ()).await;
+        let mut client = stage.client();
+        assert_eq!(client.get(PROFILE).await.status, StatusCode::OK);
+        rested().await;
+        raw.next(vec![Step::Request, end.clone()]);
+        assert_eq!(client.post(NEW_CALL, "<Call/>").await.status, StatusCode::BAD_GATEWAY, "{end:?}");
+        let sent = String::from_utf8_lossy(&raw.all_received()).matches("POST ").count();
+        // The gateway's own look sends nothing.
+        let used = raw.received().iter().filter(|received| !received.is_empty()).count();
+        assert_eq!((sent, used), (1, 1), "{end:?}");
+        eventually("its being counted", async || {
+            stage.metrics().await.count("xspgate_refused_total", &[("reason", "stale")]) == 1.0
+        })
+        .await;
+        let metrics = stage.metrics().await;
+        assert_eq!(metrics.count("xspgate_attempts_total", &[("outcome", "stale")]), 1.0, "{end:?}");
+        let blocked = metrics.count("xspgate_blocklist_transitions_total", &[("to", "blocked")]);
+        assert_eq!(blocked, 0.0, "{end:?}: nobody is to blame");
+    }
+}
+
+#[tokio::test]
+async fn r_fail_1_a_fresh_connection_that_closes_is_the_xsps_fault() {
+    let (stage, raw) = Stage::before_raw(|_, _| ()).await;
+    raw.next(vec![Step::Request, Step::Close]);
+    assert_eq!(stage.client().post(NEW_CALL, "<Call/>").await.status, StatusCode::BAD_GATEWAY);
+    eventually("its being counted", async || {
+        stage.metrics().await.count("xspgate_refused_total", &[("reason", "unreachable")]) == 1.0
+    })
+    .await;
+    let blocked = stage.metrics().await.count("xspgate_blocklist_transitions_total", &[("to", "blocked")]);
+    assert_eq!(blocked, 1.0);
+}
+
+#[tokio::test]
+async fn a_reused_connection_that_closes_after_an_interim_answer_is_the_xsps_fault() {
     let (stage, raw) = Stage::before_raw(|_, _| ()).await;
     let mut client = stage.client();
     assert_eq!(client.get(PROFILE).await.status, StatusCode::OK);
-    raw.next(vec![Step::Request, Step::Close]);
+    rested().await;
+    raw.next(vec![Step::Request, Step::send("HTTP/1.1 102 Processing\r\n\r\n"), Step::Close]);
     assert_eq!(client.post(NEW_CALL, "<Call/>").await.status, StatusCode::BAD_GATEWAY);
-    let sent = String::from_utf8_lossy(&raw.all_received()).matches("POST ").count();
-    assert_eq!(sent, 1);
+    let metrics = stage.metrics().await;
+    assert_eq!((raw.received().len(), metrics.count("xspgate_attempts_total", &[("outcome", "closed")])), (1, 1.0));
 }
 
 #[tokio::test]

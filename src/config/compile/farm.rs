@@ -16,6 +16,7 @@ use crate::config::error::Problem;
 use crate::config::file::{self, File, Key};
 use crate::config::model::{AddressFamily, Certificate, Failover, Farm, Pool, Proof, Site, Source, Speaks, Tcp, Trust};
 use crate::config::types::amount::shown_time;
+use crate::http1::head;
 use crate::policy::classify::{On5xx, Replay};
 
 const HTTPS_PORT: u16 = 443;
@@ -97,6 +98,10 @@ fn farm(
         drain,
         channel_rate: or(&fields.channel_rate, |rate| rate_of(rate.0), NonZeroU32::new(1000)),
         end_streams_after: or(&fields.end_streams_after, |time| time.0, Some(Duration::from_secs(120))),
+        response_limits: head::Limits {
+            head_size: or(&fields.response_head_size, |size| small(size.0), head::Limits::RESPONSE.head_size),
+            fields: or(&fields.response_fields, |count| small(count.0), head::Limits::RESPONSE.fields),
+        },
         failover,
         pool,
         tls,
@@ -277,7 +282,7 @@ fn pool(check: &mut Check<'_>, table: &Key<file::Pool>) -> Pool {
     let fields = fields(table);
     let pool = Pool {
         idle_per_endpoint: or(&fields.idle_per_endpoint, |count| small(count.0), 64),
-        idle_timeout: or(&fields.idle_timeout, |time| time.0, Duration::from_secs(30)),
+        idle_timeout: or(&fields.idle_timeout, |time| time.0, Duration::from_secs(15)),
         max_age: or(&fields.max_age, |time| time.0, Duration::from_secs(300)),
     };
     let span = fields.idle_timeout.as_ref().map(Spanned::span).or(fields.max_age.as_ref().map(Spanned::span));

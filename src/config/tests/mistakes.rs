@@ -928,7 +928,7 @@ help: Call Settings Webview must have the same host name as Xsi-Actions
         r##"[farm.xsp.pool]
 max_age = "10s"
 "##,
-        r##"warning: idle_timeout "30s" is above max_age "10s"
+        r##"warning: idle_timeout "15s" is above max_age "10s"
  --> x.toml:23:11
   | max_age = "10s"
   |           ^^^^^

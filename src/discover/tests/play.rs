@@ -13,6 +13,7 @@ use tracing::subscriber::DefaultGuard;
 
 use super::super::*;
 use crate::config::model::{AddressFamily, Failover, Pool, Site, Source, Tcp, TlsPolicy, TlsVersion};
+use crate::http1::head::Limits;
 use crate::policy::classify::{On5xx, Replay};
 use crate::policy::drained::Drained;
 use crate::policy::srv::Target;
@@ -276,6 +277,7 @@ pub(in crate::discover) fn farm<const N: usize>(name: &str, sources: [Source; N]
         family: AddressFamily::Ipv4,
         drain: Drained::default(),
         channel_rate: None,
+        response_limits: Limits::RESPONSE,
         end_streams_after: None,
         failover: Failover {
             connect_timeout: Duration::ZERO,

@@ -11,7 +11,6 @@ impl Attempt {
     /// stays silent is blocked all the same (R-FAIL-3). `None`: there was nothing to learn.
     pub(in crate::proxy) async fn linger(
         mut self: Box<Self>,
-        limits: Limits,
         judge: impl FnOnce(&Self, Option<Result<StatusCode, Failure>>) + Send,
     ) {
         let end = match std::mem::replace(&mut self.state, State::Over) {
@@ -19,7 +18,7 @@ impl Attempt {
             // An XSP that did not take the whole request owes no answer.
             State::Talking(connection) if !connection.is_flushed() => None,
             State::Talking(connection) => {
-                let status = final_status(connection, &limits, &self.outbound.method);
+                let status = final_status(connection, &self.limits, &self.outbound.method);
                 let timeout = self.timeout;
                 let in_time = tokio::time::timeout_at(self.since + timeout, status).await;
                 Some(in_time.unwrap_or(Err(Failure::Timeout(timeout))))

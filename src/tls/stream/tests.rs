@@ -1,7 +1,10 @@
-//! Against a buffered rustls peer, which is another reading of the same protocol, over in-memory pipes.
+//! Against a buffered rustls peer, which is another reading of the same protocol, over in-memory pipes and, where it is the
+//! kernel that matters, over sockets.
 
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::io::Write;
+use std::sync::{Arc, mpsc};
+use std::task::Waker;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
@@ -166,4 +169,77 @@ async fn key_updates_are_answered() {
         write_all(&mut stream, b"pong").await;
     }
     peer.await.unwrap();
+}
+
+/// What a peer does while nobody is woken.
+#[derive(Clone, Copy, Debug)]
+enum Meanwhile {
+    Nothing,
+    NewKeys,
+    Data,
+    Notify,
+    Cut,
+}
+
+/// A peer on a socket that says "answer", then does that once told to, and tells when it is done.
+fn peer_on_a_socket(
+    server: Arc<ServerConfig>,
+    meanwhile: Meanwhile,
+) -> (std::net::SocketAddr, mpsc::Sender<()>, mpsc::Receiver<()>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let ((go, may_go), (done, is_done)) = (mpsc::channel(), mpsc::channel());
+    std::thread::spawn(move || {
+        let (mut tcp, _) = listener.accept().unwrap();
+        let mut session = rustls::ServerConnection::new(server).unwrap();
+        while session.is_handshaking() {
+            session.complete_io(&mut tcp).unwrap();
+        }
+        session.writer().write_all(b"answer").unwrap();
+        session.complete_io(&mut tcp).unwrap();
+        may_go.recv().unwrap();
+        match meanwhile {
+            Meanwhile::Nothing => {}
+            Meanwhile::NewKeys => session.refresh_traffic_keys().unwrap(),
+            Meanwhile::Data => session.writer().write_all(b"unasked").unwrap(),
+            Meanwhile::Notify => session.send_close_notify(),
+            Meanwhile::Cut => tcp.shutdown(std::net::Shutdown::Write).unwrap(),
+        }
+        while session.wants_write() {
+            session.write_tls(&mut tcp).unwrap();
+        }
+        done.send(()).unwrap();
+        // It stays open until the test has seen what it wants to see.
+        let _ = may_go.recv();
+    });
+    (address, go, is_done)
+}
+
+#[tokio::test]
+async fn what_the_kernel_has_is_read_though_nobody_was_woken() {
+    let (client, server) = configs();
+    for meanwhile in [Meanwhile::Nothing, Meanwhile::NewKeys, Meanwhile::Data, Meanwhile::Notify, Meanwhile::Cut] {
+        let (address, go, is_done) = peer_on_a_socket(Arc::clone(&server), meanwhile);
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let mut stream = Stream::client(tcp, Arc::clone(&client), name()).unwrap();
+        poll_fn(|cx| stream.poll_handshake(cx)).await.unwrap();
+        let mut got = Vec::new();
+        while got.len() < 6 {
+            poll_fn(|cx| stream.poll_read(cx, &mut got)).await.unwrap();
+        }
+        let mut idle = Context::from_waker(Waker::noop());
+        assert!(stream.poll_read(&mut idle, &mut got).is_pending());
+        // Nothing is awaited from here on, so that the runtime hears nothing of the socket.
+        go.send(()).unwrap();
+        is_done.recv().unwrap();
+        assert!(stream.poll_read(&mut idle, &mut got).is_pending(), "{meanwhile:?}");
+        let read = stream.read_now(&mut idle, &mut got);
+        let is_as_expected = match meanwhile {
+            Meanwhile::Nothing | Meanwhile::NewKeys => read.is_pending(),
+            Meanwhile::Data => matches!(read, Poll::Ready(Ok(7))),
+            Meanwhile::Notify => matches!(read, Poll::Ready(Ok(0))),
+            Meanwhile::Cut => matches!(read, Poll::Ready(Err(_))),
+        };
+        assert!(is_as_expected, "{meanwhile:?}: {read:?}");
+    }
 }
