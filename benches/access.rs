@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use xspgate::policy::fault::AttemptEnd;
 use xspgate::telemetry::access::{Access, AccessLog, Attempted, timestamp};
 use xspgate::telemetry::lines::Lines;
 
@@ -17,7 +18,7 @@ fn access(criterion: &mut Criterion) {
     let attempts = [Attempted {
         endpoint: Arc::clone(&endpoint),
         chosen: "pinned",
-        outcome: "success",
+        outcome: AttemptEnd::Success,
         status: Some(200),
         reused: true,
         took: Duration::from_micros(1_234),

@@ -10,6 +10,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use http::Method;
 use xspgate::config::model::{self, Collector};
 use xspgate::http1::head::Fields;
+use xspgate::policy::fault::AttemptEnd;
 use xspgate::telemetry::access::{Attempted, Attempts};
 use xspgate::telemetry::metrics::{Class, Metrics};
 use xspgate::telemetry::traces::{Believed, Lengths, TRACEPARENT, Told, Traces};
@@ -47,7 +48,7 @@ fn traces(criterion: &mut Criterion) {
     let attempted = Attempted {
         endpoint: "192.0.2.10:443".into(),
         chosen: "random",
-        outcome: "success",
+        outcome: AttemptEnd::Success,
         status: Some(200),
         reused: true,
         took: Duration::from_millis(1),

@@ -43,6 +43,8 @@ pub enum Request {
     Block(Whom, Option<f64>),
     /// They are taken off the blocklist.
     Unblock(Whom),
+    /// All XSPs are taken off it, of this farm; `None`: of every one.
+    UnblockAll(Option<String>),
     /// The configuration is read again.
     Reload,
     /// The gateway stops; asked for once more, at once.
@@ -83,6 +85,7 @@ impl Request {
             Self::Undrain(_) => "undrain",
             Self::Block(..) => "block",
             Self::Unblock(_) => "unblock",
+            Self::UnblockAll(_) => "unblock-all",
             Self::Reload => "reload",
             Self::Stop => "stop",
             Self::Restart => "restart",
@@ -95,7 +98,13 @@ impl Request {
     pub const fn whom(&self) -> Option<&Whom> {
         match self {
             Self::Drain(whom) | Self::Undrain(whom) | Self::Block(whom, _) | Self::Unblock(whom) => Some(whom),
-            Self::Status | Self::Reload | Self::Stop | Self::Restart | Self::TakeOver | Self::Log(_) => None,
+            Self::Status
+            | Self::UnblockAll(_)
+            | Self::Reload
+            | Self::Stop
+            | Self::Restart
+            | Self::TakeOver
+            | Self::Log(_) => None,
         }
     }
 }

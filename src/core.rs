@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::discover::DiscoveryStatus;
 use crate::drain::Phase;
-use crate::farm::Farm;
+use crate::farm::{Farm, Looks};
 use crate::proxy::context::Shared;
 use crate::supervisor::Pulses;
 use crate::telemetry::metrics::Metrics;
@@ -20,6 +20,8 @@ pub struct Core {
     pub metrics: Arc<Metrics>,
     /// What has happened lately.
     pub timeline: Timeline,
+    /// What wakes whoever looks at XSPs.
+    pub looks: Arc<Looks>,
     /// The names that are followed in DNS.
     pub discovery: DiscoveryStatus,
     /// Which threads move.

@@ -2,16 +2,16 @@
 //! tested against a naive model; `now` and `rng` are arguments.
 
 pub mod affinity;
-pub mod blocklist;
-pub mod budget;
 pub mod channels;
 pub mod classify;
 pub mod departed;
 pub mod drained;
 pub mod endpoint;
 pub mod events;
+pub mod failover;
+pub mod fault;
 pub mod headers;
-pub mod hints;
+pub mod health;
 pub mod pace;
 pub mod plan;
 pub mod route;

@@ -12,7 +12,6 @@ mod search;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::farm::Farm;
 use crate::telemetry::access::AccessLog;
 
 /// Who has come, and where to.
@@ -28,6 +27,4 @@ pub struct Arrival {
     pub peer: Option<Arc<str>>,
     /// Where connections are told about.
     pub access: AccessLog,
-    /// Every farm.
-    pub farms: Arc<[Arc<Farm>]>,
 }

@@ -4,4 +4,3 @@ pub mod connect;
 pub mod connection;
 pub mod look;
 pub mod pool;
-pub mod verdict;

@@ -16,7 +16,6 @@ use crate::proxy::context::{Shared, Worker};
 use crate::proxy::lifeless;
 use crate::proxy::listener::accept;
 use crate::supervisor::Pulse;
-use crate::upstream::look;
 
 /// Connections that the kernel may hold before they are accepted.
 const BACKLOG: i32 = 4096;
@@ -183,7 +182,7 @@ pub fn start(
             loop {
                 tokio::time::sleep(SWEEP).await;
                 pulse.beat();
-                look::hints(&worker.shared.snapshot.load().farms, &worker.pool.sweep());
+                worker.ended(&worker.pool.sweep());
                 lifeless::watch(&worker);
             }
         };

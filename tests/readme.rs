@@ -9,6 +9,7 @@ use xspgate::cli::check::load;
 use xspgate::cli::guide::{self, Guide};
 use xspgate::config::Loaded;
 use xspgate::doctor::finding::{Finding, Report, Subject};
+use xspgate::policy::fault::AttemptEnd;
 use xspgate::sim::pki::Pki;
 use xspgate::telemetry::access::{Access, Attempted, Connection, Event, write_line};
 use xspgate::telemetry::metrics::TABLE;
@@ -98,7 +99,7 @@ fn every_field_of_the_access_log_is_listed() {
     let attempt = Attempted {
         endpoint: "192.0.2.10:443".into(),
         chosen: "random",
-        outcome: "success",
+        outcome: AttemptEnd::Success,
         status: Some(200),
         reused: true,
         took: Duration::ZERO,

@@ -110,6 +110,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::policy::fault::{AttemptEnd, Fault};
     use crate::telemetry::metrics::{EndpointMetrics, Metrics};
 
     fn described(metrics: &Arc<EndpointMetrics>, state: EndpointState) -> Described {
@@ -136,13 +137,13 @@ mod tests {
             let lately = sampler.lately("xsp", endpoint.address, &metrics.traffic(), now);
             (lately.traffic.attempts, lately.seconds)
         };
-        metrics.attempted("success");
+        metrics.attempted(AttemptEnd::Success);
         assert_eq!(lately(&sampler, start), (1, 1.0), "it has just been found");
         sampler.sample("xsp", std::slice::from_ref(&endpoint), start, never);
         assert_eq!(lately(&sampler, start), (1, 1.0), "nor does a sample lose what was there before");
         for second in 0..60 {
             sampler.sample("xsp", std::slice::from_ref(&endpoint), start + Duration::from_secs(second), never);
-            (0..second).for_each(|_| metrics.attempted("timeout"));
+            (0..second).for_each(|_| metrics.attempted(AttemptEnd::Fault(Fault::Timeout)));
         }
         // The oldest sample is that of the 50th second.
         assert_eq!(lately(&sampler, start + Duration::from_secs(60)), ((50..60).sum(), 10.0));

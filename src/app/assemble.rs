@@ -9,7 +9,7 @@ use rustls::sign::CertifiedKey;
 
 use super::sockets::{Slot, Tenant};
 use crate::config::model::{self, Config};
-use crate::farm::Farm;
+use crate::farm::{Farm, Looks};
 use crate::http1::head;
 use crate::policy::affinity::{Key, Keyring};
 use crate::proxy::snapshot::{Block, Face, Listener, Snapshot};
@@ -28,10 +28,11 @@ pub(super) fn farms(
     keyring: &Arc<Keyring>,
     metrics: &Arc<Metrics>,
     timeline: &Timeline,
+    looks: &Arc<Looks>,
 ) -> Result<Vec<Arc<Farm>>> {
     let farm = |farm: &Arc<model::Farm>| -> Result<Arc<Farm>> {
         let tls = client_tls(farm, material)?;
-        Ok(Farm::new(Arc::clone(farm), tls, Arc::clone(keyring), metrics, timeline))
+        Ok(Farm::new(Arc::clone(farm), tls, Arc::clone(keyring), metrics, timeline, looks))
     };
     config.farms.values().map(|model| farm(model).with_context(|| format!("[farm.{}]", model.name))).collect()
 }

@@ -1,4 +1,4 @@
-//! The discovery thread: DNS is followed, and what has left it is swept up. Separate from the control thread, because XSPs
+//! The discovery thread: DNS is followed, what has left it is swept up, and XSPs are looked at. Separate from the control thread, because XSPs
 //! must be followed whatever is asked over the admin port or read from a disk.
 
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use crate::core::Core;
 use crate::discover::dns::DnsResolver;
 use crate::discover::{Change, Discovery, Event};
 use crate::drain::{Phase, reached};
+use crate::proxy::looks;
 use crate::supervisor::Pulse;
 use crate::telemetry::timeline::{self, Kind};
 
@@ -34,6 +35,7 @@ impl DiscoveryThread {
     /// Runs all of it until the process ends.
     pub(super) async fn run(self) {
         let Self { core, discovery, changes, resolver, is_alone, mut handover, pulse } = self;
+        let looking = looks::run(Arc::clone(&core.shared), Arc::clone(&core.looks));
         let sweeping = async {
             loop {
                 tokio::time::sleep(SWEEP).await;
@@ -50,6 +52,7 @@ impl DiscoveryThread {
         tokio::select! {
             () = discovering => {}
             () = sweeping => {}
+            () = looking => {}
             () = pulse.beats() => {}
             () = reached(core.shared.phase.clone(), Phase::Forced) => {}
         }

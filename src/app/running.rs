@@ -93,13 +93,13 @@ impl Running {
         material: &Material,
         keyring: &Arc<Keyring>,
     ) -> Result<(Vec<Arc<Farm>>, Redialled)> {
-        let Core { metrics, timeline, .. } = &self.core;
+        let Core { metrics, timeline, looks, .. } = &self.core;
         let running = self.core.farms();
         let (mut farms, mut tls) = (Vec::new(), Vec::new());
         for model in config.farms.values() {
             let dialled = || assemble::client_tls(model, material).with_context(|| format!("[farm.{}]", model.name));
             let Some(farm) = running.iter().find(|farm| farm.name() == model.name) else {
-                farms.push(Farm::new(Arc::clone(model), dialled()?, Arc::clone(keyring), metrics, timeline));
+                farms.push(Farm::new(Arc::clone(model), dialled()?, Arc::clone(keyring), metrics, timeline, looks));
                 continue;
             };
             // Who is passed through from now on is dialled as before for the sake of what is still bridged.

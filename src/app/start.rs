@@ -27,7 +27,7 @@ use crate::core::Core;
 use crate::discover::dns::DnsResolver;
 use crate::discover::{Answers, Discovery};
 use crate::drain::{Cuts, Phase};
-use crate::farm::Farm;
+use crate::farm::{Farm, Looks};
 use crate::policy::affinity::{Key, Keyring};
 use crate::proxy::channels::Channels;
 use crate::proxy::context::Shared;
@@ -149,6 +149,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
 struct Parts {
     metrics: Arc<Metrics>,
     timeline: Timeline,
+    looks: Arc<Looks>,
     farms: Vec<Arc<Farm>>,
 }
 
@@ -157,11 +158,12 @@ impl Parts {
         let (metrics, timeline) = (Arc::new(Metrics::default()), Timeline::default());
         metrics.certificates_expire(material.expiries.iter().cloned());
         inherited.events.drain(..).for_each(|event| timeline.add(event));
-        let farms = assemble::farms(config, material, keyring, &metrics, &timeline)?;
+        let looks = Arc::default();
+        let farms = assemble::farms(config, material, keyring, &metrics, &timeline, &looks)?;
         for handed in &inherited.farms {
             farms.iter().filter(|farm| farm.name() == handed.name).for_each(|farm| farm.take_over(handed));
         }
-        Ok(Self { metrics, timeline, farms })
+        Ok(Self { metrics, timeline, looks, farms })
     }
 
     /// The core of a gateway that serves where `plan` says.
@@ -173,7 +175,7 @@ impl Parts {
         discovery: &Discovery,
         phase: watch::Receiver<Phase>,
     ) -> Result<Core> {
-        let Self { metrics, timeline, farms } = self;
+        let Self { metrics, timeline, looks, farms } = self;
         let shared = Shared {
             snapshot: ArcSwap::from_pointee(assemble::snapshot(config, material, &farms, &metrics, &plan.slots, None)?),
             channels: Channels::new(config.affinity.lost_channels_for),
@@ -183,7 +185,7 @@ impl Parts {
             cuts: Arc::new(Cuts::new(config.drain_rate)),
         };
         let (discovery, pulses) = (discovery.status(), side_threads::pulses(config.workers));
-        Ok(Core { shared: Arc::new(shared), metrics, timeline, discovery, pulses })
+        Ok(Core { shared: Arc::new(shared), metrics, timeline, looks, discovery, pulses })
     }
 }
 

@@ -85,8 +85,19 @@ enum Command {
         #[arg(long = "for", value_name = "TIME", value_parser = time)]
         time: Option<Duration>,
     },
-    /// Take an XSP off the blocklist
-    Unblock(Named),
+    /// Take an XSP off the blocklist, or all of them
+    Unblock {
+        /// Address, address:port, or the name of an SRV target
+        #[arg(value_name = "XSP", required_unless_present = "all")]
+        xsp: Option<String>,
+        /// Only in this farm
+        #[arg(long, conflicts_with = "all")]
+        farm: Option<String>,
+        /// All XSPs that are blocked or on probation, of this farm or of every one
+        #[arg(long, value_name = "FARM", num_args = 0..=1, conflicts_with = "xsp")]
+        #[expect(clippy::option_option, reason = "the outer one says whether it is given")]
+        all: Option<Option<String>>,
+    },
     /// Read the configuration again
     Reload,
     /// Start the program anew, and have it take over: no connection is refused or reset
@@ -130,7 +141,8 @@ pub fn ctl(options: Ctl) -> ExitCode {
         Command::Drain(xsp) => Request::Drain(xsp.into()),
         Command::Undrain(xsp) => Request::Undrain(xsp.into()),
         Command::Block { xsp, time } => Request::Block(xsp.into(), time.map(|time| time.as_secs_f64())),
-        Command::Unblock(xsp) => Request::Unblock(xsp.into()),
+        Command::Unblock { all: Some(farm), .. } => Request::UnblockAll(farm),
+        Command::Unblock { xsp, farm, all: None } => Request::Unblock(Whom { xsp: xsp.unwrap_or_default(), farm }),
         Command::Reload => Request::Reload,
         Command::Restart => Request::Restart,
         Command::Stop => Request::Stop,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::model::{ClientPurpose, Clients, Config, Failover, Farm, Https, Route, Source, Speaks};
 use crate::config::types::amount::shown_time;
-use crate::policy::classify::On5xx;
+use crate::policy::classify::{On5xx, OnSilence};
 
 /// The summary; ends with a newline.
 pub(super) fn of(config: &Config, warnings: usize) -> String {
@@ -123,7 +123,8 @@ fn farm(out: &mut String, farm: &Farm) {
     let tries = failover.tries;
     let told = match farm.proof.as_ref().map(|proof| proof.speaks) {
         Some(Speaks::Http) => {
-            format!("{tries} tries of {response}, {}, blocked for {block}, {}", advance(failover), on_5xx(failover))
+            let (advance, on_5xx, on_silence) = (advance(failover), on_5xx(failover), on_silence(failover));
+            format!("{tries} tries of {response}, {advance}, blocked for {block}, {on_5xx}, {on_silence}")
         }
         Some(Speaks::Cti) | None => {
             let connect = plain(failover.connect_timeout);
@@ -144,9 +145,16 @@ fn advance(failover: &Failover) -> String {
 
 const fn on_5xx(failover: &Failover) -> &'static str {
     match failover.on_5xx {
-        On5xx::Confirm => "5xx confirmed by a probe",
+        On5xx::Confirm => "5xx confirmed by a look",
         On5xx::Block => "5xx blocks",
         On5xx::Answer => "5xx is an answer",
+    }
+}
+
+const fn on_silence(failover: &Failover) -> &'static str {
+    match failover.on_silence {
+        OnSilence::Confirm => "silence confirmed by a look",
+        OnSilence::Block => "silence blocks",
     }
 }
 

@@ -20,7 +20,7 @@ use super::types::oid::Oid;
 use super::types::path::{FilePath, Prefix, ProbePath};
 use super::types::suite::{Group, Suite};
 use crate::broadworks::interface::Interface;
-use crate::policy::classify::{On5xx, Replay};
+use crate::policy::classify::{On5xx, OnSilence, Replay};
 
 /// One key's value with its place; `None`: the key is not there.
 pub type Key<T> = Option<Spanned<T>>;
@@ -203,6 +203,7 @@ tables! {
         drain: List<DrainedXsp>,
         channel_rate: Key<OffOrCount<1, 100_000>>,
         end_streams_after: Key<OffOrTime<SECOND, DAY>>,
+        look_when_idle: Key<OffOrTime<SECOND, DAY>>,
         response_head_size: Key<Size<512, { 16 * MIB }>>,
         response_fields: Key<Count<1, 10_000>>,
         #[serde(default)]
@@ -228,6 +229,7 @@ tables! {
         tries: Key<Count<1, 10>>,
         block_for: Key<Time<10, DAY>>,
         on_5xx: Key<Choice<On5xx>>,
+        on_silence: Key<Choice<OnSilence>>,
         replay: Key<Choice<Replay>>,
         replay_buffer_size: Key<Size<0, { 16 * MIB }>>,
     }

@@ -1,6 +1,7 @@
 //! The configuration as the rest of the program sees it: resolved names, no strings left to parse. Separate from the file's
 //! shape, so that the two can change on their own.
 
+mod failover;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -16,10 +17,10 @@ use super::place::Places;
 use super::types::oid::Oid;
 use crate::broadworks::interface::Interface;
 use crate::http1::head;
-use crate::policy::classify::{On5xx, Replay};
 use crate::policy::drained::Drained;
 use crate::policy::route::PathPrefix;
 
+pub use failover::Failover;
 pub use settings::{AccessLog, Admin, Affinity, Collector, Dns, Limits, Log, LogFormat, Tcp, Traces};
 
 /// Everything that one configuration file says, checked and with defaults filled in.
@@ -139,6 +140,8 @@ pub struct Farm {
     pub channel_rate: Option<NonZeroU32>,
     /// `end_streams_after`: how long an XSP stays blocked until its streams are ended; `None` (`"off"`): they never are.
     pub end_streams_after: Option<Duration>,
+    /// `look_when_idle`: how long an XSP may answer nobody before the gateway looks at it; `None` (`"off"`): for ever.
+    pub look_when_idle: Option<Duration>,
     /// `response_head_size` and `response_fields`: what the head of an XSP's answer may have.
     pub response_limits: head::Limits,
     /// `[farm.NAME.failover]`.
@@ -208,27 +211,6 @@ pub enum Source {
     },
     /// `addresses = ["ip", "ip:port"]`.
     Static(Vec<SocketAddr>),
-}
-
-/// `[farm.NAME.failover]`, and `[https.interface.NAME.failover]` where it differs. Rules R-FAIL-1 to R-FAIL-8.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Failover {
-    /// `connect_timeout`: TCP connect, and then the TLS handshake, of one attempt each.
-    pub connect_timeout: Duration,
-    /// `response_timeout`: one attempt, from its start to the response's head (R-FAIL-3).
-    pub response_timeout: Duration,
-    /// `advance_after`: when a safe request starts its next attempt beside a silent one; `None` (`"off"`): never.
-    pub advance_after: Option<Duration>,
-    /// `tries` in all (R-FAIL-4); at least 1.
-    pub tries: u8,
-    /// `block_for`: how long a failed endpoint is left out (R-FAIL-6).
-    pub block_for: Duration,
-    /// `on_5xx` (R-FAIL-2).
-    pub on_5xx: On5xx,
-    /// `replay`: which methods may be sent again after they may have been delivered.
-    pub replay: Replay,
-    /// `replay_buffer_size`, in bytes: the longest request body that can be sent again.
-    pub replay_buffer_size: usize,
 }
 
 /// `[farm.NAME.pool]`: idle upstream connections of one worker.

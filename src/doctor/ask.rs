@@ -13,8 +13,9 @@ use super::door::Door;
 use crate::http1::chunked::Event;
 use crate::http1::encode;
 use crate::http1::head::{Limits, ResponseHead};
+use crate::policy::fault::HandshakeFault;
 use crate::tls::certs::now;
-use crate::upstream::connect::{ConnectError, handshake_reason};
+use crate::upstream::connect::{ConnectError, handshake_fault};
 use crate::upstream::connection::{AnswerError, BodyTurn, Connection};
 
 /// What is asked.
@@ -61,7 +62,7 @@ impl<'a> Ask<'a> {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
     /// Not even a connection.
-    #[error("{}", .0.reason())]
+    #[error("{}", .0.fault().name())]
     Connect(#[source] ConnectError),
     /// No answer that could be read.
     #[error("{}{}", .0, cause(.0))]
@@ -76,7 +77,7 @@ impl Trouble {
     /// demands a certificate.
     pub(super) fn alert(&self) -> Option<&'static str> {
         let Self::Answer(AnswerError::Broken(error)) = self else { return None };
-        Some(handshake_reason(error)).filter(|reason| reason.starts_with("tls-alert"))
+        Some(handshake_fault(error)).filter(|fault| fault.is_alert()).map(HandshakeFault::name)
     }
 }
 

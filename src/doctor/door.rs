@@ -22,7 +22,7 @@ use crate::config::types::suite::suite_name;
 use crate::tls::certs::now;
 use crate::tls::peer::{Facts, facts};
 use crate::tls::stream::Stream;
-use crate::upstream::connect::{ConnectError, Dial, connect, handshake_reason, open};
+use crate::upstream::connect::{ConnectError, Dial, connect, handshake_fault, open};
 
 /// What is tried, and what must be proved there.
 #[derive(Clone, Debug)]
@@ -116,7 +116,7 @@ impl Door {
 
     /// Why a handshake failed. A certificate that is not believed is looked at again, without believing it.
     async fn explain(&self, error: &ConnectError, subject: &mut Subject) {
-        let reason = error.reason();
+        let reason = error.fault().name();
         if !reason.starts_with("certificate") {
             subject.add(reach::handshake(reason, self.side));
             return;
@@ -157,7 +157,7 @@ impl Door {
     pub(super) async fn settle(stream: &mut Stream, at_most: Duration) -> Settled {
         let mut heard = Vec::new();
         match timeout(at_most, poll_fn(|cx| stream.poll_read(cx, &mut heard))).await {
-            Ok(Err(error)) if is_alert(&error) => Settled::Refused(handshake_reason(&error)),
+            Ok(Err(error)) if is_alert(&error) => Settled::Refused(handshake_fault(&error).name()),
             Ok(Err(_) | Ok(0)) => Settled::Refused("closed"),
             Ok(Ok(_)) | Err(_) => Settled::Kept,
         }
@@ -209,9 +209,9 @@ fn turned_away(error: &ConnectError) -> Unproven {
     if let ConnectError::Handshake(cause) = error
         && is_refusal(cause)
     {
-        return Unproven::TurnedAway(handshake_reason(cause));
+        return Unproven::TurnedAway(handshake_fault(cause).name());
     }
-    Unproven::Unknown(error.reason())
+    Unproven::Unknown(error.fault().name())
 }
 
 /// What a handshake agreed on: version, suite and group.

@@ -75,7 +75,7 @@ pub(super) async fn look(door: Door, manner: Manner, shows: Shows, mut subject: 
     if let Manner::Unread = manner {
         subject.add(match door.reach().await {
             Ok(()) => Finding::ok("tcp", "connected; its TLS is between it and the clients"),
-            Err(error) => reach::tcp(&error, Side::Xsp).unwrap_or_else(|| Finding::skip("tcp", error.reason())),
+            Err(error) => reach::tcp(&error, Side::Xsp).unwrap_or_else(|| Finding::skip("tcp", error.fault().name())),
         });
         return (subject, None);
     }

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::{Farm, State};
 use crate::config::model;
-use crate::policy::blocklist::Standing;
 use crate::policy::endpoint::{Member, Presence};
+use crate::policy::health::blocklist::Standing;
 use crate::telemetry::metrics::EndpointMetrics;
 
 /// One endpoint and how it stands.
@@ -80,7 +80,7 @@ impl State {
         members.sort_unstable_by_key(|member| (member.endpoint().tier, member.endpoint().address));
         let described = |member: &Member| {
             let endpoint = member.endpoint();
-            let standing = self.blocklist.standing(member.id(), now);
+            let standing = self.health.standing(member.id(), now);
             let site = config.sites.get(usize::from(endpoint.tier.site));
             Some(Described {
                 address: endpoint.address,

@@ -5,17 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::ClientConfig;
 
 use crate::config::model;
 use crate::drain::{Cuts, Turn};
-use crate::lock::Locked;
 use crate::policy::affinity::Tag;
 use crate::policy::endpoint::EndpointId;
-use crate::policy::hints::Hints;
 use crate::telemetry::metrics::EndpointMetrics;
 
 /// One endpoint of a farm that runs.
@@ -29,18 +26,12 @@ pub struct Endpoint {
     pub(super) tls: ArcSwap<ClientConfig>,
     pub(super) pool: Arc<ArcSwap<model::Pool>>,
     pub(super) metrics: Arc<EndpointMetrics>,
-    pub(super) probing: AtomicBool,
-    pub(super) hints: Locked<Hints>,
     pub(super) leaving: AtomicBool,
     /// Whether anything has come from it since somebody asked.
     pub(super) heard: AtomicBool,
     /// What gives its streams their turns to end, while it is given up.
     pub(super) given_up: ArcSwapOption<Cuts>,
 }
-
-/// The right to look a second time at an endpoint; nobody else may while it is held.
-#[derive(Debug)]
-pub struct Probing(Arc<Endpoint>);
 
 impl Endpoint {
     /// A number that no other endpoint of this process has or will have.
@@ -88,11 +79,6 @@ impl Endpoint {
         &self.metrics
     }
 
-    /// When to look whether it takes connections, after a hint that it may not; `None`: a look is to come anyway.
-    pub fn hint(&self, now: Instant) -> Option<Instant> {
-        self.hints.with(|hints| hints.hint(now))
-    }
-
     /// Something has come from it over a stream: its process lives.
     pub fn heard(&self) {
         // Mostly it is known already, and a line of the cache that nobody writes to is cheap to share.
@@ -116,18 +102,5 @@ impl Endpoint {
     /// Whether it gets no new sessions: discovery no longer names it, or the operator drains it.
     pub fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Relaxed)
-    }
-}
-
-impl Probing {
-    /// The right to probe `endpoint`, unless somebody has it.
-    pub fn begin(endpoint: &Arc<Endpoint>) -> Option<Self> {
-        (!endpoint.probing.swap(true, Ordering::AcqRel)).then(|| Self(Arc::clone(endpoint)))
-    }
-}
-
-impl Drop for Probing {
-    fn drop(&mut self) {
-        self.0.probing.store(false, Ordering::Release);
     }
 }

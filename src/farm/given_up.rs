@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::{Endpoint, Farm, State};
 use crate::drain::Cuts;
-use crate::policy::blocklist::Standing;
+use crate::policy::health::blocklist::Standing;
 use crate::telemetry::timeline::Kind;
 
 /// How a look has failed.
@@ -30,11 +30,11 @@ impl Farm {
         let now = Instant::now();
         let (mut lifeless, mut taken_back) = (Vec::new(), Vec::new());
         self.state.with(|state| {
-            let ids: Vec<_> = state.blocklist.lifeless().collect();
+            let ids: Vec<_> = state.health.lifeless().collect();
             for endpoint in ids.iter().filter_map(|id| state.endpoints.get(id)) {
                 let heard = endpoint.heard.load(Ordering::Relaxed);
                 if heard {
-                    state.blocklist.heard(endpoint.id, now);
+                    state.health.heard(endpoint.id, now);
                 }
                 match (endpoint.is_given_up(), self.is_to_end(state, endpoint, now)) {
                     (true, false) => {
@@ -60,7 +60,7 @@ impl Farm {
         let now = Instant::now();
         let is_given_up = self.state.with(|state| {
             if sign == Sign::Refusal && !has_another(state, endpoint, now) {
-                state.blocklist.heard(endpoint.id, now);
+                state.health.heard(endpoint.id, now);
             }
             let is_it = !endpoint.heard.load(Ordering::Relaxed)
                 && !endpoint.is_given_up()
@@ -99,7 +99,7 @@ impl Farm {
     /// Whether `endpoint` has been lifeless for long enough.
     fn is_to_end(&self, state: &State, endpoint: &Endpoint, now: Instant) -> bool {
         let Some(after) = self.config.load().end_streams_after else { return false };
-        let since = state.blocklist.lifeless_since(endpoint.id);
+        let since = state.health.lifeless_since(endpoint.id);
         since.is_some_and(|since| now.saturating_duration_since(since) >= after)
     }
 }
@@ -107,7 +107,7 @@ impl Farm {
 /// Whether clients that leave `endpoint` would find another one.
 fn has_another(state: &State, endpoint: &Endpoint, now: Instant) -> bool {
     let mut others = state.roster.present().filter(|member| member.id() != endpoint.id);
-    others.any(|member| state.blocklist.standing(member.id(), now) == Standing::Up)
+    others.any(|member| state.health.standing(member.id(), now) == Standing::Up)
 }
 
 impl Endpoint {

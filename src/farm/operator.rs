@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
+use super::publish::set_gauges;
 use super::{Endpoint, Farm, State};
 use crate::policy::drained::Whom;
 use crate::policy::endpoint::{Member, Presence};
+use crate::policy::health::blocklist::Standing;
 use crate::telemetry::timeline::Kind;
 
 /// What is done to an endpoint.
@@ -69,6 +71,19 @@ impl Farm {
         labels
     }
 
+    /// Takes all endpoints off the blocklist, and returns those that were on it.
+    pub fn unblock_all(&self) -> Vec<Arc<str>> {
+        let now = Instant::now();
+        let out: Vec<_> = self.state.with(|state| {
+            let out = |endpoint: &&Arc<Endpoint>| state.health.standing(endpoint.id, now) != Standing::Up;
+            state.endpoints.values().filter(out).map(Arc::clone).collect()
+        });
+        out.iter().for_each(|endpoint| self.unblock(endpoint));
+        let mut labels: Vec<_> = out.into_iter().map(|endpoint| Arc::clone(&endpoint.label)).collect();
+        labels.sort();
+        labels
+    }
+
     fn meant(&self, whom: &Whom) -> Vec<Arc<Endpoint>> {
         self.state.with(|state| {
             let meant = state.roster.members().filter(|member| means(whom, member));
@@ -79,17 +94,24 @@ impl Farm {
     /// Every word by which only endpoints are drained that `whom` means is taken back.
     fn undrain(&self, whom: &Whom) {
         let news = self.state.with(|state| {
-            let State { drained_by_operator, roster, .. } = state;
+            let State { drained_by_operator, roster, health, .. } = state;
+            // While it was drained, nobody has found out whether it works again.
+            health.look_at_all(|id| roster.get(id).is_some_and(|member| means(whom, member)), roster, Instant::now());
             drained_by_operator
                 .retain(|word| roster.members().any(|member| means(word, member) && !means(whom, member)));
             self.drain(state)
         });
         self.tell_all(news);
+        self.looks.call();
     }
 
     fn block(&self, endpoint: &Endpoint, time: Option<Duration>) {
         let (now, time) = (Instant::now(), time.unwrap_or_else(|| self.config.load().failover.block_for));
-        let transition = self.state.with(|state| state.blocklist.block_by_hand(endpoint.id, now, now + time));
+        let transition = self.state.with(|state| {
+            let transition = state.health.block_by_operator(endpoint.id, now, now + time);
+            set_gauges(endpoint, state, now);
+            transition
+        });
         info!(
             farm = self.name(),
             endpoint = &*endpoint.label,
@@ -97,18 +119,20 @@ impl Farm {
             "endpoint blocked by hand"
         );
         self.note(&endpoint.label, Kind::Blocked, format!("by hand; for {:.0} s", time.as_secs_f64()));
-        endpoint.metrics.blocked.set(1);
-        endpoint.metrics.transition(transition.name());
+        transition.name().into_iter().for_each(|name| endpoint.metrics.transition(name));
     }
 
     fn unblock(&self, endpoint: &Endpoint) {
-        let lifted = self.state.with(|state| state.blocklist.lift(endpoint.id));
+        let lifted = self.state.with(|state| {
+            let lifted = state.health.lift(endpoint.id);
+            set_gauges(endpoint, state, Instant::now());
+            lifted
+        });
         if let Some(transition) = lifted {
             info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint is off the blocklist by hand");
             self.note(&endpoint.label, Kind::Unblocked, "by hand");
-            endpoint.metrics.blocked.set(0);
             self.take_back(endpoint);
-            endpoint.metrics.transition(transition.name());
+            transition.name().into_iter().for_each(|name| endpoint.metrics.transition(name));
         }
     }
 }

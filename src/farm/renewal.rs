@@ -17,6 +17,7 @@ impl Farm {
             }
             self.tls.store(Arc::new(tls));
         });
+        self.look_at_blocked();
     }
 
     /// Signs new sessions with the first key of `keyring`, and knows those of all its keys.

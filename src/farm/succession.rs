@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use super::{Endpoint, Farm, State};
+use super::publish::set_gauges;
+use super::{Endpoint, Farm};
 use crate::config::types::Leaf;
 use crate::config::types::network::DrainedXsp;
 use crate::handover::{self, Block};
-use crate::policy::blocklist::{Blocklist, Standing};
+
 use crate::policy::endpoint::{Endpoint as Found, EndpointId, Member, Presence, Tier, Weight};
+use crate::policy::health::Health;
+use crate::policy::health::blocklist::Standing;
 
 impl Farm {
     /// The endpoint at `address`, also one that has left.
@@ -22,7 +25,7 @@ impl Farm {
     /// All that another process needs to go on with it.
     pub fn hand_over(&self) -> handover::Farm {
         let now = Instant::now();
-        let endpoint = |blocklist: &Blocklist, member: &Member| {
+        let endpoint = |health: &Health, member: &Member| {
             let Found { address, tier: Tier { site, priority }, weight, ref target } = *member.endpoint();
             handover::Endpoint {
                 address,
@@ -34,12 +37,12 @@ impl Farm {
                 },
                 target: target.as_deref().map(str::to_owned),
                 departed: member.presence() == Presence::Departed,
-                block: block(blocklist, member.id(), now),
+                block: block(health, member.id(), now),
             }
         };
         self.state.with(|state| handover::Farm {
             name: self.name.clone(),
-            endpoints: state.roster.members().map(|member| endpoint(&state.blocklist, member)).collect(),
+            endpoints: state.roster.members().map(|member| endpoint(&state.health, member)).collect(),
             drained: state.drained_by_operator.iter().map(ToString::to_string).collect(),
         })
     }
@@ -79,20 +82,22 @@ impl Farm {
         // What is no time has none left.
         let left = Duration::try_from_secs_f64(block.seconds).unwrap_or_default();
         let until = now.checked_add(left).unwrap_or(now);
-        self.state.with(|State { blocklist, .. }| match block.by_operator {
-            true => drop(blocklist.block_by_hand(endpoint.id, now, until)),
-            false => drop(blocklist.block(endpoint.id, now, until)),
+        self.state.with(|state| {
+            match block.by_operator {
+                true => drop(state.health.block_by_operator(endpoint.id, now, until)),
+                false => state.health.inherit_block(endpoint.id, now, until),
+            }
+            set_gauges(endpoint, state, now);
         });
         info!(farm = self.name(), endpoint = &*endpoint.label, seconds = block.seconds, "endpoint stays blocked");
-        endpoint.metrics.blocked.set(1);
     }
 }
 
-fn block(blocklist: &Blocklist, id: EndpointId, now: Instant) -> Option<Block> {
-    let seconds = match blocklist.standing(id, now) {
+fn block(health: &Health, id: EndpointId, now: Instant) -> Option<Block> {
+    let seconds = match health.standing(id, now) {
         Standing::Up => return None,
         Standing::Blocked { until } => until.saturating_duration_since(now).as_secs_f64(),
         Standing::Probation | Standing::OnTrial => 0.0,
     };
-    Some(Block { seconds, by_operator: blocklist.is_by_hand(id) })
+    Some(Block { seconds, by_operator: health.is_blocked_by_operator(id) })
 }

@@ -11,7 +11,6 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::news::{News, What};
 use super::{Endpoint, Farm, State};
-use crate::lock::Locked;
 use crate::policy::endpoint::{Endpoint as Found, EndpointId, Member};
 use crate::telemetry::metrics::EndpointMetrics;
 
@@ -104,10 +103,10 @@ impl Farm {
                 // Requests, streams and probes hold their endpoint; besides them only the farm itself does.
                 if state.endpoints.get(&id).is_some_and(|endpoint| Arc::strong_count(endpoint) > 1) {
                     state.departed.used(id, now);
-                } else if state.departed.is_done_with(id, &state.blocklist, now) {
+                } else if state.departed.is_done_with(id, &state.health, now) {
                     state.roster.forget(id);
                     state.departed.remove(id);
-                    state.blocklist.forget(id);
+                    state.health.forget(id);
                     state.pace.forget(id);
                     forgotten.extend(state.endpoints.remove(&id));
                 }
@@ -142,8 +141,6 @@ impl Farm {
             pool: Arc::new(ArcSwap::from_pointee(self.config.load().pool.clone())),
             metrics,
             label,
-            probing: AtomicBool::new(false),
-            hints: Locked::default(),
             leaving: AtomicBool::new(false),
             heard: AtomicBool::new(false),
             given_up: ArcSwapOption::empty(),

@@ -14,6 +14,15 @@ pub enum On5xx {
     Answer,
 }
 
+/// `on_silence`: what it means that no answer comes in time, or none that can be read (R-FAIL-3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnSilence {
+    /// `"confirm"`: advance, and look before the endpoint is blocked for everyone.
+    Confirm,
+    /// `"block"`: advance and block, the documented rule to the letter.
+    Block,
+}
+
 /// How one attempt ended, as far as the verdict needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

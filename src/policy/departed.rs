@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::blocklist::{Blocklist, Standing};
 use super::endpoint::EndpointId;
+use super::health::Health;
+use super::health::blocklist::Standing;
 
 /// How long nothing may have used a departed endpoint before it is forgotten. A session that rests for longer begins
 /// anew at another one, as it would if the endpoint had failed.
@@ -43,9 +44,9 @@ impl Departed {
     /// Whether nothing is missed if `id` is forgotten at `now`: it has failed and its block has run out, so that its
     /// sessions have moved, or nothing has used it for [`UNUSED_FOR`]. A block that still runs is kept, for an endpoint
     /// that fails does so too when DNS brings it back.
-    pub fn is_done_with(&self, id: EndpointId, blocklist: &Blocklist, now: Instant) -> bool {
+    pub fn is_done_with(&self, id: EndpointId, health: &Health, now: Instant) -> bool {
         let Some(last_used) = self.last_used.get(&id) else { return false };
-        match blocklist.standing(id, now) {
+        match health.standing(id, now) {
             Standing::Blocked { .. } | Standing::OnTrial => false,
             Standing::Probation => true,
             Standing::Up => now.saturating_duration_since(*last_used) >= UNUSED_FOR,
@@ -70,33 +71,33 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_left_is_kept_for_an_hour_after_its_last_use() {
-        let (id, start, blocklist) = (one(), Instant::now(), Blocklist::new());
+        let (id, start, health) = (one(), Instant::now(), Health::new(Instant::now()));
         let mut departed = Departed::default();
         departed.used(id, start);
-        assert!(!departed.is_done_with(id, &blocklist, start + 9 * UNUSED_FOR), "it has not left");
+        assert!(!departed.is_done_with(id, &health, start + 9 * UNUSED_FOR), "it has not left");
         departed.left(id, start);
         let later = start + UNUSED_FOR / 2;
         departed.used(id, later);
-        assert!(!departed.is_done_with(id, &blocklist, start + UNUSED_FOR));
-        assert!(departed.is_done_with(id, &blocklist, later + UNUSED_FOR));
+        assert!(!departed.is_done_with(id, &health, start + UNUSED_FOR));
+        assert!(departed.is_done_with(id, &health, later + UNUSED_FOR));
         departed.remove(id);
         assert_eq!(departed.ids().count(), 0);
-        assert!(!departed.is_done_with(id, &blocklist, later + UNUSED_FOR), "it is back");
+        assert!(!departed.is_done_with(id, &health, later + UNUSED_FOR), "it is back");
     }
 
     #[test]
     fn one_that_failed_is_kept_as_long_as_its_block_runs() {
-        let (id, start, mut blocklist) = (one(), Instant::now(), Blocklist::new());
+        let (id, start, mut health) = (one(), Instant::now(), Health::new(Instant::now()));
         let mut departed = Departed::default();
         departed.left(id, start);
         let until = start + Duration::from_secs(30);
-        blocklist.block(id, start, until);
-        assert!(!departed.is_done_with(id, &blocklist, start + Duration::from_secs(29)));
-        assert!(departed.is_done_with(id, &blocklist, until));
-        let trial = blocklist.claim_trial(id, until).unwrap();
-        assert!(!departed.is_done_with(id, &blocklist, until), "a session tries it just now");
-        blocklist.release_trial(trial);
-        blocklist.succeed(id, until);
-        assert!(!departed.is_done_with(id, &blocklist, until), "and it answered");
+        health.inherit_block(id, start, until);
+        assert!(!departed.is_done_with(id, &health, start + Duration::from_secs(29)));
+        assert!(departed.is_done_with(id, &health, until));
+        let trial = health.claim_trial(id, until).unwrap();
+        assert!(!departed.is_done_with(id, &health, until), "a session tries it just now");
+        health.release_trial(trial);
+        health.lift(id);
+        assert!(!departed.is_done_with(id, &health, until), "and it answered");
     }
 }

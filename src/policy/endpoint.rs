@@ -47,7 +47,6 @@ pub struct Member {
     id: EndpointId,
     endpoint: Endpoint,
     presence: Presence,
-    overdue: u32,
 }
 
 /// Whether an endpoint may be picked.
@@ -75,11 +74,6 @@ impl Member {
     /// Whether it may be picked.
     pub fn presence(&self) -> Presence {
         self.presence
-    }
-
-    /// Whether at least one attempt there has been silent for longer than `advance_after`.
-    pub fn is_overdue(&self) -> bool {
-        self.overdue > 0
     }
 }
 
@@ -148,7 +142,7 @@ impl Roster {
         for endpoint in newcomers.into_iter().filter_map(|address| named.remove(&address)) {
             let id = EndpointId(self.next_id);
             self.next_id += 1;
-            self.members.push(Member { id, endpoint, presence: Presence::Present, overdue: 0 });
+            self.members.push(Member { id, endpoint, presence: Presence::Present });
             changes.joined.push(id);
         }
         self.reorder();
@@ -229,6 +223,15 @@ impl Roster {
             .map(|indices| indices.iter().map(|&index| &self.members[index]))
     }
 
+    /// The present endpoints site by site, and each site's tier by tier, the best ones first; none is empty.
+    pub fn sites(&self) -> impl Iterator<Item = impl Iterator<Item = impl Iterator<Item = &Member> + Clone> + Clone> {
+        let tier = |index: usize| self.members[index].endpoint.tier;
+        self.order.chunk_by(move |&one, &other| tier(one).site == tier(other).site).map(move |site| {
+            site.chunk_by(move |&one, &other| tier(one) == tier(other))
+                .map(|indices| indices.iter().map(|&index| &self.members[index]))
+        })
+    }
+
     /// The number of present endpoints.
     pub fn len(&self) -> usize {
         self.order.len()
@@ -237,21 +240,6 @@ impl Roster {
     /// Whether there is no present endpoint.
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
-    }
-
-    /// An attempt at this endpoint has become overdue. Each call is matched by one of [`Roster::overdue_end`].
-    pub fn overdue_begin(&mut self, id: EndpointId) {
-        if let Some(index) = self.index(id) {
-            self.members[index].overdue += 1;
-        }
-    }
-
-    /// An overdue attempt at this endpoint has ended, however it did.
-    pub fn overdue_end(&mut self, id: EndpointId) {
-        if let Some(index) = self.index(id) {
-            let overdue = &mut self.members[index].overdue;
-            *overdue = overdue.saturating_sub(1);
-        }
     }
 
     fn index(&self, id: EndpointId) -> Option<usize> {
@@ -387,21 +375,5 @@ mod tests {
         let changes = roster.update(vec![endpoint(1, 1, 0), endpoint(1, 0, 5), endpoint(1, 0, 7), endpoint(2, 0, 0)]);
         assert_eq!(changes.joined.len(), 2);
         assert_eq!(roster.get(changes.joined[0]).unwrap().endpoint(), &endpoint(1, 0, 5));
-    }
-
-    #[test]
-    fn overdue_attempts_are_counted_through_updates() {
-        let mut roster = Roster::new();
-        let one = roster.update(vec![endpoint(1, 0, 0)]).joined[0];
-        roster.overdue_begin(one);
-        roster.overdue_begin(one);
-        roster.overdue_end(one);
-        roster.update(vec![endpoint(1, 3, 3)]);
-        assert!(roster.get(one).unwrap().is_overdue());
-        roster.overdue_end(one);
-        roster.overdue_end(one);
-        assert!(!roster.get(one).unwrap().is_overdue());
-        roster.overdue_begin(one);
-        assert!(roster.get(one).unwrap().is_overdue());
     }
 }

@@ -3,25 +3,27 @@
 //!
 //! Among the endpoints that the request has not tried yet, in this order:
 //!
-//! 1. The pinned one (R-AFF-1), unless it is blocked; on probation only if its trial is free and the request takes trials.
-//! 2. Tier by tier, the endpoints that are up (R-FAIL-5), at random, by weight where SRV gives weights (R-DNS-2). The first
-//!    pick of a request that takes trials rather takes a free one of the tier (R-FAIL-6), so that an XSP that came back is
-//!    noticed at once; other picks take one only when nothing is up, so that no request spends all its tries on trials.
-//! 3. The same with the endpoints that have an overdue attempt: they are picked last.
-//! 4. Everybody left is blocked or on trial with somebody else: one of them at random (R-FAIL-7).
-//! 5. Everybody was tried: a retry may take one again, preferably one that is up; an advance may not.
+//! 1. The pinned one (R-AFF-1), unless it is blocked, or suspect and silent to everybody; on probation only if its trial is free
+//!    and the request takes trials. A retry or an advance takes one that is the last choice no more than others.
+//! 2. Site by site, and within a site tier by tier, the endpoints that are up (R-FAIL-5), at random, by weight where SRV gives
+//!    weights (R-DNS-2); behind them those of the site that are the last choice, since they are suspect: suspicion alone sends
+//!    nobody to the next site. The first pick of a request that takes trials rather takes a free one of the tier (R-FAIL-6), so
+//!    that an XSP that came back is noticed at once; other picks take one only when nothing is up, so that no request spends all
+//!    its tries on trials.
+//! 3. Everybody left is blocked or on trial with somebody else: one of them at random (R-FAIL-7).
+//! 4. Everybody was tried: a retry may take one again, preferably one that is up; an advance may not.
 //!
-//! A retry or an advance of the kinds 3 to 5 needs a token of the farm's [`Budget`]: a farm that fails sees few more
-//! requests than its clients send.
+//! A retry or an advance that takes a last choice, or one of the kinds 3 and 4, needs a token of the farm's budget: a farm that
+//! fails sees few more requests than its clients send. Without one it takes what is up and no last choice, of whatever site.
 
 use std::time::Instant;
 
 use rand::{Rng, RngExt};
 use smallvec::SmallVec;
 
-use super::blocklist::{Blocklist, Standing, Trial};
-use super::budget::Budget;
 use super::endpoint::{EndpointId, Member, Roster, Weight};
+use super::health::blocklist::Standing;
+use super::health::{Claim, Health};
 
 /// What one request has tried, and may still try (R-FAIL-4).
 #[derive(Clone, Debug)]
@@ -94,7 +96,7 @@ pub struct Pick {
     /// Why.
     pub reason: Reason,
     /// The trial that this attempt is, whatever the reason: it ends with a report, or is to be released.
-    pub trial: Option<Trial>,
+    pub trial: Option<Claim>,
 }
 
 impl Plan {
@@ -122,47 +124,39 @@ impl Plan {
         &mut self,
         purpose: Purpose,
         roster: &Roster,
-        blocklist: &mut Blocklist,
-        budget: &mut Budget,
+        health: &mut Health,
         now: Instant,
         rng: &mut impl Rng,
     ) -> Option<Pick> {
         if self.tries_left == 0 {
             return None;
         }
-        let view = View { roster, blocklist, trials: self.trials, tried: &self.tried, now };
-        let (id, reason) = view.choose(self.pinned, purpose, rng)?;
-        if needs_token(purpose, reason, roster, id) && !budget.take(now) {
-            return None;
+        let view = View { roster, health, trials: self.trials, tried: &self.tried, now };
+        let (mut id, mut reason) = view.choose(self.pinned, purpose, rng)?;
+        let is_doubtful = reason == Reason::LastResort || health.is_last_choice(id);
+        if purpose != Purpose::First && is_doubtful && !health.take_token(now) {
+            let view = View { roster, health, trials: self.trials, tried: &self.tried, now };
+            (id, reason) = view.good(rng)?;
         }
         self.spend(id);
-        Some(Pick { id, reason, trial: blocklist.claim_trial(id, now) })
-    }
-}
-
-fn needs_token(purpose: Purpose, reason: Reason, roster: &Roster, id: EndpointId) -> bool {
-    match purpose {
-        Purpose::First => false,
-        Purpose::Retry | Purpose::Advance => {
-            reason == Reason::LastResort || roster.get(id).is_some_and(Member::is_overdue)
-        }
+        Some(Pick { id, reason, trial: health.claim_trial(id, now) })
     }
 }
 
 /// What one pick looks at.
 struct View<'a> {
     roster: &'a Roster,
-    blocklist: &'a Blocklist,
+    health: &'a Health,
     trials: Trials,
     tried: &'a [EndpointId],
     now: Instant,
 }
 
-/// Whether an endpoint has attempts that are silent for longer than they should be.
+/// Whether an endpoint is as good as any, or rather not asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    Prompt,
-    Overdue,
+enum Rank {
+    Good,
+    LastChoice,
 }
 
 impl View<'_> {
@@ -175,43 +169,59 @@ impl View<'_> {
 
     fn pinned(&self, pinned: Option<EndpointId>, purpose: Purpose) -> Option<(EndpointId, Reason)> {
         let member = self.roster.get(pinned?)?;
-        let late = match purpose {
-            Purpose::First => false,
-            Purpose::Retry | Purpose::Advance => member.is_overdue(),
+        let is_kept = match purpose {
+            Purpose::First => self.health.keeps_sessions(member.id(), self.now),
+            Purpose::Retry | Purpose::Advance => !self.health.is_last_choice(member.id()),
         };
-        let open = match self.blocklist.standing(member.id(), self.now) {
+        let open = match self.health.standing(member.id(), self.now) {
             Standing::Up => true,
             Standing::Probation => self.trials == Trials::Taken,
             Standing::Blocked { .. } | Standing::OnTrial => false,
         };
-        (open && !late && self.is_untried(member)).then_some((member.id(), Reason::Pinned))
+        (open && is_kept && self.is_untried(member)).then_some((member.id(), Reason::Pinned))
     }
 
     fn by_tier(&self, purpose: Purpose, rng: &mut impl Rng) -> Option<(EndpointId, Reason)> {
-        let mut tiers = self.roster.tiers();
-        match (purpose, self.trials) {
-            (Purpose::First, Trials::Taken) => tiers.find_map(|tier| {
-                self.on_probation(tier.clone(), Pace::Prompt).or_else(|| self.up(tier, Pace::Prompt, rng))
-            }),
-            (Purpose::First, Trials::Left) | (Purpose::Retry | Purpose::Advance, _) => tiers
-                .find_map(|tier| self.up(tier, Pace::Prompt, rng))
-                .or_else(|| self.roster.tiers().find_map(|tier| self.on_probation(tier, Pace::Prompt))),
-        }
-        .or_else(|| self.roster.tiers().find_map(|tier| self.up(tier, Pace::Overdue, rng)))
-        .or_else(|| self.roster.tiers().find_map(|tier| self.on_probation(tier, Pace::Overdue)))
+        let takes_trials = purpose == Purpose::First && self.trials == Trials::Taken;
+        self.roster
+            .sites()
+            .find_map(|site| self.in_site(site, takes_trials, rng))
+            .or_else(|| self.roster.tiers().find_map(|tier| self.on_probation(tier, Rank::Good)))
+            .or_else(|| self.roster.tiers().find_map(|tier| self.on_probation(tier, Rank::LastChoice)))
     }
 
-    fn on_probation<'m>(&self, mut tier: impl Iterator<Item = &'m Member>, pace: Pace) -> Option<(EndpointId, Reason)> {
-        tier.find(|member| self.is_open(member, pace, Standing::Probation)).map(|member| (member.id(), Reason::Trial))
+    /// The best of a site's endpoints that are up, or one of them on probation.
+    fn in_site<'m, T: Iterator<Item = &'m Member> + Clone>(
+        &self,
+        mut tiers: impl Iterator<Item = T> + Clone,
+        takes_trials: bool,
+        rng: &mut impl Rng,
+    ) -> Option<(EndpointId, Reason)> {
+        let mut last = tiers.clone();
+        tiers
+            .find_map(|tier| {
+                let trial = takes_trials.then(|| self.on_probation(tier.clone(), Rank::Good)).flatten();
+                trial.or_else(|| self.up(tier, Rank::Good, rng))
+            })
+            .or_else(|| last.find_map(|tier| self.up(tier, Rank::LastChoice, rng)))
+    }
+
+    /// One that is as good as any, of whatever site.
+    fn good(&self, rng: &mut impl Rng) -> Option<(EndpointId, Reason)> {
+        self.roster.tiers().find_map(|tier| self.up(tier, Rank::Good, rng))
+    }
+
+    fn on_probation<'m>(&self, mut tier: impl Iterator<Item = &'m Member>, rank: Rank) -> Option<(EndpointId, Reason)> {
+        tier.find(|member| self.is_open(member, rank, Standing::Probation)).map(|member| (member.id(), Reason::Trial))
     }
 
     fn up<'m>(
         &self,
         tier: impl Iterator<Item = &'m Member> + Clone,
-        pace: Pace,
+        rank: Rank,
         rng: &mut impl Rng,
     ) -> Option<(EndpointId, Reason)> {
-        by_weight(tier.filter(|member| self.is_open(member, pace, Standing::Up)), rng)
+        by_weight(tier.filter(|member| self.is_open(member, rank, Standing::Up)), rng)
     }
 
     fn blocked(&self, rng: &mut impl Rng) -> Option<(EndpointId, Reason)> {
@@ -224,7 +234,7 @@ impl View<'_> {
             Purpose::First | Purpose::Advance => return None,
             Purpose::Retry => {}
         }
-        let up = |member: &&Member| self.blocklist.standing(member.id(), self.now) == Standing::Up;
+        let up = |member: &&Member| self.health.standing(member.id(), self.now) == Standing::Up;
         uniformly(self.roster.present().filter(up), rng)
             .or_else(|| uniformly(self.roster.present(), rng))
             .map(|member| (member.id(), Reason::LastResort))
@@ -234,9 +244,11 @@ impl View<'_> {
         !self.tried.contains(&member.id())
     }
 
-    fn is_open(&self, member: &Member, pace: Pace, standing: Standing) -> bool {
-        let member_pace = if member.is_overdue() { Pace::Overdue } else { Pace::Prompt };
-        member_pace == pace && self.is_untried(member) && self.blocklist.standing(member.id(), self.now) == standing
+    fn is_open(&self, member: &Member, rank: Rank, standing: Standing) -> bool {
+        let is_last = self.health.is_last_choice(member.id());
+        is_last == (rank == Rank::LastChoice)
+            && self.is_untried(member)
+            && self.health.standing(member.id(), self.now) == standing
     }
 }
 
@@ -284,13 +296,21 @@ mod tests {
     use rand::rngs::StdRng;
 
     use super::*;
+    use crate::policy::classify::{On5xx, OnSilence};
     use crate::policy::endpoint::{Endpoint, Presence, Tier};
+    use crate::policy::health::{Observation, Rules, Seen};
+
+    const RULES: Rules = Rules {
+        block_for: Duration::from_secs(60),
+        advance_after: Some(Duration::from_millis(600)),
+        on_5xx: On5xx::Confirm,
+        on_silence: OnSilence::Confirm,
+    };
 
     /// A farm whose endpoints are numbered 0, 1, 2, ... in the order of `members`.
     struct Farm {
         roster: Roster,
-        blocklist: Blocklist,
-        budget: Budget,
+        health: Health,
         ids: Vec<EndpointId>,
         now: Instant,
         rng: StdRng,
@@ -308,8 +328,7 @@ mod tests {
             let mut roster = Roster::new();
             let endpoints = members.iter().enumerate().map(|(last, &(site, weight))| endpoint(last, site, weight));
             let ids = roster.update(endpoints.collect()).joined;
-            let (blocklist, budget) = (Blocklist::new(), Budget::new(now));
-            Self { roster, blocklist, budget, ids, now, rng: StdRng::seed_from_u64(7) }
+            Self { roster, health: Health::new(now), ids, now, rng: StdRng::seed_from_u64(7) }
         }
 
         /// Endpoints of equal weight, one for each site number.
@@ -318,16 +337,30 @@ mod tests {
         }
 
         fn block(&mut self, which: usize) {
-            self.blocklist.block(self.ids[which], self.now, self.now + Duration::from_secs(60));
+            self.health.inherit_block(self.ids[which], self.now, self.now + Duration::from_secs(60));
+        }
+
+        fn observe(&mut self, which: usize, seen: Seen) {
+            let (now, id) = (self.now, self.ids[which]);
+            let observation = Observation { id, seen, begun: now, interface: None };
+            drop(self.health.observe(&observation, &RULES, &self.roster, now, &mut self.rng));
+        }
+
+        fn suspect(&mut self, which: usize) {
+            self.observe(which, Seen::ServerError);
+        }
+
+        fn hear_from(&mut self, which: usize) {
+            self.observe(which, Seen::Answer);
         }
 
         fn put_on_probation(&mut self, which: usize) {
-            self.blocklist.block(self.ids[which], self.now, self.now);
+            self.health.inherit_block(self.ids[which], self.now, self.now);
         }
 
         fn next(&mut self, plan: &mut Plan, purpose: Purpose) -> Option<Pick> {
-            let Self { roster, blocklist, budget, now, rng, .. } = self;
-            plan.next(purpose, roster, blocklist, budget, *now, rng)
+            let Self { roster, health, now, rng, .. } = self;
+            plan.next(purpose, roster, health, *now, rng)
         }
 
         fn number(&self, id: EndpointId) -> usize {
@@ -344,7 +377,7 @@ mod tests {
             for _ in 0..1_000 {
                 let pick = self.next(&mut plan.clone(), Purpose::First).unwrap();
                 if let Some(trial) = pick.trial {
-                    self.blocklist.release_trial(trial);
+                    self.health.release_trial(trial);
                 }
                 *counts.entry((self.number(pick.id), pick.reason)).or_default() += 1;
             }
@@ -352,7 +385,7 @@ mod tests {
         }
 
         fn spend_the_budget(&mut self) {
-            while self.budget.take(self.now) {}
+            while self.health.take_token(self.now) {}
         }
     }
 
@@ -390,7 +423,7 @@ mod tests {
         let counts = farm.firsts(&Plan::new(Some(departed), 3, Trials::Taken));
         assert_eq!(counts, HashMap::from([((1, Reason::Random), 1_000)]));
         farm.roster.forget(departed);
-        farm.blocklist.forget(departed);
+        farm.health.forget(departed);
         let counts = farm.firsts(&Plan::new(Some(departed), 3, Trials::Taken));
         assert_eq!(counts, HashMap::from([((1, Reason::Random), 1_000)]));
     }
@@ -410,7 +443,7 @@ mod tests {
         let mut plan = Plan::new(Some(farm.ids[0]), 3, Trials::Taken);
         let pick = farm.next(&mut plan, Purpose::First).unwrap();
         assert_eq!((farm.number(pick.id), pick.reason), (0, Reason::Pinned));
-        assert_eq!(pick.trial.map(Trial::id), Some(farm.ids[0]));
+        assert_eq!(pick.trial.map(Claim::id), Some(farm.ids[0]));
         let mut other = Plan::new(Some(farm.ids[0]), 3, Trials::Taken);
         assert_eq!(farm.pick(&mut other, Purpose::First), Some((1, Reason::Random)));
     }
@@ -506,17 +539,21 @@ mod tests {
     }
 
     #[test]
-    fn r_fail_3_an_endpoint_with_an_overdue_attempt_is_picked_last() {
+    fn an_endpoint_that_is_suspect_is_picked_last_in_its_site() {
         let mut farm = Farm::of_sites(&[0, 0, 1]);
-        farm.roster.overdue_begin(farm.ids[0]);
+        farm.suspect(0);
         let counts = farm.firsts(&Plan::new(None, 3, Trials::Taken));
         assert_eq!(counts, HashMap::from([((1, Reason::Random), 1_000)]));
         let mut plan = Plan::new(None, 3, Trials::Taken);
         let order = [Purpose::First, Purpose::Advance, Purpose::Advance].map(|purpose| farm.pick(&mut plan, purpose));
-        assert_eq!(order, [1, 2, 0].map(|which| Some((which, Reason::Random))));
+        assert_eq!(order, [1, 0, 2].map(|which| Some((which, Reason::Random))));
         let counts = farm.firsts(&Plan::new(Some(farm.ids[0]), 3, Trials::Taken));
-        assert_eq!(counts, HashMap::from([((0, Reason::Pinned), 1_000)]), "its sessions stay");
-        farm.roster.overdue_end(farm.ids[0]);
+        assert_eq!(
+            counts,
+            HashMap::from([((0, Reason::Pinned), 1_000)]),
+            "its sessions stay, since it has just answered somebody"
+        );
+        farm.hear_from(0);
         assert_eq!(farm.firsts(&Plan::new(None, 3, Trials::Taken)).len(), 2);
     }
 
@@ -530,7 +567,7 @@ mod tests {
         }
         assert_eq!(farm.pick(&mut plan, Purpose::Retry), None, "all were tried");
 
-        farm.roster.overdue_begin(farm.ids[2]);
+        farm.suspect(2);
         farm.block(0);
         let mut plan = Plan::new(None, 9, Trials::Taken);
         assert_eq!(farm.pick(&mut plan, Purpose::First), Some((1, Reason::Random)));
@@ -542,6 +579,23 @@ mod tests {
         let mut plan = Plan::new(None, 9, Trials::Taken);
         assert!(matches!(farm.pick(&mut plan, Purpose::First), Some((_, Reason::LastResort))));
         assert_eq!(farm.pick(&mut plan, Purpose::Advance), None);
+    }
+
+    #[test]
+    fn r_fail_4_without_a_token_the_next_site_is_asked_rather_than_nobody() {
+        let mut farm = Farm::of_sites(&[0, 0, 1]);
+        farm.suspect(0);
+        farm.suspect(1);
+        farm.spend_the_budget();
+        for purpose in [Purpose::Retry, Purpose::Advance] {
+            let mut plan = Plan::new(None, 3, Trials::Taken);
+            assert!(matches!(farm.pick(&mut plan, Purpose::First), Some((0 | 1, Reason::Random))));
+            assert_eq!(
+                farm.pick(&mut plan, purpose),
+                Some((2, Reason::Random)),
+                "the first site hangs, and it is well"
+            );
+        }
     }
 
     #[test]
@@ -579,32 +633,35 @@ mod tests {
 
     /// One endpoint as the model sees it.
     #[derive(Clone, Copy, Debug)]
-    struct Seen {
+    struct Model {
         id: EndpointId,
         tier: Tier,
         standing: Standing,
-        overdue: bool,
+        suspect: bool,
+        kept: bool,
         tried: bool,
         presence: Presence,
     }
 
     /// How preferred an endpoint is for a pick, less is better, as the list at the top of this file says; `None`: never.
-    fn rank(seen: &Seen, pinned: bool, purpose: Purpose, trials: Trials) -> Option<(u8, Tier, u8)> {
+    fn rank(seen: &Model, pinned: bool, purpose: Purpose, trials: Trials) -> Option<(u8, Tier, u8)> {
         let first = purpose == Purpose::First;
         let trial = seen.standing == Standing::Probation;
         let open = trial || seen.standing == Standing::Up;
-        let at_home = pinned && open && !seen.tried && (first || !seen.overdue);
+        let at_home = pinned && open && !seen.tried && (if first { seen.kept } else { !seen.suspect });
         if at_home && (!trial || trials == Trials::Taken) {
             return Some((0, Tier::default(), 0));
         }
         if seen.presence != Presence::Present {
             return None;
         }
-        match (seen.tried, open, seen.overdue) {
+        let site = Tier { site: seen.tier.site, priority: 0 };
+        match (seen.tried, open, seen.suspect) {
             (false, true, false) if first && trials == Trials::Taken => Some((1, seen.tier, u8::from(!trial))),
-            (false, true, false) if trial => Some((2, seen.tier, 0)),
+            (false, true, suspect) if trial => Some((if suspect { 3 } else { 2 }, seen.tier, 0)),
             (false, true, false) => Some((1, seen.tier, 0)),
-            (false, true, true) => Some((if trial { 4 } else { 3 }, seen.tier, 0)),
+            // Behind all tiers of its site, and before the next site.
+            (false, true, true) => Some((1, Tier { priority: u16::MAX, ..site }, seen.tier.priority.min(200) as u8)),
             (false, false, _) => Some((5, Tier::default(), 0)),
             (true, ..) if purpose != Purpose::Retry => None,
             (true, ..) => Some((if seen.standing == Standing::Up { 6 } else { 7 }, Tier::default(), 0)),
@@ -619,8 +676,8 @@ mod tests {
         Fail,
         Succeed,
         GiveUp,
-        Overdue(usize),
-        InTime(usize),
+        Suspect(usize),
+        Hear(usize),
         Discover(Vec<(usize, u16)>),
     }
 
@@ -635,8 +692,8 @@ mod tests {
             4 => Just(Step::Fail),
             1 => Just(Step::Succeed),
             1 => Just(Step::GiveUp),
-            1 => (0usize..6).prop_map(Step::Overdue),
-            1 => (0usize..6).prop_map(Step::InTime),
+            1 => (0usize..6).prop_map(Step::Suspect),
+            1 => (0usize..6).prop_map(Step::Hear),
             1 => prop::collection::vec((0usize..6, 0u16..3), 0..6).prop_map(Step::Discover),
         ]
     }
@@ -658,31 +715,38 @@ mod tests {
                 match step {
                     Step::Wait(pause) => farm.now += Duration::from_secs(pause),
                     Step::Request { pinned: which, tries: limit, trials: policy } => {
-                        farm.budget.request(farm.now);
+                        farm.health.request(farm.now);
                         pinned = which.map(|which| farm.ids[which]);
                         (tries, tried) = (limit, Vec::new());
                         trials = policy;
                         plan = Plan::new(pinned, limit, trials);
                     }
                     Step::Next(purpose) => {
-                        let seen: Vec<Seen> = farm.roster.present().chain(farm.roster.leaving()).map(|member| Seen {
+                        let seen: Vec<Model> = farm.roster.present().chain(farm.roster.leaving()).map(|member| Model {
                             id: member.id(),
                             tier: member.endpoint().tier,
-                            standing: farm.blocklist.standing(member.id(), farm.now),
-                            overdue: member.is_overdue(),
+                            standing: farm.health.standing(member.id(), farm.now),
+                            suspect: farm.health.is_last_choice(member.id()),
+                            kept: farm.health.keeps_sessions(member.id(), farm.now),
                             tried: tried.contains(&member.id()),
                             presence: member.presence(),
                         }).collect();
-                        let ranked = |seen: &Seen| rank(seen, pinned == Some(seen.id), purpose, trials);
-                        let best = seen.iter().filter_map(ranked).min();
-                        let mut budget = farm.budget.clone();
+                        let ranked = |seen: &Model| rank(seen, pinned == Some(seen.id), purpose, trials);
+                        let mut best = seen.iter().filter_map(ranked).min();
+                        let mut health = farm.health.clone();
+                        let is_doubtful = |seen: &Model| ranked(seen) == best && (best >= Some((5, Tier::default(), 0)) || seen.suspect);
+                        if purpose != Purpose::First && seen.iter().any(is_doubtful) && !health.take_token(farm.now) {
+                            let good = |rank: &(u8, Tier, u8)| rank.0 == 1 && rank.1.priority < u16::MAX;
+                            best = seen.iter().filter_map(ranked).filter(good).min();
+                        }
+                        let mut health = farm.health.clone();
                         let pick = farm.next(&mut plan, purpose);
                         prop_assert_eq!(plan.tries_left(), tries - u8::try_from(tried.len()).unwrap() - u8::from(pick.is_some()));
                         match (best, pick) {
                             (None, pick) => prop_assert_eq!(pick, None),
                             (Some((rank, ..)), None) => {
                                 let spent = usize::from(tries) == tried.len();
-                                prop_assert!(spent || (rank >= 3 && purpose != Purpose::First && !budget.take(farm.now)));
+                                prop_assert!(spent || (purpose != Purpose::First && !health.take_token(farm.now)), "rank {rank}");
                             }
                             (Some(best), Some(pick)) => {
                                 let chosen = seen.iter().find(|seen| seen.id == pick.id).unwrap();
@@ -695,7 +759,7 @@ mod tests {
                                     _ => Reason::Random,
                                 };
                                 prop_assert_eq!(pick.reason, reason);
-                                let untried = |seen: &&Seen| !seen.tried && seen.presence == Presence::Present;
+                                let untried = |seen: &&Model| !seen.tried && seen.presence == Presence::Present;
                                 if chosen.tried {
                                     prop_assert_eq!(seen.iter().filter(untried).count(), 0);
                                 }
@@ -710,21 +774,22 @@ mod tests {
                     }
                     Step::Fail => {
                         if let Some(pick) = running.pop() {
-                            farm.blocklist.block(pick.id, farm.now, farm.now + Duration::from_secs(60));
+                            farm.health.inherit_block(pick.id, farm.now, farm.now + Duration::from_secs(60));
                         }
                     }
                     Step::Succeed => {
                         if let Some(pick) = running.pop() {
-                            farm.blocklist.succeed(pick.id, farm.now);
+                            let which = farm.number(pick.id);
+                            farm.hear_from(which);
                         }
                     }
                     Step::GiveUp => {
                         if let Some(trial) = running.pop().and_then(|pick| pick.trial) {
-                            farm.blocklist.release_trial(trial);
+                            farm.health.release_trial(trial);
                         }
                     }
-                    Step::Overdue(which) => farm.roster.overdue_begin(farm.ids[which]),
-                    Step::InTime(which) => farm.roster.overdue_end(farm.ids[which]),
+                    Step::Suspect(which) => farm.suspect(which),
+                    Step::Hear(which) => farm.hear_from(which),
                     Step::Discover(named) => {
                         let named = named.into_iter().map(|(which, site)| endpoint(which, site, Weight::Equal));
                         farm.roster.update(named.collect());

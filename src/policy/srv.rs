@@ -65,9 +65,8 @@ mod tests {
     use rand::rngs::StdRng;
 
     use super::*;
-    use crate::policy::blocklist::Blocklist;
-    use crate::policy::budget::Budget;
     use crate::policy::endpoint::Roster;
+    use crate::policy::health::Health;
     use crate::policy::plan::{Plan, Purpose, Trials};
 
     fn target(priority: u16, weight: u16, name: &str) -> Target {
@@ -105,13 +104,13 @@ mod tests {
     /// The order in which a request would try the targets, over all tiers.
     fn tried(targets: &[Target], rng: &mut StdRng) -> Vec<usize> {
         let now = Instant::now();
-        let (mut roster, mut blocklist, mut budget) = (Roster::new(), Blocklist::new(), Budget::new(now));
+        let (mut roster, mut health) = (Roster::new(), Health::new(now));
         let addressed = |(last, target): (usize, &Target)| {
             target.endpoint(0, IpAddr::from([10, 0, 0, u8::try_from(last).unwrap()]))
         };
         let ids = roster.update(targets.iter().enumerate().map(addressed).collect()).joined;
         let mut plan = Plan::new(None, 100, Trials::Taken);
-        let mut next = |purpose| plan.next(purpose, &roster, &mut blocklist, &mut budget, now, rng);
+        let mut next = |purpose| plan.next(purpose, &roster, &mut health, now, rng);
         let picks = std::iter::once(next(Purpose::First)).chain(std::iter::repeat_with(|| next(Purpose::Advance)));
         let picks: Vec<_> = picks.map_while(|pick| pick).collect();
         picks.iter().map(|pick| ids.iter().position(|&id| id == pick.id).unwrap()).collect()

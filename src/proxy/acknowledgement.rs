@@ -11,7 +11,6 @@ use tokio::time::Instant;
 use super::error::Error;
 use super::exchange::{ClientError, Exchange};
 use super::feed::Feed;
-use super::request::Aim;
 use super::service::Transaction;
 use super::snapshot::Route;
 use crate::alarm::Alarm;
@@ -25,7 +24,7 @@ use crate::http1::head::{Expectation, RequestFraming, RequestHead};
 const LONGEST: usize = 16 * 1024;
 
 impl<E: Exchange> Transaction<'_, E> {
-    /// Where an acknowledgement goes, and its session: to `home` if that binds it, and otherwise rather to the XSP from which
+    /// The session of an acknowledgement, and where that is at home for once: to `home` if that binds it, and otherwise rather to the XSP from which
     /// the client has the event, unless that is blocked. `route` then leads there, also if it leads new requests to another
     /// farm by now.
     pub(super) async fn acknowledging(
@@ -35,27 +34,27 @@ impl<E: Exchange> Transaction<'_, E> {
         home: Session,
         head: &RequestHead,
         feed: &mut Feed,
-    ) -> Result<(Session, Aim), Error> {
+    ) -> Result<(Session, Session), Error> {
         if let Session::At(_) = home {
-            return Ok((session, Aim::Farm(home)));
+            return Ok((session, home));
         }
         let from = self.from;
         let patience = from.snapshot.limits.request_body_idle_timeout;
         self.journal.awaits_body();
         read(head, self.exchange, feed, self.alarm, patience).await?;
         let sender = from.worker.shared.channels.sender(from.client, &events(head, feed));
-        let Some((farm, endpoint)) = sender else { return Ok((session, Aim::Farm(session))) };
+        let Some((farm, endpoint)) = sender else { return Ok((session, session)) };
         let at_sender = Session::At(endpoint.id());
         if Arc::ptr_eq(&farm, &route.farm) {
-            return Ok((session, Aim::Farm(at_sender)));
+            return Ok((session, at_sender));
         }
         let Some(back) = route.back_to(&farm).filter(|_| farm.is_up(&endpoint)) else {
-            return Ok((session, Aim::Farm(session)));
+            return Ok((session, session));
         };
         *route = back;
         self.journal.route = Some(Arc::clone(route));
         // No session begins at a farm that gets no new ones.
-        Ok((at_sender, Aim::Farm(at_sender)))
+        Ok((at_sender, at_sender))
     }
 }
 

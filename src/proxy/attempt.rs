@@ -17,6 +17,8 @@ use super::failure::Failure;
 use super::feed::{Feed, Outbound};
 use crate::farm::{Farm, Overdue, Picked};
 use crate::http1::head::{Expectation, Limits, ResponseHead};
+use crate::policy::failover::Clock;
+use crate::policy::fault::AttemptEnd;
 use crate::telemetry::access::Attempted;
 use crate::upstream::connect::{ConnectError, Dial, connect};
 use crate::upstream::connection::{AnswerError, Connection};
@@ -61,6 +63,7 @@ pub(super) struct Attempt {
     asked: Option<Instant>,
     /// Why the XSP takes no more of the request. It may have said more in an answer, which is then on its way.
     refused: Option<io::Error>,
+    /// Held until it ends.
     overdue: Option<Overdue>,
 }
 
@@ -145,11 +148,6 @@ impl Attempt {
         self.connected
     }
 
-    /// Since when the XSP has been what is awaited: the attempt's beginning, or the last time that the client's body was.
-    pub(super) const fn awaited_since(&self) -> Instant {
-        self.awaited_since
-    }
-
     /// Until when the XSP may stay silent; `None` while the client's body is what is awaited. A client that expects a
     /// 100 sends none before the XSP has spoken.
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -167,18 +165,18 @@ impl Attempt {
         self.head_sent
     }
 
-    /// Whether it has been marked overdue.
-    pub(super) const fn is_overdue(&self) -> bool {
-        self.overdue.is_some()
+    /// It is overdue, as long as it runs.
+    pub(super) fn mark_overdue(&mut self, overdue: Overdue) {
+        self.overdue = Some(overdue);
     }
 
-    /// Marks it overdue: its endpoint is picked last until it ends.
-    pub(super) fn mark_overdue(&mut self) {
-        self.overdue = Some(self.farm.overdue(&self.picked.endpoint));
+    /// Whom it waits for.
+    pub(super) fn clock(&self) -> Clock {
+        Clock { since: self.awaited_since.into_std(), deadline: self.deadline().map(Instant::into_std) }
     }
 
     /// What the access log says of it.
-    pub(super) fn log(&self, outcome: &'static str, status: Option<u16>) -> Attempted {
+    pub(super) fn log(&self, outcome: AttemptEnd, status: Option<u16>) -> Attempted {
         Attempted {
             endpoint: Arc::clone(self.picked.endpoint.label()),
             chosen: self.picked.reason.name(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 
-use super::request::Standing;
+use super::request::Accepted;
 use crate::farm::{Farm, Session};
 use crate::http1::head::RequestHead;
 use crate::policy::endpoint::EndpointId;
@@ -18,10 +18,10 @@ pub(super) struct Challenge(Option<(Arc<Farm>, EndpointId)>);
 
 impl Challenge {
     /// Takes note of an answer that demands Digest authentication.
-    pub(super) fn note(&mut self, farm: &Arc<Farm>, standing: &Standing) {
-        let mut demands = standing.head.fields.get_all(WWW_AUTHENTICATE.as_str());
-        if standing.head.status == StatusCode::UNAUTHORIZED && demands.any(is_digest) {
-            self.0 = Some((Arc::clone(farm), standing.endpoint.id()));
+    pub(super) fn note(&mut self, farm: &Arc<Farm>, accepted: &Accepted) {
+        let mut demands = accepted.head.fields.get_all(WWW_AUTHENTICATE.as_str());
+        if accepted.head.status == StatusCode::UNAUTHORIZED && demands.any(is_digest) {
+            self.0 = Some((Arc::clone(farm), accepted.endpoint.id()));
         }
     }
 

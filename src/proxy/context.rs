@@ -1,6 +1,7 @@
 //! What every request of a worker can reach.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -8,6 +9,7 @@ use tokio::sync::watch;
 use super::channels::Channels;
 use super::snapshot::Snapshot;
 use crate::drain::{Bell, Cuts, Phase};
+use crate::policy::health::Seen;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::traces::Traces;
 use crate::upstream::pool::Pool;
@@ -38,4 +40,18 @@ pub struct Worker {
     pub pool: Arc<Pool>,
     /// What tells its connections that the phase has changed.
     pub bell: Arc<Bell>,
+}
+
+impl Worker {
+    /// XSPs have ended connections that have idled, those with these [`Endpoint::key`](crate::farm::Endpoint::key)s.
+    pub fn ended(&self, keys: &[u64]) {
+        let farms = &self.shared.snapshot.load().farms;
+        for key in keys {
+            let known = farms.iter().find_map(|farm| Some((farm, farm.by_key(*key)?)));
+            if let Some((farm, endpoint)) = known {
+                let rules = farm.config().failover.rules();
+                farm.observe(&endpoint, Seen::Ended, Instant::now(), None, &rules);
+            }
+        }
+    }
 }

@@ -4,9 +4,8 @@ use http::StatusCode;
 
 use super::answer::{Answer, Last};
 use super::exchange::ClientError;
-use super::failure::Failure;
 use crate::http1::head::Refusal;
-use crate::upstream::connection::AnswerError;
+use crate::policy::failover::GiveUp;
 
 /// Everything that the gateway answers by itself.
 #[derive(Debug, thiserror::Error)]
@@ -74,15 +73,16 @@ impl From<ClientError> for Error {
     }
 }
 
-/// What the failure of the last attempt amounts to for the client.
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Answer(AnswerError::TooLarge) => Self::AnswerTooLarge,
-            Failure::Stale(_) => Self::Stale,
-            Failure::Connect(_) | Failure::Send(_) | Failure::Answer(_) | Failure::Timeout(_) => {
-                if failure.is_timeout() { Self::Silent } else { Self::Unreachable }
-            }
+impl From<GiveUp> for Error {
+    fn from(why: GiveUp) -> Self {
+        match why {
+            GiveUp::NoEndpoint => Self::NoEndpoint,
+            GiveUp::ChannelLost => Self::ChannelLost,
+            GiveUp::ChannelsBusy => Self::ChannelsBusy,
+            GiveUp::Silent => Self::Silent,
+            GiveUp::TooLarge => Self::AnswerTooLarge,
+            GiveUp::Stale => Self::Stale,
+            GiveUp::Unreachable => Self::Unreachable,
         }
     }
 }

@@ -1,10 +1,11 @@
-//! Why an attempt failed, whose fault it is, and what logs call it. Separate from the attempt, because those who judge it
+//! Why an attempt failed. Separate from the attempt, because those who judge it
 //! care for nothing else.
 
 use std::io;
 use std::time::Duration;
 
-use crate::upstream::connect::{ConnectError, Scope};
+use crate::policy::fault::Fault;
+use crate::upstream::connect::ConnectError;
 use crate::upstream::connection::AnswerError;
 
 /// Why an attempt failed.
@@ -29,41 +30,17 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// A word for logs and metrics.
-    pub(super) fn reason(&self) -> &'static str {
+    /// What it is in a word.
+    pub(super) fn fault(&self) -> Fault {
         match self {
-            Self::Connect(error) => error.reason(),
-            Self::Send(_) => "send",
-            Self::Answer(AnswerError::Broken(error)) if error.kind() == io::ErrorKind::ConnectionReset => "reset",
-            Self::Answer(AnswerError::Broken(_) | AnswerError::Closed) => "closed",
-            Self::Answer(AnswerError::Head(_) | AnswerError::Body(_) | AnswerError::Interim) => "malformed",
-            Self::Answer(AnswerError::TooLarge) => "answer-too-large",
-            Self::Stale(_) => "stale",
-            Self::Timeout(_) => "timeout",
+            Self::Connect(error) => error.fault(),
+            Self::Send(_) => Fault::Send,
+            Self::Answer(AnswerError::Broken(error)) if error.kind() == io::ErrorKind::ConnectionReset => Fault::Reset,
+            Self::Answer(AnswerError::Broken(_) | AnswerError::Closed) => Fault::Closed,
+            Self::Answer(AnswerError::Head(_) | AnswerError::Body(_) | AnswerError::Interim) => Fault::Malformed,
+            Self::Answer(AnswerError::TooLarge) => Fault::TooLarge,
+            Self::Stale(_) => Fault::Stale,
+            Self::Timeout(_) => Fault::Timeout,
         }
-    }
-
-    /// How much of the XSP it speaks of; [`Scope::Gateway`]: nothing is held against it.
-    pub(super) fn scope(&self) -> Scope {
-        match self {
-            Self::Connect(error) => error.scope(),
-            Self::Answer(AnswerError::TooLarge) | Self::Stale(_) => Scope::Gateway,
-            Self::Send(_) | Self::Answer(_) => Scope::Port,
-            Self::Timeout(_) => Scope::Silence,
-        }
-    }
-
-    /// Whether it was silence rather than an error, which the caller is told as 504 rather than 502.
-    pub(super) const fn is_timeout(&self) -> bool {
-        match self {
-            Self::Connect(error) => error.is_timeout(),
-            Self::Timeout(_) => true,
-            Self::Send(_) | Self::Answer(_) | Self::Stale(_) => false,
-        }
-    }
-
-    /// Whether the next XSP would fare the same, so that it isn't asked.
-    pub(super) const fn is_final(&self) -> bool {
-        matches!(self, Self::Answer(AnswerError::TooLarge))
     }
 }

@@ -1,10 +1,11 @@
-//! The failover loop: attempts, one after the other or beside each other, until an answer stands (R-FAIL-1 to R-FAIL-8,
-//! and "The caller's patience": the next XSP is asked before the caller gives up).
+//! What drives a request to an answer: sockets and waiting. The machine decides (`policy::failover`), attempts run one after the
+//! other or beside each other, and what they come to is told to it.
 
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use http::StatusCode;
 use http::header::LOCATION;
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -17,17 +18,17 @@ use super::failure::Failure;
 use super::feed::{Feed, Outbound};
 use super::journal::Journal;
 use super::location;
-use super::probe;
-use super::request::{Aim, Request, Standing};
+use super::request::{Accepted, Request};
 use super::snapshot::{Block, Route, Snapshot};
-use super::turn::{Look, Turn};
-use super::verdict::{self, Asked};
 use crate::alarm::Alarm;
-use crate::farm::{Endpoint, Picked};
-use crate::http1::head::ResponseHead;
-use crate::policy::classify::{Class, On5xx, Outcome, Replay, classify};
-use crate::policy::plan::{Plan, Purpose, Trials};
-use crate::upstream::connect::Scope;
+use crate::farm::{Forwarding, Picked, Step, Steps};
+use crate::http1::head::{RequestFraming, ResponseHead};
+use crate::policy::classify::{Class, Replay};
+use crate::policy::endpoint::EndpointId;
+use crate::policy::failover::{Body, Due, Event, Target, Terms};
+use crate::policy::fault::{AttemptEnd, Fault};
+use crate::policy::health::Seen;
+use crate::telemetry::metrics::ChannelEvent;
 
 /// One request on its way to an answer.
 pub(super) struct Forward<'a> {
@@ -36,57 +37,57 @@ pub(super) struct Forward<'a> {
     block: &'a Block,
     route: &'a Arc<Route>,
     outbound: Outbound,
-    authority: &'a str,
     journal: &'a mut Journal,
-    plan: Plan,
-    /// Where the request's event channel is, if it names one.
-    channel: Option<Arc<Endpoint>>,
-    turn: Turn,
-    running: SmallVec<[Box<Attempt>; 2]>,
-    fallback: Option<Standing>,
-    failure: Option<Failure>,
-    /// No further attempt will be begun beside a silent one.
-    advanced: bool,
-    redirected: bool,
+    request: Forwarding,
+    /// Whether it names an event channel: what its XSP says then is said of that.
+    names_channel: bool,
+    /// What is to be done first.
+    first: Steps,
+    /// Where the request waits for its turn to open a channel.
+    held: Option<Picked>,
+    running: SmallVec<[(usize, Box<Attempt>); 2]>,
+    /// The answer that has just come, and whose it is.
+    answer: Option<(usize, Accepted)>,
+    /// The one that is passed on if there is no better one.
+    fallback: Option<(usize, Accepted)>,
 }
 
 /// What happened next.
-enum Event {
+enum Happened {
     Progress(usize, Result<Progress, Failure>),
-    /// The latest attempt has been silent for `advance_after`.
-    Overdue,
-    /// The request's turn to open a channel may have come.
-    Turn,
+    Due(Due),
     /// The client's body stalled.
     BodyStalled,
 }
 
 impl<'a> Forward<'a> {
-    pub(super) fn new(request: Request<'a>, outbound: Outbound, aim: Aim, journal: &'a mut Journal) -> Self {
-        let Request { worker, snapshot, block, route, authority } = request;
-        let trials = if outbound.replayable { Trials::Taken } else { Trials::Left };
-        let plan = |session| route.farm.plan(session, route.failover.tries, trials);
-        let (plan, channel, turn) = match aim {
-            Aim::Farm(session) => (plan(session), None, Turn::NotNeeded),
-            Aim::NewChannel(session) => (plan(route.farm.opening_session(session)), None, Turn::needed()),
-            Aim::Channel(endpoint) => (Plan::new(None, 0, Trials::Left), Some(endpoint), Turn::NotNeeded),
+    pub(super) fn new(request: Request<'a>, outbound: Outbound, target: Target, journal: &'a mut Journal) -> Self {
+        let Request { worker, snapshot, block, route } = request;
+        let failover = &route.failover;
+        let terms = Terms {
+            tries: failover.tries,
+            rules: failover.rules(),
+            replayable: outbound.replayable,
+            safe: Replay::Safe.allows(&outbound.method),
+            until: None,
+            interface: Some(route.interface),
         };
+        let names_channel = matches!(target, Target::Channel(_));
+        let (request, first) = Forwarding::begin(&route.farm, terms, target);
         Self {
             worker,
             snapshot,
             block,
             route,
             outbound,
-            authority,
             journal,
-            plan,
-            channel,
-            turn,
+            request,
+            names_channel,
+            first,
+            held: None,
             running: SmallVec::new(),
+            answer: None,
             fallback: None,
-            failure: None,
-            advanced: false,
-            redirected: false,
         }
     }
 
@@ -99,50 +100,94 @@ impl<'a> Forward<'a> {
         exchange: &mut E,
         feed: &mut Feed,
         alarm: &mut Alarm,
-    ) -> Result<Standing, Error> {
-        let Some(first) = self.first() else { return Err(Error::NoEndpoint) };
-        self.begin_in_turn(first);
+    ) -> Result<Accepted, Error> {
+        let mut steps = std::mem::take(&mut self.first);
         let mut body_since = Instant::now();
-        while !self.running.is_empty() || self.turn.at().is_some() {
-            let event = poll_fn(|cx| self.poll_event(cx, exchange, feed, alarm, &mut body_since)).await;
-            match event.inspect_err(|_| self.abandon())? {
-                Event::Progress(_, Ok(Progress::Informed(head))) => exchange.inform(&head),
-                Event::Progress(index, Ok(Progress::Answered(head))) => {
-                    let attempt = self.running.remove(index);
-                    if let Some(standing) = self.answered(*attempt, head, feed) {
-                        return Ok(standing);
-                    }
-                }
-                Event::Progress(index, Err(failure)) => {
-                    let attempt = self.running.remove(index);
-                    self.failed(&attempt, failure, feed);
-                }
-                Event::Overdue => self.overdue(feed),
-                Event::Turn => self.await_turn(),
-                Event::BodyStalled => {
-                    self.abandon();
-                    return Err(Error::Slow);
+        loop {
+            for step in steps {
+                if let Some(end) = self.take(step, feed) {
+                    return end;
                 }
             }
+            let happened = poll_fn(|cx| self.poll(cx, exchange, feed, alarm, &mut body_since)).await;
+            steps = match happened.inspect_err(|_| self.abandon(feed))? {
+                Happened::Progress(_, Ok(Progress::Informed(head))) => {
+                    exchange.inform(&head);
+                    Steps::new()
+                }
+                Happened::Progress(index, Ok(Progress::Answered(head))) => self.answered(index, head, feed),
+                Happened::Progress(index, Err(failure)) => self.failed(index, &failure, feed),
+                Happened::Due(Due::Silent(attempt)) => {
+                    match self.running.iter().position(|(known, _)| *known == attempt) {
+                        Some(index) => {
+                            let failure = Failure::Timeout(self.route.failover.response_timeout);
+                            self.failed(index, &failure, feed)
+                        }
+                        None => Steps::new(),
+                    }
+                }
+                Happened::Due(due) => {
+                    // No other request has this address meanwhile.
+                    let session = std::ptr::from_ref(exchange).addr() as u64;
+                    self.request.on(Event::Due { due, session, body: body(feed) })
+                }
+                Happened::BodyStalled => {
+                    self.abandon(feed);
+                    return Err(Error::Slow);
+                }
+            };
         }
-        self.give_up()
     }
 
-    fn poll_event<E: Exchange>(
+    /// Does as the machine says; an end, if it says so.
+    fn take(&mut self, step: Step, feed: &mut Feed) -> Option<Result<Accepted, Error>> {
+        match step {
+            Step::Begin { attempt, picked } => {
+                self.held = None;
+                self.begin(attempt, picked);
+            }
+            Step::Queue(picked) => {
+                self.held = Some(picked);
+                self.route.farm.metrics().channel(ChannelEvent::Queued);
+            }
+            Step::Ask { attempt } => {
+                let picked = self.held.take().expect("what was queued is held");
+                self.begin(attempt, picked);
+            }
+            Step::Missed => self.route.farm.metrics().channel(ChannelEvent::Rejected),
+            Step::Overdue { attempt, overdue } => {
+                if let Some((_, running)) = self.running.iter_mut().find(|(known, _)| *known == attempt) {
+                    running.mark_overdue(overdue);
+                }
+            }
+            Step::Keep { .. } => self.fallback = self.answer.take(),
+            Step::Answer { attempt, class } => {
+                let is_it = |answer: &(usize, Accepted)| answer.0 == attempt;
+                let (_, accepted) = self.answer.take().filter(is_it).or_else(|| self.fallback.take())?;
+                self.let_go(feed);
+                return Some(Ok(Accepted { class, ..accepted }));
+            }
+            Step::GiveUp(why) => return Some(Err(why.into())),
+        }
+        None
+    }
+
+    fn poll<E: Exchange>(
         &mut self,
         cx: &mut Context<'_>,
         exchange: &mut E,
         feed: &mut Feed,
         alarm: &mut Alarm,
         body_since: &mut Instant,
-    ) -> Poll<Result<Event, ClientError>> {
+    ) -> Poll<Result<Happened, ClientError>> {
         loop {
-            for (index, attempt) in self.running.iter_mut().enumerate() {
+            for (index, (number, attempt)) in self.running.iter_mut().enumerate() {
                 if let Poll::Ready(progress) = attempt.poll(cx, feed) {
-                    return Poll::Ready(Ok(Event::Progress(index, progress)));
+                    return Poll::Ready(Ok(Happened::Progress(index, progress)));
                 }
+                self.request.machine.clock(*number, attempt.clock());
             }
-            let sent = self.running.iter().map(|attempt| attempt.sent()).min().unwrap_or_default();
+            let sent = self.running.iter().map(|(_, attempt)| attempt.sent()).min().unwrap_or_default();
             if !feed.is_complete() {
                 feed.release(sent);
                 if !feed.wants_more(sent) {
@@ -170,54 +215,18 @@ impl<'a> Forward<'a> {
         self.poll_clock(cx, feed, alarm, *body_since).map(Ok)
     }
 
-    fn poll_clock(&mut self, cx: &mut Context<'_>, feed: &Feed, alarm: &mut Alarm, body_since: Instant) -> Poll<Event> {
-        let latest = self.running.last();
-        let overdue_at = latest.filter(|attempt| !attempt.is_overdue()).and_then(|attempt| {
-            let after = self.route.failover.advance_after?;
-            attempt.deadline().map(|_| attempt.awaited_since() + after)
-        });
+    fn poll_clock(&self, cx: &mut Context<'_>, feed: &Feed, alarm: &mut Alarm, body_since: Instant) -> Poll<Happened> {
         let stalled_at = (!feed.is_complete()).then(|| body_since + self.snapshot.limits.request_body_idle_timeout);
-        let silent =
-            self.running.iter().enumerate().filter_map(|(index, attempt)| Some((attempt.deadline()?, index))).min();
-        let silent_at = silent.map(|(at, _)| at);
-        let Some(at) = [overdue_at, stalled_at, silent_at, self.turn.at()].into_iter().flatten().min() else {
-            return Poll::Pending;
-        };
+        let due_at = self.request.machine.wake_at().map(Instant::from_std);
+        let Some(at) = [stalled_at, due_at].into_iter().flatten().min() else { return Poll::Pending };
         std::task::ready!(alarm.poll_at(cx, at));
-        Poll::Ready(match silent {
-            Some((deadline, index)) if deadline <= at => {
-                Event::Progress(index, Err(Failure::Timeout(self.route.failover.response_timeout)))
-            }
-            Some(_) | None if overdue_at == Some(at) => Event::Overdue,
-            Some(_) | None if self.turn.at() == Some(at) => Event::Turn,
-            Some(_) | None => Event::BodyStalled,
+        Poll::Ready(match self.request.machine.due(at.into_std()) {
+            Some(due) => Happened::Due(due),
+            None => Happened::BodyStalled,
         })
     }
 
-    fn first(&mut self) -> Option<Picked> {
-        if let Some(endpoint) = &self.channel {
-            return Some(Picked::for_channel(Arc::clone(endpoint)));
-        }
-        self.leave_trials_to_probes();
-        self.route.farm.pick(&mut self.plan, Purpose::First)
-    }
-
-    /// Begins an attempt, or waits for its turn.
-    fn begin_in_turn(&mut self, picked: Picked) {
-        if let Some(picked) = self.turn.take(&self.route.farm, picked) {
-            self.begin(picked);
-        }
-    }
-
-    fn await_turn(&mut self) {
-        match self.turn.look(&self.route.farm) {
-            Look::Wait => {}
-            Look::Ask(picked) => self.begin(picked),
-            Look::Elsewhere => self.advance(Purpose::Retry),
-        }
-    }
-
-    fn begin(&mut self, picked: Picked) {
+    fn begin(&mut self, number: usize, picked: Picked) {
         let failover = &self.route.failover;
         let mut attempt = Attempt::begin(
             &self.route.farm,
@@ -228,172 +237,144 @@ impl<'a> Forward<'a> {
             failover.connect_timeout,
         );
         attempt.entry = self.journal.began(&attempt);
-        self.running.push(Box::new(attempt));
+        self.request.machine.clock(number, attempt.clock());
+        self.running.push((number, Box::new(attempt)));
     }
 
-    /// A request that could not be sent again does not try an endpoint on probation; the gateway does it for itself.
-    fn leave_trials_to_probes(&self) {
-        if !self.outbound.replayable
-            && let Some(due) = self.route.farm.due_trial()
-        {
-            probe::second_look(self.route, due, self.authority);
-        }
-    }
-
-    /// Moves on to the next endpoint, if there is one.
-    fn advance(&mut self, purpose: Purpose) {
-        match self.route.farm.pick(&mut self.plan, purpose) {
-            Some(picked) => self.begin_in_turn(picked),
-            None => self.advanced = true,
-        }
-    }
-
-    /// The latest attempt has been silent for long: its endpoint is picked last from now on, and a safe request asks the
-    /// next one while this one runs on.
-    fn overdue(&mut self, feed: &Feed) {
-        if let Some(attempt) = self.running.last_mut() {
-            attempt.mark_overdue();
-        }
-        let safe = Replay::Safe.allows(&self.outbound.method) && self.outbound.replayable;
-        if safe && !self.advanced && feed.is_complete() && feed.is_whole() {
-            self.advance(Purpose::Advance);
-        }
-    }
-
-    fn may_move_on(&self, attempt: &Attempt, feed: &Feed) -> bool {
-        feed.is_whole() && (!attempt.may_be_delivered() || self.outbound.replayable)
-    }
-
-    fn failed(&mut self, attempt: &Attempt, failure: Failure, feed: &Feed) {
-        self.journal.ended(attempt, failure.reason(), None);
-        verdict::blame(self.snapshot, self.route, &attempt.picked.endpoint, &failure);
+    fn failed(&mut self, index: usize, failure: &Failure, feed: &Feed) -> Steps {
+        let (number, attempt) = self.running.remove(index);
+        let fault = failure.fault();
+        let end = AttemptEnd::Fault(fault);
+        self.journal.ended(&attempt, end, None);
+        count(&attempt, end);
         tracing::debug!(
             tracking_id = self.journal.tracking_id,
             endpoint = &**attempt.picked.endpoint.label(),
-            error = &failure as &dyn std::error::Error,
+            error = failure as &dyn std::error::Error,
             "attempt failed"
         );
-        let is_final = failure.is_final();
-        self.failure = Some(failure);
-        if !is_final && self.may_move_on(attempt, feed) {
-            self.advance(Purpose::Retry);
+        if fault == Fault::Local {
+            tracing::warn!(error = failure as &dyn std::error::Error, "the gateway could not open a connection");
         }
+        self.request.on(Event::Failed {
+            attempt: number,
+            fault,
+            delivered: attempt.may_be_delivered(),
+            body: body(feed),
+        })
     }
 
-    /// Judges an answer; `None`: it does not stand yet, and another endpoint is asked.
-    fn answered(&mut self, attempt: Attempt, head: ResponseHead, feed: &Feed) -> Option<Standing> {
-        let status = head.status.as_u16();
-        // Whatever an XSP says of its own channel is an answer.
-        let on_5xx = if self.channel.is_some() { On5xx::Answer } else { self.route.failover.on_5xx };
-        let class = classify(Outcome::Answered(head.status), on_5xx);
-        let outcome = match class {
-            Class::Success => "success",
-            Class::Suspect | Class::Failure => "5xx",
-        };
-        self.journal.ended(&attempt, outcome, Some(status));
-        verdict::report(self.route, Asked::of(&attempt), head.status, on_5xx, self.authority);
-        let hop = (class == Class::Success && self.channel.is_none()).then(|| self.redirection(&head, feed)).flatten();
-        if let Some(picked) = hop {
-            self.begin_in_turn(picked);
-            return None;
-        }
-        let may_move_on = self.may_move_on(&attempt, feed);
+    fn answered(&mut self, index: usize, head: ResponseHead, feed: &Feed) -> Steps {
+        let (number, attempt) = self.running.remove(index);
+        let status = head.status;
+        let end = AttemptEnd::answered(status.as_u16());
+        self.journal.ended(&attempt, end, Some(status.as_u16()));
+        count(&attempt, end);
+        let hop = self.hop(&head);
+        let is_redirection = head.fields.get(LOCATION.as_str()).is_some() && is_redirection(status);
         let (picked, connection, sent) = attempt.into_connection();
-        let standing = Standing { head, endpoint: Arc::clone(&picked.endpoint), connection: connection?, sent, class };
-        match class {
-            Class::Success => {
-                self.let_go(feed);
-                Some(standing)
+        let endpoint = Arc::clone(&picked.endpoint);
+        let connection = connection.expect("the answer has come over it");
+        self.answer = Some((number, Accepted { head, endpoint, connection, sent, class: Class::Success }));
+        let next = hop.as_ref().map(|(id, _)| *id);
+        let steps = self.request.on(Event::Head { attempt: number, status, hop: next, body: body(feed) });
+        let metrics = self.route.farm.metrics();
+        match hop {
+            Some((_, target)) if matches!(steps.first(), Some(Step::Begin { .. } | Step::Queue(_))) => {
+                metrics.redirects_followed.inc();
+                self.outbound = self.outbound.with_target(&target);
             }
-            Class::Suspect | Class::Failure if may_move_on => {
-                self.fallback = Some(standing);
-                self.advance(Purpose::Retry);
-                None
+            Some(_) | None if is_redirection => {
+                metrics.redirects_passed.inc();
+                tracing::info!(
+                    tracking_id = self.journal.tracking_id,
+                    farm = self.route.farm.name(),
+                    status = status.as_u16(),
+                    "an XSP redirects; Webex follows no redirect"
+                );
             }
-            Class::Suspect | Class::Failure => Some(standing),
+            Some(_) | None => {}
         }
+        steps
     }
 
-    /// Whether the XSP sends the request to another XSP of the farm, which the gateway then asks itself: the caller follows
+    /// Where the XSP sends the request, if that is another XSP of the farm, which the gateway then asks itself: the caller follows
     /// no redirect (R-TOP-6).
-    fn redirection(&mut self, head: &ResponseHead, feed: &Feed) -> Option<Picked> {
-        if !matches!(head.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+    fn hop(&self, head: &ResponseHead) -> Option<(EndpointId, Vec<u8>)> {
+        // After a 303 the request has been carried out, and the client is to ask for something else.
+        if !is_redirection(head.status) || head.status == StatusCode::SEE_OTHER {
             return None;
         }
-        // The others do not ask for the same request again: after a 303 it has even been carried out.
-        let same_request = matches!(head.status.as_u16(), 301 | 302 | 307 | 308);
-        let location = head.fields.get(LOCATION.as_str())?;
-        let metrics = self.route.farm.metrics();
-        let hop = Some(location)
-            .filter(|_| same_request && !self.redirected && feed.is_whole() && feed.is_complete())
-            .and_then(|location| {
-                let (name, port, target) = location::parse(location)?;
-                let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-                let same = self.block.route(path).is_ok_and(|route| Arc::ptr_eq(route, self.route));
-                let picked = self.route.farm.find(name, port).filter(|_| same)?;
-                self.plan.spend(picked.endpoint.id()).then(|| (picked, target.to_vec()))
-            });
-        let Some((picked, target)) = hop else {
-            metrics.redirects_passed.inc();
-            tracing::info!(
-                tracking_id = self.journal.tracking_id,
-                farm = self.route.farm.name(),
-                status = head.status.as_u16(),
-                "an XSP redirects; Webex follows no redirect"
-            );
-            return None;
-        };
-        metrics.redirects_followed.inc();
-        self.redirected = true;
-        self.outbound = self.outbound.with_target(&target);
-        Some(picked)
+        let (name, port, target) = location::parse(head.fields.get(LOCATION.as_str())?)?;
+        let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
+        let is_same = self.block.route(path).is_ok_and(|route| Arc::ptr_eq(route, self.route));
+        let id = self.route.farm.find(name, port).filter(|_| is_same)?;
+        Some((id, target.to_vec()))
     }
 
     /// Lets the attempts that are still running end without the client.
     fn let_go(&mut self, feed: &Feed) {
-        for attempt in self.running.drain(..) {
-            self.journal.ended(&attempt, "overtaken", None);
+        for (_, attempt) in self.running.drain(..) {
+            self.journal.ended(&attempt, AttemptEnd::Overtaken, None);
             if !feed.is_sent(attempt.sent()) {
                 // Its XSP still waits for the body, and says nothing of itself by its silence.
-                attempt.picked.endpoint.metrics().attempted("overtaken");
+                attempt.picked.endpoint.metrics().attempted(AttemptEnd::Overtaken);
                 continue;
             }
-            let (route, authority) = (Arc::clone(self.route), self.authority.to_owned());
-            let snapshot = self.worker.shared.snapshot.load_full();
+            let route = Arc::clone(self.route);
             tokio::spawn(attempt.linger(move |attempt, end| match end {
-                Some(Ok(status)) => {
-                    verdict::report(&route, Asked::of(attempt), status, route.failover.on_5xx, &authority)
-                }
-                Some(Err(failure)) => verdict::blame(&snapshot, &route, &attempt.picked.endpoint, &failure),
-                None => attempt.picked.endpoint.metrics().attempted("overtaken"),
+                Some(end) => report(&route, attempt, end, false),
+                None => attempt.picked.endpoint.metrics().attempted(AttemptEnd::Overtaken),
             }));
         }
     }
 
-    /// The client is not there for an answer any more. That is no XSP's fault; but one that it has waited long for is
-    /// looked at, since callers whose patience is shorter than `response_timeout` would never find it out.
-    fn abandon(&mut self) {
-        for attempt in self.running.drain(..) {
-            self.journal.ended(&attempt, "abandoned", None);
-            attempt.picked.endpoint.metrics().attempted("abandoned");
-            if attempt.is_overdue() {
-                probe::second_look(self.route, attempt.picked, self.authority);
+    /// The client is not there for an answer any more. A request that changes something goes on all the same, if all of it is
+    /// there: its sender may believe that it is done.
+    fn abandon(&mut self, feed: &mut Feed) {
+        self.request.abandon();
+        let goes_on = feed.is_complete() && feed.is_whole() && !Replay::Safe.allows(&self.outbound.method);
+        for (_, attempt) in self.running.drain(..) {
+            self.journal.ended(&attempt, AttemptEnd::Abandoned, None);
+            attempt.picked.endpoint.metrics().attempted(AttemptEnd::Abandoned);
+            if goes_on {
+                let feed = std::mem::replace(feed, Feed::new(RequestFraming::None, 0));
+                let (route, names_channel) = (Arc::clone(self.route), self.names_channel);
+                let report = move |attempt: &Attempt, end| report(&route, attempt, end, names_channel);
+                tokio::spawn(attempt.carry_on(feed, report));
             }
         }
     }
+}
 
-    fn give_up(self) -> Result<Standing, Error> {
-        if let Some(fallback) = self.fallback {
-            return Ok(fallback);
-        }
-        Err(match self.failure {
-            // Nobody listens where the channel was.
-            Some(Failure::Connect(error)) if self.channel.is_some() && error.scope() != Scope::Gateway => {
-                Error::ChannelLost
-            }
-            Some(_) | None if self.turn.is_missed() => Error::ChannelsBusy,
-            Some(failure) => failure.into(),
-            None => Error::NoEndpoint,
-        })
+fn body(feed: &Feed) -> Body {
+    Body { is_whole: feed.is_whole(), is_complete: feed.is_complete() }
+}
+
+fn is_redirection(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// Counts what came of an attempt.
+fn count(attempt: &Attempt, end: AttemptEnd) {
+    let metrics = attempt.picked.endpoint.metrics();
+    if let AttemptEnd::Success | AttemptEnd::ServerError = end {
+        metrics.xsp_seconds.observe(attempt.begun().elapsed().as_secs_f64());
     }
+    metrics.attempted(end);
+}
+
+/// What came of an attempt that nobody waits for.
+fn report(route: &Route, attempt: &Attempt, end: Result<StatusCode, Failure>, names_channel: bool) {
+    let (end, seen) = match end.map_err(|failure| failure.fault()) {
+        Ok(status) if status.as_u16() < 500 => (AttemptEnd::Success, Seen::Answer),
+        Ok(_) => (AttemptEnd::ServerError, Seen::ServerError),
+        Err(fault) => (AttemptEnd::Fault(fault), Seen::Fault(fault)),
+    };
+    count(attempt, end);
+    if names_channel && end == AttemptEnd::ServerError {
+        return;
+    }
+    let (endpoint, begun) = (&attempt.picked.endpoint, attempt.begun().into_std());
+    route.farm.observe(endpoint, seen, begun, Some(route.interface), &route.failover.rules());
 }

@@ -83,7 +83,6 @@ async fn welcome(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAd
         host,
         peer,
         access: worker.shared.access.clone(),
-        farms: Arc::clone(&snapshot.farms),
     };
     Some(match arrived {
         Arrived::Https(accepted) => {

@@ -14,6 +14,7 @@ use super::attempt::Attempt;
 use super::snapshot::Route;
 use crate::broadworks::channel::ChannelId;
 use crate::http1::head::RequestHead;
+use crate::policy::fault::AttemptEnd;
 use crate::telemetry::access::{Access, AccessLog, Attempts, timestamp};
 use crate::telemetry::metrics::{Class, ListenerMetrics, SessionEvent};
 use crate::telemetry::traces::{Trace, TraceId};
@@ -162,14 +163,14 @@ impl Journal {
     /// Takes note of an attempt that begins, and returns its place: attempts are told of in the order of their beginning.
     pub(super) fn began(&mut self, attempt: &Attempt) -> usize {
         self.awaiting_since.get_or_insert(attempt.begun());
-        self.attempts.push(attempt.log("abandoned", None));
+        self.attempts.push(attempt.log(AttemptEnd::Abandoned, None));
         self.attempts.len() - 1
     }
 
     /// Takes note of what came of an attempt.
-    pub(super) fn ended(&mut self, attempt: &Attempt, outcome: &'static str, status: Option<u16>) {
+    pub(super) fn ended(&mut self, attempt: &Attempt, end: AttemptEnd, status: Option<u16>) {
         if let Some(entry) = self.attempts.get_mut(attempt.entry) {
-            *entry = attempt.log(outcome, status);
+            *entry = attempt.log(end, status);
         }
         if let Some(trace) = &mut self.trace {
             trace.ended(attempt.entry, attempt.connected());

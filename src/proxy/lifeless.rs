@@ -1,17 +1,14 @@
-//! The last look at endpoints that stay blocked, before their streams are ended. Separate from second looks, because what
-//! depends on it is what an endpoint has had for long: their block may have run out, and nobody has tried them since.
+//! The last looks at endpoints that stay blocked, before their streams are ended. Separate from other looks, because what
+//! depends on them is what an endpoint has had for long: its block may have run out, and nobody has tried it since.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::context::Worker;
-use super::probe::{self, Seen};
+use super::look::look;
 use super::snapshot::Way;
-use crate::config::model::ProxyProtocol;
-use crate::farm::{Endpoint, Farm, Picked, Probing};
-use crate::proxy_protocol::{self, Header};
-use crate::upstream::connect::{ConnectError, Scope};
-use crate::upstream::look;
+use crate::farm::{Looking, Sign};
+use crate::policy::fault::{Evidence, Scope};
+use crate::policy::health::Found;
 
 /// So many looks fail before streams are ended.
 const LOOKS: u32 = 3;
@@ -24,12 +21,11 @@ pub fn watch(worker: &Worker) {
     let snapshot = worker.shared.snapshot.load_full();
     for farm in snapshot.farms.iter() {
         for endpoint in farm.lifeless() {
-            let Some(probing) = Probing::begin(&endpoint) else { continue };
-            let (way, farm, cuts) = (snapshot.way_to(farm), Arc::clone(farm), Arc::clone(&worker.shared.cuts));
+            let Some(looking) = farm.claim_look(&endpoint) else { continue };
+            let (way, cuts) = (snapshot.way_to(farm, None), worker.shared.cuts.clone());
             tokio::spawn(async move {
-                let _probing = probing;
-                if let Seen::Fails(sign) = last_looks(&way, &farm, &endpoint).await {
-                    farm.give_up(&endpoint, sign, &cuts);
+                if let Some(sign) = sign_of(last_looks(&way, &looking).await) {
+                    looking.farm().give_up(&looking.endpoint, sign, &cuts);
                 }
             });
         }
@@ -39,43 +35,29 @@ pub fn watch(worker: &Worker) {
 
 /// Looks until one look shows something else than that the endpoint fails: what one lost packet or one pause does must not cost
 /// streams that have lived for days.
-async fn last_looks(way: &Way, farm: &Farm, endpoint: &Arc<Endpoint>) -> Seen {
-    let mut seen = last_look(way, farm, endpoint).await;
+async fn last_looks(way: &Way, looking: &Looking) -> Found {
+    let mut found = look(way, looking).await;
     for _ in 1..LOOKS {
-        if let Seen::Works | Seen::Nothing = seen {
+        if sign_of(found).is_none() {
             break;
         }
         tokio::time::sleep(APART).await;
-        seen = last_look(way, farm, endpoint).await;
+        found = look(way, looking).await;
     }
-    seen
+    found
 }
 
-async fn last_look(way: &Way, farm: &Farm, endpoint: &Arc<Endpoint>) -> Seen {
-    let begun = Instant::now();
-    match way {
-        Way::Http(route, host) => probe::look(route, Picked::for_probe(Arc::clone(endpoint)), host).await,
-        Way::Handshake => judge(farm, endpoint, begun, look::look(farm, endpoint).await),
-        Way::Hello(told) => {
-            let preamble = match told {
-                ProxyProtocol::Off => Vec::new(),
-                ProxyProtocol::V2 => proxy_protocol::v2(&Header::Local),
-            };
-            judge(farm, endpoint, begun, look::greet(farm, endpoint, &preamble).await)
-        }
-    }
-}
-
-fn judge(farm: &Farm, endpoint: &Endpoint, begun: Instant, reached: Result<(), ConnectError>) -> Seen {
-    match reached {
-        Ok(()) => {
-            farm.succeeded(endpoint, begun);
-            Seen::Works
-        }
-        Err(error) if error.scope() == Scope::Gateway => Seen::Nothing,
-        Err(error) => {
-            farm.failed(endpoint, farm.config().failover.block_for, error.reason());
-            Seen::Fails(probe::sign_of(error.scope()))
-        }
+/// What a look that has failed says of the endpoint's life.
+fn sign_of(found: Found) -> Option<Sign> {
+    let fault = match found {
+        Found::Well => return None,
+        Found::ServerError => return Some(Sign::Refusal),
+        Found::Fault(fault) => fault,
+    };
+    match fault.evidence() {
+        Evidence::Nothing => None,
+        Evidence::Proof(Scope::Address | Scope::Silence) => Some(Sign::Silence),
+        Evidence::Suspicion(_) if fault.is_silence() => Some(Sign::Silence),
+        Evidence::Proof(Scope::Port) | Evidence::Suspicion(_) | Evidence::Hint => Some(Sign::Refusal),
     }
 }

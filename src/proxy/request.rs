@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::context::Worker;
 use super::snapshot::{Block, Route, Snapshot};
-use crate::farm::{Endpoint, Session};
+use crate::farm::Endpoint;
 use crate::http1::head::ResponseHead;
 use crate::policy::classify::Class;
 use crate::upstream::connection::Connection;
 
-/// An XSP's answer that stands.
-pub(super) struct Standing {
+/// An XSP's answer that is passed on.
+pub(super) struct Accepted {
     pub(super) head: ResponseHead,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) connection: Box<Connection>,
@@ -26,16 +26,4 @@ pub(super) struct Request<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) block: &'a Block,
     pub(super) route: &'a Arc<Route>,
-    /// The Host that the client named, which XSPs are asked for too.
-    pub(super) authority: &'a str,
-}
-
-/// Which XSPs may answer a request.
-pub(super) enum Aim {
-    /// Any of the farm, and rather the session's own.
-    Farm(Session),
-    /// The same for a request that opens an event channel: it waits for its turn.
-    NewChannel(Session),
-    /// The one where the event channel is that the request names, and no other, however that one stands (R-AFF-2).
-    Channel(Arc<Endpoint>),
 }

@@ -4,7 +4,7 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
@@ -19,7 +19,7 @@ use super::feed::{Feed, Outbound};
 use super::forward::Forward;
 use super::journal::{Journal, Origin};
 use super::relay::{Patience, Relay, RelayError};
-use super::request::{Aim, Request, Standing};
+use super::request::{Accepted, Request};
 use super::snapshot::{Block, Route, Snapshot};
 use super::tracking::tracking_id;
 use crate::alarm::Alarm;
@@ -30,11 +30,12 @@ use crate::farm::{Endpoint, Session};
 use crate::http1::head::{Expectation, RequestFraming, RequestHead, ResponseFraming};
 use crate::policy::affinity::{cookie_values, set_cookie};
 use crate::policy::classify::Class;
+use crate::policy::failover::Target;
 use crate::policy::headers::{self, Downstream, Encodings, Trusted};
+use crate::policy::health::Seen;
 use crate::policy::route::Unroutable;
 use crate::telemetry::metrics::{ChannelEnd, ChannelEvent, Heartbeat, SessionEvent};
 use crate::upstream::connection::{AnswerError, Connection};
-use crate::upstream::look;
 
 /// Where a request has come in: who serves it, by which configuration, and who sends it.
 #[derive(Clone, Copy)]
@@ -79,7 +80,7 @@ struct Answered {
     route: Arc<Route>,
     intent: Intent,
     session: Session,
-    standing: Standing,
+    accepted: Accepted,
 }
 
 /// What is held while an answer's body lasts, and no more: a channel lives for hours.
@@ -102,9 +103,9 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(intent: &Intent, standing: &Standing) -> Self {
-        let has_end = matches!(standing.head.framing, ResponseFraming::Empty | ResponseFraming::Length(_));
-        let is_channel = *intent == Intent::OpenChannel && standing.head.status.is_success() && !has_end;
+    fn of(intent: &Intent, accepted: &Accepted) -> Self {
+        let has_end = matches!(accepted.head.framing, ResponseFraming::Empty | ResponseFraming::Length(_));
+        let is_channel = *intent == Intent::OpenChannel && accepted.head.status.is_success() && !has_end;
         if is_channel { Self::Channel } else { Self::Other }
     }
 }
@@ -149,34 +150,33 @@ impl<E: Exchange> Transaction<'_, E> {
         }
         let session = route.farm.session(cookie_values(&head.fields, &route.cookie));
         *feed = Feed::new(head.framing, route.failover.replay_buffer_size);
-        let (session, aim) = match (channel, &intent) {
+        let (session, target) = match (channel, &intent) {
             // No session begins at a farm that gets no new ones.
             (Some(endpoint), _) if !Arc::ptr_eq(&route, &admitted) => {
-                (Session::At(endpoint.id()), Aim::Channel(endpoint))
+                (Session::At(endpoint.id()), Target::Channel(endpoint.id()))
             }
-            (Some(endpoint), _) => (session.visiting(&endpoint), Aim::Channel(endpoint)),
-            (None, Intent::OpenChannel) => (session, Aim::NewChannel(self.challenge.home(&route.farm, session, head))),
+            (Some(endpoint), _) => (session.visiting(&endpoint), Target::Channel(endpoint.id())),
+            (None, Intent::OpenChannel) => {
+                let home = self.challenge.home(&route.farm, session, head);
+                (session, Target::NewChannel(route.farm.opening_session(home).home()))
+            }
             (None, Intent::Acknowledge) => {
                 let home = self.challenge.home(&route.farm, session, head);
-                self.acknowledging(&mut route, session, home, head, feed).await?
+                let (session, home) = self.acknowledging(&mut route, session, home, head, feed).await?;
+                (session, Target::Farm(home.home()))
             }
             (None, Intent::Heartbeat(_) | Intent::Channel(_) | Intent::Other) => {
-                (session, Aim::Farm(self.challenge.home(&route.farm, session, head)))
+                (session, Target::Farm(self.challenge.home(&route.farm, session, head).home()))
             }
         };
-        let is_bound = matches!(aim, Aim::Channel(_));
+        let is_bound = matches!(target, Target::Channel(_));
         let outbound = outbound(from, head, &intent, &route, self.journal);
-        let request = Request {
-            worker: from.worker,
-            snapshot: from.snapshot,
-            block: from.block,
-            route: &route,
-            authority: head.authority(),
-        };
-        let forwarded = Forward::new(request, outbound, aim, self.journal).run(self.exchange, feed, self.alarm).await;
+        let request = Request { worker: from.worker, snapshot: from.snapshot, block: from.block, route: &route };
+        let forwarded =
+            Forward::new(request, outbound, target, self.journal).run(self.exchange, feed, self.alarm).await;
         if let Some(id) = intent.channel().filter(|_| is_bound) {
             let heartbeat = match &forwarded {
-                Ok(standing) => Heartbeat::answered(standing.head.status.as_u16()),
+                Ok(accepted) => Heartbeat::answered(accepted.head.status.as_u16()),
                 Err(Error::ChannelLost) => {
                     from.worker.shared.channels.cut(id);
                     Heartbeat::Lost
@@ -185,11 +185,11 @@ impl<E: Exchange> Transaction<'_, E> {
             };
             count(&route, &intent, heartbeat);
         }
-        let standing = forwarded?;
-        if intent == Intent::Acknowledge && standing.head.status.is_success() {
+        let accepted = forwarded?;
+        if intent == Intent::Acknowledge && accepted.head.status.is_success() {
             from.worker.shared.channels.acknowledged(from.client, acknowledgement::events(head, feed));
         }
-        Ok(Answered { route, intent, session, standing })
+        Ok(Answered { route, intent, session, accepted })
     }
 
     /// Where the event channel is that the request names, if anybody here knows; `route` then leads there, also if it leads
@@ -242,20 +242,20 @@ impl<E: Exchange> Transaction<'_, E> {
 
     /// Queues the answer's head, and keeps what its body needs.
     fn respond(&mut self, head: &RequestHead, mut feed: Feed, answered: Answered) -> Body {
-        let Answered { route, intent, session, standing } = answered;
+        let Answered { route, intent, session, accepted } = answered;
         let Self { from, exchange, journal, challenge, .. } = self;
-        challenge.note(&route.farm, &standing);
+        challenge.note(&route.farm, &accepted);
         let cookie =
-            (standing.class == Class::Success).then(|| remember(journal, &standing, session, &route.cookie)).flatten();
+            (accepted.class == Class::Success).then(|| remember(journal, &accepted, session, &route.cookie)).flatten();
         journal.origin = Origin::Xsp;
-        journal.status = Some(standing.head.status.as_u16());
+        journal.status = Some(accepted.head.status.as_u16());
         journal.received = feed.content();
         journal.responding();
         let abandoned = head.expectation == Expectation::Continue && !feed.is_complete() && feed.content() == 0;
         let last = if abandoned { Last::Yes } else { from.last() };
-        exchange.respond(&Answer::Relayed { head: &standing.head, cookie, tracking_id: &journal.tracking_id, last });
-        let kind = Kind::of(&intent, &standing);
-        let Standing { endpoint, mut connection, sent, .. } = standing;
+        exchange.respond(&Answer::Relayed { head: &accepted.head, cookie, tracking_id: &journal.tracking_id, last });
+        let kind = Kind::of(&intent, &accepted);
+        let Accepted { endpoint, mut connection, sent, .. } = accepted;
         // An XSP that answers before it has the whole request may close once it has, and one that ends a channel has had enough.
         if kind == Kind::Channel || !feed.is_sent(sent) || !connection.is_flushed() {
             connection.close_after();
@@ -314,7 +314,9 @@ impl<E: Exchange> Transaction<'_, E> {
             Err(error) => {
                 self.journal.reason = Some(error.reason());
                 if let RelayError::Xsp(AnswerError::Broken(_) | AnswerError::Closed) = error {
-                    look::hint(&self.from.snapshot.farms, &body.route.farm, &body.endpoint);
+                    let Body { route, endpoint, .. } = &body;
+                    let rules = route.failover.rules();
+                    route.farm.observe(endpoint, Seen::Ended, Instant::now(), Some(route.interface), &rules);
                 }
                 Served::Broken
             }
@@ -352,15 +354,15 @@ fn count(route: &Route, intent: &Intent, heartbeat: Heartbeat) {
 }
 
 /// What affinity makes of the answer: the cookie to set, when the session is new or has moved (R-AFF-1, R-APP-1).
-fn remember(journal: &mut Journal, standing: &Standing, session: Session, cookie: &str) -> Option<String> {
+fn remember(journal: &mut Journal, accepted: &Accepted, session: Session, cookie: &str) -> Option<String> {
     let event = match session {
-        Session::At(id) if id == standing.endpoint.id() => SessionEvent::Kept,
+        Session::At(id) if id == accepted.endpoint.id() => SessionEvent::Kept,
         Session::At(_) => SessionEvent::Moved,
         Session::New => SessionEvent::New,
         Session::Unknown => SessionEvent::Unknown,
     };
     journal.session(event);
-    (event != SessionEvent::Kept).then(|| set_cookie(cookie, &standing.endpoint.tag()))
+    (event != SessionEvent::Kept).then(|| set_cookie(cookie, &accepted.endpoint.tag()))
 }
 
 /// The gateway's own answer. A client that sends requests and reads no answers has `patience` for this one, too.

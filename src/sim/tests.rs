@@ -100,7 +100,7 @@ async fn each_misbehaviour_shows() {
     xsp.behave(Behaviour::ResetMidBody).await;
     let answer = connect(&simulation, xsp).await.unwrap().send_request(request(Method::GET, "/dms/")).await.unwrap();
     assert!(answer.into_body().collect().await.is_err());
-    xsp.behave(Behaviour::StatusFor("/dms/".into(), StatusCode::BAD_GATEWAY)).await;
+    xsp.behave(Behaviour::on("/dms/", Behaviour::Status(StatusCode::BAD_GATEWAY))).await;
     let answer = connect(&simulation, xsp).await.unwrap().send_request(request(Method::GET, "/dms/")).await.unwrap();
     assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
     for wrong in Show::WRONG {

@@ -61,14 +61,27 @@ pub enum Behaviour {
     Close,
     /// It answers everything with this status, as HTML.
     Status(StatusCode),
-    /// It answers so where the path begins with this.
-    StatusFor(String, StatusCode),
+    /// It does so once it has read a request whose path begins with this, and is as it should be otherwise.
+    On(String, Box<Self>),
     /// It answers so many requests of one user within a second, and the rest with 503, as HTML.
     PerUser(u32),
     /// It answers with these bytes, which need not be HTTP, and closes.
     Garbage(Vec<u8>),
     /// It sends everyone to this location (302).
     Redirect(String),
+}
+
+impl Behaviour {
+    /// That where the path begins with `prefix`.
+    pub fn on(prefix: impl Into<String>, behaviour: Self) -> Self {
+        Self::On(prefix.into(), Box::new(behaviour))
+    }
+
+    /// What that is where a request asks for `path`.
+    fn at(self, path: &str) -> Self {
+        let Self::On(prefix, behaviour) = self else { return self };
+        if path.starts_with(&prefix) { *behaviour } else { Self::Normal }
+    }
 }
 
 /// A handle to a running XSP; clones are handles to the same one. It runs on the runtime on which it was started, until

@@ -18,8 +18,9 @@ use super::leg::{End, Leg};
 use super::search::Search;
 use crate::alarm::Alarm;
 use crate::farm::Picked;
+use crate::policy::fault::{AttemptEnd, Fault};
 use crate::tls::stream::Stream;
-use crate::upstream::connect::{ConnectError, Dial, Scope, connect, handshake_reason};
+use crate::upstream::connect::{ConnectError, Dial, connect, handshake_fault};
 
 /// How much of what a client says first is kept, so that another XSP can be told.
 const REPLAY: usize = 16 * 1024;
@@ -70,7 +71,7 @@ impl Bridge {
 
 /// Bridges the client to the first XSP that keeps it; `None`: it is over already.
 async fn bridge(line: Arc<Line>, arrival: Arrival, mut client: Stream) -> Option<Box<Bridge>> {
-    let mut search = Search::new(&line, &arrival);
+    let mut search = Search::new(&line);
     let mut journal = Journal::new(Arc::clone(&line), arrival);
     let mut said = Said::default();
     loop {
@@ -84,24 +85,24 @@ async fn bridge(line: Arc<Line>, arrival: Arrival, mut client: Stream) -> Option
         let mut bridge = Box::new(Bridge { copying, journal });
         let took = search.begun().elapsed();
         let settled = settle(&mut bridge, &mut said, &search).await;
-        bridge.journal.attempted(&picked, took, settled.reason());
+        bridge.journal.attempted(&picked, took, settled.end());
         match settled {
             Settled::Kept => {
-                search.succeeded(&picked);
+                search.succeeded();
                 return Some(bridge);
             }
             Settled::Over(outcome) => {
-                search.succeeded(&picked);
+                search.succeeded();
                 bridge.finish(outcome).await;
                 return None;
             }
             Settled::Broken(error) => {
-                search.blame(&picked, Scope::Port, reason(&error));
+                search.lost(fault(&error), true);
                 bridge.finish(Outcome::XspBroke(error)).await;
                 return None;
             }
             Settled::TurnedAway(error) => {
-                search.blame(&picked, Scope::Port, reason(&error));
+                search.lost(fault(&error), false);
                 Bridge { copying: Copying { client, .. }, journal } = *bridge;
                 journal.lost();
             }
@@ -140,22 +141,22 @@ enum Settled {
 }
 
 impl Settled {
-    /// A word for logs and metrics.
-    fn reason(&self) -> &'static str {
+    /// What it makes of the attempt.
+    fn end(&self) -> AttemptEnd {
         match self {
-            Self::Kept | Self::Over(_) => "success",
-            Self::TurnedAway(error) | Self::Broken(error) => reason(error),
+            Self::Kept | Self::Over(_) => AttemptEnd::Success,
+            Self::TurnedAway(error) | Self::Broken(error) => AttemptEnd::Fault(fault(error)),
         }
     }
 }
 
-fn reason(error: &io::Error) -> &'static str {
+fn fault(error: &io::Error) -> Fault {
     if is_alert(error) {
-        handshake_reason(error)
+        Fault::Handshake(handshake_fault(error))
     } else if error.kind() == io::ErrorKind::ConnectionReset {
-        "reset"
+        Fault::Reset
     } else {
-        "closed"
+        Fault::Closed
     }
 }
 

@@ -13,9 +13,10 @@ use super::copy::{Outcome, Watch};
 use super::leg::End;
 use crate::drain::Turn;
 use crate::farm::{Endpoint, Picked};
+use crate::policy::fault::AttemptEnd;
+use crate::policy::health::Seen;
 use crate::telemetry::access::{Attempted, Attempts, Connection, timestamp};
 use crate::telemetry::metrics::Held;
-use crate::upstream::look;
 
 /// One connection's story.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub(super) struct Journal {
     begun: Instant,
     time: Duration,
     attempts: Attempts,
-    reason: &'static str,
+    end: StreamEnd,
     first_end: FirstEnd,
     received: u64,
     sent: u64,
@@ -52,6 +53,37 @@ struct Open {
     turn: Turn,
 }
 
+/// How a connection has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StreamEnd {
+    /// With the process.
+    Cut,
+    /// No XSP was reached.
+    NoXsp,
+    /// In an orderly way.
+    Ended,
+    ClientBroke,
+    XspBroke,
+    /// Nothing was said for too long.
+    Idle,
+    /// The XSP stayed blocked.
+    XspBlocked,
+}
+
+impl StreamEnd {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::NoXsp => "no-xsp",
+            Self::Ended => "ended",
+            Self::ClientBroke => "client-broke",
+            Self::XspBroke => "xsp-broke",
+            Self::Idle => "idle",
+            Self::XspBlocked => "xsp-blocked",
+        }
+    }
+}
+
 impl Journal {
     pub(super) fn new(line: Arc<Line>, arrival: Arrival) -> Self {
         let time = if arrival.access.is_on() { timestamp() } else { Duration::ZERO };
@@ -62,7 +94,7 @@ impl Journal {
             time,
             attempts: Attempts::new(),
             // Unless somebody says otherwise, it ended with the process.
-            reason: "cut",
+            end: StreamEnd::Cut,
             first_end: FirstEnd::None,
             received: 0,
             sent: 0,
@@ -71,7 +103,7 @@ impl Journal {
     }
 
     /// Takes note of what came of an attempt that took so long.
-    pub(super) fn attempted(&mut self, picked: &Picked, took: Duration, outcome: &'static str) {
+    pub(super) fn attempted(&mut self, picked: &Picked, took: Duration, outcome: AttemptEnd) {
         picked.endpoint.metrics().attempted(outcome);
         self.attempts.push(Attempted {
             endpoint: Arc::clone(picked.endpoint.label()),
@@ -100,31 +132,32 @@ impl Journal {
 
     /// No XSP was reached.
     pub(super) fn unreached(&mut self) {
-        self.reason = "no-xsp";
+        self.end = StreamEnd::NoXsp;
     }
 
     /// Takes note of how it ended.
     pub(super) fn ended(&mut self, outcome: &Outcome) {
-        let reason = match outcome {
-            Outcome::Ended => "ended",
+        let end = match outcome {
+            Outcome::Ended => StreamEnd::Ended,
             Outcome::ClientBroke(error) => {
                 tracing::debug!(client = %self.arrival.client, %error, "a client's connection broke");
-                "client-broke"
+                StreamEnd::ClientBroke
             }
             Outcome::XspBroke(error) => {
                 tracing::debug!(farm = self.line.farm.name(), %error, "an XSP's connection broke");
-                "xsp-broke"
+                StreamEnd::XspBroke
             }
-            Outcome::Idle => "idle",
-            Outcome::XspBlocked => "xsp-blocked",
+            Outcome::Idle => StreamEnd::Idle,
+            Outcome::XspBlocked => StreamEnd::XspBlocked,
         };
-        self.reason = match (self.first_end, outcome) {
-            (FirstEnd::None | FirstEnd::Proper, _) | (_, Outcome::Idle | Outcome::XspBlocked) => reason,
-            (FirstEnd::CutByClient, _) => "client-broke",
-            (FirstEnd::CutByXsp, _) => "xsp-broke",
+        self.end = match (self.first_end, outcome) {
+            (FirstEnd::None | FirstEnd::Proper, _) | (_, Outcome::Idle | Outcome::XspBlocked) => end,
+            (FirstEnd::CutByClient, _) => StreamEnd::ClientBroke,
+            (FirstEnd::CutByXsp, _) => StreamEnd::XspBroke,
         };
-        if let ("xsp-broke", Some(open)) = (self.reason, &self.open) {
-            look::hint(&self.arrival.farms, &self.line.farm, &open.endpoint);
+        if let (StreamEnd::XspBroke, Some(open)) = (self.end, &self.open) {
+            let (farm, rules) = (&self.line.farm, self.line.farm.config().failover.rules());
+            farm.observe(&open.endpoint, Seen::Ended, std::time::Instant::now(), None, &rules);
         }
     }
 
@@ -171,7 +204,7 @@ impl Watch for Journal {
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        self.line.metrics.ended(self.reason);
+        self.line.metrics.ended(self.end.name());
         self.arrival.access.log(&Connection {
             time: self.time,
             kind: self.line.kind,
@@ -180,7 +213,7 @@ impl Drop for Journal {
             host: self.arrival.host.as_deref(),
             peer: self.arrival.peer.as_deref(),
             farm: self.line.farm.name(),
-            reason: self.reason,
+            reason: self.end.name(),
             received: self.received,
             sent: self.sent,
             took: self.begun.elapsed(),

@@ -18,6 +18,7 @@ use super::leg::{Leg, Plain};
 use super::search::Search;
 use crate::config::model::ProxyProtocol;
 use crate::farm::Picked;
+use crate::policy::fault::AttemptEnd;
 use crate::proxy_protocol::{self, Header};
 use crate::upstream::connect::{ConnectError, Dial, open};
 
@@ -66,7 +67,7 @@ impl Bridge {
 
 /// Bridges the client to the first XSP that answers it; `None`: none did.
 async fn bridge(line: Arc<Line>, told: ProxyProtocol, arrival: Arrival, client: Client) -> Option<Box<Bridge>> {
-    let mut search = Search::new(&line, &arrival);
+    let mut search = Search::new(&line);
     let mut journal = Journal::new(Arc::clone(&line), arrival);
     let mut preamble = match told {
         ProxyProtocol::Off => Vec::new(),
@@ -77,7 +78,7 @@ async fn bridge(line: Arc<Line>, told: ProxyProtocol, arrival: Arrival, client: 
         journal.unreached();
         return None;
     };
-    search.succeeded(&picked);
+    search.succeeded();
     journal.bridged(&picked);
     journal.up(&client.hello);
     let copying = Copying::new(Plain::new(client.tcp), Plain::new(xsp), line.idle_timeout);
@@ -96,7 +97,7 @@ async fn reach(search: &mut Search, journal: &mut Journal, preamble: &[u8]) -> O
         match reached {
             Ok(tcp) => {
                 picked.endpoint.metrics().connections_new.inc();
-                journal.attempted(&picked, search.begun().elapsed(), "success");
+                journal.attempted(&picked, search.begun().elapsed(), AttemptEnd::Success);
                 return Some((picked, tcp));
             }
             Err(error) => search.failed(&picked, &error, journal),

@@ -1,26 +1,29 @@
-//! The search for an XSP that a connection can be bridged to: one endpoint after the other, within the caller's patience.
-//! Separate from the dialling itself, which is not the same for CTI and pass-through.
+//! The search for an XSP that a connection can be bridged to: one endpoint after the other, within the caller's patience. The
+//! machine decides (`policy::failover`). Separate from the dialling itself, which is not the same for CTI and pass-through.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Arrival;
 use super::block::Line;
 use super::journal::Journal;
-use crate::farm::{Farm, Picked, Session};
-use crate::policy::plan::{Plan, Purpose, Trials};
-use crate::upstream::connect::{ConnectError, Scope};
-use crate::upstream::verdict;
+use crate::farm::{Farm, Forwarding, Picked, Step, Steps};
+use crate::policy::failover::{Body, Event, Target, Terms};
+use crate::policy::fault::{AttemptEnd, Fault};
+use crate::upstream::connect::ConnectError;
+
+/// Nothing of a request is kept that could be lost.
+const WHOLE: Body = Body { is_whole: true, is_complete: true };
 
 /// A search that goes on until an XSP keeps the connection.
 #[derive(Debug)]
 pub(super) struct Search {
     farm: Arc<Farm>,
-    farms: Arc<[Arc<Farm>]>,
-    plan: Plan,
-    purpose: Purpose,
+    request: Forwarding,
+    next: Option<(usize, Picked)>,
+    /// The number of the latest attempt.
+    attempt: usize,
     deadline: Instant,
     begun: Instant,
 }
@@ -28,28 +31,39 @@ pub(super) struct Search {
 impl Search {
     /// A search that lasts no longer than the farm's `response_timeout`. Nothing is lost by a failed attempt, so it takes
     /// endpoints on probation, too.
-    pub(super) fn new(line: &Line, arrival: &Arrival) -> Self {
+    pub(super) fn new(line: &Line) -> Self {
         let config = line.farm.config();
         let failover = &config.failover;
         let now = Instant::now();
-        Self {
-            plan: line.farm.plan(Session::New, failover.tries, Trials::Taken),
-            farm: Arc::clone(&line.farm),
-            farms: Arc::clone(&arrival.farms),
-            purpose: Purpose::First,
-            deadline: now + failover.response_timeout,
-            begun: now,
-        }
+        let deadline = now + failover.response_timeout;
+        let terms = Terms {
+            tries: failover.tries,
+            rules: failover.rules(),
+            replayable: true,
+            safe: true,
+            until: Some(deadline.into_std()),
+            interface: None,
+        };
+        let (request, steps) = Forwarding::begin(&line.farm, terms, Target::Farm(None));
+        let mut search = Self { farm: Arc::clone(&line.farm), request, next: None, attempt: 0, deadline, begun: now };
+        search.take(steps);
+        search
     }
 
     /// The next endpoint to try; `None`: the tries or the time are used up, or nothing is known.
     pub(super) fn next(&mut self) -> Option<Picked> {
+        let (attempt, picked) = self.next.take()?;
+        self.attempt = attempt;
         self.begun = Instant::now();
-        if self.begun >= self.deadline {
-            return None;
+        Some(picked)
+    }
+
+    fn take(&mut self, steps: Steps) {
+        for step in steps {
+            if let Step::Begin { attempt, picked } = step {
+                self.next = Some((attempt, picked));
+            }
         }
-        let purpose = std::mem::replace(&mut self.purpose, Purpose::Retry);
-        self.farm.pick(&mut self.plan, purpose)
     }
 
     /// When the latest attempt began.
@@ -79,32 +93,39 @@ impl Search {
     }
 
     /// The latest attempt has failed.
-    pub(super) fn failed(&self, picked: &Picked, error: &ConnectError, journal: &mut Journal) {
-        journal.attempted(picked, self.begun.elapsed(), error.reason());
+    pub(super) fn failed(&mut self, picked: &Picked, error: &ConnectError, journal: &mut Journal) {
+        let fault = error.fault();
+        journal.attempted(picked, self.begun.elapsed(), AttemptEnd::Fault(fault));
         tracing::debug!(
             farm = self.farm.name(),
             endpoint = &**picked.endpoint.label(),
             error = error as &dyn std::error::Error,
             "an XSP could not be reached"
         );
-        // An attempt that was given less time than it is due says nothing of its endpoint by taking longer.
-        let due = self.connect_timeout();
-        let cut_short = error.is_timeout() && self.deadline.saturating_duration_since(self.begun) < due;
-        let scope = if cut_short { Scope::Gateway } else { error.scope() };
-        if error.scope() == Scope::Gateway {
+        if fault == Fault::Local {
             tracing::warn!(error = error as &dyn std::error::Error, "the gateway could not open a connection");
         }
-        self.blame(picked, scope, error.reason());
+        // An attempt that was given less time than it is due says nothing of its endpoint by taking longer.
+        let due = self.connect_timeout();
+        let is_cut_short = fault.is_silence() && self.deadline.saturating_duration_since(self.begun) < due;
+        let attempt = self.attempt;
+        let steps = match is_cut_short {
+            true => self.request.on(Event::CutShort { attempt }),
+            false => self.request.on(Event::Failed { attempt, fault, delivered: false, body: WHOLE }),
+        };
+        self.take(steps);
     }
 
-    /// The endpoint is held to account.
-    pub(super) fn blame(&self, picked: &Picked, scope: Scope, reason: &'static str) {
-        let block_for = self.farm.config().failover.block_for;
-        verdict::failed(&self.farms, &self.farm, &picked.endpoint, block_for, scope, reason);
+    /// The endpoint has turned the connection away, or has broken it when it may have been told something already.
+    pub(super) fn lost(&mut self, fault: Fault, delivered: bool) {
+        // What may have been read can't be said again to another one.
+        let body = Body { is_whole: !delivered, is_complete: true };
+        let steps = self.request.on(Event::Failed { attempt: self.attempt, fault, delivered, body });
+        self.take(steps);
     }
 
     /// The endpoint keeps the connection.
-    pub(super) fn succeeded(&self, picked: &Picked) {
-        self.farm.succeeded(&picked.endpoint, self.begun.into_std());
+    pub(super) fn succeeded(&mut self) {
+        drop(self.request.on(Event::Kept { attempt: self.attempt }));
     }
 }

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use super::lines::{Kind, Lines};
 use super::traces::TraceId;
+use crate::policy::fault::AttemptEnd;
 
 /// What a thread keeps for the next line, in bytes. A usual line has 600.
 const ROOM: usize = 16 * 1024;
@@ -101,7 +102,7 @@ pub struct Attempted {
     /// Why this endpoint was chosen.
     pub chosen: &'static str,
     /// What came of it: `success`, `status-503`, `refused`, `timeout`...
-    pub outcome: &'static str,
+    pub outcome: AttemptEnd,
     /// The status, if there was one.
     pub status: Option<u16>,
     /// Whether the connection came from the pool.
@@ -164,7 +165,7 @@ impl Attempted {
     fn write(&self, object: &mut Object<'_>) {
         object.text("endpoint", &self.endpoint);
         object.text("chosen", self.chosen);
-        object.text("outcome", self.outcome);
+        object.text("outcome", self.outcome.name());
         if let Some(status) = self.status {
             object.number("status", status.into());
         }

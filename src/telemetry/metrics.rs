@@ -71,6 +71,7 @@ pub struct Metrics {
     pool_idle: IntGaugeVec,
     endpoints: IntGaugeVec,
     blocked: IntGaugeVec,
+    probation: IntGaugeVec,
     transitions: IntCounterVec,
     probes: IntCounterVec,
     sessions: IntCounterVec,
@@ -161,6 +162,7 @@ impl Default for Metrics {
             pool_idle: registrar.gauges("xspgate_pool_idle"),
             endpoints: registrar.gauges("xspgate_endpoints"),
             blocked: registrar.gauges("xspgate_endpoint_blocked"),
+            probation: registrar.gauges("xspgate_endpoint_probation"),
             transitions: registrar.counters("xspgate_blocklist_transitions_total"),
             probes: registrar.counters("xspgate_probes_total"),
             sessions: registrar.counters("xspgate_sessions_total"),
@@ -263,45 +265,6 @@ impl Metrics {
             channels: ChannelEvent::ALL.map(|event| self.channel_events.with_label_values(&[farm, event.name()])),
             redirects_followed: self.redirects.with_label_values(&[farm, "followed"]),
             redirects_passed: self.redirects.with_label_values(&[farm, "passed"]),
-        }
-    }
-
-    /// The handles of one endpoint; its series go when the last of them is dropped.
-    pub fn endpoint(&self, farm: &str, endpoint: &str) -> Arc<EndpointMetrics> {
-        let name = (farm.to_owned(), endpoint.to_owned());
-        self.live.with(|live| {
-            let known = live.get(&name).and_then(Weak::upgrade);
-            known.unwrap_or_else(|| {
-                let metrics = Arc::new(self.new_endpoint(&name));
-                live.insert(name, Arc::downgrade(&metrics));
-                metrics
-            })
-        })
-    }
-
-    fn new_endpoint(&self, name: &(String, String)) -> EndpointMetrics {
-        let (farm, endpoint) = (name.0.as_str(), name.1.as_str());
-        let labels = [farm, endpoint];
-        EndpointMetrics {
-            pool_idle: self.pool_idle.with_label_values(&labels),
-            blocked: self.blocked.with_label_values(&labels),
-            xsp_seconds: self.xsp_seconds.with_label_values(&labels),
-            connections_new: self.upstream_connections.with_label_values(&[farm, endpoint, "new"]),
-            connections_reused: self.upstream_connections.with_label_values(&[farm, endpoint, "reused"]),
-            success: self.attempts.with_label_values(&[farm, endpoint, "success"]),
-            failures: IntCounter::new("failures", "failures").expect("the name is a constant; a test makes it"),
-            attempts: self.attempts.clone(),
-            transitions: self.transitions.clone(),
-            probes: self.probes.clone(),
-            streams: self.endpoint_streams.with_label_values(&labels),
-            channels: self.channels.with_label_values(&labels),
-            channels_opened: self.channels_opened.with_label_values(&labels),
-            opened: self.channels_opened.clone(),
-            gauges: [&self.pool_idle, &self.blocked, &self.endpoint_streams, &self.channels].map(Clone::clone),
-            seconds: self.xsp_seconds.clone(),
-            upstream_connections: self.upstream_connections.clone(),
-            live: Arc::clone(&self.live),
-            name: name.clone(),
         }
     }
 

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::config::model::Tcp;
 use crate::farm::{Endpoint, Farm};
+use crate::policy::fault::{Fault, HandshakeFault};
 use crate::tcp;
 use crate::tls::client::ClientTls;
 use crate::tls::stream::Stream;
@@ -70,93 +71,64 @@ pub enum ConnectError {
     HandshakeTimeout(Duration),
 }
 
-/// How much of an XSP a failure speaks of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// None of it: the gateway's own trouble.
-    Gateway,
-    /// One port.
-    Port,
-    /// One port, which answers nothing although its kernel does: if a process hangs, it may have other ports.
-    Silence,
-    /// The whole address: other ports are likely gone too.
-    Address,
-}
-
 impl ConnectError {
-    /// How much of the XSP this failure speaks of.
-    pub fn scope(&self) -> Scope {
+    /// What it is in a word.
+    pub fn fault(&self) -> Fault {
         match self {
-            Self::Local(_) => Scope::Gateway,
-            Self::ConnectTimeout(_) => Scope::Address,
-            Self::Connect(error) if is_unreachable(error) => Scope::Address,
-            Self::Connect(_) => Scope::Port,
-            Self::Handshake(_) => Scope::Port,
-            Self::HandshakeTimeout(_) => Scope::Silence,
-        }
-    }
-
-    /// Whether it was silence rather than an error.
-    pub const fn is_timeout(&self) -> bool {
-        matches!(self, Self::ConnectTimeout(_) | Self::HandshakeTimeout(_))
-    }
-
-    /// A word for logs and metrics.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Local(_) => "local",
-            Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => "refused",
-            Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionReset => "reset",
-            Self::Connect(_) => "unreachable",
-            Self::ConnectTimeout(_) => "connect-timeout",
-            Self::Handshake(error) => handshake_reason(error),
-            Self::HandshakeTimeout(_) => "handshake-timeout",
+            Self::Local(_) => Fault::Local,
+            Self::ConnectTimeout(_) => Fault::ConnectTimeout,
+            Self::Connect(error) if is_unreachable(error) => Fault::Unreachable,
+            Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => Fault::Refused,
+            Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionReset => Fault::ConnectReset,
+            Self::Connect(_) => Fault::NoConnection,
+            Self::Handshake(error) => Fault::Handshake(handshake_fault(error)),
+            Self::HandshakeTimeout(_) => Fault::HandshakeTimeout,
         }
     }
 }
 
-/// What was wrong with a handshake, or what the peer's alert says of ours: a word for logs and metrics.
+/// What was wrong with a handshake, or what the peer's alert says of ours.
 #[expect(clippy::wildcard_enum_match_arm, reason = "rustls::Error is not ours and may grow")]
-pub fn handshake_reason(error: &io::Error) -> &'static str {
+pub fn handshake_fault(error: &io::Error) -> HandshakeFault {
     let Some(tls) = error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()) else {
-        return "handshake-closed";
+        return HandshakeFault::Closed;
     };
     match tls {
         rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-            "certificate-expired"
+            HandshakeFault::CertificateExpired
         }
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-        ) => "certificate-not-yet-valid",
+        ) => HandshakeFault::CertificateNotYetValid,
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "certificate-name",
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => "certificate-issuer",
+        ) => HandshakeFault::CertificateName,
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => HandshakeFault::CertificateIssuer,
         rustls::Error::InvalidCertificate(
             CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. },
-        ) => "certificate-crl-overdue",
-        rustls::Error::InvalidCertificate(_) => "certificate",
-        rustls::Error::InvalidMessage(_) => "not-tls",
-        rustls::Error::AlertReceived(alert) => alert_reason(*alert),
-        _ => "tls",
+        ) => HandshakeFault::CertificateCrlOverdue,
+        rustls::Error::InvalidCertificate(_) => HandshakeFault::Certificate,
+        rustls::Error::InvalidMessage(_) => HandshakeFault::NotTls,
+        rustls::Error::AlertReceived(alert) => alert_fault(*alert),
+        _ => HandshakeFault::Tls,
     }
 }
 
 /// What an XSP thinks of the gateway's certificate, if that is what its alert says.
 #[expect(clippy::wildcard_enum_match_arm, reason = "AlertDescription is not ours and may grow")]
-const fn alert_reason(alert: AlertDescription) -> &'static str {
+const fn alert_fault(alert: AlertDescription) -> HandshakeFault {
     match alert {
-        AlertDescription::UnknownCA => "tls-alert-unknown-ca",
-        AlertDescription::BadCertificate => "tls-alert-bad-certificate",
-        AlertDescription::UnsupportedCertificate => "tls-alert-unsupported-certificate",
-        AlertDescription::CertificateExpired => "tls-alert-certificate-expired",
-        AlertDescription::CertificateRevoked => "tls-alert-certificate-revoked",
-        AlertDescription::CertificateUnknown => "tls-alert-certificate-unknown",
-        AlertDescription::CertificateRequired => "tls-alert-certificate-required",
-        AlertDescription::AccessDenied => "tls-alert-access-denied",
-        AlertDescription::HandshakeFailure => "tls-alert-handshake-failure",
-        AlertDescription::ProtocolVersion => "tls-alert-protocol-version",
-        _ => "tls-alert",
+        AlertDescription::UnknownCA => HandshakeFault::AlertUnknownCa,
+        AlertDescription::BadCertificate => HandshakeFault::AlertBadCertificate,
+        AlertDescription::UnsupportedCertificate => HandshakeFault::AlertUnsupportedCertificate,
+        AlertDescription::CertificateExpired => HandshakeFault::AlertCertificateExpired,
+        AlertDescription::CertificateRevoked => HandshakeFault::AlertCertificateRevoked,
+        AlertDescription::CertificateUnknown => HandshakeFault::AlertCertificateUnknown,
+        AlertDescription::CertificateRequired => HandshakeFault::AlertCertificateRequired,
+        AlertDescription::AccessDenied => HandshakeFault::AlertAccessDenied,
+        AlertDescription::HandshakeFailure => HandshakeFault::AlertHandshakeFailure,
+        AlertDescription::ProtocolVersion => HandshakeFault::AlertProtocolVersion,
+        _ => HandshakeFault::Alert,
     }
 }
 

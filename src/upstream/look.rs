@@ -3,45 +3,13 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use super::connect::{ConnectError, Dial, Scope, connect, open};
-use super::verdict;
-use crate::farm::{Endpoint, Farm, Probing};
+use super::connect::{ConnectError, Dial, connect, open};
+use crate::farm::{Endpoint, Farm};
 use crate::tls::stream::Stream;
-
-/// `endpoint` of `farm` has ended a connection that it could have kept, as one does that dies: the gateway looks before a
-/// client finds out. `farms` are all that there are.
-pub fn hint(farms: &Arc<[Arc<Farm>]>, farm: &Arc<Farm>, endpoint: &Arc<Endpoint>) {
-    let Some(at) = endpoint.hint(Instant::now()) else { return };
-    let (farms, farm, endpoint) = (Arc::clone(farms), Arc::clone(farm), Arc::clone(endpoint));
-    tokio::spawn(async move {
-        tokio::time::sleep_until(at.into()).await;
-        // What is blocked already is left alone for its time.
-        if !farm.is_up(&endpoint) {
-            return;
-        }
-        let Some(_probing) = Probing::begin(&endpoint) else { return };
-        if let Err(error) = look(&farm, &endpoint).await {
-            let block_for = farm.config().failover.block_for;
-            verdict::failed(&farms, &farm, &endpoint, block_for, error.scope(), error.reason());
-        }
-    });
-}
-
-/// As [`hint`], of the endpoints with these keys, as far as they are known.
-pub fn hints(farms: &Arc<[Arc<Farm>]>, keys: &[u64]) {
-    for key in keys {
-        let known = farms.iter().find_map(|farm| Some((farm, farm.by_key(*key)?)));
-        if let Some((farm, endpoint)) = known {
-            hint(farms, farm, &endpoint);
-        }
-    }
-}
 
 /// Dials `endpoint`, and hangs up.
 ///
@@ -50,13 +18,12 @@ pub fn hints(farms: &Arc<[Arc<Farm>]>, keys: &[u64]) {
 pub async fn look(farm: &Farm, endpoint: &Endpoint) -> Result<(), ConnectError> {
     let config = farm.config();
     let dial = Dial::to(farm, endpoint, config.failover.connect_timeout);
-    let reached = match (&config.proof, &config.certificate) {
+    match (&config.proof, &config.certificate) {
         (Some(_), None) => connect(dial).await.map(drop),
         (Some(_), Some(_)) => shake_hands(dial).await,
         // Its TLS is between it and the clients.
         (None, _) => open(&dial).await.map(drop),
-    };
-    count(endpoint, reached)
+    }
 }
 
 /// As [`connect`], of an endpoint that is shown a certificate: with TLS 1.3, what it thinks of that comes after the handshake, and
@@ -79,20 +46,17 @@ async fn shake_hands(dial: Dial) -> Result<(), ConnectError> {
 /// See [`ConnectError`].
 pub async fn greet(farm: &Farm, endpoint: &Endpoint, preamble: &[u8]) -> Result<(), ConnectError> {
     let dial = Dial::to(farm, endpoint, farm.config().failover.connect_timeout);
-    let greeted = async {
-        let mut tcp = open(&dial).await?;
-        let answered = timeout(dial.patience, async {
-            tcp.write_all(preamble).await?;
-            let mut stream = Stream::client(tcp, dial.tls, dial.name).map_err(io::Error::other)?;
-            poll_fn(|cx| stream.poll_handshake(cx)).await
-        });
-        match answered.await {
-            Ok(Err(error)) if !speaks_tls(&error) => Err(ConnectError::Handshake(error)),
-            Ok(Ok(()) | Err(_)) => Ok(()),
-            Err(_) => Err(ConnectError::HandshakeTimeout(dial.patience)),
-        }
-    };
-    count(endpoint, greeted.await)
+    let mut tcp = open(&dial).await?;
+    let answered = timeout(dial.patience, async {
+        tcp.write_all(preamble).await?;
+        let mut stream = Stream::client(tcp, dial.tls, dial.name).map_err(io::Error::other)?;
+        poll_fn(|cx| stream.poll_handshake(cx)).await
+    });
+    match answered.await {
+        Ok(Err(error)) if !speaks_tls(&error) => Err(ConnectError::Handshake(error)),
+        Ok(Ok(()) | Err(_)) => Ok(()),
+        Err(_) => Err(ConnectError::HandshakeTimeout(dial.patience)),
+    }
 }
 
 /// Whether it is what TLS says of the peer's words: nobody here knows its certificate.
@@ -101,13 +65,4 @@ fn speaks_tls(error: &io::Error) -> bool {
         Some(rustls::Error::InvalidMessage(_)) | None => false,
         Some(_) => true,
     }
-}
-
-fn count(endpoint: &Endpoint, reached: Result<(), ConnectError>) -> Result<(), ConnectError> {
-    match &reached {
-        Ok(()) => endpoint.metrics().probed("cleared"),
-        Err(error) if error.scope() == Scope::Gateway => {}
-        Err(_) => endpoint.metrics().probed("failed"),
-    }
-    reached
 }

@@ -168,6 +168,7 @@ impl Calls {
             | Request::Undrain(_)
             | Request::Block(..)
             | Request::Unblock(_)
+            | Request::UnblockAll(_)
             | Request::Stop
             | Request::Log(_) => return Seat::Same,
         };
@@ -189,6 +190,7 @@ impl Calls {
                 Ok(_) | Err(_) => Reply::Refused("that is no time".into()),
             },
             Request::Unblock(whom) => self.command(Command::Operate(whom.clone(), Operation::Unblock)).await,
+            Request::UnblockAll(farm) => self.command(Command::UnblockAll(farm.clone())).await,
             Request::Reload => self.reload().await,
             Request::Stop => {
                 self.handles.stop.notify_one();
@@ -254,13 +256,15 @@ fn tell(request: &Request, reply: &Reply, uid: u32, pid: Option<i32>) {
         Request::Drain(_)
         | Request::Undrain(_)
         | Request::Unblock(_)
+        | Request::UnblockAll(_)
         | Request::Reload
         | Request::Restart
         | Request::TakeOver
         | Request::Stop => (None, None),
     };
     let (what, xsp) = (request.name(), request.whom().map(|whom| &*whom.xsp));
-    let farm = request.whom().and_then(|whom| whom.farm.as_deref());
+    let all_of = if let Request::UnblockAll(farm) = request { farm.as_deref() } else { None };
+    let farm = all_of.or_else(|| request.whom().and_then(|whom| whom.farm.as_deref()));
     match reply {
         Reply::Done(_) => info!(what, xsp, farm, seconds, level, uid, pid, "control call"),
         Reply::Refused(why) => info!(what, xsp, farm, seconds, level, uid, pid, why, "control call refused"),

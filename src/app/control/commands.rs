@@ -18,6 +18,8 @@ use crate::telemetry;
 pub(in crate::app) enum Command {
     /// That to these XSPs.
     Operate(Whom, Operation),
+    /// All XSPs of this farm are taken off the blocklist; `None`: of every farm.
+    UnblockAll(Option<String>),
     /// The log is as loud as that from now on; `None`: as the configuration says.
     Log(Option<String>),
 }
@@ -41,6 +43,7 @@ impl Commands {
             let call = self.calls.next().await;
             let reply = match &call.question {
                 Command::Operate(whom, what) => self.operate(whom, *what),
+                Command::UnblockAll(farm) => self.unblock_all(farm.as_deref()),
                 Command::Log(level) => set_level(level.as_deref()),
             };
             call.answer(reply);
@@ -52,7 +55,7 @@ impl Commands {
             Ok(meant) => meant.0,
             Err(_) => return Reply::Refused(format!("\"{}\" is no XSP: {}", whom.xsp, DrainedXsp::expected())),
         };
-        let farms = self.farms(whom);
+        let farms = self.farms(whom.farm.as_deref());
         let done = farms.iter().flat_map(|farm| farm.operate(&meant, what).into_iter().map(move |one| (farm, one)));
         let lines: Vec<_> = done
             .map(|(farm, Meant { endpoint, presence })| {
@@ -65,9 +68,19 @@ impl Commands {
         Reply::Done(lines.join("\n"))
     }
 
-    fn farms(&self, whom: &Whom) -> Vec<Arc<Farm>> {
+    fn unblock_all(&self, name: Option<&str>) -> Reply {
+        let farms = self.farms(name);
+        if let (Some(name), true) = (name, farms.is_empty()) {
+            return Reply::Refused(no_farm(name));
+        }
+        let lifted = farms.iter().flat_map(|farm| farm.unblock_all().into_iter().map(move |one| (farm, one)));
+        let lines: Vec<_> = lifted.map(|(farm, one)| format!("{one} of farm {}: unblocked", farm.name())).collect();
+        Reply::Done(if lines.is_empty() { "nothing was blocked".to_owned() } else { lines.join("\n") })
+    }
+
+    fn farms(&self, name: Option<&str>) -> Vec<Arc<Farm>> {
         let farms = self.core.farms();
-        let meant = farms.iter().filter(|farm| whom.farm.as_ref().is_none_or(|name| name == farm.name()));
+        let meant = farms.iter().filter(|farm| name.is_none_or(|name| name == farm.name()));
         meant.map(Arc::clone).collect()
     }
 }
@@ -102,9 +115,13 @@ fn outcome(what: Operation, presence: Presence) -> &'static str {
     }
 }
 
+fn no_farm(name: &str) -> String {
+    format!("there is no farm \"{name}\"")
+}
+
 fn unknown(whom: &Whom, farms: &[Arc<Farm>]) -> String {
     if let (Some(farm), true) = (&whom.farm, farms.is_empty()) {
-        return format!("there is no farm \"{farm}\"");
+        return no_farm(farm);
     }
     let known: Vec<_> = farms.iter().flat_map(|farm| farm.labels()).map(|label| label.to_string()).collect();
     format!("no XSP is meant by \"{}\"; there are {}", whom.xsp, known.join(", "))

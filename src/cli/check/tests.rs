@@ -40,7 +40,7 @@ farm xsp
   verified      xsp.example.com by \"internal\"
   site-a        A xsp-a.internal.example.com, port 443
   site-b        A xsp-b.internal.example.com, port 443
-  failover      3 tries of 2s, the next after 600ms, blocked for 1m, 5xx confirmed by a probe
+  failover      3 tries of 2s, the next after 600ms, blocked for 1m, 5xx confirmed by a look, silence confirmed by a look
 admin 127.0.0.1:9901
 ok
 "

@@ -17,7 +17,7 @@ use crate::config::file::{self, File, Key};
 use crate::config::model::{AddressFamily, Certificate, Failover, Farm, Pool, Proof, Site, Source, Speaks, Tcp, Trust};
 use crate::config::types::amount::shown_time;
 use crate::http1::head;
-use crate::policy::classify::{On5xx, Replay};
+use crate::policy::classify::{On5xx, OnSilence, Replay};
 
 const HTTPS_PORT: u16 = 443;
 /// R-CTI-5, R-FW-2.
@@ -98,6 +98,7 @@ fn farm(
         drain,
         channel_rate: or(&fields.channel_rate, |rate| rate_of(rate.0), NonZeroU32::new(1000)),
         end_streams_after: or(&fields.end_streams_after, |time| time.0, Some(Duration::from_secs(120))),
+        look_when_idle: or(&fields.look_when_idle, |time| time.0, Some(Duration::from_secs(30))),
         response_limits: head::Limits {
             head_size: or(&fields.response_head_size, |size| small(size.0), head::Limits::RESPONSE.head_size),
             fields: or(&fields.response_fields, |count| small(count.0), head::Limits::RESPONSE.fields),
@@ -223,6 +224,7 @@ impl Default for Failover {
             tries: 3,
             block_for: Duration::from_secs(60),
             on_5xx: On5xx::Confirm,
+            on_silence: OnSilence::Confirm,
             replay: Replay::Safe,
             replay_buffer_size: 64 << 10,
         }
@@ -239,6 +241,7 @@ pub(super) fn failover(check: &mut Check<'_>, table: &Key<file::Failover>, base:
         tries: or(&over.tries, |count| u8::try_from(count.0).unwrap_or(u8::MAX), base.tries),
         block_for: or(&over.block_for, |time| time.0, base.block_for),
         on_5xx: or(&over.on_5xx, |choice| choice.0, base.on_5xx),
+        on_silence: or(&over.on_silence, |choice| choice.0, base.on_silence),
         replay: or(&over.replay, |choice| choice.0, base.replay),
         replay_buffer_size: or(&over.replay_buffer_size, |size| small(size.0), base.replay_buffer_size),
     };

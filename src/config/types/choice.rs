@@ -7,7 +7,7 @@ use crate::broadworks::interface::Interface;
 use crate::config::model::{
     AccessLog, AddressFamily, ClientPurpose, CrlOverdue, LogFormat, ProxyProtocol, Reloads, Strictness, TlsVersion,
 };
-use crate::policy::classify::{On5xx, Replay};
+use crate::policy::classify::{On5xx, OnSilence, Replay};
 
 use super::{Leaf, Refusal, leaves, one_of, quoted};
 
@@ -139,6 +139,14 @@ impl Words for On5xx {
     }
 }
 
+impl Words for OnSilence {
+    const KIND: &'static str = "an answer to silence";
+
+    fn words() -> Vec<(&'static str, Self)> {
+        vec![("confirm", Self::Confirm), ("block", Self::Block)]
+    }
+}
+
 impl Words for Replay {
     const KIND: &'static str = "a replay rule";
 
@@ -181,6 +189,7 @@ leaves!(
     Choice<AddressFamily>,
     Choice<TlsVersion>,
     Choice<On5xx>,
+    Choice<OnSilence>,
     Choice<Replay>,
     Choice<ClientPurpose>,
     Choice<CrlOverdue>,

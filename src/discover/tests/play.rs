@@ -14,7 +14,7 @@ use tracing::subscriber::DefaultGuard;
 use super::super::*;
 use crate::config::model::{AddressFamily, Failover, Pool, Site, Source, Tcp, TlsPolicy, TlsVersion};
 use crate::http1::head::Limits;
-use crate::policy::classify::{On5xx, Replay};
+use crate::policy::classify::{On5xx, OnSilence, Replay};
 use crate::policy::drained::Drained;
 use crate::policy::srv::Target;
 
@@ -279,6 +279,7 @@ pub(in crate::discover) fn farm<const N: usize>(name: &str, sources: [Source; N]
         channel_rate: None,
         response_limits: Limits::RESPONSE,
         end_streams_after: None,
+        look_when_idle: None,
         failover: Failover {
             connect_timeout: Duration::ZERO,
             response_timeout: Duration::ZERO,
@@ -286,6 +287,7 @@ pub(in crate::discover) fn farm<const N: usize>(name: &str, sources: [Source; N]
             tries: 1,
             block_for: Duration::ZERO,
             on_5xx: On5xx::Confirm,
+            on_silence: OnSilence::Confirm,
             replay: Replay::Safe,
             replay_buffer_size: 0,
         },

@@ -30,7 +30,7 @@ pub(in crate::doctor) fn tcp(error: &ConnectError, side: Side) -> Option<Finding
         ConnectError::Local(cause) => {
             Some(Finding::fail(CHECK, format!("no socket to connect from: {cause}"), "this machine is at its limits"))
         }
-        ConnectError::Connect(_) => Some(Finding::fail(CHECK, error.reason(), help)),
+        ConnectError::Connect(_) => Some(Finding::fail(CHECK, error.fault().name(), help)),
     }
 }
 

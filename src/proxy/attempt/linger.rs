@@ -1,9 +1,13 @@
 //! An attempt after its request has been answered elsewhere. Separate from the attempt, which a client waits for.
 
-use http::{Method, StatusCode};
+use std::future::poll_fn;
 
-use super::{Attempt, Failure, State};
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+
+use super::{Attempt, Failure, Progress, State};
 use crate::http1::head::Limits;
+use crate::proxy::feed::Feed;
 use crate::upstream::connection::Connection;
 
 impl Attempt {
@@ -27,6 +31,26 @@ impl Attempt {
         };
         judge(&self, end);
     }
+
+    /// Goes on with an attempt whose client has left, when the whole request is there, in `feed`: what it changes is changed
+    /// whether or not anybody waits for the answer.
+    pub(in crate::proxy) async fn carry_on(
+        mut self: Box<Self>,
+        mut feed: Feed,
+        judge: impl FnOnce(&Self, Result<StatusCode, Failure>) + Send,
+    ) {
+        let deadline = Instant::now() + self.timeout;
+        let answered = tokio::time::timeout_at(deadline, async {
+            loop {
+                match poll_fn(|cx| self.poll(cx, &mut feed)).await? {
+                    Progress::Informed(_) => {}
+                    Progress::Answered(head) => return Ok(head.status),
+                }
+            }
+        });
+        let end = answered.await.unwrap_or(Err(Failure::Timeout(self.timeout)));
+        judge(&self, end);
+    }
 }
 
 async fn final_status(
@@ -35,7 +59,7 @@ async fn final_status(
     method: &Method,
 ) -> Result<StatusCode, Failure> {
     loop {
-        let head = std::future::poll_fn(|cx| connection.poll_head(cx, limits, method)).await?;
+        let head = poll_fn(|cx| connection.poll_head(cx, limits, method)).await?;
         if !head.status.is_informational() {
             return Ok(head.status);
         }

@@ -20,8 +20,10 @@ pub(in crate::proxy) enum Way {
 }
 
 impl Snapshot {
-    /// The best way to ask the endpoints of `farm`: event channels come first, since these are what lasts.
-    pub(in crate::proxy) fn way_to(&self, farm: &Arc<Farm>) -> Way {
+    /// The best way to ask the endpoints of `farm`, at `interface` rather than at another one. Without that, event channels come
+    /// first, since these are what lasts.
+    pub(in crate::proxy) fn way_to(&self, farm: &Arc<Farm>, interface: Option<Interface>) -> Way {
+        let wanted = interface.unwrap_or(Interface::XsiEvents);
         let served = || self.listeners.iter().flat_map(|listener| listener.by_host.iter());
         let routes = served().filter_map(|(host, served)| match served {
             Served::Https(block) => Some((host, block)),
@@ -32,7 +34,7 @@ impl Snapshot {
             true => Some((host.clone(), Arc::clone(route))),
             false => Some((host.clone(), route.back_to(farm)?)),
         };
-        let best = routes.filter_map(leads_there).max_by_key(|(_, route)| route.interface == Interface::XsiEvents);
+        let best = routes.filter_map(leads_there).max_by_key(|(_, route)| route.interface == wanted);
         if let Some((host, route)) = best {
             return Way::Http(route, host);
         }

@@ -64,7 +64,7 @@ async fn serve(shared: &Arc<Shared>, mut tcp: Socket, number: u64) -> io::Result
         | Behaviour::ResetMidBody
         | Behaviour::Close
         | Behaviour::Status(_)
-        | Behaviour::StatusFor(..)
+        | Behaviour::On(..)
         | Behaviour::PerUser(_)
         | Behaviour::Garbage(_)
         | Behaviour::Redirect(_) => {}

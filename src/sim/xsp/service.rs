@@ -57,7 +57,7 @@ pub(super) async fn respond(
     if let Some(channel) = xsi_events::heartbeat_of(&head) {
         shared.channels.note_heartbeat(&channel);
     }
-    let behaviour = shared.behaviour.lock().clone();
+    let behaviour = shared.behaviour.lock().clone().at(head.uri.path());
 
     let content = content(&shared, &head, body, &exchange.entry).await;
     let application = |ending| application(&shared, &head, &content, ending);
@@ -68,7 +68,6 @@ pub(super) async fn respond(
         Behaviour::Garbage(bytes) => end_with(&ending, Ending::Bytes(bytes)).await,
         Behaviour::ResetMidBody => Response::new(Content::Cut(Bytes::from_static(&[b'x'; 1000]), ending)),
         Behaviour::Status(status) => html(status),
-        Behaviour::StatusFor(prefix, status) if head.uri.path().starts_with(&prefix) => html(status),
         Behaviour::Redirect(location) => redirect(&location),
         Behaviour::Slow(delay) => {
             tokio::time::sleep(delay).await;
@@ -82,7 +81,7 @@ pub(super) async fn respond(
         | Behaviour::PlainText
         | Behaviour::Certificate(_)
         | Behaviour::PerUser(_)
-        | Behaviour::StatusFor(..) => application(ending),
+        | Behaviour::On(..) => application(ending),
     };
     if head.method == Method::HEAD {
         exchange.answered();

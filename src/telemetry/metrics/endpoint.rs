@@ -1,17 +1,22 @@
 //! One endpoint's series. Separate from the others, because they come and go with it.
 
+use std::sync::{Arc, Weak};
+
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::Live;
+use super::{Live, Metrics};
+use crate::policy::fault::AttemptEnd;
 
 /// One endpoint of one farm.
 #[derive(Debug)]
 pub struct EndpointMetrics {
     /// Idle connections.
     pub pool_idle: IntGauge,
-    /// 1 while blocked.
+    /// 1 while blocked or on probation.
     pub blocked: IntGauge,
+    /// 1 while its block has run out, and nothing has shown yet that it works.
+    pub probation: IntGauge,
     /// CTI and pass-through connections.
     pub streams: IntGauge,
     /// Event channels.
@@ -31,11 +36,54 @@ pub struct EndpointMetrics {
     pub(super) transitions: IntCounterVec,
     pub(super) probes: IntCounterVec,
     pub(super) opened: IntCounterVec,
-    pub(super) gauges: [IntGaugeVec; 4],
+    pub(super) gauges: [IntGaugeVec; 5],
     pub(super) seconds: HistogramVec,
     pub(super) upstream_connections: IntCounterVec,
     pub(super) live: Live,
     pub(super) name: (String, String),
+}
+
+impl Metrics {
+    /// The handles of one endpoint; its series go when the last of them is dropped.
+    pub fn endpoint(&self, farm: &str, endpoint: &str) -> Arc<EndpointMetrics> {
+        let name = (farm.to_owned(), endpoint.to_owned());
+        self.live.with(|live| {
+            let known = live.get(&name).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let metrics = Arc::new(self.new_endpoint(&name));
+                live.insert(name, Arc::downgrade(&metrics));
+                metrics
+            })
+        })
+    }
+
+    fn new_endpoint(&self, name: &(String, String)) -> EndpointMetrics {
+        let (farm, endpoint) = (name.0.as_str(), name.1.as_str());
+        let labels = [farm, endpoint];
+        EndpointMetrics {
+            pool_idle: self.pool_idle.with_label_values(&labels),
+            blocked: self.blocked.with_label_values(&labels),
+            probation: self.probation.with_label_values(&labels),
+            xsp_seconds: self.xsp_seconds.with_label_values(&labels),
+            connections_new: self.upstream_connections.with_label_values(&[farm, endpoint, "new"]),
+            connections_reused: self.upstream_connections.with_label_values(&[farm, endpoint, "reused"]),
+            success: self.attempts.with_label_values(&[farm, endpoint, "success"]),
+            failures: IntCounter::new("failures", "failures").expect("the name is a constant; a test makes it"),
+            attempts: self.attempts.clone(),
+            transitions: self.transitions.clone(),
+            probes: self.probes.clone(),
+            streams: self.endpoint_streams.with_label_values(&labels),
+            channels: self.channels.with_label_values(&labels),
+            channels_opened: self.channels_opened.with_label_values(&labels),
+            opened: self.channels_opened.clone(),
+            gauges: [&self.pool_idle, &self.blocked, &self.probation, &self.endpoint_streams, &self.channels]
+                .map(Clone::clone),
+            seconds: self.xsp_seconds.clone(),
+            upstream_connections: self.upstream_connections.clone(),
+            live: Arc::clone(&self.live),
+            name: name.clone(),
+        }
+    }
 }
 
 impl Drop for EndpointMetrics {
@@ -83,12 +131,12 @@ pub(super) fn last_labels(counters: &IntCounterVec, labels: &[(&str, &str)]) -> 
 
 impl EndpointMetrics {
     /// Counts an attempt.
-    pub fn attempted(&self, outcome: &'static str) {
-        if outcome == "success" {
+    pub fn attempted(&self, end: AttemptEnd) {
+        if end == AttemptEnd::Success {
             self.success.inc();
         } else {
             self.failures.inc();
-            self.attempts.with_label_values(&[self.name.0.as_str(), self.name.1.as_str(), outcome]).inc();
+            self.attempts.with_label_values(&[self.name.0.as_str(), self.name.1.as_str(), end.name()]).inc();
         }
     }
 

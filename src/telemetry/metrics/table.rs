@@ -1,7 +1,7 @@
 //! What there is to measure, in one table, so that the registry and the README can both be held against it.
 
 /// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
-pub const TABLE: [(&str, &str, &str, &str); 43] = [
+pub const TABLE: [(&str, &str, &str, &str); 44] = [
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
     (
@@ -56,12 +56,23 @@ pub const TABLE: [(&str, &str, &str, &str); 43] = [
     ("xspgate_endpoints", "gauge", "farm", "endpoints that discovery knows"),
     ("xspgate_endpoint_blocked", "gauge", "farm, endpoint", "1 while the endpoint is on the blocklist or on probation"),
     (
+        "xspgate_endpoint_probation",
+        "gauge",
+        "farm, endpoint",
+        "1 while the endpoint's block has run out and nothing has shown yet that it works",
+    ),
+    (
         "xspgate_blocklist_transitions_total",
         "counter",
         "farm, endpoint, to",
-        "changes of standing: blocked, trial-begun, trial-failed, unblocked",
+        "changes of standing: blocked, extended, trial-begun, trial-failed, unblocked, suspected, cleared",
     ),
-    ("xspgate_probes_total", "counter", "farm, endpoint, outcome", "second looks at an endpoint: cleared or failed"),
+    (
+        "xspgate_probes_total",
+        "counter",
+        "farm, endpoint, outcome",
+        "the gateway's own looks at an endpoint: cleared or failed",
+    ),
     (
         "xspgate_sessions_total",
         "counter",

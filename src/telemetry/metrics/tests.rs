@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::policy::fault::{AttemptEnd, Fault};
 use crate::telemetry::validity::Validity;
 
 fn expiry(serial: &str) -> Expiry {
@@ -28,7 +29,7 @@ fn touched() -> (Metrics, FarmMetrics, Arc<EndpointMetrics>) {
     farm.session(SessionEvent::New);
     metrics.stream("192.0.2.1:8012", "cti").ended("ended");
     let endpoint = metrics.endpoint("xsp", "192.0.2.10:443");
-    endpoint.attempted("timeout");
+    endpoint.attempted(AttemptEnd::Fault(Fault::Timeout));
     endpoint.transition("blocked");
     endpoint.probed("failed");
     metrics.looked_up("xsp.example.com", "A", "answered");

@@ -86,6 +86,7 @@ impl EndpointMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::fault::{AttemptEnd, Fault};
     use crate::telemetry::metrics::Metrics;
 
     #[test]
@@ -96,11 +97,11 @@ mod tests {
             endpoint.attempted(outcome);
             endpoint.xsp_seconds.observe(seconds);
         };
-        attempt("timeout", 3.0);
+        attempt(AttemptEnd::Fault(Fault::Timeout), 3.0);
         let earlier = endpoint.traffic();
         assert_eq!((earlier.attempts, earlier.failures), (1, 1));
-        attempt("success", 0.010);
-        attempt("5xx", 0.030);
+        attempt(AttemptEnd::Success, 0.010);
+        attempt(AttemptEnd::ServerError, 0.030);
         let lately = endpoint.traffic().since(&earlier);
         assert_eq!((lately.attempts, lately.failures), (2, 1));
         assert!((lately.mean().unwrap() - 0.020).abs() < 1e-9, "{lately:?}");

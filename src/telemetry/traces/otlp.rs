@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prost::{Message, Oneof};
 
 use super::span::{Attempt, Finished};
+use crate::policy::fault::AttemptEnd;
 use crate::telemetry::metrics::Class;
 
 /// `ExportTraceServiceRequest`.
@@ -208,13 +209,16 @@ fn client(finished: &Finished, place: usize, attempt: &Attempt) -> Span {
     attributes.maybe("xspgate.farm", finished.told.farm.as_deref());
     attributes.text("xspgate.endpoint", &told.endpoint);
     attributes.text("xspgate.chosen", told.chosen);
-    attributes.text("xspgate.outcome", told.outcome);
+    attributes.text("xspgate.outcome", told.outcome.name());
     attributes.truth("xspgate.reused", told.reused);
     // What is given up because another XSP was faster, or the client has left, is nobody's failure.
-    let has_failed = !["success", "overtaken", "abandoned"].contains(&told.outcome);
+    let has_failed = match told.outcome {
+        AttemptEnd::Success | AttemptEnd::Overtaken | AttemptEnd::Abandoned => false,
+        AttemptEnd::ServerError | AttemptEnd::Fault(_) => true,
+    };
     if has_failed {
         let status = told.status.map(|status| status.to_string());
-        attributes.text("error.type", status.as_deref().unwrap_or(told.outcome));
+        attributes.text("error.type", status.as_deref().unwrap_or(told.outcome.name()));
     }
     let connected = attempt.connected.map(|at| Event { time_unix_nano: nanoseconds(at), name: "connected".to_owned() });
     Span {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng, RngExt};
 
-use super::endpoint::EndpointId;
+use super::Transition;
+use crate::policy::endpoint::EndpointId;
 
 /// How an endpoint stands at some instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,84 +25,19 @@ pub enum Standing {
     OnTrial,
 }
 
-/// What happened to an endpoint: for the shell to log and to count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transition {
-    /// It was up, and is blocked now.
-    Blocked {
-        /// Which one.
-        id: EndpointId,
-        /// The end of the block.
-        until: Instant,
-    },
-    /// It was on the blocklist already, and stays there for longer.
-    Extended {
-        /// Which one.
-        id: EndpointId,
-        /// The new end of the block.
-        until: Instant,
-    },
-    /// Its block has run out, and one request tries it now.
-    TrialBegun {
-        /// Which one.
-        id: EndpointId,
-    },
-    /// It failed while it was on trial, and is blocked again.
-    TrialFailed {
-        /// Which one.
-        id: EndpointId,
-        /// The end of the new block.
-        until: Instant,
-    },
-    /// It worked, and is off the blocklist (R-FAIL-8).
-    Unblocked {
-        /// Which one.
-        id: EndpointId,
-    },
-}
-
-impl Transition {
-    /// The endpoint.
-    pub fn id(self) -> EndpointId {
-        match self {
-            Self::Blocked { id, .. }
-            | Self::Extended { id, .. }
-            | Self::TrialBegun { id }
-            | Self::TrialFailed { id, .. }
-            | Self::Unblocked { id } => id,
-        }
-    }
-
-    /// The name in metrics and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Blocked { .. } => "blocked",
-            Self::Extended { .. } => "extended",
-            Self::TrialBegun { .. } => "trial-begun",
-            Self::TrialFailed { .. } => "trial-failed",
-            Self::Unblocked { .. } => "unblocked",
-        }
-    }
-}
-
 /// The right to try an endpoint on probation. Whoever holds it reports success or failure of the attempt to the
 /// [`Blocklist`], or else gives it back with [`Blocklist::release_trial`]; giving it back after a report does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Trial {
+pub struct Claim {
     id: EndpointId,
     serial: u64,
 }
 
-impl Trial {
+impl Claim {
     /// The endpoint.
     pub fn id(self) -> EndpointId {
         self.id
-    }
-
-    /// What happened when it was claimed.
-    pub fn transition(self) -> Transition {
-        Transition::TrialBegun { id: self.id }
     }
 }
 
@@ -120,7 +56,7 @@ struct Entry {
     /// The serial of the running trial. Only ever set when the block has run out.
     trial: Option<u64>,
     cause: Cause,
-    /// Since when it has failed and shown no sign of life; `None`: nothing but a word by hand is held against it.
+    /// Since when it has failed and shown no sign of life; `None`: nothing but a word of the operator is held against it.
     lifeless: Option<Instant>,
 }
 
@@ -128,8 +64,8 @@ struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     Failure,
-    /// It was put there by hand: no success takes it off before its time.
-    ByHand,
+    /// The operator has put it there: no success takes it off before its time.
+    Operator,
 }
 
 impl Entry {
@@ -153,6 +89,23 @@ impl Blocklist {
         self.entries.get(&id).map_or(Standing::Up, |entry| entry.standing(now))
     }
 
+    /// Whether everybody is up.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether `id` is blocked because of a failure that was noticed after `begun`.
+    pub fn has_failed_since(&self, id: EndpointId, begun: Instant, now: Instant) -> bool {
+        let is_newer = |entry: &Entry| entry.since >= begun && now < entry.until && entry.trial.is_none();
+        self.entries.get(&id).is_some_and(is_newer)
+    }
+
+    /// When the block of `id` has run out, if it has and nobody tries the endpoint just now.
+    pub fn ran_out(&self, id: EndpointId, now: Instant) -> Option<Instant> {
+        let entry = self.entries.get(&id)?;
+        (entry.standing(now) == Standing::Probation).then_some(entry.until)
+    }
+
     /// The endpoints that are not up, with their standing at `now`, by id.
     pub fn iter(&self, now: Instant) -> impl Iterator<Item = (EndpointId, Standing)> {
         self.entries.iter().map(move |(&id, entry)| (id, entry.standing(now)))
@@ -164,16 +117,16 @@ impl Blocklist {
         let Some(entry) = self.entries.get_mut(&id) else {
             let entry = Entry { since: now, until, trial: None, cause: Cause::Failure, lifeless: Some(now) };
             self.entries.insert(id, entry);
-            return Some(Transition::Blocked { id, until });
+            return Some(Transition::Blocked { until });
         };
         entry.lifeless.get_or_insert(now);
-        let longer = until > entry.until;
+        let (longer, had_run_out) = (until > entry.until, now >= entry.until);
         entry.since = entry.since.max(now);
         entry.until = entry.until.max(until);
-        if entry.trial.take().is_some() {
-            return Some(Transition::TrialFailed { id, until: entry.until });
+        if entry.trial.take().is_some() || had_run_out {
+            return Some(Transition::TrialFailed { until: entry.until });
         }
-        longer.then_some(Transition::Extended { id, until })
+        longer.then_some(Transition::Extended { until })
     }
 
     /// An attempt at `id` that began at `begun` succeeded: it leaves the blocklist (R-FAIL-8), unless it has failed
@@ -184,11 +137,11 @@ impl Blocklist {
             return None;
         }
         entry.lifeless = None;
-        if entry.cause == Cause::ByHand && begun < entry.until {
+        if entry.cause == Cause::Operator && begun < entry.until {
             return None;
         }
         self.entries.remove(&id);
-        Some(Transition::Unblocked { id })
+        Some(Transition::Unblocked)
     }
 
     /// Something came from `id` at `now`, over a connection that it had before it failed. That says nothing of new ones, so
@@ -199,7 +152,7 @@ impl Blocklist {
         }
     }
 
-    /// Since when `id` has failed every time, and nothing has come from it. A word by hand says nothing of that.
+    /// Since when `id` has failed every time, and nothing has come from it. A word of the operator says nothing of that.
     pub fn lifeless_since(&self, id: EndpointId) -> Option<Instant> {
         self.entries.get(&id)?.lifeless
     }
@@ -210,28 +163,28 @@ impl Blocklist {
     }
 
     /// `id` is left out until `until`, whatever is held against it already, and whatever it answers until then.
-    pub fn block_by_hand(&mut self, id: EndpointId, now: Instant, until: Instant) -> Transition {
+    pub fn block_by_operator(&mut self, id: EndpointId, now: Instant, until: Instant) -> Transition {
         let lifeless = self.lifeless_since(id);
-        let entry = Entry { since: now, until, trial: None, cause: Cause::ByHand, lifeless };
+        let entry = Entry { since: now, until, trial: None, cause: Cause::Operator, lifeless };
         match self.entries.insert(id, entry) {
-            None => Transition::Blocked { id, until },
-            Some(_) => Transition::Extended { id, until },
+            None => Transition::Blocked { until },
+            Some(_) => Transition::Extended { until },
         }
     }
 
     /// `id` is taken off the list, whatever is held against it.
     pub fn lift(&mut self, id: EndpointId) -> Option<Transition> {
-        self.entries.remove(&id).map(|_| Transition::Unblocked { id })
+        self.entries.remove(&id).map(|_| Transition::Unblocked)
     }
 
-    /// Whether `id` is on the list because somebody has put it there by hand.
-    pub fn is_by_hand(&self, id: EndpointId) -> bool {
-        self.entries.get(&id).is_some_and(|entry| entry.cause == Cause::ByHand)
+    /// Whether `id` is on the list because the operator has put it there.
+    pub fn is_blocked_by_operator(&self, id: EndpointId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.cause == Cause::Operator)
     }
 
     /// Claims the trial of `id`, if it is on probation at `now`: one request at a time may try it, so that an XSP that
     /// still hangs costs one request and not all of them.
-    pub fn claim_trial(&mut self, id: EndpointId, now: Instant) -> Option<Trial> {
+    pub fn claim_trial(&mut self, id: EndpointId, now: Instant) -> Option<Claim> {
         let entry = self.entries.get_mut(&id)?;
         match entry.standing(now) {
             Standing::Probation => {}
@@ -239,11 +192,11 @@ impl Blocklist {
         }
         self.trials += 1;
         entry.trial = Some(self.trials);
-        Some(Trial { id, serial: self.trials })
+        Some(Claim { id, serial: self.trials })
     }
 
     /// Gives a trial back without a verdict: the endpoint is on probation again. Does nothing if there was a verdict.
-    pub fn release_trial(&mut self, trial: Trial) {
+    pub fn release_trial(&mut self, trial: Claim) {
         if let Some(entry) = self.entries.get_mut(&trial.id)
             && entry.trial == Some(trial.serial)
         {
@@ -286,12 +239,12 @@ mod tests {
     }
 
     #[test]
-    fn a_block_by_hand_lasts_for_its_time_and_no_longer() {
+    fn a_block_by_operator_lasts_for_its_time_and_no_longer() {
         let (id, start) = (ids(1)[0], Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut list = Blocklist::new();
         list.block(id, start, at(60));
-        list.block_by_hand(id, at(1), at(10));
+        list.block_by_operator(id, at(1), at(10));
         assert_eq!(
             list.standing(id, at(9)),
             Standing::Blocked { until: at(10) },
@@ -301,7 +254,7 @@ mod tests {
         assert_eq!(list.standing(id, at(10)), Standing::Probation);
         assert!(list.succeed(id, at(11)).is_some());
         assert_eq!(list.standing(id, at(11)), Standing::Up);
-        list.block_by_hand(id, at(20), at(3600));
+        list.block_by_operator(id, at(20), at(3600));
         assert!(list.lift(id).is_some() && list.lift(id).is_none());
         assert_eq!(list.standing(id, at(21)), Standing::Up);
     }
@@ -329,16 +282,16 @@ mod tests {
     }
 
     #[test]
-    fn a_block_by_hand_makes_nobody_lifeless_and_hides_nothing() {
+    fn a_block_by_operator_makes_nobody_lifeless_and_hides_nothing() {
         let (id, start) = (ids(1)[0], Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut list = Blocklist::new();
-        list.block_by_hand(id, at(0), at(60));
+        list.block_by_operator(id, at(0), at(60));
         assert_eq!(list.lifeless_since(id), None);
         assert_eq!(list.standing(id, at(70)), Standing::Probation);
         assert_eq!(list.lifeless_since(id), None, "it has run out, and nobody has tried it");
         list.block(id, at(71), at(131));
-        list.block_by_hand(id, at(80), at(200));
+        list.block_by_operator(id, at(80), at(200));
         assert_eq!(list.lifeless_since(id), Some(at(71)), "it had failed before");
         assert_eq!(list.succeed(id, at(90)), None, "it stays blocked");
         assert_eq!(list.lifeless_since(id), None, "and it answers");
@@ -354,7 +307,7 @@ mod tests {
         let until = now + seconds(60);
         let mut list = Blocklist::new();
         assert_eq!(list.standing(id, now), Standing::Up);
-        assert_eq!(list.block(id, now, until), Some(Transition::Blocked { id, until }));
+        assert_eq!(list.block(id, now, until), Some(Transition::Blocked { until }));
         let last = until - Duration::from_nanos(1);
         assert_eq!(list.standing(id, last), Standing::Blocked { until });
         assert_eq!(list.claim_trial(id, last), None);
@@ -367,7 +320,6 @@ mod tests {
         let mut list = Blocklist::new();
         list.block(id, now, now);
         let trial = list.claim_trial(id, now).unwrap();
-        assert_eq!(trial.transition(), Transition::TrialBegun { id });
         assert_eq!(list.standing(id, now), Standing::OnTrial);
         assert_eq!(list.claim_trial(id, now), None);
         list.release_trial(trial);
@@ -377,7 +329,7 @@ mod tests {
         list.release_trial(trial);
         assert_eq!(list.standing(id, now), Standing::OnTrial, "an old trial can't give back another one");
         let until = now + seconds(60);
-        assert_eq!(list.block(id, now, until), Some(Transition::TrialFailed { id, until }));
+        assert_eq!(list.block(id, now, until), Some(Transition::TrialFailed { until }));
         list.release_trial(second);
         assert_eq!(list.standing(id, now), Standing::Blocked { until });
     }
@@ -388,13 +340,13 @@ mod tests {
         let mut list = Blocklist::new();
         assert_eq!(list.succeed(id, now), None, "it was up");
         list.block(id, now, now + seconds(60));
-        assert_eq!(list.succeed(id, now), Some(Transition::Unblocked { id }));
+        assert_eq!(list.succeed(id, now), Some(Transition::Unblocked));
         assert_eq!(list.standing(id, now), Standing::Up);
         assert_eq!(list.iter(now).count(), 0);
 
         list.block(id, now, now);
         let trial = list.claim_trial(id, now).unwrap();
-        assert_eq!(list.succeed(id, now), Some(Transition::Unblocked { id }));
+        assert_eq!(list.succeed(id, now), Some(Transition::Unblocked));
         list.release_trial(trial);
         assert_eq!(list.standing(id, now), Standing::Up);
     }
@@ -405,7 +357,7 @@ mod tests {
         let mut list = Blocklist::new();
         list.block(id, now + seconds(1), now + seconds(61));
         assert_eq!(list.succeed(id, now), None);
-        assert_eq!(list.succeed(id, now + seconds(1)), Some(Transition::Unblocked { id }));
+        assert_eq!(list.succeed(id, now + seconds(1)), Some(Transition::Unblocked));
     }
 
     #[test]
@@ -415,7 +367,7 @@ mod tests {
         list.block(id, now, now + seconds(60));
         assert_eq!(list.block(id, now, now + seconds(59)), None);
         let until = now + seconds(61);
-        assert_eq!(list.block(id, now, until), Some(Transition::Extended { id, until }));
+        assert_eq!(list.block(id, now, until), Some(Transition::Extended { until }));
         assert_eq!(list.standing(id, now), Standing::Blocked { until });
     }
 
@@ -499,7 +451,7 @@ mod tests {
             let ids = ids(3);
             let mut list = Blocklist::new();
             let mut model = vec![History::default(); 3];
-            let mut trials: Vec<(usize, Trial)> = Vec::new();
+            let mut trials: Vec<(usize, Claim)> = Vec::new();
             let mut now = Instant::now() + seconds(100);
             for step in steps {
                 match step {
@@ -512,10 +464,10 @@ mod tests {
                         let id = ids[who];
                         let end = latest.map_or(until, |latest| latest.max(until));
                         let expected = match before {
-                            Standing::Up => Some(Transition::Blocked { id, until }),
-                            Standing::OnTrial => Some(Transition::TrialFailed { id, until: end }),
-                            Standing::Blocked { .. } | Standing::Probation => {
-                                (Some(end) != latest).then_some(Transition::Extended { id, until })
+                            Standing::Up => Some(Transition::Blocked { until }),
+                            Standing::OnTrial | Standing::Probation => Some(Transition::TrialFailed { until: end }),
+                            Standing::Blocked { .. } => {
+                                (Some(end) != latest).then_some(Transition::Extended { until })
                             }
                         };
                         prop_assert_eq!(list.block(id, now, until), expected);
@@ -524,7 +476,7 @@ mod tests {
                         let begun = now - seconds(ago);
                         let was_up = model[who].0.is_empty();
                         let counts = model[who].failures().all(|(at, _)| at <= begun);
-                        let expected = (!was_up && counts).then_some(Transition::Unblocked { id: ids[who] });
+                        let expected = (!was_up && counts).then_some(Transition::Unblocked);
                         prop_assert_eq!(list.succeed(ids[who], begun), expected);
                         if counts {
                             model[who].0.clear();
