@@ -228,7 +228,7 @@ async fn r_aff_2_an_acknowledgement_that_was_refused_comes_to_the_same_xsp_again
     for round in 0..4 {
         let event = format!("event-{round}");
         channel.receives(&stage, &event).await;
-        let unauthorized = Behaviour::StatusFor("/com.broadsoft.xsi-events".into(), StatusCode::UNAUTHORIZED);
+        let unauthorized = Behaviour::on("/com.broadsoft.xsi-events", Behaviour::Status(StatusCode::UNAUTHORIZED));
         stage.xsp(&channel.xsp).behave(unauthorized).await;
         let answer = acknowledge(&stage, &event).await;
         assert_eq!((answer.status, answer.xsp()), (StatusCode::UNAUTHORIZED, &*channel.xsp));

@@ -102,7 +102,7 @@ async fn r_app_1_a_5xx_that_reaches_the_client_moves_no_session() {
     let mut client = stage.client();
     assert_eq!(client.get(PROFILE).await.xsp(), "a1");
     for xsp in &stage.sim.xsps {
-        let status = Behaviour::StatusFor("/com.broadsoft.xsi-actions/v2.0/user".into(), StatusCode::BAD_GATEWAY);
+        let status = Behaviour::on("/com.broadsoft.xsi-actions/v2.0/user", Behaviour::Status(StatusCode::BAD_GATEWAY));
         xsp.behave(status).await;
     }
     let answer = client.get(PROFILE).await;

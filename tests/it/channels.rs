@@ -113,7 +113,7 @@ fn heartbeats(stage: &Stage, xsp: &str) -> usize {
 
 /// Gets an XSP on the blocklist of a gateway that blocks on the first 5xx. Xsi-Events goes on there.
 async fn block(stage: &Stage, xsp: &str) {
-    let busy = Behaviour::StatusFor("/com.broadsoft.xsi-actions".into(), StatusCode::SERVICE_UNAVAILABLE);
+    let busy = Behaviour::on("/com.broadsoft.xsi-actions", Behaviour::Status(StatusCode::SERVICE_UNAVAILABLE));
     stage.xsp(xsp).behave(busy).await;
     eventually("a request there", async || {
         stage.client().get(PROFILE).await;
@@ -288,7 +288,7 @@ async fn r_aff_2_no_heartbeat_lands_on_a_wrong_xsp_whatever_changes_around_it() 
 async fn a_5xx_to_a_heartbeat_is_passed_on_and_blocks_nobody() {
     let stage = Stage::start().await;
     let channel = Channel::open(&stage).await;
-    let busy = Behaviour::StatusFor("/com.broadsoft.xsi-events".into(), StatusCode::SERVICE_UNAVAILABLE);
+    let busy = Behaviour::on("/com.broadsoft.xsi-events", Behaviour::Status(StatusCode::SERVICE_UNAVAILABLE));
     stage.xsp(&channel.xsp).behave(busy).await;
     for _ in 0..5 {
         let answer = channel.beats(&stage).await;

@@ -90,6 +90,42 @@ async fn an_xsp_is_taken_out_by_hand_and_brought_back() {
 }
 
 #[tokio::test]
+async fn an_xsp_that_was_down_for_maintenance_is_looked_at_when_it_is_drained_no_more() {
+    let controlled = Controlled::start().await;
+    let address = controlled.address("a1");
+    controlled.stage.xsp("a1").kill().await;
+    let blocked =
+        async || controlled.serving.metrics().await.count("xspgate_endpoint_blocked", &[("endpoint", &address)]) == 1.0;
+    eventually("its block", async || {
+        controlled.client().get(PROFILE).await;
+        blocked().await
+    })
+    .await;
+    controlled.ctl.done(&["drain", &address]).await;
+    controlled.stage.xsp("a1").revive().await;
+    controlled.ctl.done(&["undrain", &address]).await;
+    // Its block would last for a minute.
+    eventually("it is up", async || !blocked().await).await;
+}
+
+#[tokio::test]
+async fn all_xsps_are_unblocked_at_once() {
+    let controlled = Controlled::start().await;
+    let addresses = ["a1", "b2"].map(|xsp| controlled.address(xsp));
+    for address in &addresses {
+        controlled.ctl.done(&["block", address]).await;
+    }
+    let nobody = controlled.ctl.refused(&["unblock", "--all", "other"]).await;
+    assert!(nobody.contains("there is no farm \"other\""), "{nobody}");
+    let said = controlled.ctl.done(&["unblock", "--all", "xsp"]).await;
+    let mut lines: Vec<_> = addresses.iter().map(|address| format!("{address} of farm xsp: unblocked\n")).collect();
+    lines.sort();
+    assert_eq!(said, lines.concat());
+    assert_eq!(controlled.serving.metrics().await.count("xspgate_endpoint_blocked", &[]), 0.0);
+    assert_eq!(controlled.ctl.done(&["unblock", "--all"]).await, "nothing was blocked\n");
+}
+
+#[tokio::test]
 async fn an_xsp_is_blocked_and_unblocked_by_hand() {
     let controlled = Controlled::start().await;
     let address = controlled.address("a1");

@@ -144,7 +144,7 @@ async fn r_cti_3_an_xsp_that_does_not_take_the_gateways_certificate_is_told() {
 async fn r_fail_2_an_interface_that_fails_or_is_missing_is_named() {
     let events = || "/com.broadsoft.xsi-events".to_owned();
     for (status, found) in [(StatusCode::SERVICE_UNAVAILABLE, "503 from"), (StatusCode::NOT_FOUND, "404 from")] {
-        let (stage, said) = with_a1(Behaviour::StatusFor(events(), status)).await;
+        let (stage, said) = with_a1(Behaviour::on(events(), Behaviour::Status(status))).await;
         said.assert_fails(&a1(&stage), "xsi-events", found);
         assert_eq!(said.of(&a1(&stage), "xsi-actions").result, "ok");
     }

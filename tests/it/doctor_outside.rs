@@ -148,7 +148,7 @@ async fn r_aff_2_a_channel_that_does_not_work_is_reported() {
     for (prefix, status, check, found) in cases {
         let stage = Stage::start().await;
         for xsp in &stage.sim.xsps {
-            xsp.behave(Behaviour::StatusFor(prefix.to_owned(), status)).await;
+            xsp.behave(Behaviour::on(prefix, Behaviour::Status(status))).await;
         }
         let said = with_login(&stage).await;
         let finding = said.findings.iter().find(|finding| finding.check == check && finding.result == "fail");

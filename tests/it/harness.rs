@@ -132,7 +132,13 @@ impl Stage {
         let wanted = f64::from(u8::from(blocked == Blocked::Yes));
         let reached =
             async || self.metrics().await.value("xspgate_endpoint_blocked", &[("endpoint", &endpoint)]) == Some(wanted);
-        eventually(&format!("blocked {blocked:?}: {name}"), reached).await;
+        if tokio::time::timeout(DEADLINE / 2, eventually(&format!("blocked {blocked:?}: {name}"), reached))
+            .await
+            .is_err()
+        {
+            let status = self.gateway.admin("/status").await.1;
+            panic!("blocked {blocked:?}: {name}: {status}");
+        }
     }
 }
 

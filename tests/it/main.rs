@@ -26,6 +26,7 @@ mod discovery;
 mod doctor;
 mod doctor_outside;
 mod draining;
+mod evidence;
 mod expectation;
 mod failover;
 mod forwarding;

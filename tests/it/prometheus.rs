@@ -60,7 +60,7 @@ async fn traffic(stage: &Stage) {
 /// An XSP goes down, and an application of another one does, until both are blocked.
 async fn trouble(stage: &Stage) {
     stage.xsp("b2").kill().await;
-    let busy = Behaviour::StatusFor("/com.broadsoft.xsi-actions".into(), StatusCode::SERVICE_UNAVAILABLE);
+    let busy = Behaviour::on("/com.broadsoft.xsi-actions", Behaviour::Status(StatusCode::SERVICE_UNAVAILABLE));
     stage.xsp("b1").behave(busy).await;
     let asked = async || {
         stage.client().get(PROFILE).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use xspgate::app::Outcome;
-use xspgate::sim::site::{APP, CLOUD, Text};
+use xspgate::sim::site::{APP, CLOUD, DOMAIN, Text};
 use xspgate::sim::xsp::Behaviour;
 
 use crate::channels::{Channel, opened};
@@ -103,6 +103,27 @@ async fn what_has_changed_is_served_and_what_has_not_lives_on() {
 
     assert_eq!(changing.reload(|_| ()).await, Outcome::Unchanged { needs_restart: vec![] });
     assert_eq!(changing.counted("unchanged").await, 1.0);
+}
+
+#[tokio::test]
+async fn what_was_held_against_xsps_before_the_reload_that_mends_it_is_looked_at_at_once() {
+    let mut changing = Changing::start(|text| {
+        text.set("[farm.xsp]", "server_name", "wrong.example.com");
+    })
+    .await;
+    let blocked = async |stage: &Stage| stage.metrics().await.count("xspgate_endpoint_blocked", &[]);
+    eventually("all are blocked", async || {
+        assert_eq!(changing.stage.client().get(PROFILE).await.status, StatusCode::BAD_GATEWAY);
+        blocked(&changing.stage).await == 4.0
+    })
+    .await;
+    changing
+        .applied(|text| {
+            text.set("[farm.xsp]", "server_name", DOMAIN);
+        })
+        .await;
+    // No client asks for anything, and no block has run out.
+    eventually("all are up", async || blocked(&changing.stage).await == 0.0).await;
 }
 
 #[tokio::test]
