@@ -54,7 +54,7 @@ async fn r_fail_2_one_second_look_at_a_time() {
 }
 
 #[tokio::test]
-async fn r_fail_6_a_5xx_on_trial_needs_no_second_look() {
+async fn r_fail_6_a_5xx_on_trial_is_looked_at_as_any_other() {
     let stage = Stage::in_order(|_, text| {
         text.set("[farm.xsp.failover]", "block_for", "200ms");
     })
@@ -69,7 +69,9 @@ async fn r_fail_6_a_5xx_on_trial_needs_no_second_look() {
         client_requests(stage.xsp("a1")) >= 4
     })
     .await;
-    assert_eq!(stage.xsp("a1").requests().iter().filter(|one| is_probe(one)).count(), 1, "before the first block only");
+    // The trial may have been the one request that fails everywhere.
+    let looks = || stage.xsp("a1").requests().iter().filter(|one| is_probe(one)).count();
+    eventually("looks", async || looks() >= 3).await;
 }
 
 #[tokio::test]
@@ -97,20 +99,6 @@ async fn r_fail_6_an_xsp_that_still_hangs_costs_no_unsafe_request() {
         client.post(NEW_CALL, "<Call/>").await.xsp() == "a1"
     })
     .await;
-}
-
-#[tokio::test]
-async fn an_overdue_xsp_is_picked_last() {
-    let stage = Stage::in_order(|_, text| {
-        text.set("[farm.xsp.failover]", "response_timeout", "15s");
-    })
-    .await;
-    stage.xsp("a1").behave(Behaviour::Hang).await;
-    assert_eq!(stage.client().get(PROFILE).await.xsp(), "a2");
-    for _ in 0..5 {
-        assert_eq!(stage.client().post(NEW_CALL, "<Call/>").await.xsp(), "a2");
-    }
-    assert_eq!(stage.asked(), 7, "the one that hangs was asked once");
 }
 
 #[tokio::test]
@@ -147,7 +135,8 @@ async fn a_client_that_gives_up_on_a_silent_xsp_makes_the_gateway_look() {
     drop(client);
     let looked = |requests: &[Recorded]| requests.len() == 2 && is_probe(&requests[1]);
     assert!(stage.xsp("a1").until(DEADLINE, looked).await, "callers that give up would never find out");
-    assert_eq!(stage.xsp("a1").requests()[0].end, End::Abandoned);
+    // It would change something, and the gateway has all of it.
+    assert_eq!(stage.xsp("a1").requests()[0].end, End::Pending, "the client has left, and its request goes on");
     stage.until_blocked("a1", Blocked::Yes).await;
     let attempts = stage.metrics().await;
     assert_eq!(attempts.count("xspgate_attempts_total", &[("outcome", "abandoned")]), 1.0);
@@ -217,7 +206,7 @@ async fn an_interface_may_fail_over_in_its_own_way() {
         text.set("[https.interface.auth-service.failover]", "on_5xx", "answer");
     })
     .await;
-    stage.xsp("a1").behave(Behaviour::StatusFor("/authService".into(), StatusCode::BAD_GATEWAY)).await;
+    stage.xsp("a1").behave(Behaviour::on("/authService", Behaviour::Status(StatusCode::BAD_GATEWAY))).await;
     let answer = stage.client().get("/authService/token/alice").await;
     assert_eq!((answer.status, answer.xsp()), (StatusCode::BAD_GATEWAY, "a1"));
     stage.xsp("a1").behave(Behaviour::Reset).await;
