@@ -213,7 +213,8 @@ async fn streams_stay_where_all_xsps_turn_the_gateway_away_which_may_be_its_own_
     eventually("the last look", async || looks(&stage, "failed").await >= 1.0).await;
     tokio::time::sleep(LONG).await;
     assert_eq!(ended(&stage).await, 0.0);
-    assert!(looks(&stage, "failed").await <= 8.0, "one look in each end_streams_after");
+    // Besides the last ones, there is one a second at each of the four, whose blocks are short.
+    assert!(looks(&stage, "failed").await <= 40.0);
     assert_bridged(&mut at_a1, b"still there").await;
 }
 
