@@ -164,10 +164,14 @@ async fn an_unsafe_request_is_not_repeated_when_a_reused_connection_closes() {
 }
 
 #[tokio::test]
-async fn r_fail_1_a_fresh_connection_that_closes_is_the_xsps_fault() {
+async fn r_fail_1_a_fresh_connection_that_closes_makes_the_gateway_look() {
     let (stage, raw) = Stage::before_raw(|_, _| ()).await;
-    raw.next(vec![Step::Request, Step::Close]);
+    raw.always(vec![Step::Request, Step::Close]);
     assert_eq!(stage.client().post(NEW_CALL, "<Call/>").await.status, StatusCode::BAD_GATEWAY);
+    eventually("a look that fails", async || {
+        stage.metrics().await.count("xspgate_probes_total", &[("outcome", "failed")]) == 1.0
+    })
+    .await;
     eventually("its being counted", async || {
         stage.metrics().await.count("xspgate_refused_total", &[("reason", "unreachable")]) == 1.0
     })
@@ -178,7 +182,10 @@ async fn r_fail_1_a_fresh_connection_that_closes_is_the_xsps_fault() {
 
 #[tokio::test]
 async fn a_reused_connection_that_closes_after_an_interim_answer_is_the_xsps_fault() {
-    let (stage, raw) = Stage::before_raw(|_, _| ()).await;
+    let (stage, raw) = Stage::before_raw(|_, text| {
+        text.set("[farm.xsp.failover]", "on_silence", "block");
+    })
+    .await;
     let mut client = stage.client();
     assert_eq!(client.get(PROFILE).await.status, StatusCode::OK);
     rested().await;
@@ -189,21 +196,25 @@ async fn a_reused_connection_that_closes_after_an_interim_answer_is_the_xsps_fau
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_cancels_its_request() {
+async fn a_client_that_leaves_cancels_its_request_unless_it_changes_something() {
     let stage = Stage::in_order(|_, text| {
         text.set("[farm.xsp.failover]", "response_timeout", "60s").set("[farm.xsp.failover]", "advance_after", "off");
     })
     .await;
     stage.xsp("a1").behave(Behaviour::Hang).await;
-    for method in ["GET", "POST"] {
+    for (method, rest, end) in [("GET", "\r\n", End::Abandoned), ("POST", "Content-Length: 2\r\n\r\nhi", End::Pending)]
+    {
         stage.xsp("a1").forget_requests();
         let mut client = stage.raw_client().await;
-        let length = if method == "POST" { "Content-Length: 2\r\n\r\nhi" } else { "\r\n" };
-        client.send(format!("{method} {PROFILE} HTTP/1.1\r\nHost: webex-cloud-xsp.example.com\r\n{length}")).await;
+        client.send(format!("{method} {PROFILE} HTTP/1.1\r\nHost: webex-cloud-xsp.example.com\r\n{rest}")).await;
         assert!(stage.xsp("a1").until(DEADLINE, |requests| requests.len() == 1).await);
         drop(client);
-        let left = stage.xsp("a1").until(DEADLINE, |requests| requests[0].end == End::Abandoned).await;
-        assert!(left, "{method} goes on without its client");
+        eventually("the gateway has noticed", async || {
+            stage.metrics().await.count("xspgate_attempts_total", &[("outcome", "abandoned")]) >= 1.0
+        })
+        .await;
+        let has_ended = stage.xsp("a1").until(DEADLINE, |requests| requests[0].end == end).await;
+        assert!(has_ended, "{method} {rest:?}: {:?}", stage.xsp("a1").requests()[0].end);
     }
     let metrics = stage.metrics().await;
     assert_eq!(metrics.count("xspgate_blocklist_transitions_total", &[("to", "blocked")]), 0.0, "nobody is to blame");
