@@ -6,7 +6,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::{Method, StatusCode};
 use xspgate::http1::chunked::{Decoder, Event};
 use xspgate::http1::encode;
-use xspgate::http1::head::{Fields, Limits, parse_request, parse_response};
+use xspgate::http1::head::{Fields, Limits, Sender, parse_request, parse_response};
 
 const REQUEST: &[u8] = b"GET /com.broadsoft.xsi-actions/v2.0/user/alice%40example.com/profile?format=json HTTP/1.1\r\n\
     Host: xsp.example.com\r\n\
@@ -84,7 +84,7 @@ fn chunks(criterion: &mut Criterion) {
     body.resize(body.len() + 700, b'x');
     encode::chunk_end(&mut body);
     criterion.bench_function("decode a chunk of 700 bytes", |bencher| {
-        let mut decoder = Decoder::new(Limits::TRAILERS);
+        let mut decoder = Decoder::new(Sender::Xsp, Limits::TRAILERS);
         bencher.iter(|| {
             let mut input = black_box(&body[..]);
             while let Ok((taken, Some(event))) = decoder.next(input) {

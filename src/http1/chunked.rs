@@ -3,11 +3,14 @@
 
 use super::error::FieldError;
 use super::fields::Fields;
-use super::head::Limits;
+use super::head::{Limits, Sender};
 use super::scan::{self, Spans};
 
 /// The most digits of a chunk size: those of the longest u64.
 const MOST_DIGITS: usize = 16;
+
+/// The most bytes between a chunk's size and the end of its line.
+const LONGEST_EXTENSION: usize = 1024;
 
 /// Fields that say something about framing, routing, credentials or content, and so come too late in a trailer section
 /// (RFC 9110 section 6.5.1).
@@ -38,6 +41,7 @@ const NO_TRAILERS: [&str; 20] = [
 #[derive(Debug)]
 pub struct Decoder {
     state: State,
+    sender: Sender,
     trailers: Limits,
 }
 
@@ -70,16 +74,22 @@ pub enum ChunkError {
     /// A size that is no hexadecimal number of 1 to 16 digits.
     #[error("a chunk size is malformed")]
     Size,
-    /// Anything between the size and its CRLF.
+    /// Anything between the size and its CRLF, in a request.
     #[error("a chunk has an extension")]
     Extension,
+    /// A control in a chunk's extension.
+    #[error("a control byte stands in a chunk's extension")]
+    Control,
+    /// More than 1 KiB between the size and its CRLF.
+    #[error("a chunk's extension is longer than 1 KiB")]
+    ExtensionTooLong,
     /// A CR or LF without the other after the size or the data, or more data than announced.
     #[error("a chunk does not end in CRLF")]
     LineEnd,
     /// A malformed trailer section.
     #[error("malformed trailers")]
     Trailers(#[source] FieldError),
-    /// A trailer that may only stand in a head.
+    /// A trailer that may only stand in a head, in a request.
     #[error("a trailer has a name that only a head may have")]
     TrailerName,
     /// A trailer section over the limit.
@@ -88,14 +98,17 @@ pub enum ChunkError {
 }
 
 impl Decoder {
-    /// A decoder at the start of a body; `trailers` limits the section after the last chunk.
-    pub const fn new(trailers: Limits) -> Self {
-        Self { state: State::Size, trailers }
+    /// A decoder at the start of a body from `sender`; `trailers` limits the section after the last chunk.
+    ///
+    /// What an XSP puts between a chunk's size and the end of the line is dropped: blanks, with which Tomcat pads sizes,
+    /// and extensions, which nobody uses. So are trailers that may only stand in a head.
+    pub const fn new(sender: Sender, trailers: Limits) -> Self {
+        Self { state: State::Size, sender, trailers }
     }
 
     /// Reads the next event from `input`, and tells how many bytes to take off its front, with or without an event.
     ///
-    /// Without an event, more input is needed: call again with what was left (17 bytes at most) and what came after it.
+    /// Without an event, more input is needed: call again with what was left (a size's line at most) and what came after it.
     /// After [`Event::End`] nothing is taken any more.
     ///
     /// # Errors
@@ -123,7 +136,7 @@ impl Decoder {
     }
 
     fn size<'a>(&mut self, input: &'a [u8]) -> Result<(usize, Option<Event<'a>>), ChunkError> {
-        let Some((size, end)) = size_line(input)? else { return Ok((0, None)) };
+        let Some((size, end)) = size_line(input, self.sender)? else { return Ok((0, None)) };
         if size > 0 {
             self.state = State::Data(size);
             return Ok((end, Some(Event::Chunk(size))));
@@ -144,9 +157,10 @@ impl Decoder {
             &held[..]
         };
         let mut spans = Spans::new();
-        match scan::section(section, 0, self.trailers.fields, &mut spans).map_err(ChunkError::Trailers)? {
+        let read = scan::section(section, 0, self.trailers.fields, self.sender, &mut spans);
+        match read.map_err(ChunkError::Trailers)? {
             Some(end) => {
-                let fields = trailer_fields(&section[..end], &spans)?;
+                let fields = trailer_fields(&section[..end], self.sender, spans)?;
                 self.state = State::End;
                 Ok((end - before, Some(Event::End(fields))))
             }
@@ -160,28 +174,53 @@ impl Decoder {
     }
 }
 
-fn trailer_fields(section: &[u8], spans: &Spans) -> Result<Fields, ChunkError> {
+fn trailer_fields(section: &[u8], sender: Sender, mut spans: Spans) -> Result<Fields, ChunkError> {
+    match sender {
+        Sender::Client if spans.iter().any(|span| is_no_trailer(span.name.of(section))) => {
+            return Err(ChunkError::TrailerName);
+        }
+        Sender::Client => {}
+        Sender::Xsp => spans.retain(|span| !is_no_trailer(span.name.of(section))),
+    }
     if spans.is_empty() {
         return Ok(Fields::default());
     }
-    let fields = Fields::new(section.into(), spans);
-    if fields.iter().any(|(name, _)| is_no_trailer(name)) {
-        return Err(ChunkError::TrailerName);
-    }
-    Ok(fields)
+    Ok(Fields::new(spans.share(section), &spans))
 }
 
 /// The size and the length of the line that `input` begins with; `None` while that is still open.
-fn size_line(input: &[u8]) -> Result<Option<(u64, usize)>, ChunkError> {
+fn size_line(input: &[u8], sender: Sender) -> Result<Option<(u64, usize)>, ChunkError> {
     let digits = input.iter().take(MOST_DIGITS).take_while(|byte| byte.is_ascii_hexdigit()).count();
-    match input.get(digits) {
-        None => return Ok(None),
-        Some(b'\r' | b'\n') if digits > 0 => {}
-        Some(b';' | b' ' | b'\t') if digits > 0 => return Err(ChunkError::Extension),
-        Some(_) => return Err(ChunkError::Size),
-    }
+    let end = match (input.get(digits), sender) {
+        (None, _) => return Ok(None),
+        (Some(b'\r' | b'\n'), _) if digits > 0 => digits,
+        (Some(b';' | b' ' | b'\t'), Sender::Client) if digits > 0 => return Err(ChunkError::Extension),
+        (Some(b';' | b' ' | b'\t'), Sender::Xsp) if digits > 0 => match extension_length(&input[digits..])? {
+            Some(length) => digits + length,
+            None => return Ok(None),
+        },
+        (Some(_), _) => return Err(ChunkError::Size),
+    };
     let size = input[..digits].iter().fold(0, |size, &digit| size << 4 | u64::from(hex_value(digit)));
-    Ok(line_end(input, digits)?.map(|end| (size, end)))
+    Ok(line_end(input, end)?.map(|end| (size, end)))
+}
+
+/// The length of what stands between a size and the end of its line: blanks, or extensions, quoted values and all; `None`
+/// while that is still open. A quoted value can't hold a line's end, so there is no need to know where one begins.
+fn extension_length(rest: &[u8]) -> Result<Option<usize>, ChunkError> {
+    let rest = &rest[..rest.len().min(LONGEST_EXTENSION + 1)];
+    let blanks = scan::blank_length(rest);
+    let length = match rest.get(blanks) {
+        Some(b';') => blanks + scan::text_length(&rest[blanks..]),
+        Some(b'\r' | b'\n') | None => blanks,
+        Some(_) => return Err(ChunkError::Size),
+    };
+    match rest.get(length) {
+        _ if length > LONGEST_EXTENSION => Err(ChunkError::ExtensionTooLong),
+        None => Ok(None),
+        Some(b'\r' | b'\n') => Ok(Some(length)),
+        Some(_) => Err(ChunkError::Control),
+    }
 }
 
 const fn hex_value(digit: u8) -> u8 {
@@ -212,14 +251,26 @@ mod tests {
 
     /// The first error on a body that comes in one piece, and the same when it trickles.
     fn fault(body: &[u8]) -> Option<ChunkError> {
-        let whole = read([body].into_iter());
-        assert_eq!(read(body.chunks(1)), whole, "{body:?}");
-        whole.err()
+        read_from(Sender::Client, body).err()
+    }
+
+    /// What an answer's body holds.
+    fn answer(body: impl AsRef<[u8]>) -> Result<(Vec<u8>, Option<Fields>), ChunkError> {
+        read_from(Sender::Xsp, body.as_ref())
+    }
+
+    fn read_from(sender: Sender, body: &[u8]) -> Result<(Vec<u8>, Option<Fields>), ChunkError> {
+        let whole = read(sender, [body].into_iter());
+        assert_eq!(read(sender, body.chunks(1)), whole, "{body:?}");
+        whole
     }
 
     /// Data and trailers, or the first error; an open body gives what came.
-    fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Result<(Vec<u8>, Option<Fields>), ChunkError> {
-        let mut decoder = Decoder::new(Limits::TRAILERS);
+    fn read<'a>(
+        sender: Sender,
+        pieces: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<(Vec<u8>, Option<Fields>), ChunkError> {
+        let mut decoder = Decoder::new(sender, Limits::TRAILERS);
         let (mut data, mut left) = (Vec::new(), Vec::new());
         for piece in pieces {
             left.extend_from_slice(piece);
@@ -242,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_chunk_is_a_document_and_stays_one() {
-        let mut decoder = Decoder::new(Limits::TRAILERS);
+        let mut decoder = Decoder::new(Sender::Client, Limits::TRAILERS);
         let mut input = &b"5\r\nhello\r\n0a\r\n0123456789\r\n0\r\n\r\nrest"[..];
         let mut seen = Vec::new();
         loop {
@@ -267,7 +318,7 @@ mod tests {
     #[test]
     fn sizes_are_hexadecimal_and_nothing_else() {
         for (line, size) in [("a\r\n", 10), ("00000000000000fF\r\n", 255), ("ffffffffffffffff\r\n", u64::MAX)] {
-            let mut decoder = Decoder::new(Limits::TRAILERS);
+            let mut decoder = Decoder::new(Sender::Client, Limits::TRAILERS);
             assert_eq!(decoder.next(line.as_bytes()), Ok((line.len(), Some(Event::Chunk(size)))));
         }
         for (line, error) in [
@@ -306,7 +357,7 @@ mod tests {
     #[test]
     fn an_open_size_line_leaves_its_bytes() {
         for line in ["", "0", "0123456789abcdef", "0123456789abcdef\r"] {
-            assert_eq!(Decoder::new(Limits::TRAILERS).next(line.as_bytes()), Ok((0, None)), "{line:?}");
+            assert_eq!(Decoder::new(Sender::Client, Limits::TRAILERS).next(line.as_bytes()), Ok((0, None)), "{line:?}");
         }
     }
 
@@ -314,8 +365,7 @@ mod tests {
     fn trailers_are_read_like_fields() {
         let body = b"1\r\na\r\n0\r\nA: b\r\nC:\r\n\r\n";
         let expected = Fields::from_iter([("A", "b"), ("C", "")]);
-        assert_eq!(read([&body[..]].into_iter()), Ok((b"a".to_vec(), Some(expected.clone()))));
-        assert_eq!(read(body.chunks(1)), Ok((b"a".to_vec(), Some(expected))));
+        assert_eq!(read_from(Sender::Client, body), Ok((b"a".to_vec(), Some(expected))));
         for (trailers, error) in [
             ("A : b\r\n", FieldError::SpaceBeforeColon),
             (" A: b\r\n", FieldError::Fold),
@@ -344,6 +394,60 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_behind_a_size_in_an_answer_is_dropped() {
+        for line in [
+            "2   ",
+            "2\t \t",
+            "2;foo=bar",
+            "2 ; foo = bar ",
+            "2;a;b=\"c;\\\" d\"",
+            "2;",
+            "2;;",
+            "2;\u{e9}",
+            "02;a:b",
+            "2;\tx",
+        ] {
+            let body = format!("{line}\r\nok\r\n0{}\r\n\r\n", line.trim_start_matches(['0', '2']));
+            assert_eq!(answer(&body), Ok((b"ok".to_vec(), Some(Fields::default()))), "{body:?}");
+        }
+        let longest = format!("2;{}\r\nok\r\n0\r\n\r\n", "a".repeat(LONGEST_EXTENSION - 1));
+        assert_eq!(answer(longest).unwrap().0, b"ok");
+        for (line, error) in [
+            (" 2\r\n", ChunkError::Size),
+            ("2 2\r\n", ChunkError::Size),
+            ("2\t2\r\n", ChunkError::Size),
+            ("2 x\r\n", ChunkError::Size),
+            ("2,a\r\n", ChunkError::Size),
+            (";a\r\n", ChunkError::Size),
+            ("\r\n", ChunkError::Size),
+            ("0x2\r\n", ChunkError::Size),
+            ("10000000000000000 \r\n", ChunkError::Size),
+            ("2 \n", ChunkError::LineEnd),
+            ("2;a\n", ChunkError::LineEnd),
+            ("2;a=\"\n\"\r\n", ChunkError::LineEnd),
+            ("2;a\rb\r\n", ChunkError::LineEnd),
+            ("2;a\0\r\n", ChunkError::Control),
+            ("2;a\x7f\r\n", ChunkError::Control),
+        ] {
+            assert_eq!(answer(line), Err(error), "{line:?}");
+        }
+        for filler in [" ", ";"] {
+            let long = format!("2{}\r\nok\r\n", filler.repeat(LONGEST_EXTENSION + 1));
+            assert_eq!(answer(long), Err(ChunkError::ExtensionTooLong), "{filler:?}");
+        }
+    }
+
+    #[test]
+    fn an_answers_trailers_that_belong_in_a_head_are_dropped() {
+        for name in NO_TRAILERS.into_iter().chain(["X-Forwarded-For", "Content_Length", "HOST"]) {
+            let body = format!("0\r\n{name}: 1\r\nA : b\r\n\t c \r\n{name}:\r\n 2\r\n\r\n");
+            assert_eq!(answer(body), Ok((Vec::new(), Some(Fields::from_iter([("A", "b c")])))), "{name}");
+        }
+        assert_eq!(answer("0\r\n A: b\r\n\r\n"), Err(ChunkError::Trailers(FieldError::Fold)));
+        assert_eq!(answer("0\r\nA\r\n\r\n"), Err(ChunkError::Trailers(FieldError::Name)));
+    }
+
+    #[test]
     fn trailers_are_limited() {
         let fits = format!("0\r\n{}\r\n", "A: b\r\n".repeat(32));
         assert_eq!(fault(fits.as_bytes()), None);
@@ -363,7 +467,7 @@ mod tests {
 
     #[test]
     fn nothing_is_taken_after_the_end() {
-        let mut decoder = Decoder::new(Limits::TRAILERS);
+        let mut decoder = Decoder::new(Sender::Client, Limits::TRAILERS);
         assert_eq!(decoder.next(b"0\r\n\r\nGET"), Ok((5, Some(Event::End(Fields::default())))));
         assert_eq!(decoder.next(b"GET"), Ok((0, None)));
     }

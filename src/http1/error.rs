@@ -41,20 +41,23 @@ pub enum FramingError {
     /// A Content-Length that is no plain number below 2^63.
     #[error("Content-Length is no plain number")]
     Length,
-    /// More than one Content-Length, equal or not.
+    /// More than one Content-Length in a request, equal or not.
     #[error("several Content-Length fields")]
     SeveralLengths,
+    /// Lengths in an answer that are not equal.
+    #[error("Content-Length contradicts itself")]
+    DifferentLengths,
     /// A Transfer-Encoding other than `chunked`.
     #[error("Transfer-Encoding is not chunked")]
     Coding,
     /// More than one Transfer-Encoding.
     #[error("several Transfer-Encoding fields")]
     SeveralCodings,
-    /// A Transfer-Encoding in HTTP/1.0.
+    /// A Transfer-Encoding that frames a body in HTTP/1.0.
     #[error("Transfer-Encoding in HTTP/1.0")]
     CodingInHttp10,
-    /// A body announced in a 1xx or 204 answer.
-    #[error("a status that has no body announces one")]
+    /// A body announced in a 1xx answer, behind which the final answer would begin.
+    #[error("an interim answer announces a body")]
     BodyWithoutContent,
 }
 

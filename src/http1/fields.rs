@@ -126,6 +126,15 @@ impl Part {
         Self::new(self.start as usize, self.start as usize + length)
     }
 
+    /// With what follows it, up to `end`.
+    pub(super) fn until(self, end: usize) -> Self {
+        Self::new(self.start as usize, end)
+    }
+
+    pub(super) fn of_mut(self, bytes: &mut [u8]) -> &mut [u8] {
+        &mut bytes[self.start as usize..self.end as usize]
+    }
+
     pub(super) fn of(self, bytes: &[u8]) -> &[u8] {
         &bytes[self.start as usize..self.end as usize]
     }

@@ -1,5 +1,5 @@
-//! Heads of requests and responses, read the strict way: either a message has exactly one reading, or it is refused. The
-//! front of the codec; the fields, the framing and the byte scan have files of their own.
+//! Heads of requests and responses: either a message has exactly one reading, or it is refused. The front of the codec;
+//! the fields, the framing and the byte scan have files of their own.
 //!
 //! A head may trickle in: call again with the longer buffer after each read. What is refused is refused as soon as the
 //! bytes show it, and any split of the bytes gives the same result as the whole.
@@ -9,6 +9,15 @@ pub use super::fields::Fields;
 pub use super::framing::{Persistence, RequestFraming, ResponseFraming};
 pub use super::request::{Expectation, RequestHead, parse_request};
 pub use super::response::{ResponseHead, parse_response};
+
+/// Who has sent a message, and so how it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// A client: what it sends is judged by the letter.
+    Client,
+    /// An XSP: what it sends is read as other proxies read it, and leaves clean.
+    Xsp,
+}
 
 /// How much a head or a trailer section may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

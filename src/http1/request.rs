@@ -9,7 +9,7 @@ use http::Method;
 use super::error::Refusal;
 use super::fields::{Fields, Part};
 use super::framing::{self, Persistence, RequestFraming};
-use super::head::{Limits, Version, VersionFault};
+use super::head::{Limits, Sender, Version, VersionFault};
 use super::scan::{self, Spans};
 use super::target::{self, Form};
 
@@ -99,7 +99,7 @@ pub fn parse_request(buf: &[u8], limits: &Limits) -> Result<Option<(RequestHead,
         return if limits.is_spent(bytes) { Err(Refusal::TargetTooLong) } else { Ok(None) };
     };
     let mut spans = Spans::new();
-    let Some(end) = scan::section(bytes, line.end, limits.fields, &mut spans)? else {
+    let Some(end) = scan::section(bytes, line.end, limits.fields, Sender::Client, &mut spans)? else {
         return if limits.is_spent(bytes) { Err(Refusal::HeadTooLong) } else { Ok(None) };
     };
     Ok(Some((line.head(&bytes[..end], &spans)?, end)))

@@ -1,5 +1,5 @@
-//! Response heads. Separate from requests, because the framing depends on what was asked, and because an XSP that talks
-//! garbage is a failure of that XSP and no client's fault.
+//! Response heads. Separate from requests, because the framing depends on what was asked, and because oddities of an XSP
+//! harm nobody: what has one reading is taken and put right, and all else is a failure of that XSP and no client's fault.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use super::error::Garbage;
 use super::fields::{Fields, Part};
 use super::framing::{self, Persistence, ResponseFraming};
-use super::head::{Limits, Version};
+use super::head::{Limits, Sender, Version};
 use super::scan::{self, Spans};
 
 /// The head of a response that has exactly one reading.
@@ -19,7 +19,7 @@ pub struct ResponseHead {
     pub status: StatusCode,
     /// The version in the status line.
     pub version: Version,
-    /// All fields, framing fields included.
+    /// All fields. Folds are unfolded, and one framing field at most is left: the one that counts.
     pub fields: Fields,
     /// How the body ends.
     pub framing: ResponseFraming,
@@ -60,8 +60,8 @@ pub fn parse_response(buf: &[u8], limits: &Limits, method: &Method) -> Result<Op
     let mut spans = Spans::new();
     let open = if limits.is_spent(bytes) { Err(Garbage::HeadTooLong) } else { Ok(None) };
     let Some(line) = status_line(bytes)? else { return open };
-    let Some(end) = scan::section(bytes, line.end, limits.fields, &mut spans)? else { return open };
-    Ok(Some((line.head(&bytes[..end], &spans, method)?, end)))
+    let Some(end) = scan::section(bytes, line.end, limits.fields, Sender::Xsp, &mut spans)? else { return open };
+    Ok(Some((line.head(&bytes[..end], spans, method)?, end)))
 }
 
 struct StatusLine {
@@ -73,45 +73,47 @@ struct StatusLine {
 
 fn status_line(bytes: &[u8]) -> Result<Option<StatusLine>, Garbage> {
     const CODE: usize = Version::LENGTH + 1;
-    const REASON: usize = CODE + 4;
+    const CODE_END: usize = CODE + 3;
     let Some(version) = Version::read(bytes).map_err(|_| Garbage::StatusLine)? else { return Ok(None) };
-    let fits = bytes[Version::LENGTH..].iter().zip(b" 000 ").all(|(byte, pattern)| match pattern {
+    let fits = bytes[Version::LENGTH..].iter().zip(b" 000").all(|(byte, pattern)| match pattern {
         b'0' => byte.is_ascii_digit(),
         blank => byte == blank,
     });
     if !fits {
         return Err(Garbage::StatusLine);
     }
-    if bytes.len() < REASON {
-        return Ok(None);
-    }
-    let status = StatusCode::from_bytes(&bytes[CODE..CODE + 3]).map_err(|_| Garbage::StatusLine)?;
+    // Without a reason, the blank before it may be missing as well.
+    let start = match bytes.get(CODE_END) {
+        None => return Ok(None),
+        Some(b' ') => CODE_END + 1,
+        Some(b'\r') => CODE_END,
+        Some(_) => return Err(Garbage::StatusLine),
+    };
+    let status = StatusCode::from_bytes(&bytes[CODE..CODE_END]).map_err(|_| Garbage::StatusLine)?;
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Garbage::SwitchingProtocols);
     }
-    let reason_end = REASON + scan::text_length(&bytes[REASON..]);
+    let reason_end = start + scan::text_length(&bytes[start..]);
     let line = scan::line_end(bytes, reason_end).map_err(|_| Garbage::StatusLine)?;
-    Ok(line.map(|end| StatusLine { version, status, reason: Part::new(REASON, reason_end), end }))
+    Ok(line.map(|end| StatusLine { version, status, reason: Part::new(start, reason_end), end }))
 }
 
 impl StatusLine {
     /// Judges the head as a whole.
-    fn head(self, bytes: &[u8], spans: &Spans, method: &Method) -> Result<ResponseHead, Garbage> {
-        let bytes: Arc<[u8]> = bytes.into();
-        let fields = Fields::new(bytes.clone(), spans);
-        let framing = framing::response(self.version, self.status, method, &fields)?;
-        let persistence = match framing {
-            ResponseFraming::UntilClose => Persistence::Close,
-            ResponseFraming::Empty | ResponseFraming::Length(_) | ResponseFraming::Chunked => {
-                framing::persistence(self.version, &fields)
-            }
-        };
+    fn head(self, bytes: &[u8], mut spans: Spans, method: &Method) -> Result<ResponseHead, Garbage> {
+        let bytes = spans.share(bytes);
+        let mut fields = Fields::new(bytes.clone(), &spans);
+        let answer = framing::response(self.version, self.status, method, &fields)?;
+        if answer.is_redundant {
+            framing::settle(&bytes, &mut spans);
+            fields = Fields::new(bytes.clone(), &spans);
+        }
         Ok(ResponseHead {
             status: self.status,
             version: self.version,
             fields,
-            framing,
-            persistence,
+            framing: answer.framing,
+            persistence: answer.persistence,
             bytes,
             reason: self.reason,
         })
@@ -157,7 +159,6 @@ mod tests {
             "200 OK\r\n",
             "ICY 200 OK\r\n",
             "HTTP/1.1\r\n",
-            "HTTP/1.1 200\r\n",
             "HTTP/1.1  200 OK\r\n",
             "HTTP/1.1\t200 OK\r\n",
             "HTTP/1.1 20 OK\r\n",
@@ -202,12 +203,15 @@ mod tests {
     fn malformed_fields_are_garbage() {
         for (fields, error) in [
             (": a\r\n", FieldError::EmptyName),
-            ("A : b\r\n", FieldError::SpaceBeforeColon),
-            ("A: b\r\n c\r\n", FieldError::Fold),
+            (" A: b\r\n", FieldError::Fold),
+            ("A: b\r\n c\0\r\n", FieldError::Control),
+            ("A: b\r\n c\n", FieldError::BareLf),
+            ("A \t\r\n", FieldError::Name),
             ("A: b\rc\r\n", FieldError::BareCr),
             ("A: b\nc: d\r\n", FieldError::BareLf),
             ("A: b\0c\r\n", FieldError::Control),
-            ("A b\r\n", FieldError::SpaceBeforeColon),
+            ("A b\r\n", FieldError::Name),
+            ("A b: c\r\n", FieldError::Name),
             ("A\r\n", FieldError::Name),
         ] {
             let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
@@ -230,6 +234,16 @@ mod tests {
             (Method::GET, 304, "", Empty),
             (Method::GET, 204, "", Empty),
             (Method::GET, 204, "Content-Length: 0\r\n", Empty),
+            (Method::GET, 204, "Content-Length: 5\r\n", Empty),
+            (Method::GET, 204, "Transfer-Encoding: chunked\r\n", Empty),
+            (Method::GET, 200, "Content-Length: 5\r\ncontent-length: 05\r\n", Length(5)),
+            (Method::GET, 200, "Content-Length: 5,5 ,\t5\r\n", Length(5)),
+            (Method::GET, 200, "Transfer-Encoding: chunked\r\nTransfer-Encoding: CHUNKED\r\n", Chunked),
+            (Method::GET, 200, "Transfer-Encoding: chunked, chunked\r\n", Chunked),
+            (Method::GET, 200, "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", Chunked),
+            (Method::HEAD, 200, "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", Empty),
+            (Method::GET, 304, "Content-Length: 5, 5\r\n", Empty),
+            (Method::POST, 103, "Content-Length: 0\r\nContent-Length: 0\r\n", Empty),
             (Method::POST, 100, "", Empty),
             (Method::POST, 103, "Link: </a>\r\n", Empty),
         ] {
@@ -239,26 +253,69 @@ mod tests {
     }
 
     #[test]
+    fn a_status_line_may_end_behind_its_code() {
+        let head = accepted("HTTP/1.1 200\r\nContent-Length: 2\r\n\r\n", &Method::GET);
+        assert_eq!((head.status.as_u16(), head.reason()), (200, &b""[..]));
+        for line in ["HTTP/1.1 200\t", "HTTP/1.1 200\n", "HTTP/1.1 200\rx", "HTTP/1.1 200OK\r\n", "HTTP/1.1 20\r\n"] {
+            assert_eq!(parsed(line.as_bytes(), &Method::GET), Err(Garbage::StatusLine), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn blanks_before_a_colon_and_folds_are_put_right() {
+        let text = "HTTP/1.1 200 OK\r\nA : b\r\nC\t :\r\nD:e \r\n\t f\t \r\n \r\n  g h\r\nI:\r\n \r\n j\r\nK: l\r\n \t\r\n\r\n";
+        let fields = accepted(text, &Method::HEAD).fields;
+        assert_eq!(fields, Fields::from_iter([("A", "b"), ("C", ""), ("D", "e f g h"), ("I", "j"), ("K", "l")]));
+        // What a fold hides is no field of its own.
+        let text = "HTTP/1.1 200 OK\r\nA: b\r\n Content-Length: 5\r\nContent-Length\t: 7\r\n\r\n";
+        let head = accepted(text, &Method::GET);
+        assert_eq!(head.framing, ResponseFraming::Length(7));
+        assert_eq!(head.fields, Fields::from_iter([("A", "b Content-Length: 5"), ("Content-Length", "7")]));
+    }
+
+    #[test]
+    fn what_is_said_twice_is_left_once() {
+        for (fields, left) in [
+            ("Content-Length: 5\r\nA: b\r\nContent-Length: 5\r\n", &[("Content-Length", "5"), ("A", "b")][..]),
+            ("A: b\r\ncontent-length: 05 , 5\r\n", &[("A", "b"), ("content-length", "05")]),
+            ("Transfer-Encoding: chunked,chunked\r\n", &[("Transfer-Encoding", "chunked")]),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n", &[]),
+            ("Content-Length: 5\r\nTransfer-Encoding: Chunked\r\n", &[("Transfer-Encoding", "Chunked")]),
+        ] {
+            for method in [Method::GET, Method::HEAD] {
+                let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
+                match parsed(text.as_bytes(), &method) {
+                    Ok(Some((head, _))) => {
+                        assert_eq!(head.fields, Fields::from_iter(left.iter().copied()), "{fields:?}")
+                    }
+                    result => assert!(left.is_empty(), "{result:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
     fn ambiguous_framing_is_garbage() {
-        use FramingError::{
-            BodyWithoutContent, Coding, CodingInHttp10, Length, LengthAndCoding, SeveralCodings, SeveralLengths,
-        };
+        use FramingError::{BodyWithoutContent, Coding, CodingInHttp10, DifferentLengths, Length};
         for (line, fields, error) in [
-            ("HTTP/1.1 200", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", LengthAndCoding),
-            ("HTTP/1.1 304", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", LengthAndCoding),
-            ("HTTP/1.1 200", "Content-Length: 5\r\nContent-Length: 5\r\n", SeveralLengths),
-            ("HTTP/1.1 304", "Content-Length: 5\r\nContent-Length: 6\r\n", SeveralLengths),
-            ("HTTP/1.1 200", "Content-Length: 5, 5\r\n", Length),
+            ("HTTP/1.1 200", "Content-Length: x\r\nTransfer-Encoding: chunked\r\n", Length),
+            ("HTTP/1.1 200", "Content-Length: 5\r\nContent-Length: 6\r\n", DifferentLengths),
+            ("HTTP/1.1 304", "Content-Length: 5\r\nContent-Length: 6\r\n", DifferentLengths),
+            ("HTTP/1.1 204", "Content-Length: 5\r\nContent-Length: 6\r\n", DifferentLengths),
+            ("HTTP/1.1 200", "Content-Length: 5, 6\r\n", DifferentLengths),
+            ("HTTP/1.1 200", "Content-Length: 5,\r\n", Length),
+            ("HTTP/1.1 200", "Content-Length: 5 5\r\n", Length),
+            ("HTTP/1.1 200", "Content-Length: 5\r\n 5\r\n", Length),
             ("HTTP/1.1 200", "Content-Length: +5\r\n", Length),
             ("HTTP/1.1 200", "Content-Length:\r\n", Length),
             ("HTTP/1.1 200", "Content-Length: 18446744073709551619\r\n", Length),
             ("HTTP/1.1 200", "Transfer-Encoding: gzip, chunked\r\n", Coding),
             ("HTTP/1.1 200", "Transfer-Encoding: chunked,\r\n", Coding),
             ("HTTP/1.1 200", "Transfer-Encoding: identity\r\n", Coding),
-            ("HTTP/1.1 200", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", SeveralCodings),
+            ("HTTP/1.1 200", "Transfer-Encoding:\r\n", Coding),
+            ("HTTP/1.1 200", "Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n", Coding),
+            ("HTTP/1.1 304", "Transfer-Encoding: gzip\r\n", Coding),
             ("HTTP/1.0 200", "Transfer-Encoding: chunked\r\n", CodingInHttp10),
-            ("HTTP/1.1 204", "Content-Length: 5\r\n", BodyWithoutContent),
-            ("HTTP/1.1 204", "Transfer-Encoding: chunked\r\n", BodyWithoutContent),
             ("HTTP/1.1 100", "Content-Length: 5\r\n", BodyWithoutContent),
             ("HTTP/1.1 103", "Transfer-Encoding: chunked\r\n", BodyWithoutContent),
         ] {
@@ -272,6 +329,14 @@ mod tests {
         for (line, fields, persistence) in [
             ("HTTP/1.1 200", "Content-Length: 5\r\n", Persistence::KeepAlive),
             ("HTTP/1.1 204", "", Persistence::KeepAlive),
+            ("HTTP/1.1 204", "Content-Length: 0\r\n", Persistence::KeepAlive),
+            ("HTTP/1.1 204", "Content-Length: 5\r\n", Persistence::Close),
+            ("HTTP/1.1 204", "Transfer-Encoding: chunked\r\n", Persistence::Close),
+            ("HTTP/1.1 200", "Content-Length: 5, 5\r\n", Persistence::KeepAlive),
+            ("HTTP/1.1 200", "Transfer-Encoding: chunked, chunked\r\n", Persistence::KeepAlive),
+            ("HTTP/1.1 304", "Content-Length: 5\r\n", Persistence::KeepAlive),
+            ("HTTP/1.1 200", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", Persistence::Close),
+            ("HTTP/1.1 304", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", Persistence::Close),
             ("HTTP/1.1 200", "", Persistence::Close),
             ("HTTP/1.1 200", "Content-Length: 5\r\nConnection: close\r\n", Persistence::Close),
             ("HTTP/1.0 200", "Content-Length: 5\r\nConnection: keep-alive\r\n", Persistence::Close),

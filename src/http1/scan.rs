@@ -1,13 +1,89 @@
 //! The one pass over the bytes that came in: which byte may stand where, and where lines end. Separate from the grammar of
 //! heads, because heads and trailers share it and because every byte from a stranger goes through here first.
 
+use std::ops::Deref;
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::error::FieldError;
 use super::fields::{Part, Span};
+use super::head::Sender;
 
 /// The fields found so far; as many as real heads have fit on the stack.
-pub(super) type Spans = SmallVec<[Span; 32]>;
+#[derive(Default)]
+pub(super) struct Spans {
+    found: SmallVec<[Span; 32]>,
+    /// Whether there are values that line folds are left in.
+    folded: bool,
+}
+
+impl Spans {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Leaves those of which `keep` is true; it may make values shorter.
+    pub(super) fn retain(&mut self, keep: impl FnMut(&mut Span) -> bool) {
+        self.found.retain(keep);
+    }
+
+    /// The bytes in which these are found, to be shared; each fold in a value is one SP from now on (RFC 9112 section 5.2).
+    pub(super) fn share(&mut self, bytes: &[u8]) -> Arc<[u8]> {
+        if !self.folded {
+            return bytes.into();
+        }
+        self.folded = false;
+        let mut bytes = bytes.to_vec();
+        for span in &mut self.found {
+            span.value = unfold(&mut bytes, span.value);
+        }
+        bytes.into()
+    }
+
+    /// Adds the line at `at` to the value before it, and gives the position after it; `None` while it is open.
+    fn fold(&mut self, bytes: &[u8], at: usize) -> Result<Option<usize>, FieldError> {
+        let end = at + text_length(&bytes[at..]);
+        let Some(next) = line_end(bytes, end)? else { return Ok(None) };
+        let (start, end) = trimmed(bytes, at, end);
+        if start < end
+            && let Some(last) = self.found.last_mut()
+        {
+            self.folded |= last.value.len() > 0;
+            last.value = if last.value.len() > 0 { last.value.until(end) } else { Part::new(start, end) };
+        }
+        Ok(Some(next))
+    }
+}
+
+impl Deref for Spans {
+    type Target = [Span];
+
+    fn deref(&self) -> &[Span] {
+        &self.found
+    }
+}
+
+/// Makes each fold in `value` one SP, where it stands, and gives what is left of it. A value begins and ends with text.
+fn unfold(bytes: &mut [u8], value: Part) -> Part {
+    let text = value.of_mut(bytes);
+    let (mut from, mut to) = (0, 0);
+    while from < text.len() {
+        if text[from] != b'\r' {
+            text[to] = text[from];
+            from += 1;
+            to += 1;
+            continue;
+        }
+        while to > 0 && is_blank(text[to - 1]) {
+            to -= 1;
+        }
+        from += text[from..].iter().take_while(|byte| is_blank(**byte) || b"\r\n".contains(byte)).count();
+        text[to] = b' ';
+        to += 1;
+    }
+    value.first(to)
+}
 
 /// RFC 9110 section 5.6.2.
 const TOKEN: [bool; 256] = {
@@ -105,7 +181,8 @@ pub(super) fn line_end(bytes: &[u8], at: usize) -> Result<Option<usize>, FieldEr
 }
 
 /// Reads the field lines from `at` up to and including the empty line after them, and gives the position after that;
-/// `None` while more bytes are needed.
+/// `None` while more bytes are needed. Of an XSP, a line may be folded, and blanks may stand before a colon; neither is
+/// part of a name or a value.
 ///
 /// # Errors
 /// The first fault in the order of the bytes, so that a section that trickles in ends the same way as a whole one.
@@ -113,28 +190,38 @@ pub(super) fn section(
     bytes: &[u8],
     mut at: usize,
     most: usize,
+    sender: Sender,
     spans: &mut Spans,
 ) -> Result<Option<usize>, FieldError> {
     loop {
         match bytes.get(at) {
             None => return Ok(None),
             Some(b'\r') => return line_end(bytes, at),
+            Some(b' ' | b'\t') if sender == Sender::Xsp && !spans.is_empty() => {
+                let Some(next) = spans.fold(bytes, at)? else { return Ok(None) };
+                at = next;
+                continue;
+            }
             Some(_) if spans.len() >= most => return Err(FieldError::TooMany),
             Some(_) => {}
         }
-        let Some((span, next)) = line(bytes, at)? else { return Ok(None) };
-        spans.push(span);
+        let Some((span, next)) = line(bytes, at, sender)? else { return Ok(None) };
+        spans.found.push(span);
         at = next;
     }
 }
 
-fn line(bytes: &[u8], at: usize) -> Result<Option<(Span, usize)>, FieldError> {
-    let colon = at + token_length(&bytes[at..]);
+fn line(bytes: &[u8], at: usize, sender: Sender) -> Result<Option<(Span, usize)>, FieldError> {
+    let name_end = at + token_length(&bytes[at..]);
+    let colon = match sender {
+        Sender::Xsp if name_end > at => name_end + blank_length(&bytes[name_end..]),
+        Sender::Xsp | Sender::Client => name_end,
+    };
     match bytes.get(colon) {
         None => return Ok(None),
-        Some(b':') if colon > at => {}
+        Some(b':') if name_end > at => {}
         Some(b':') => return Err(FieldError::EmptyName),
-        Some(b' ' | b'\t') if colon == at => return Err(FieldError::Fold),
+        Some(b' ' | b'\t') if name_end == at => return Err(FieldError::Fold),
         Some(b' ' | b'\t') => return Err(FieldError::SpaceBeforeColon),
         Some(_) => return Err(FieldError::Name),
     }
@@ -142,7 +229,7 @@ fn line(bytes: &[u8], at: usize) -> Result<Option<(Span, usize)>, FieldError> {
     let end = start + text_length(&bytes[start..]);
     let Some(next) = line_end(bytes, end)? else { return Ok(None) };
     let (start, end) = trimmed(bytes, start, end);
-    Ok(Some((Span { name: Part::new(at, colon), value: Part::new(start, end) }, next)))
+    Ok(Some((Span { name: Part::new(at, name_end), value: Part::new(start, end) }, next)))
 }
 
 /// Without the optional whitespace of RFC 9110 section 5.6.3 around it, which is no part of a value.
@@ -154,6 +241,11 @@ fn trimmed(bytes: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
         end -= 1;
     }
     (start, end)
+}
+
+/// How many blanks `bytes` begins with.
+pub(super) fn blank_length(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| is_blank(**byte)).count()
 }
 
 /// Whether this is optional whitespace: SP or HTAB, and nothing else.

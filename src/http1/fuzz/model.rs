@@ -1,7 +1,7 @@
 //! The naive reading of a chunked body: whole lines of a whole buffer, no states. Separate from what it judges, so that
 //! the two share nothing but the outcome's type.
 
-use crate::http1::head::Fields;
+use crate::http1::head::{Fields, Sender};
 
 /// What a chunked body held.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,10 @@ impl Body {
         self.chunks.last_mut().expect("a chunk began before it ended").complete = Complete::Yes;
     }
 
+    pub(super) fn is_malformed(&self) -> bool {
+        self.outcome == Outcome::Malformed
+    }
+
     pub(super) fn malformed(self) -> Self {
         Self { outcome: Outcome::Malformed, ..self }
     }
@@ -59,17 +63,17 @@ impl Body {
 }
 
 /// Reads `body`, which may be cut off anywhere.
-pub(super) fn decode(body: &[u8]) -> Body {
+pub(super) fn decode(body: &[u8], sender: Sender) -> Body {
     let mut read = Body::default();
     let mut rest = body;
     loop {
         let Some(line) = find(rest, b"\r\n") else {
-            return if may_become_size(rest) { read } else { read.malformed() };
+            return if may_become_size(rest, sender) { read } else { read.malformed() };
         };
-        let Some(size) = size(&rest[..line]) else { return read.malformed() };
+        let Some(size) = size(&rest[..line], sender) else { return read.malformed() };
         rest = &rest[line + 2..];
         if size == 0 {
-            return match trailers(rest) {
+            return match trailers(rest, sender) {
                 Some(Ok((fields, length))) => {
                     let used = body.len() - rest.len() + length;
                     Body { outcome: Outcome::Ended { trailers: fields, used }, ..read }
@@ -97,53 +101,97 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
-fn size(digits: &[u8]) -> Option<u64> {
+fn size(line: &[u8], sender: Sender) -> Option<u64> {
+    let digits = match sender {
+        Sender::Client => line,
+        Sender::Xsp => {
+            let end = line.iter().position(|byte| b" \t;".contains(byte)).unwrap_or(line.len());
+            let (digits, rest) = line.split_at(end);
+            let extension = trim(rest);
+            let sound = rest.len() <= 1024 && is_text(rest) && (extension.is_empty() || extension.starts_with(b";"));
+            sound.then_some(digits)?
+        }
+    };
     let digits = str::from_utf8(digits).ok()?;
     let plain = digits.len() <= 16 && digits.chars().all(|digit| digit.is_ascii_hexdigit());
     u64::from_str_radix(digits, 16).ok().filter(|_| plain)
 }
 
-fn may_become_size(rest: &[u8]) -> bool {
-    let digits = rest.strip_suffix(b"\r").unwrap_or(rest);
-    rest.is_empty() || size(digits).is_some()
+fn may_become_size(rest: &[u8], sender: Sender) -> bool {
+    let line = rest.strip_suffix(b"\r").unwrap_or(rest);
+    rest.is_empty() || size(line, sender).is_some()
 }
 
 type Lines = Vec<(Vec<u8>, Vec<u8>)>;
 type Trailers = (Lines, usize);
 
 /// The trailers and the length of their section; `None` while it is open.
-fn trailers(section: &[u8]) -> Option<Result<Trailers, ()>> {
+fn trailers(section: &[u8], sender: Sender) -> Option<Result<Trailers, ()>> {
     let mut fields = Lines::new();
     let mut rest = section;
     while let Some(line) = find(rest, b"\r\n") {
         if line == 0 {
             let used = section.len() - rest.len() + 2;
             let late = fields.iter().any(|(name, _)| is_late(name));
-            return Some(if late || used > 8192 { Err(()) } else { Ok((fields, used)) });
+            if used > 8192 || late && sender == Sender::Client {
+                return Some(Err(()));
+            }
+            fields.retain(|(name, _)| !is_late(name));
+            return Some(Ok((fields, used)));
         }
-        let Some(field) = field(&rest[..line]) else { return Some(Err(())) };
-        fields.push(field);
+        if folds(rest, &fields, sender) {
+            if !is_text(&rest[..line]) {
+                return Some(Err(()));
+            }
+            let (_, value) = fields.last_mut()?;
+            *value = trim(&[value.as_slice(), b" ", &trim(&rest[..line])].concat());
+        } else {
+            let Some(field) = field(&rest[..line], sender) else { return Some(Err(())) };
+            fields.push(field);
+        }
         if fields.len() > 32 {
             return Some(Err(()));
         }
         rest = &rest[line + 2..];
     }
     let open = rest.strip_suffix(b"\r").unwrap_or(rest);
+    let is_fold = folds(rest, &fields, sender);
     let fits = match rest.contains(&b':') {
-        true => field(open).is_some(),
-        false => rest == open && rest.iter().all(|&byte| is_name(byte)) || rest == b"\r",
+        _ if is_fold => is_text(open),
+        true => field(open, sender).is_some(),
+        false => rest == open && is_open_name(rest, sender) || rest == b"\r",
     };
-    let starts_too_many = fields.len() == 32 && !open.is_empty();
+    let starts_too_many = fields.len() == 32 && !open.is_empty() && !is_fold;
     (!fits || starts_too_many || section.len() >= 8192).then_some(Err(()))
 }
 
-fn field(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+fn folds(rest: &[u8], fields: &Lines, sender: Sender) -> bool {
+    sender == Sender::Xsp && !fields.is_empty() && rest.first().is_some_and(|byte| b" \t".contains(byte))
+}
+
+fn is_open_name(rest: &[u8], sender: Sender) -> bool {
+    let name = match sender {
+        Sender::Client => rest.to_vec(),
+        Sender::Xsp => trim_end(rest),
+    };
+    name.iter().all(|&byte| is_name(byte)) && (rest.is_empty() || !name.is_empty())
+}
+
+fn field(line: &[u8], sender: Sender) -> Option<(Vec<u8>, Vec<u8>)> {
     let colon = line.iter().position(|&byte| byte == b':')?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
-    let sound = !name.is_empty()
-        && name.iter().all(|&byte| is_name(byte))
-        && value.iter().all(|&byte| byte == b'\t' || !byte.is_ascii_control());
-    sound.then(|| (name.to_vec(), trim(value)))
+    let name = if sender == Sender::Xsp { trim_end(name) } else { name.to_vec() };
+    let sound = !name.is_empty() && name.iter().all(|&byte| is_name(byte)) && is_text(value);
+    sound.then(|| (name, trim(value)))
+}
+
+fn is_text(value: &[u8]) -> bool {
+    value.iter().all(|&byte| byte == b'\t' || !byte.is_ascii_control())
+}
+
+fn trim_end(value: &[u8]) -> Vec<u8> {
+    let end = value.iter().rposition(|byte| !b" \t".contains(byte)).map_or(0, |last| last + 1);
+    value[..end].to_vec()
 }
 
 fn trim(value: &[u8]) -> Vec<u8> {
