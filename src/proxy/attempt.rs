@@ -259,7 +259,17 @@ impl Attempt {
             (Err(AnswerError::Broken(_) | AnswerError::Closed), Some(refused)) => {
                 return Poll::Ready(Err(Failure::Send(refused)));
             }
-            (Err(error), _) => return Poll::Ready(Err(error.into())),
+            (Err(error), _) => {
+                if let AnswerError::Head(_) = error {
+                    tracing::info!(
+                        farm = self.farm.name(),
+                        endpoint = &**self.picked.endpoint.label(),
+                        error = &error as &dyn std::error::Error,
+                        "an XSP's answer can't be read"
+                    );
+                }
+                return Poll::Ready(Err(error.into()));
+            }
         };
         if head.status == StatusCode::CONTINUE {
             self.asked = None;
@@ -279,7 +289,11 @@ impl Attempt {
             Failure::Send(_) | Failure::Answer(AnswerError::Broken(_) | AnswerError::Closed) => true,
             Failure::Connect(_)
             | Failure::Answer(
-                AnswerError::Head(_) | AnswerError::TooLarge | AnswerError::Body(_) | AnswerError::Interim,
+                AnswerError::Unconfirmed
+                | AnswerError::Head(_)
+                | AnswerError::TooLarge
+                | AnswerError::Body(_)
+                | AnswerError::Interim,
             )
             | Failure::Stale(_)
             | Failure::Timeout(_) => false,

@@ -36,7 +36,7 @@ impl Failure {
             Self::Connect(error) => error.fault(),
             Self::Send(_) => Fault::Send,
             Self::Answer(AnswerError::Broken(error)) if error.kind() == io::ErrorKind::ConnectionReset => Fault::Reset,
-            Self::Answer(AnswerError::Broken(_) | AnswerError::Closed) => Fault::Closed,
+            Self::Answer(AnswerError::Broken(_) | AnswerError::Closed | AnswerError::Unconfirmed) => Fault::Closed,
             Self::Answer(AnswerError::Head(_) | AnswerError::Body(_) | AnswerError::Interim) => Fault::Malformed,
             Self::Answer(AnswerError::TooLarge) => Fault::TooLarge,
             Self::Stale(_) => Fault::Stale,

@@ -47,6 +47,7 @@ impl RelayError {
         match self {
             Self::Client(_) => "client-gone",
             Self::ClientStalled => "client-stalled",
+            Self::Xsp(AnswerError::Unconfirmed) => "xsp-unconfirmed",
             Self::Xsp(_) => "xsp-broke",
             Self::XspStalled => "xsp-stalled",
             Self::ChannelLost => "channel-lost",

@@ -26,6 +26,9 @@ pub enum AnswerError {
     /// The connection ended properly, but too early.
     #[error("connection closed before the answer was complete")]
     Closed,
+    /// The connection ended without close_notify, and nothing else tells where the answer ends. It may be whole.
+    #[error("connection closed without close_notify, which alone would end the answer")]
+    Unconfirmed,
     /// What came is no HTTP/1.1 response head.
     #[error("malformed response head")]
     Head(#[source] Garbage),
@@ -65,6 +68,8 @@ pub struct Connection {
     body: Body,
     persistence: Persistence,
     closing: bool,
+    /// What broke the connection, behind input that had come before.
+    broken: Option<io::Error>,
 }
 
 impl Connection {
@@ -79,6 +84,7 @@ impl Connection {
             body: Body::Done,
             persistence: Persistence::KeepAlive,
             closing: false,
+            broken: None,
         }
     }
 
@@ -155,7 +161,7 @@ impl Connection {
                 }
                 return Poll::Ready(Ok(head));
             }
-            if ready!(self.stream.poll_read(cx, &mut self.input)).map_err(AnswerError::Broken)? == 0 {
+            if ready!(self.poll_read(cx)).map_err(AnswerError::Broken)? == 0 {
                 return Poll::Ready(Err(AnswerError::Closed));
             }
         }
@@ -187,11 +193,16 @@ impl Connection {
     /// Waits for more of the body. Ready(false): a body that lasts until close has ended.
     ///
     /// # Errors
-    /// [`AnswerError::Broken`] and [`AnswerError::Closed`] when the body was cut short.
+    /// [`AnswerError::Broken`] and [`AnswerError::Closed`] when the body was cut short, [`AnswerError::Unconfirmed`] when it
+    /// may have been.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyTurn, AnswerError>> {
-        let read = ready!(self.stream.poll_read(cx, &mut self.input)).map_err(AnswerError::Broken)?;
-        if read > 0 {
-            return Poll::Ready(Ok(BodyTurn::More));
+        match (ready!(self.poll_read(cx)), &self.body) {
+            (Ok(0), _) => {}
+            (Ok(_), _) => return Poll::Ready(Ok(BodyTurn::More)),
+            (Err(error), Body::UntilClose) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Poll::Ready(Err(AnswerError::Unconfirmed));
+            }
+            (Err(error), _) => return Poll::Ready(Err(AnswerError::Broken(error))),
         }
         if matches!(self.body, Body::UntilClose) {
             self.body = Body::Done;
@@ -207,6 +218,7 @@ impl Connection {
             && !self.has_begun_to_answer()
             && self.persistence == Persistence::KeepAlive
             && !self.closing
+            && self.broken.is_none()
             && !self.stream.is_finished()
             && self.is_flushed()
     }
@@ -221,6 +233,21 @@ impl Connection {
     /// Session tickets and the like are taken in; a close, or anything unasked, rules the connection out.
     pub fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
         self.poll_usable(cx) && self.stream.read_now(cx, &mut self.input).is_pending() && !self.has_begun_to_answer()
+    }
+
+    /// One read. What came before the connection broke is understood before that is told.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Err(error));
+        }
+        let before = self.input.len();
+        match ready!(self.stream.poll_read(cx, &mut self.input)) {
+            Err(error) if self.input.len() > before => {
+                self.broken = Some(error);
+                Poll::Ready(Ok(self.input.len() - before))
+            }
+            read => Poll::Ready(read),
+        }
     }
 
     fn take(&mut self, taken: usize) {
