@@ -1,9 +1,16 @@
 //! Why a request ends without an XSP's answer. The one place where an error turns into a response.
 
+use std::future::poll_fn;
+use std::time::Duration;
+
 use http::StatusCode;
+use tokio::time::timeout;
 
 use super::answer::{Answer, Last};
-use super::exchange::ClientError;
+use super::exchange::{ClientError, Exchange};
+use super::feed::Feed;
+use super::journal::Journal;
+use super::service::Served;
 use crate::http1::head::Refusal;
 use crate::policy::failover::GiveUp;
 
@@ -52,6 +59,9 @@ pub(super) enum Error {
     /// The XSP's answer is beyond the limits of its farm.
     #[error("the XSP's answer has a head that is too large")]
     AnswerTooLarge,
+    /// The XSP's answer can't be read on, and nothing of it has left.
+    #[error("the XSP's answer is malformed")]
+    Unreadable,
     /// The XSP closed a connection just when the request had been sent on it, which can't be sent again.
     #[error("the XSP closed the connection when the request had been sent")]
     Stale,
@@ -99,7 +109,7 @@ impl Error {
             Self::UnknownPath | Self::ChannelLost => StatusCode::NOT_FOUND,
             Self::NotAllowed | Self::NoClientCertificate => StatusCode::FORBIDDEN,
             Self::NoEndpoint | Self::ChannelsBusy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unreachable | Self::AnswerTooLarge | Self::Stale => StatusCode::BAD_GATEWAY,
+            Self::Unreachable | Self::AnswerTooLarge | Self::Unreadable | Self::Stale => StatusCode::BAD_GATEWAY,
             Self::Silent => StatusCode::GATEWAY_TIMEOUT,
             Self::ClientGone => return None,
         })
@@ -122,6 +132,7 @@ impl Error {
             Self::ChannelsBusy => "channels-busy",
             Self::Unreachable => "unreachable",
             Self::AnswerTooLarge => "answer-too-large",
+            Self::Unreadable => "malformed-answer",
             Self::Stale => "stale",
             Self::Silent => "silent",
             Self::ClientGone => "client-gone",
@@ -143,6 +154,7 @@ impl Error {
             | Self::ChannelsBusy
             | Self::Unreachable
             | Self::AnswerTooLarge
+            | Self::Unreadable
             | Self::Stale
             | Self::Silent => Last::No,
         }
@@ -154,5 +166,29 @@ impl Error {
         let retry_after = matches!(self, Self::NoEndpoint | Self::ChannelsBusy).then_some(1);
         let last = if unread == Last::Yes { Last::Yes } else { self.last() };
         Some(Answer::Own { status, text, retry_after, tracking_id, last })
+    }
+}
+
+/// The gateway's own answer. A client that sends requests and reads no answers has `patience` for this one, too.
+pub(super) async fn refuse<E: Exchange>(
+    exchange: &mut E,
+    journal: &mut Journal,
+    error: Error,
+    feed: &Feed,
+    last: Last,
+    patience: Duration,
+) -> Served {
+    journal.reason = Some(error.reason());
+    journal.received = feed.content();
+    let text = error.to_string();
+    let unread = if feed.is_complete() { last } else { Last::Yes };
+    let Some(answer) = error.into_response(&text, &journal.tracking_id, unread) else { return Served::Broken };
+    if let Answer::Own { status, .. } = &answer {
+        journal.status = Some(status.as_u16());
+    }
+    exchange.respond(&answer);
+    match timeout(patience, poll_fn(|cx| exchange.poll_flush(cx))).await {
+        Ok(Ok(())) => Served::Whole,
+        Ok(Err(_)) | Err(_) => Served::Broken,
     }
 }

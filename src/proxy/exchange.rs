@@ -26,6 +26,15 @@ pub(super) enum ClientError {
     BodyTooLong,
 }
 
+/// Whether a response can still be another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retracted {
+    /// Nothing of it has left, or will.
+    Yes,
+    /// Some of it has left.
+    No,
+}
+
 /// One request and its response, on the client's side.
 pub(super) trait Exchange {
     /// Moves what has come of the request's body into `feed`; ready when something has, or the body is complete.
@@ -39,6 +48,9 @@ pub(super) trait Exchange {
 
     /// Queues the response's head.
     fn respond(&mut self, answer: &Answer<'_>);
+
+    /// Takes the queued response back, if the client's socket has got nothing of it.
+    fn retract(&mut self) -> Retracted;
 
     /// Passes one event of the response's body on.
     ///

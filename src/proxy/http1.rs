@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use http::{Method, StatusCode};
 
 use super::answer::{Answer, Last};
-use super::exchange::{ClientError, Exchange};
+use super::exchange::{ClientError, Exchange, Retracted};
 use super::feed::Feed;
 use crate::http1::body::Body;
 use crate::http1::chunked::Event;
@@ -50,6 +50,8 @@ pub(super) struct Http1 {
     method: Method,
     persistence: Persistence,
     encoding: Encoding,
+    /// Where the response begins in the output, until some of it has left.
+    response: Option<usize>,
     sent: u64,
 }
 
@@ -78,6 +80,7 @@ impl Http1 {
             method: Method::GET,
             persistence: Persistence::KeepAlive,
             encoding: Encoding::Nothing,
+            response: None,
             sent: 0,
         }
     }
@@ -242,6 +245,7 @@ impl Exchange for Http1 {
 
     fn respond(&mut self, answer: &Answer<'_>) {
         self.output.reserve(ROOM);
+        self.response = Some(self.output.len());
         match answer {
             Answer::Relayed { head, cookie, tracking_id, last } => {
                 if *last == Last::Yes {
@@ -258,6 +262,14 @@ impl Exchange for Http1 {
                 self.respond_own(*status, text, *retry_after, tracking_id);
             }
         }
+    }
+
+    fn retract(&mut self) -> Retracted {
+        let Some(start) = self.response.take() else { return Retracted::No };
+        self.output.truncate(start);
+        self.encoding = Encoding::Nothing;
+        self.sent = 0;
+        Retracted::Yes
     }
 
     fn push(&mut self, cx: &mut Context<'_>, event: Event<'_>) -> io::Result<()> {
@@ -294,6 +306,7 @@ impl Exchange for Http1 {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.output.is_empty() {
             let output = std::mem::take(&mut self.output);
+            self.response = None;
             self.stream.write(cx, &output)?;
         }
         self.stream.poll_flush(cx)

@@ -4,17 +4,15 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use tokio::time::timeout;
+use std::time::Instant;
 
 use super::acknowledgement;
 use super::answer::{Answer, Last};
 use super::challenge::Challenge;
 use super::channels::{Home, Reader};
 use super::context::Worker;
-use super::error::Error;
-use super::exchange::Exchange;
+use super::error::{Error, refuse};
+use super::exchange::{Exchange, Retracted};
 use super::feed::{Feed, Outbound};
 use super::forward::Forward;
 use super::journal::{Journal, Origin};
@@ -118,8 +116,12 @@ impl<E: Exchange> Transaction<'_, E> {
             Ok(body) => body,
             Err(served) => return served,
         };
-        let relayed = self.relay(&mut body).await;
-        self.conclude(body, relayed)
+        match self.relay(&mut body).await {
+            Err(RelayError::Xsp(fault @ AnswerError::Body(_))) if self.exchange.retract() == Retracted::Yes => {
+                Box::pin(self.take_back(body, fault)).await
+            }
+            relayed => self.conclude(body, relayed),
+        }
     }
 
     /// Has the request answered. The body is still to come, unless the gateway has answered itself.
@@ -301,6 +303,22 @@ impl<E: Exchange> Transaction<'_, E> {
         relayed
     }
 
+    /// Nothing of the answer has left, and it can't be read on: the client gets another one.
+    async fn take_back(&mut self, body: Body, fault: AnswerError) -> Served {
+        let Self { from, exchange, journal, .. } = self;
+        tracing::info!(
+            tracking_id = journal.tracking_id,
+            farm = body.route.farm.name(),
+            endpoint = &**body.endpoint.label(),
+            error = &fault as &dyn std::error::Error,
+            "an XSP's answer can't be read"
+        );
+        journal.origin = Origin::Gateway;
+        journal.sent = 0;
+        let patience = from.snapshot.limits.write_timeout;
+        refuse(*exchange, journal, Error::Unreadable, &body.feed, from.last(), patience).await
+    }
+
     fn conclude(&mut self, body: Body, relayed: Result<(), RelayError>) -> Served {
         self.journal.received = body.feed.content();
         match relayed {
@@ -363,28 +381,4 @@ fn remember(journal: &mut Journal, accepted: &Accepted, session: Session, cookie
     };
     journal.session(event);
     (event != SessionEvent::Kept).then(|| set_cookie(cookie, &accepted.endpoint.tag()))
-}
-
-/// The gateway's own answer. A client that sends requests and reads no answers has `patience` for this one, too.
-pub(super) async fn refuse<E: Exchange>(
-    exchange: &mut E,
-    journal: &mut Journal,
-    error: Error,
-    feed: &Feed,
-    last: Last,
-    patience: Duration,
-) -> Served {
-    journal.reason = Some(error.reason());
-    journal.received = feed.content();
-    let text = error.to_string();
-    let unread = if feed.is_complete() { last } else { Last::Yes };
-    let Some(answer) = error.into_response(&text, &journal.tracking_id, unread) else { return Served::Broken };
-    if let Answer::Own { status, .. } = &answer {
-        journal.status = Some(status.as_u16());
-    }
-    exchange.respond(&answer);
-    match timeout(patience, poll_fn(|cx| exchange.poll_flush(cx))).await {
-        Ok(Ok(())) => Served::Whole,
-        Ok(Err(_)) | Err(_) => Served::Broken,
-    }
 }
