@@ -3,7 +3,7 @@
 
 mod succession;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -52,6 +52,8 @@ struct State {
     inherited: Inherited,
     /// Who is told of all this.
     peers: Vec<(PeerProcess, mpsc::UnboundedSender<News>)>,
+    /// The farms of which it was told that a channel could not be read.
+    unread: HashSet<Box<str>>,
     /// Places that are needed no more, for [`Channels::with`] to drop.
     left: Vec<Place>,
 }
@@ -87,6 +89,7 @@ impl Channels {
             events,
             inherited: Inherited::default(),
             peers: Vec::new(),
+            unread: HashSet::new(),
             left: Vec::new(),
         }))
     }
@@ -248,8 +251,24 @@ impl<'a> Reader<'a> {
                 *self.note = Some(id.clone());
                 self.opened(id)
             }
-            Found::GivenUp => Reading::Over,
+            Found::GivenUp => {
+                self.unread();
+                Reading::Over
+            }
         };
+    }
+
+    /// The channel goes on, though nobody here knows its id: what names it goes by its cookie, or anywhere.
+    fn unread(&self) {
+        self.farm.metrics().channel(ChannelEvent::Unread);
+        if self.channels.with(|state| state.unread.insert(self.farm.name().into())) {
+            tracing::warn!(
+                farm = self.farm.name(),
+                endpoint = &**self.endpoint.label(),
+                "no id can be read from an event channel: its documents are compressed, or neither XML nor JSON; heartbeats \
+                 without a cookie reach its XSP by chance only; switch off compression of Xsi-Events (told once a farm)"
+            );
+        }
     }
 
     fn opened(&self, id: ChannelId) -> Reading {

@@ -1,13 +1,15 @@
 //! Reads along on the answer to a channel request until it knows the channel's id. Separate from the cutting of documents,
 //! because it ends with the first of them and costs nothing from then on.
 
+use std::borrow::Cow;
+
 use super::ChannelId;
 use super::search::{Hit, Search};
 
 /// How far into a stream an id is looked for. It stands in the first few hundred bytes.
 const FARTHEST: usize = 64 * 1024;
 
-/// Looks for the first `channelId` of a stream, in XML or JSON, in UTF-8 or ISO-8859-1.
+/// Looks for the first `channelId` of a stream, in XML or JSON, in UTF-8, ISO-8859-1 or UTF-16.
 #[derive(Debug)]
 pub struct Finder(Option<Box<Reading>>);
 
@@ -41,8 +43,9 @@ impl Finder {
     pub fn read(&mut self, bytes: &[u8]) -> Found {
         let Some(reading) = &mut self.0 else { return Found::GivenUp };
         let bytes = &bytes[..bytes.len().min(reading.left)];
+        let text = narrow(bytes, FARTHEST - reading.left);
         reading.left -= bytes.len();
-        let found = match reading.search.read(bytes).1 {
+        let found = match reading.search.read(&text).1 {
             None if reading.left > 0 => return Found::Searching,
             Some(Hit::Value(value)) => ChannelId::new(value.as_bytes()).map_or(Found::GivenUp, Found::Id),
             None | Some(Hit::NoValue | Hit::Unreadable) => Found::GivenUp,
@@ -50,6 +53,18 @@ impl Finder {
         self.0 = None;
         found
     }
+}
+
+/// UTF-16 without what makes it wide, and any other text as it is; `begun` bytes came before. Markup and ids are ASCII, of
+/// which UTF-16 has one byte of each character, and a zero for the other.
+fn narrow(bytes: &[u8], begun: usize) -> Cow<'_, [u8]> {
+    let is_mark = |index: usize, byte: u8| begun + index < 2 && matches!(byte, 0xfe | 0xff);
+    let is_marked = bytes.iter().take(2).enumerate().any(|(index, byte)| is_mark(index, *byte));
+    if !is_marked && memchr::memchr(0, bytes).is_none() {
+        return Cow::Borrowed(bytes);
+    }
+    let kept = bytes.iter().enumerate().filter(|(index, byte)| **byte != 0 && !is_mark(*index, **byte));
+    Cow::Owned(kept.map(|(_, byte)| *byte).collect())
 }
 
 impl Default for Finder {
@@ -125,6 +140,23 @@ mod tests {
         ] {
             assert_eq!(find(document.as_bytes()), expected, "{document}");
         }
+    }
+
+    #[test]
+    fn r_aff_2_the_id_is_found_in_utf_16() {
+        for document in [
+            format!("<?xml version=\"1.0\" encoding=\"UTF-16\"?>\r\n<Channel><channelId>{ID}</channelId></Channel>"),
+            format!("{{\"Channel\":{{\"channelId\":{{\"$\":\"{ID}\"}}}}}}"),
+        ] {
+            for mark in ["\u{feff}", ""] {
+                let units: Vec<u16> = format!("{mark}{document}").encode_utf16().collect();
+                let [big, little] =
+                    [u16::to_be_bytes, u16::to_le_bytes].map(|bytes| units.iter().copied().flat_map(bytes));
+                assert_eq!(find(&big.collect::<Vec<_>>()), id(ID), "{document}");
+                assert_eq!(find(&little.collect::<Vec<_>>()), id(ID), "{document}");
+            }
+        }
+        assert_eq!(find(b"\x1f\x8b\x08\0\0<channelId>1</channelId>"), Found::GivenUp);
     }
 
     #[test]

@@ -16,7 +16,10 @@ pub fn channel_id(data: &[u8]) {
     for step in [usize::from(step).max(1), 1] {
         assert_eq!(find(content.chunks(step)), whole, "in steps of {step}");
     }
-    if let Some(expected) = model::values(content, "channelId") {
+    // UTF-16 is read, too, by what it has of ASCII.
+    let is_narrow = |(index, byte): &(usize, &u8)| **byte != 0 && !(*index < 2 && matches!(byte, 0xfe | 0xff));
+    let content: Vec<u8> = content.iter().enumerate().filter(is_narrow).map(|(_, byte)| *byte).collect();
+    if let Some(expected) = model::values(&content, "channelId") {
         let expected = match expected.values.first() {
             Some(value) => value.as_ref().and_then(|value| ChannelId::new(value)).map_or(Found::GivenUp, Found::Id),
             None if expected.readable => Found::Searching,

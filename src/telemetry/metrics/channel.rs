@@ -13,6 +13,8 @@ pub enum ChannelEvent {
     Unknown,
     /// A document came in pieces, and was put together.
     Reassembled,
+    /// A channel's id can't be read from what its XSP sends.
+    Unread,
     /// A request that opens one waits for its turn.
     Queued,
     /// A request that opens one was turned away, since there was no turn in time.
@@ -21,8 +23,8 @@ pub enum ChannelEvent {
 
 impl ChannelEvent {
     /// In the order of their values.
-    pub(super) const ALL: [Self; 6] =
-        [Self::Bound, Self::Refused, Self::Unknown, Self::Reassembled, Self::Queued, Self::Rejected];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Bound, Self::Refused, Self::Unknown, Self::Reassembled, Self::Unread, Self::Queued, Self::Rejected];
 
     /// The name in metrics.
     pub const fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl ChannelEvent {
             Self::Refused => "refused",
             Self::Unknown => "unknown",
             Self::Reassembled => "reassembled",
+            Self::Unread => "unread",
             Self::Queued => "queued",
             Self::Rejected => "rejected",
         }

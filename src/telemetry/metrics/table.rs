@@ -97,7 +97,7 @@ pub const TABLE: [(&str, &str, &str, &str); 44] = [
         "xspgate_channel_events_total",
         "counter",
         "farm, event",
-        "requests that name an event channel: bound to its XSP, refused since it is lost, unknown here; requests that open one: queued until it is their turn, rejected since there was none in time; documents reassembled, since they came in pieces",
+        "requests that name an event channel: bound to its XSP, refused since it is lost, unknown here; requests that open one: queued until it is their turn, rejected since there was none in time; documents reassembled, since they came in pieces; channels unread, since no id was found in what their XSP sends, so that what names them goes by its cookie, or anywhere",
     ),
     (
         "xspgate_redirects_total",
