@@ -272,6 +272,24 @@ fn every_rule_that_is_cited_is_on_the_page() {
     assert_none(&faults);
 }
 
+/// Every row of the page on what is accepted names a test, and there is one of that name.
+#[test]
+fn what_is_accepted_is_tested() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/accepted.md")).expect("it is a text");
+    let mut found = Vec::new();
+    ["src", "tests"].iter().for_each(|place| texts(&root.join(place), &mut found));
+    let code: String = found.iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| what an XSP sends |"));
+    let rows: Vec<_> = rows.collect();
+    assert!(rows.len() > 30, "{} rows", rows.len());
+    let is_tested = |row: &&str| {
+        let test = row.rsplit('`').nth(1).unwrap_or_default();
+        row.ends_with("` |") && code.contains(&format!("fn {test}()"))
+    };
+    assert_none(&rows.into_iter().filter(|row| !is_tested(row)).map(str::to_owned).collect::<Vec<_>>());
+}
+
 /// One of the page, from behind `R-` on.
 fn rule(text: &str) -> Option<(String, Rule)> {
     let (id, text) = text.split_once("**")?;

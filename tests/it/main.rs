@@ -9,6 +9,7 @@
 mod acknowledgements;
 mod affinity;
 mod answer_limits;
+mod answers;
 mod blame;
 mod certificate_tools;
 mod certificates;
