@@ -26,6 +26,8 @@ pub enum Step {
     Request,
     /// Sends these bytes, in one write and one TLS record if they fit.
     Send(Vec<u8>),
+    /// Sends these bytes, and in the same segment some that are no TLS, which ends the connection.
+    Spoil(Vec<u8>),
     /// Waits for the test.
     Gate(Gate),
     /// Waits for so long.
@@ -252,12 +254,12 @@ enum Farewell {
 
 async fn converse(shared: &Shared, tcp: Socket, index: usize) -> io::Result<Farewell> {
     tcp.options().set_tcp_nodelay(true)?;
-    let tls = TlsAcceptor::from(Arc::clone(&shared.tls)).accept(tcp).await?;
+    let tls = TlsAcceptor::from(Arc::clone(&shared.tls)).accept(tcp.clone()).await?;
     let (reader, mut writer) = tokio::io::split(tls);
     // Reading goes on while an answer waits, so that all that comes is on record.
     tokio::select! {
         biased;
-        ended = answer(shared, index, &mut writer) => ended,
+        ended = answer(shared, index, &mut writer, tcp) => ended,
         ended = read(shared, index, reader) => ended,
     }
 }
@@ -277,7 +279,12 @@ async fn read(shared: &Shared, index: usize, mut reader: ReadHalf<TlsStream<Sock
     }
 }
 
-async fn answer(shared: &Shared, index: usize, writer: &mut WriteHalf<TlsStream<Socket>>) -> io::Result<Farewell> {
+async fn answer(
+    shared: &Shared,
+    index: usize,
+    writer: &mut WriteHalf<TlsStream<Socket>>,
+    mut tcp: Socket,
+) -> io::Result<Farewell> {
     let mut changed = shared.changed.subscribe();
     let mut begin = 0;
     loop {
@@ -295,6 +302,14 @@ async fn answer(shared: &Shared, index: usize, writer: &mut WriteHalf<TlsStream<
                     writer.write_all(&bytes).await?;
                     writer.flush().await?;
                     shared.sent.lock()[index] = Instant::now();
+                }
+                Step::Spoil(bytes) => {
+                    tcp.options().set_tcp_cork(true)?;
+                    writer.write_all(&bytes).await?;
+                    writer.flush().await?;
+                    tcp.write_all(b"no TLS").await?;
+                    tcp.options().set_tcp_cork(false)?;
+                    return Ok(Farewell::Close);
                 }
                 Step::Gate(gate) => gate.pass().await,
                 Step::Wait(time) => tokio::time::sleep(time).await,
