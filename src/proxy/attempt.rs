@@ -260,11 +260,11 @@ impl Attempt {
                 return Poll::Ready(Err(Failure::Send(refused)));
             }
             (Err(error), _) => {
-                if let AnswerError::Head(_) = error {
+                if let AnswerError::Head(garbage) = error {
                     tracing::info!(
                         farm = self.farm.name(),
                         endpoint = &**self.picked.endpoint.label(),
-                        error = &error as &dyn std::error::Error,
+                        reason = %garbage,
                         "an XSP's answer can't be read"
                     );
                 }

@@ -25,6 +25,7 @@ use crate::broadworks::xsi::Intent;
 use crate::config::model::ChannelReplay;
 use crate::drain::Phase;
 use crate::farm::{Endpoint, Session};
+use crate::http1::chunked::ChunkError;
 use crate::http1::head::{Expectation, RequestFraming, RequestHead, ResponseFraming};
 use crate::policy::affinity::{cookie_values, set_cookie};
 use crate::policy::classify::Class;
@@ -117,7 +118,7 @@ impl<E: Exchange> Transaction<'_, E> {
             Err(served) => return served,
         };
         match self.relay(&mut body).await {
-            Err(RelayError::Xsp(fault @ AnswerError::Body(_))) if self.exchange.retract() == Retracted::Yes => {
+            Err(RelayError::Xsp(AnswerError::Body(fault))) if self.exchange.retract() == Retracted::Yes => {
                 Box::pin(self.take_back(body, fault)).await
             }
             relayed => self.conclude(body, relayed),
@@ -304,13 +305,13 @@ impl<E: Exchange> Transaction<'_, E> {
     }
 
     /// Nothing of the answer has left, and it can't be read on: the client gets another one.
-    async fn take_back(&mut self, body: Body, fault: AnswerError) -> Served {
+    async fn take_back(&mut self, body: Body, fault: ChunkError) -> Served {
         let Self { from, exchange, journal, .. } = self;
         tracing::info!(
             tracking_id = journal.tracking_id,
             farm = body.route.farm.name(),
             endpoint = &**body.endpoint.label(),
-            error = &fault as &dyn std::error::Error,
+            reason = %fault,
             "an XSP's answer can't be read"
         );
         journal.origin = Origin::Gateway;
