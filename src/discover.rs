@@ -2,6 +2,7 @@
 //! addresses stay. Separate from the farms, so that no look-up is ever on a request's path.
 
 pub mod dns;
+mod missing;
 mod names;
 mod resolve;
 mod sites;
@@ -9,6 +10,7 @@ pub mod state;
 mod status;
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,19 +23,22 @@ pub use self::state::Answers;
 pub use self::status::{DiscoveryStatus, NameStatus};
 
 use self::names::{Flight, Names, Notice, Urgency};
-use self::sites::{SeveralAddresses, Sites};
+use self::sites::{Found, Oddity, SeveralAddresses, Sites};
 use crate::config::model::{Dns, Farm};
 use crate::policy::endpoint::Endpoint;
 
 /// What discovery tells the program.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A farm's endpoints are these now: all sites, by tier, without duplicates, never empty.
+    /// A farm's endpoints are these now: all sites, by tier, without duplicates.
     Endpoints {
         /// Whose.
         farm: Arc<Farm>,
-        /// The whole of them.
+        /// The whole of them; never empty.
         endpoints: Vec<Endpoint>,
+        /// Addresses that the newest answers lack, as others before them may have: they get no new sessions, but they have
+        /// not left.
+        missing: Vec<SocketAddr>,
     },
     /// A look-up ended.
     LookedUp {
@@ -77,6 +82,7 @@ pub struct Change<R> {
 pub struct Discovery {
     names: Names,
     farms: Vec<Sites>,
+    forget_after: Duration,
     status: DiscoveryStatus,
     answers: watch::Sender<Answers>,
     state_dir: Option<PathBuf>,
@@ -102,6 +108,7 @@ impl Discovery {
         Self {
             names: Names::new(dns.min_ttl..=dns.max_ttl, restored.0.clone()),
             farms: farms.into_iter().map(Sites::new).collect(),
+            forget_after: dns.forget_after,
             status: DiscoveryStatus::default(),
             answers: watch::Sender::new(restored),
             state_dir: state_dir.map(Path::to_owned),
@@ -139,7 +146,8 @@ impl Discovery {
             for flight in self.names.take_due(now) {
                 flights.start(flight, now);
             }
-            let next = self.names.next_due();
+            let departures = self.farms.iter().filter_map(Sites::next_departure);
+            let next = self.names.next_due().into_iter().chain(departures).min();
             tokio::select! {
                 (flight, result, sent) = flights.land() => self.land(&flight, result, sent, &mut tell),
                 () = sleep_until(next) => {}
@@ -157,6 +165,7 @@ impl Discovery {
             Some(old.swap_remove(index))
         };
         self.farms = change.farms.into_iter().map(|farm| Sites::following(taken(&farm), farm)).collect();
+        self.forget_after = change.dns.forget_after;
         self.names.set_ttl(change.dns.min_ttl..=change.dns.max_ttl);
         if let Some(resolver) = change.resolver {
             flights.resolver = Arc::new(resolver);
@@ -168,7 +177,9 @@ impl Discovery {
         loop {
             let mut wanted: BTreeMap<Question, Urgency> = BTreeMap::new();
             for sites in &mut self.farms {
-                sites.compose(&self.names).iter().for_each(warn_of_several);
+                for oddity in sites.compose(&self.names) {
+                    tell_of(&sites.farm.name, &oddity);
+                }
                 sites.needs(&self.names, &mut wanted);
             }
             // A restored answer may name targets that are restored as well.
@@ -177,10 +188,11 @@ impl Discovery {
             }
         }
         for sites in &mut self.farms {
-            if let Some(endpoints) = sites.changed() {
+            if let Some(Found { endpoints, missing }) = sites.changed(&self.names, now, self.forget_after) {
                 let farm = sites.farm.clone();
-                tracing::info!(farm = farm.name, endpoints = endpoints.len(), "the farm's endpoints changed");
-                tell(Event::Endpoints { farm, endpoints });
+                let (named, lacking) = (endpoints.len(), missing.len());
+                tracing::info!(farm = farm.name, endpoints = named, missing = lacking, "the farm's endpoints changed");
+                tell(Event::Endpoints { farm, endpoints, missing });
             }
         }
         self.status.publish(self.names.statuses());
@@ -274,6 +286,12 @@ fn log(notice: &Notice) {
         Notice::NoTargets { question: Question { name, .. }, had } => {
             tracing::warn!(%name, had, "SRV has no target any more: the domain's own addresses are used if it has some");
         }
+        Notice::NoService { question: Question { name, .. }, had } => tracing::warn!(
+            %name,
+            had,
+            "SRV says that the service is not offered here (its target is \".\"): the domain's own addresses are not used; \
+             ask whoever keeps the zone if that is not so"
+        ),
         Notice::Recovered { question: Question { name, kind }, failures, records } => {
             tracing::info!(%name, kind = kind.name(), failures, records, "a look-up works again");
         }
@@ -288,7 +306,25 @@ fn event_of(notice: Notice) -> Option<Event> {
     match notice {
         Notice::Failing { question, error, kept } => Some(Event::Failing { question, outcome: error.outcome(), kept }),
         Notice::Recovered { question, records, .. } => Some(Event::Recovered { question, records }),
-        Notice::NoTargets { .. } | Notice::TooMany { .. } => None,
+        Notice::NoTargets { .. } | Notice::NoService { .. } | Notice::TooMany { .. } => None,
+    }
+}
+
+fn tell_of(farm: &str, oddity: &Oddity) {
+    match oddity {
+        Oddity::Several(several) => warn_of_several(several),
+        Oddity::Stranded { endpoints: 0 } => {
+            tracing::error!(
+                farm,
+                "SRV says that the service is not offered (its target is \".\"): the farm has no XSP"
+            );
+        }
+        Oddity::Stranded { endpoints } => tracing::error!(
+            farm,
+            endpoints,
+            "SRV says that the service is not offered (its target is \".\"), and the farm has nothing else: the last good \
+             XSPs stay in use"
+        ),
     }
 }
 

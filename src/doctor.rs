@@ -154,6 +154,7 @@ fn dns(configured: Option<&Dns>, options: &Options) -> Dns {
             timeout: options.patience,
             min_ttl: Duration::from_secs(1),
             max_ttl: Duration::from_secs(300),
+            forget_after: Duration::from_secs(30),
         },
     }
 }

@@ -70,6 +70,8 @@ struct State {
     drained_by_operator: Drained,
     /// Those that get no new sessions, and of which nobody has been told yet that nothing is held there any more.
     vacating: BTreeSet<EndpointId>,
+    /// Those that discovery names no more and that may be back with its next answer: their sessions stay.
+    missing: BTreeSet<EndpointId>,
     health: Health,
     pace: Pace,
     rng: StdRng,
@@ -128,6 +130,7 @@ impl Farm {
                 departed: Departed::default(),
                 drained_by_operator: Drained::default(),
                 vacating: BTreeSet::new(),
+                missing: BTreeSet::new(),
                 health: Health::new(Instant::now()),
                 pace: Pace::new(config.channel_rate),
                 rng: StdRng::from_rng(&mut rand::rng()),

@@ -75,9 +75,9 @@ fn sweep(core: &Core, is_alone: &AtomicBool) {
 /// What discovery tells is for the farms, the metrics and the time line.
 fn take(core: &Core, event: Event) {
     match event {
-        Event::Endpoints { farm, endpoints } => {
+        Event::Endpoints { farm, endpoints, missing } => {
             for known in core.farms().iter().filter(|known| known.name() == farm.name) {
-                known.update(endpoints.clone());
+                known.update(endpoints.clone(), &missing);
             }
         }
         Event::LookedUp { question, outcome, .. } => {

@@ -145,6 +145,7 @@ tables! {
         timeout: Key<Time<100, { 30 * SECOND }>>,
         min_ttl: Key<Time<100, HOUR>>,
         max_ttl: Key<Time<100, DAY>>,
+        forget_after: Key<Time<0, HOUR>>,
     }
 
     /// `[limits]`.

@@ -12,10 +12,10 @@ use rand::{Rng, RngExt};
 
 pub(super) use self::entry::{Denied, LastGood, Notice, Urgency};
 
-use self::entry::{Entry, clamp};
-use super::resolve::{Answer, Question, RecordKind, Records, ResolveError};
+use self::entry::{Again, Entry, clamp};
+use super::resolve::{Answer, Extent, Question, RecordKind, Records, ResolveError};
 use super::status::NameStatus;
-use crate::policy::srv;
+use crate::policy::srv::{self, Target};
 
 /// What is added to a TTL at most, so that a change is followed within TTL + 1 s.
 const JITTER: Duration = Duration::from_millis(500);
@@ -103,7 +103,11 @@ impl Names {
                 let ttl = clamp(answer.ttl, &self.ttl);
                 let jitter = ttl.div_f64(10.0).min(JITTER).mul_f64(rng.random());
                 self.epochs += 1;
-                notices.extend(entry.succeed(question, answer.records, now, now + ttl + jitter, self.epochs));
+                let records = match (answer.extent, entry.last_good.records.take()) {
+                    (Extent::Part, Some(known)) => together(answer.records, known),
+                    (Extent::Part, None) | (Extent::Whole, _) => answer.records,
+                };
+                notices.extend(entry.succeed(question, records, now, Again { ttl, jitter }, self.epochs));
             }
             Err(error) => notices.extend(entry.fail(question, error, company, now, rng.random_range(0.9..=1.0))),
         }
@@ -126,6 +130,12 @@ impl Names {
         self.entries.get(question).is_some_and(Entry::has_failed)
     }
 
+    /// How long the last good answer holds; `None`: there is none.
+    pub(super) fn ttl_of(&self, question: &Question) -> Option<Duration> {
+        let entry = self.entries.get(question)?;
+        entry.last_good.records.as_ref().map(|_| entry.ttl())
+    }
+
     /// Whether a definite "there is none" is a fine answer to an address question: the other family has addresses, and
     /// this one never had, or has given them up.
     pub(super) fn content(&self, question: &Question) -> bool {
@@ -136,7 +146,7 @@ impl Names {
     /// What there is to save: the names that something is known of.
     pub(super) fn last_good(&self) -> impl Iterator<Item = (&Question, &LastGood)> {
         let known = |question: &Question, good: &LastGood| {
-            good.records.is_some() || (question.kind == RecordKind::Srv && good.denied == Denied::Yes)
+            good.records.is_some() || (question.kind == RecordKind::Srv && good.denied != Denied::No)
         };
         let all = self.entries.iter().map(|(question, entry)| (question, &entry.last_good));
         all.filter(move |(question, good)| known(question, good))
@@ -166,7 +176,7 @@ impl Names {
 /// The answer in a stable order, without duplicates and without what can't be dialled; if nothing is left, that.
 fn usable(answer: Answer, question: &Question, notices: &mut Vec<Notice>) -> Result<Answer, ResolveError> {
     let received = answer.records.len();
-    let mut records = answer.records;
+    let mut records = answer.records.clone();
     match &mut records {
         Records::Addresses(addresses) => {
             addresses.retain(|&address| dialable(address));
@@ -186,7 +196,29 @@ fn usable(answer: Answer, question: &Question, notices: &mut Vec<Notice>) -> Res
     if records.len() == RECORDS && received > RECORDS {
         notices.push(Notice::TooMany { question: question.clone(), records: received });
     }
-    Ok(Answer { records, ttl: answer.ttl })
+    Ok(Answer { records, ..answer })
+}
+
+/// An answer that was cut off, and what was known before: it adds records and removes none.
+fn together(part: Records, known: Records) -> Records {
+    match (part, known) {
+        (Records::Addresses(mut part), Records::Addresses(known)) => {
+            part.extend(known);
+            part.sort_unstable();
+            part.dedup();
+            part.truncate(RECORDS);
+            Records::Addresses(part)
+        }
+        (Records::Targets(part), Records::Targets(known)) => {
+            // What the answer says of a target counts, and not what it was before.
+            let is_new = |target: &Target| !part.iter().any(|new| new.name == target.name && new.port == target.port);
+            let kept: Vec<Target> = known.into_iter().filter(is_new).collect();
+            let mut targets = srv::in_order(part.into_iter().chain(kept));
+            targets.truncate(RECORDS);
+            Records::Targets(targets)
+        }
+        (part, _) => part,
+    }
 }
 
 /// Whether a connection to it could reach an XSP: dialling 0.0.0.0 would reach the gateway itself.

@@ -44,6 +44,17 @@ pub struct Answer {
     pub records: Records,
     /// The shortest TTL among the records and the aliases that led to them.
     pub ttl: Duration,
+    /// Whether there may be more.
+    pub extent: Extent,
+}
+
+/// How much of an answer has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// It was cut off, and no server gives more: what is not in it may be there all the same.
+    Part,
 }
 
 /// Records of one type.
@@ -79,6 +90,12 @@ pub enum ResolveError {
         /// How long that may be believed, if the answer said so (RFC 2308).
         ttl: Option<Duration>,
     },
+    /// The only target is `.`: the domain does not offer the service (RFC 2782).
+    #[error("SRV says that the service is not offered here (its target is \".\")")]
+    NoService {
+        /// How long that may be believed.
+        ttl: Option<Duration>,
+    },
     /// The answer could not be read, or did not fit the question.
     #[error("the DNS answer is malformed")]
     Malformed(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -102,6 +119,8 @@ pub enum Outcome {
     NxDomain,
     /// [`ResolveError::NoRecords`].
     NoRecords,
+    /// [`ResolveError::NoService`].
+    NoService,
     /// [`ResolveError::Malformed`].
     Malformed,
     /// [`ResolveError::Unreachable`].
@@ -182,6 +201,7 @@ impl ResolveError {
             Self::Refused => Outcome::Refused,
             Self::NxDomain { .. } => Outcome::NxDomain,
             Self::NoRecords { .. } => Outcome::NoRecords,
+            Self::NoService { .. } => Outcome::NoService,
             Self::Malformed(_) => Outcome::Malformed,
             Self::Unreachable(_) => Outcome::Unreachable,
         }
@@ -190,7 +210,7 @@ impl ResolveError {
     /// How long a definite "there is none" may be believed; `None` for all else.
     pub fn negative_ttl(&self) -> Option<Duration> {
         match self {
-            Self::NxDomain { ttl } | Self::NoRecords { ttl } => *ttl,
+            Self::NxDomain { ttl } | Self::NoRecords { ttl } | Self::NoService { ttl } => *ttl,
             Self::Timeout | Self::ServFail(_) | Self::Refused | Self::Malformed(_) | Self::Unreachable(_) => None,
         }
     }
@@ -198,13 +218,14 @@ impl ResolveError {
 
 impl Outcome {
     /// All of them, in the order of [`Outcome::index`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Answered,
         Self::Timeout,
         Self::ServFail,
         Self::Refused,
         Self::NxDomain,
         Self::NoRecords,
+        Self::NoService,
         Self::Malformed,
         Self::Unreachable,
     ];
@@ -218,6 +239,7 @@ impl Outcome {
             Self::Refused => "refused",
             Self::NxDomain => "nxdomain",
             Self::NoRecords => "no-records",
+            Self::NoService => "no-service",
             Self::Malformed => "malformed",
             Self::Unreachable => "unreachable",
         }
@@ -230,7 +252,7 @@ impl Outcome {
 
     /// Whether DNS said for certain that there is no such record.
     pub const fn is_definite_none(self) -> bool {
-        matches!(self, Self::NxDomain | Self::NoRecords)
+        matches!(self, Self::NxDomain | Self::NoRecords | Self::NoService)
     }
 }
 

@@ -65,6 +65,14 @@ struct Name {
     /// DNS said after the last good answer that there is no such record.
     #[serde(default)]
     denied: bool,
+    /// And that the service is not offered.
+    #[serde(default, skip_serializing_if = "is_false")]
+    no_service: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_false(word: &bool) -> bool {
+    !word
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -169,7 +177,8 @@ impl Name {
             kind,
             addresses: records.map_or_else(Vec::new, |records| records.addresses().to_vec()),
             targets: records.map_or(&[][..], Records::targets).iter().map(SavedTarget::of).collect(),
-            denied: good.denied == Denied::Yes,
+            denied: good.denied != Denied::No,
+            no_service: good.denied == Denied::NoService,
         }
     }
 
@@ -182,7 +191,11 @@ impl Name {
                 (RecordKind::Srv, Records::Targets(targets))
             }
         };
-        let denied = if self.denied { Denied::Yes } else { Denied::No };
+        let denied = match (self.denied, self.no_service) {
+            (true, true) => Denied::NoService,
+            (true, false) => Denied::Yes,
+            (false, _) => Denied::No,
+        };
         let records = (!records.is_empty()).then_some(records);
         (Question::new(&self.name, kind), LastGood { records, denied })
     }

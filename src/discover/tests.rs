@@ -556,3 +556,120 @@ async fn a_farm_that_changes_keeps_what_it_has_until_there_is_something_else() {
     assert_eq!(play.addresses("xsp"), [at(2, 443), at(8, 443)]);
     assert_eq!(play.endpoints_ever_empty(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_comes_and_goes_with_the_answers_has_not_left() {
+    let play = one_name();
+    play.script.addresses(A, 5, [ip(1), ip(2)]);
+    let _run = play.run();
+    play.pass(seconds(1)).await;
+    for turn in 0..20 {
+        let lacking = turn % 3 + 1;
+        play.script.addresses(A, 5, [1, 2, 3].into_iter().filter(|&last| last != lacking).map(ip));
+        play.pass(seconds(6)).await;
+        assert!(!play.addresses("xsp").contains(&at(lacking, 443)), "it gets no new sessions");
+        assert!(play.missing().contains(&at(lacking, 443)) || turn == 2, "{turn}: its sessions stay");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_stays_away_leaves_after_thirty_seconds_or_its_ttl() {
+    for (ttl, grace) in [(5, 30), (120, 120)] {
+        let play = one_name();
+        play.script.addresses(A, ttl, [ip(1), ip(2)]);
+        let _run = play.run();
+        play.pass(seconds(1)).await;
+        play.script.addresses(A, ttl, [ip(1)]);
+        play.pass(seconds(ttl)).await;
+        assert_eq!((play.addresses("xsp"), play.missing()), (vec![at(1, 443)], vec![at(2, 443)]));
+        play.pass(seconds(grace - 3)).await;
+        assert_eq!(play.missing(), [at(2, 443)]);
+        play.pass(seconds(4)).await;
+        assert_eq!((play.addresses("xsp"), play.missing()), (vec![at(1, 443)], vec![]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_operator_takes_out_leaves_at_once() {
+    let play = Play::new([farm("xsp", [site(A)])]);
+    play.script.addresses(A, 5, [ip(1)]);
+    play.script.addresses(B, 5, [ip(2)]);
+    let _run = play.run();
+    play.pass(seconds(1)).await;
+    play.follow([farm("xsp", [site(B)])]);
+    play.pass(seconds(1)).await;
+    assert_eq!((play.addresses("xsp"), play.missing()), (vec![at(2, 443)], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_was_cut_off_adds_and_removes_nothing() {
+    let play = one_name();
+    play.script.addresses(A, 5, [ip(1), ip(2)]);
+    let _run = play.run();
+    play.pass(seconds(1)).await;
+    play.script.set(A, RecordKind::A, Line::Part(5, Records::Addresses(vec![ip(2), ip(3)])));
+    play.pass(seconds(6)).await;
+    assert_eq!(play.addresses("xsp"), [at(1, 443), at(2, 443), at(3, 443)]);
+    play.script.addresses(A, 5, [ip(2), ip(3)]);
+    play.pass(seconds(6)).await;
+    assert_eq!(play.addresses("xsp"), [at(2, 443), at(3, 443)]);
+
+    let play = Play::new([farm("xsp", [srv_site(SRV, DOMAIN)])]);
+    play.script.targets(SRV, 5, [(1, 1, 443, "a.example.com"), (1, 1, 443, "b.example.com")]);
+    play.script.addresses("a.example.com", 60, [ip(1)]);
+    play.script.addresses("b.example.com", 60, [ip(2)]);
+    let _run = play.run();
+    play.pass(seconds(1)).await;
+    let part = Records::Targets(vec![play::target((2, 1, 443, "a.example.com"))]);
+    play.script.set(SRV, RecordKind::Srv, Line::Part(5, part));
+    play.pass(seconds(6)).await;
+    let tiers: Vec<_> =
+        play.endpoints("xsp").iter().map(|endpoint| (endpoint.address, endpoint.tier.priority)).collect();
+    assert_eq!(tiers, [(at(2, 443), 1), (at(1, 443), 2)], "what it says of a target counts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_srv_says_that_the_service_is_not_offered_the_domains_own_addresses_are_not_used() {
+    let play = Play::new([farm("xsp", [srv_site(SRV, DOMAIN), site(B)])]);
+    play.script.targets(SRV, 5, [(1, 1, 443, "a.example.com")]);
+    play.script.addresses("a.example.com", 60, [ip(1)]);
+    play.script.addresses(DOMAIN, 60, [ip(9)]);
+    play.script.addresses(B, 60, [ip(2)]);
+    let _run = play.run();
+    play.pass(seconds(1)).await;
+    assert_eq!(play.addresses("xsp"), [at(1, 443), at(2, 443)]);
+    play.script.set(SRV, RecordKind::Srv, Line::Fail(Outcome::NoService));
+    play.pass(seconds(6)).await;
+    assert_eq!(play.addresses("xsp"), [at(2, 443)]);
+    assert_eq!(play.warnings("the service is not offered here"), 1);
+    play.script.fail_all(Outcome::ServFail);
+    play.pass(seconds(600)).await;
+    assert_eq!(play.addresses("xsp"), [at(2, 443)], "a failure takes nothing back");
+    assert_eq!(play.script.asked_for(DOMAIN, RecordKind::A), 0);
+    assert!(play.script.asked_for(SRV, RecordKind::Srv) < 60, "nothing starves");
+
+    play.script.addresses(B, 60, [ip(2)]);
+    play.script.targets(SRV, 5, [(1, 1, 443, "a.example.com")]);
+    play.pass(seconds(40)).await;
+    assert_eq!(play.addresses("xsp"), [at(1, 443), at(2, 443)], "it is offered again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_farm_whose_only_service_is_not_offered_any_more_keeps_its_last_good_xsps_with_an_error() {
+    let play = Play::new([farm("xsp", [srv_site(SRV, DOMAIN)])]);
+    play.script.targets(SRV, 5, [(1, 1, 443, "a.example.com")]);
+    play.script.addresses("a.example.com", 60, [ip(1)]);
+    play.script.addresses(DOMAIN, 60, [ip(9)]);
+    let _run = play.run();
+    play.pass(seconds(1)).await;
+    play.script.set(SRV, RecordKind::Srv, Line::Fail(Outcome::NoService));
+    play.pass(seconds(60)).await;
+    assert_eq!(play.addresses("xsp"), [at(1, 443)]);
+    let errors = || play.log().iter().filter(|line| line.contains("ERROR") && line.contains("last good")).count();
+    assert_eq!(errors(), 1);
+    play.script.targets(SRV, 5, [(1, 1, 443, "a.example.com")]);
+    play.pass(seconds(60)).await;
+    play.script.set(SRV, RecordKind::Srv, Line::Fail(Outcome::NoService));
+    play.pass(seconds(60)).await;
+    assert_eq!(errors(), 2, "each time");
+}

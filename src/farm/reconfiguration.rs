@@ -27,7 +27,7 @@ impl Farm {
     /// lives on until then, and it is the same farm if the configuration has it again.
     pub fn retire(&self) {
         if !self.retired.swap(true, Ordering::Relaxed) {
-            self.update(Vec::new());
+            self.update(Vec::new(), &[]);
         }
     }
 

@@ -57,9 +57,9 @@ impl Farm {
         };
         let all = &handed.endpoints;
         // None of it is news: the other process has told it.
-        drop(self.learn(all.iter().map(found).collect()));
+        drop(self.learn(all.iter().map(found).collect(), &[]));
         if all.iter().any(|endpoint| endpoint.departed) {
-            drop(self.learn(all.iter().filter(|endpoint| !endpoint.departed).map(found).collect()));
+            drop(self.learn(all.iter().filter(|endpoint| !endpoint.departed).map(found).collect(), &[]));
         }
         let now = Instant::now();
         for endpoint in all {

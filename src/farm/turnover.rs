@@ -1,7 +1,7 @@
 //! Endpoints that come, go, come back and are forgotten. Separate from the farm's part in requests, because it happens at
 //! discovery's pace.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,25 +15,27 @@ use crate::policy::endpoint::{Endpoint as Found, EndpointId, Member};
 use crate::telemetry::metrics::EndpointMetrics;
 
 impl Farm {
-    /// Takes over what discovery found; endpoints that stay keep their standing, connections and sessions.
-    pub fn update(&self, found: Vec<Found>) {
-        let news = self.learn(found);
+    /// Takes over what discovery found; endpoints that stay keep their standing, connections and sessions, and so do those at
+    /// `missing` addresses, which get no new sessions.
+    pub fn update(&self, found: Vec<Found>, missing: &[SocketAddr]) {
+        let news = self.learn(found, missing);
         self.tell_all(news);
     }
 
     /// As [`Farm::update`], and what there is to tell.
-    pub(super) fn learn(&self, found: Vec<Found>) -> Vec<News> {
+    pub(super) fn learn(&self, found: Vec<Found>, missing: &[SocketAddr]) -> Vec<News> {
         // Made before the farm is locked, since the metrics have a lock of their own.
         let handles =
             |found: &Found| (found.address, self.all_metrics.endpoint(&self.name, &found.address.to_string()));
         let mut handles: HashMap<_, _> = found.iter().map(handles).collect();
-        self.state.with(|state| self.learn_into(state, found, &mut handles))
+        self.state.with(|state| self.learn_into(state, found, missing, &mut handles))
     }
 
     fn learn_into(
         &self,
         state: &mut State,
         found: Vec<Found>,
+        missing: &[SocketAddr],
         handles: &mut HashMap<SocketAddr, Arc<EndpointMetrics>>,
     ) -> Vec<News> {
         let changes = state.roster.update(found);
@@ -43,18 +45,19 @@ impl Farm {
             state.endpoints.insert(*id, Arc::new(self.endpoint(*id, found, metrics)));
         }
         let now = Instant::now();
-        for endpoint in changes.left.iter().filter_map(|id| state.endpoints.get(id)) {
+        changes.left.iter().for_each(|&id| state.departed.left(id, now));
+        let returned: Vec<_> = changes.returned.iter().copied().filter(|id| !state.missing.contains(id)).collect();
+        let left = state.part_with(&changes.left, &changes.returned, missing);
+        for endpoint in left.iter().filter_map(|id| state.endpoints.get(id)) {
             endpoint.leaving.store(true, Ordering::Relaxed);
             state.vacating.insert(endpoint.id);
-            state.departed.left(endpoint.id, now);
         }
         for endpoint in changes.returned.iter().filter_map(|id| state.endpoints.get(id)) {
             endpoint.leaving.store(false, Ordering::Relaxed);
             state.vacating.remove(&endpoint.id);
             state.departed.remove(endpoint.id);
         }
-        let changed =
-            [(What::Found, &changes.joined), (What::Left, &changes.left), (What::Returned, &changes.returned)];
+        let changed = [(What::Found, &changes.joined), (What::Left, &left), (What::Returned, &returned)];
         let mut news: Vec<_> = changed.into_iter().map(|(what, ids)| News::of(what, state, ids)).collect();
         news.extend(self.drain(state));
         self.metrics.endpoints.set(i64::try_from(state.roster.named()).unwrap_or(i64::MAX));
@@ -101,6 +104,9 @@ impl Farm {
             let departed: Vec<EndpointId> = state.departed.ids().collect();
             for id in departed {
                 // Requests, streams and probes hold their endpoint; besides them only the farm itself does.
+                if state.missing.contains(&id) {
+                    continue;
+                }
                 if state.endpoints.get(&id).is_some_and(|endpoint| Arc::strong_count(endpoint) > 1) {
                     state.departed.used(id, now);
                 } else if state.departed.is_done_with(id, &state.health, now) {
@@ -145,5 +151,24 @@ impl Farm {
             heard: AtomicBool::new(false),
             given_up: ArcSwapOption::empty(),
         }
+    }
+}
+
+impl State {
+    /// Which endpoints have left for good: of those that discovery has just stopped naming, and those that it stopped naming
+    /// earlier, all that are not at `missing` addresses.
+    fn part_with(
+        &mut self,
+        unnamed: &[EndpointId],
+        returned: &[EndpointId],
+        missing: &[SocketAddr],
+    ) -> Vec<EndpointId> {
+        self.missing.extend(unnamed);
+        self.missing.retain(|id| !returned.contains(id));
+        let is_missing = |id: &EndpointId| self.endpoints.get(id).is_some_and(|known| missing.contains(&known.address));
+        let (stays, left) = self.missing.iter().copied().partition(is_missing);
+        self.missing = stays;
+        let left: BTreeSet<EndpointId> = left;
+        left.into_iter().collect()
     }
 }

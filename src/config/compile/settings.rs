@@ -116,6 +116,7 @@ pub(super) fn dns(check: &mut Check<'_>, file: &File) -> Dns {
         timeout: or(&dns.timeout, |time| time.0, seconds(2)),
         min_ttl,
         max_ttl,
+        forget_after: or(&dns.forget_after, |time| time.0, seconds(30)),
     }
 }
 

@@ -86,6 +86,8 @@ pub struct Dns {
     pub min_ttl: Duration,
     /// `max_ttl`, the longest.
     pub max_ttl: Duration,
+    /// `forget_after`: how long an address may be missing in the answers before it has left; its TTL if that is longer.
+    pub forget_after: Duration,
 }
 
 /// `[limits]`: what one client may take, and how long it may take it.

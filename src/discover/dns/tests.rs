@@ -1,9 +1,12 @@
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::*;
 use crate::discover::tests::play;
 use crate::discover::{Discovery, Event, Outcome};
+use crate::policy::srv::Target;
 use crate::sim::dns::{Fault, Nameserver, Transport, Zones};
 
 const NAME: &str = "xsp.example.com";
@@ -15,6 +18,7 @@ fn resolver(servers: &[SocketAddr], timeout: Duration) -> DnsResolver {
         timeout,
         min_ttl: Duration::from_secs(1),
         max_ttl: Duration::from_secs(300),
+        forget_after: Duration::from_secs(30),
     })
 }
 
@@ -62,7 +66,7 @@ async fn r_dns_2_targets_come_with_priority_weight_and_port() {
 
     nameserver.zones().set_srv(TARGETS, 30, [(0, 0, 0, ".")]);
     let error = look_up(&resolver, TARGETS, RecordKind::Srv).await.unwrap_err();
-    assert_eq!((error.outcome(), error.negative_ttl()), (Outcome::NoRecords, Some(Duration::from_secs(30))));
+    assert_eq!((error.outcome(), error.negative_ttl()), (Outcome::NoService, Some(Duration::from_secs(30))));
 }
 
 #[tokio::test]
@@ -163,7 +167,7 @@ async fn the_next_server_is_asked_when_one_fails_and_is_then_preferred() {
     for _ in 0..3 {
         look_up(&resolver, NAME, RecordKind::A).await.unwrap();
     }
-    assert_eq!(broken.zones().queries(NAME, "A"), 1);
+    assert_eq!(broken.zones().queries(NAME, "A"), 2, "with EDNS, and without");
     assert_eq!(sound.zones().queries(NAME, "A"), 3);
 }
 
@@ -233,6 +237,7 @@ async fn promise_11_over_real_dns_changes_are_followed_and_an_outage_is_survived
         timeout: Duration::from_millis(500),
         min_ttl: Duration::from_secs(1),
         max_ttl: Duration::from_secs(300),
+        forget_after: Duration::from_secs(30),
     };
     let farm = play::farm("xsp", [play::srv_site(TARGETS, "example.com"), play::site(NAME)]);
     let discovery = Discovery::new(&dns, [Arc::new(farm)], None, None);
@@ -280,6 +285,113 @@ async fn each_query_has_an_id_a_port_and_a_case_of_its_own() {
         ids.insert(query[..2].to_vec());
         ports.insert(peer.port().to_be_bytes().to_vec());
         names.insert(query[12..length].to_vec());
+        // What was sent after it.
+        while socket.try_recv(&mut query).is_ok() {}
     }
     assert!(ids.len() >= 3 && ports.len() >= 3 && names.len() >= 3, "{ids:?}, {ports:?}, {names:?}");
+}
+
+#[tokio::test]
+async fn servers_that_know_no_edns_are_asked_without_and_remembered() {
+    let faults = [
+        Fault::EdnsFormErr,
+        Fault::EdnsHeaderAlone,
+        Fault::EdnsNotImp,
+        Fault::EdnsServFail,
+        Fault::EdnsSilent,
+        Fault::EdnsTwice,
+    ];
+    for fault in faults {
+        let (nameserver, resolver) = pair().await;
+        nameserver.zones().set_a(NAME, 60, [v4(1)]);
+        nameserver.zones().set_fault(fault);
+        let answer = look_up(&resolver, NAME, RecordKind::A).await.unwrap();
+        assert_eq!(sorted(&answer), [v4(1)], "{fault:?}");
+        let asked = nameserver.zones().queries(NAME, "A");
+        look_up(&resolver, NAME, RecordKind::A).await.unwrap();
+        assert_eq!(nameserver.zones().queries(NAME, "A"), asked + 1, "{fault:?} is remembered");
+    }
+}
+
+#[tokio::test]
+async fn servers_that_lose_the_case_of_names_are_asked_in_lower_case_and_remembered() {
+    for (fault, first) in [(Fault::LowerCase, 2), (Fault::CaseSensitive, 2)] {
+        let (nameserver, resolver) = pair().await;
+        nameserver.zones().set_a(NAME, 60, [v4(1)]);
+        nameserver.zones().set_fault(fault);
+        for asked in [first, first + 1] {
+            let answer = look_up(&resolver, NAME, RecordKind::A).await.unwrap();
+            assert_eq!(sorted(&answer), [v4(1)], "{fault:?}");
+            assert_eq!(nameserver.zones().queries_over(NAME, "A", Transport::Udp), asked, "{fault:?}");
+            assert_eq!(nameserver.zones().queries_over(NAME, "A", Transport::Tcp), 0, "{fault:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn that_there_is_none_is_asked_twice_of_a_server_that_is_not_known_yet_and_once_afterwards() {
+    let (nameserver, resolver) = pair().await;
+    for asked in [2, 3] {
+        look_up(&resolver, NAME, RecordKind::A).await.unwrap_err();
+        assert_eq!(nameserver.zones().queries(NAME, "A"), asked);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_repeat_the_question_is_fetched_over_tcp() {
+    let (nameserver, resolver) = pair().await;
+    nameserver.zones().set_a(NAME, 60, [v4(1)]);
+    nameserver.zones().set_fault(Fault::NoQuestion);
+    assert_eq!(sorted(&look_up(&resolver, NAME, RecordKind::A).await.unwrap()), [v4(1)]);
+    assert_eq!(nameserver.zones().queries_over(NAME, "A", Transport::Tcp), 1);
+}
+
+#[tokio::test]
+async fn what_a_truncated_answer_holds_is_used_where_there_is_no_tcp() {
+    for (fault, held) in [(Fault::Half, 2), (Fault::HalfAndSome, 1)] {
+        let nameserver = Nameserver::start().await.unwrap();
+        let resolver = resolver(&[nameserver.address()], Duration::from_secs(1));
+        nameserver.zones().set_a(NAME, 60, [v4(1), v4(2), v4(3), v4(4)]);
+        nameserver.zones().set_fault(fault);
+        let answer = look_up(&resolver, NAME, RecordKind::A).await.unwrap();
+        assert_eq!((answer.records.len(), answer.extent), (held, Extent::Part), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_gives_the_whole_answer_is_preferred_to_one_that_cuts_it() {
+    let (short, whole) = (Nameserver::start().await.unwrap(), Nameserver::start().await.unwrap());
+    [&short, &whole].iter().for_each(|server| server.zones().set_a(NAME, 60, [v4(1), v4(2)]));
+    short.zones().set_fault(Fault::Half);
+    let resolver = resolver(&[short.address(), whole.address()], Duration::from_millis(600));
+    let answer = look_up(&resolver, NAME, RecordKind::A).await.unwrap();
+    assert_eq!((sorted(&answer), answer.extent), (vec![v4(1), v4(2)], Extent::Whole));
+}
+
+#[tokio::test]
+async fn a_truncated_answer_that_holds_nothing_names_its_server() {
+    let nameserver = Nameserver::start().await.unwrap();
+    let resolver = resolver(&[nameserver.address()], Duration::from_millis(600));
+    nameserver.zones().set_a(NAME, 60, [v4(1)]);
+    nameserver.zones().set_fault(Fault::HalfAndSome);
+    let error = look_up(&resolver, NAME, RecordKind::A).await.unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.starts_with("DNS server 127.0.0.1 cuts its answers short"), "{cause}");
+}
+
+#[tokio::test]
+async fn a_server_that_names_another_one_has_not_said_that_there_is_none() {
+    let (lame, sound) = (Nameserver::start().await.unwrap(), Nameserver::start().await.unwrap());
+    lame.zones().set_fault(Fault::Referral);
+    sound.zones().set_a(NAME, 60, [v4(1)]);
+    let resolver = resolver(&[lame.address(), sound.address()], Duration::from_secs(10));
+    assert_eq!(sorted(&look_up(&resolver, NAME, RecordKind::A).await.unwrap()), [v4(1)]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_behind_the_records_is_left_alone() {
+    let (nameserver, resolver) = pair().await;
+    nameserver.zones().set_a(NAME, 60, [v4(1)]);
+    nameserver.zones().set_fault(Fault::Trailing);
+    assert_eq!(sorted(&look_up(&resolver, NAME, RecordKind::A).await.unwrap()), [v4(1)]);
 }

@@ -33,6 +33,8 @@ pub(in crate::discover) enum Denied {
     No,
     /// It said so, after the last good answer.
     Yes,
+    /// It said after the last good answer that the service is not offered: SRV's target `.` (RFC 2782).
+    NoService,
 }
 
 /// Why a name is asked for, which decides how soon a failure is followed by the next try. The order is by haste.
@@ -53,6 +55,8 @@ pub(in crate::discover) enum Notice {
     Failing { question: Question, error: ResolveError, kept: usize },
     /// SRV says that there is no target (R-DNS-3); `had` were known.
     NoTargets { question: Question, had: usize },
+    /// SRV says that the service is not offered; `had` targets were known.
+    NoService { question: Question, had: usize },
     /// Answers again, after `failures` that were told of.
     Recovered { question: Question, failures: u32, records: usize },
     /// An answer with more records than are used.
@@ -70,6 +74,8 @@ pub(super) struct Entry {
     /// Which look-ups may still answer.
     pub(super) epoch: u64,
     last_success: Option<Instant>,
+    /// Of the last good answer.
+    ttl: Duration,
     counts: [u64; Outcome::ALL.len()],
 }
 
@@ -77,6 +83,13 @@ enum Last {
     Never,
     Answered { next: Instant },
     Failed(Failure),
+}
+
+/// When to ask again after an answer.
+pub(super) struct Again {
+    pub(super) ttl: Duration,
+    /// So that gateways don't ask in step.
+    pub(super) jitter: Duration,
 }
 
 struct Failure {
@@ -106,6 +119,7 @@ impl Entry {
             flights: 0,
             epoch,
             last_success: None,
+            ttl: Duration::ZERO,
             counts: [0; Outcome::ALL.len()],
         }
     }
@@ -145,15 +159,16 @@ impl Entry {
         question: &Question,
         records: Records,
         now: Instant,
-        next: Instant,
+        again: Again,
         epoch: u64,
     ) -> Option<Notice> {
         let count = records.len();
         (self.epoch, self.flights) = (epoch, 0);
         self.last_good = LastGood { records: Some(records), denied: Denied::No };
         self.last_success = Some(now);
+        self.ttl = again.ttl;
         self.counts[Outcome::Answered.index()] += 1;
-        match std::mem::replace(&mut self.last, Last::Answered { next }) {
+        match std::mem::replace(&mut self.last, Last::Answered { next: now + again.ttl + again.jitter }) {
             Last::Failed(Failure { told: Told::Yes, failures, .. }) => {
                 Some(Notice::Recovered { question: question.clone(), failures, records: count })
             }
@@ -172,9 +187,18 @@ impl Entry {
     ) -> Option<Notice> {
         let outcome = error.outcome();
         self.counts[outcome.index()] += 1;
-        if outcome.is_definite_none() {
-            self.last_good.denied = Denied::Yes;
-        }
+        let denied = match outcome {
+            Outcome::NxDomain | Outcome::NoRecords => Denied::Yes,
+            Outcome::NoService => Denied::NoService,
+            Outcome::Answered
+            | Outcome::Timeout
+            | Outcome::ServFail
+            | Outcome::Refused
+            | Outcome::Malformed
+            | Outcome::Unreachable => self.last_good.denied,
+        };
+        let withdrawn = denied == Denied::NoService && self.last_good.denied != denied;
+        self.last_good.denied = denied;
         let (since, failures, told) = match &self.last {
             Last::Failed(row) => (row.since, row.failures.saturating_add(1), row.told),
             Last::Never | Last::Answered { .. } => (now, 1, Told::No),
@@ -184,8 +208,13 @@ impl Entry {
         let negative_ttl = error.negative_ttl();
         self.last = Last::Failed(Failure { at: now, since, outcome, negative_ttl, failures, told, haste });
         let kept = self.last_good.records.as_ref().map_or(0, Records::len);
+        if withdrawn {
+            return Some(Notice::NoService { question: question.clone(), had: kept });
+        }
         match (quiet, question.kind) {
             (true, _) => None,
+            // Told when it began.
+            (false, RecordKind::Srv) if outcome == Outcome::NoService => None,
             (false, RecordKind::Srv) if outcome.is_definite_none() => {
                 Some(Notice::NoTargets { question: question.clone(), had: kept })
             }
@@ -198,6 +227,11 @@ impl Entry {
     /// Whether the newest look-up failed, in whatever way.
     pub(super) fn has_failed(&self) -> bool {
         matches!(self.last, Last::Failed(_))
+    }
+
+    /// The TTL of the last good answer.
+    pub(super) fn ttl(&self) -> Duration {
+        self.ttl
     }
 
     /// Whether it has records, or may yet have some.

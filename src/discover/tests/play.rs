@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tracing::subscriber::DefaultGuard;
 
+use super::super::resolve::Extent;
 use super::super::*;
 use crate::config::model::{AddressFamily, Failover, Pool, Site, Source, Tcp, TlsPolicy, TlsVersion};
 use crate::http1::head::Limits;
@@ -22,6 +23,8 @@ use crate::policy::srv::Target;
 #[derive(Clone, Debug)]
 pub(in crate::discover) enum Line {
     Answer(u64, Records),
+    /// An answer that was cut off.
+    Part(u64, Records),
     Fail(Outcome),
     /// NXDOMAIN, to be believed for so long.
     Denied(Duration),
@@ -63,6 +66,7 @@ fn dns() -> Dns {
         timeout: Duration::from_secs(2),
         min_ttl: Duration::from_secs(1),
         max_ttl: Duration::from_secs(300),
+        forget_after: Duration::from_secs(30),
     }
 }
 
@@ -119,6 +123,16 @@ impl Play {
         self.endpoints(farm).into_iter().map(|endpoint| endpoint.address).collect()
     }
 
+    /// The addresses that are missing and have not left.
+    pub(in crate::discover) fn missing(&self) -> Vec<SocketAddr> {
+        let told = self.told.lock();
+        let missing = |event: &Event| match event {
+            Event::Endpoints { missing, .. } => Some(missing.clone()),
+            Event::LookedUp { .. } | Event::Failing { .. } | Event::Recovered { .. } => None,
+        };
+        told.iter().rev().find_map(missing).unwrap_or_default()
+    }
+
     pub(in crate::discover) fn times_told(&self, farm: &str) -> usize {
         self.all_told(farm).len()
     }
@@ -148,7 +162,7 @@ impl Play {
     fn all_told(&self, name: &str) -> Vec<Vec<Endpoint>> {
         let told = self.told.lock();
         let endpoints = |event: &Event| match event {
-            Event::Endpoints { farm, endpoints } if farm.name == name => Some(endpoints.clone()),
+            Event::Endpoints { farm, endpoints, .. } if farm.name == name => Some(endpoints.clone()),
             Event::Endpoints { .. } | Event::LookedUp { .. } | Event::Failing { .. } | Event::Recovered { .. } => None,
         };
         told.iter().filter_map(endpoints).collect()
@@ -214,7 +228,12 @@ impl Resolve for Script {
             lines.all.map_or(line, Line::Fail)
         };
         let error = match line {
-            Line::Answer(ttl, records) => return Ok(Answer { records, ttl: Duration::from_secs(ttl) }),
+            Line::Answer(ttl, records) => {
+                return Ok(Answer { records, ttl: Duration::from_secs(ttl), extent: Extent::Whole });
+            }
+            Line::Part(ttl, records) => {
+                return Ok(Answer { records, ttl: Duration::from_secs(ttl), extent: Extent::Part });
+            }
             Line::Fail(outcome) => outcome,
             Line::Denied(ttl) => return Err(ResolveError::NxDomain { ttl: Some(ttl) }),
             Line::Silence(time) => {
@@ -230,6 +249,7 @@ impl Resolve for Script {
             Outcome::Refused => ResolveError::Refused,
             Outcome::NxDomain => ResolveError::NxDomain { ttl: None },
             Outcome::NoRecords => ResolveError::NoRecords { ttl: None },
+            Outcome::NoService => ResolveError::NoService { ttl: None },
             Outcome::Malformed => ResolveError::Malformed("bytes".into()),
             Outcome::Unreachable => ResolveError::Unreachable("route".into()),
         })

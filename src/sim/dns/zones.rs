@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hickory_proto::op::{Edns, Message, OpCode, ResponseCode};
-use hickory_proto::rr::rdata::{CNAME, SOA, SRV};
+use hickory_proto::rr::rdata::{CNAME, NS, SOA, SRV};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use parking_lot::Mutex;
 
@@ -35,6 +35,32 @@ pub enum Fault {
     Garbage,
     /// The right answer under another id, as a spoofer would send it.
     WrongId,
+    /// What knows EDNS not: FORMERR to it, with the question.
+    EdnsFormErr,
+    /// FORMERR to EDNS, the header alone, which claims to hold the question.
+    EdnsHeaderAlone,
+    /// NOTIMP to EDNS.
+    EdnsNotImp,
+    /// SERVFAIL to EDNS.
+    EdnsServFail,
+    /// Silence to EDNS.
+    EdnsSilent,
+    /// An answer to EDNS that holds its record twice.
+    EdnsTwice,
+    /// The question comes back in lower case.
+    LowerCase,
+    /// A name that isn't in lower case does not exist.
+    CaseSensitive,
+    /// The right answer without the question over UDP.
+    NoQuestion,
+    /// TC=1 and the first half of the records over UDP, silence over TCP.
+    Half,
+    /// The same, and the datagram ends within the last record.
+    HalfAndSome,
+    /// The name of another server, which is to be asked instead.
+    Referral,
+    /// The right answer, and bytes behind its records that are no record.
+    Trailing,
 }
 
 /// What a query came over.
@@ -58,6 +84,7 @@ struct Contents {
     counts: BTreeMap<(String, RecordType, Transport), u64>,
     negative_ttl: u32,
     turn: usize,
+    most: usize,
 }
 
 /// The records of one name; none at all is an empty answer.
@@ -77,6 +104,7 @@ impl Default for Zones {
             counts: BTreeMap::new(),
             negative_ttl: 1,
             turn: 0,
+            most: usize::MAX,
         })))
     }
 }
@@ -122,6 +150,11 @@ impl Zones {
         self.0.lock().negative_ttl = seconds;
     }
 
+    /// Most records of one answer, which are others in each; all unless told.
+    pub fn set_most(&self, records: usize) {
+        self.0.lock().most = records;
+    }
+
     /// How all answers go wrong, unless their name has a fault of its own.
     pub fn set_fault(&self, fault: Fault) {
         self.0.lock().fault = fault;
@@ -156,7 +189,69 @@ impl Zones {
         let own = contents.faults.get(&name).copied().unwrap_or_default();
         let fault = if own == Fault::None { contents.fault } else { own };
         let mut answer = response_to(&query);
+        let takes_edns = query.edns.is_none();
         match fault {
+            Fault::EdnsFormErr if !takes_edns => answer.metadata.response_code = ResponseCode::FormErr,
+            Fault::EdnsNotImp if !takes_edns => answer.metadata.response_code = ResponseCode::NotImp,
+            Fault::EdnsServFail if !takes_edns => answer.metadata.response_code = ResponseCode::ServFail,
+            Fault::EdnsSilent if !takes_edns => return None,
+            Fault::EdnsHeaderAlone if !takes_edns => return Some(header(query.id, [0x81, 0x01], 1)),
+            Fault::EdnsTwice if !takes_edns => {
+                contents.fill(&mut answer);
+                let mut bytes = answer.to_vec().ok()?;
+                // The root's name, OPT, and nothing in it.
+                bytes.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
+                bytes[11] += 1;
+                return Some(bytes);
+            }
+            Fault::EdnsFormErr
+            | Fault::EdnsNotImp
+            | Fault::EdnsServFail
+            | Fault::EdnsSilent
+            | Fault::EdnsHeaderAlone
+            | Fault::EdnsTwice => contents.fill(&mut answer),
+            Fault::LowerCase => {
+                contents.fill(&mut answer);
+                answer.queries.iter_mut().for_each(|query| query.name = query.name.to_lowercase());
+            }
+            Fault::CaseSensitive if question.name().to_ascii() != question.name().to_lowercase().to_ascii() => {
+                answer.metadata.response_code = ResponseCode::NXDomain;
+            }
+            Fault::CaseSensitive => contents.fill(&mut answer),
+            Fault::NoQuestion => {
+                contents.fill(&mut answer);
+                if transport == Transport::Udp {
+                    answer.queries.clear();
+                }
+            }
+            Fault::Half | Fault::HalfAndSome => {
+                if transport == Transport::Tcp {
+                    return None;
+                }
+                contents.fill(&mut answer);
+                let all = answer.answers.len();
+                answer.answers.truncate(all.div_ceil(2));
+                answer.metadata.truncation = true;
+                let mut bytes = answer.to_vec().ok()?;
+                if fault == Fault::HalfAndSome {
+                    answer.answers.pop();
+                    bytes.truncate(answer.to_vec().ok()?.len());
+                }
+                return Some(bytes);
+            }
+            Fault::Referral => {
+                let (root, server) = (Name::root(), absolute("a.root-servers.net"));
+                answer.metadata.authoritative = false;
+                answer.add_authority(Record::from_rdata(root, 60, RData::NS(NS(server))));
+            }
+            Fault::Trailing => {
+                contents.fill(&mut answer);
+                answer.edns = None;
+                let mut bytes = answer.to_vec().ok()?;
+                bytes.extend([0xff; 9]);
+                bytes[11] += 1;
+                return Some(bytes);
+            }
             Fault::None => contents.fill(&mut answer),
             Fault::Silent => return None,
             Fault::ServFail => answer.metadata.response_code = ResponseCode::ServFail,
@@ -198,6 +293,7 @@ impl Contents {
             if !records.is_empty() {
                 let by = self.turn % records.len();
                 records.rotate_left(by);
+                records.truncate(self.most);
                 answer.add_answers(records);
                 return;
             }
@@ -218,6 +314,11 @@ impl Holding {
         let all = addresses.chain(srv).map(|(ttl, data)| Record::from_rdata(name.clone(), ttl, data));
         all.filter(|record| record.record_type() == kind).collect()
     }
+}
+
+/// A message's header alone.
+fn header(id: u16, flags: [u8; 2], questions: u8) -> Vec<u8> {
+    [&id.to_be_bytes()[..], &flags, &[0, questions, 0, 0, 0, 0, 0, 0]].concat()
 }
 
 fn response_to(query: &Message) -> Message {
