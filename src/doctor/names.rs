@@ -56,6 +56,10 @@ async fn by_srv(
     let question = Question::new(name, RecordKind::Srv);
     let answer = match resolver.look_up(&question).await {
         Ok(answer) => answer,
+        Err(error @ ResolveError::NoService { .. }) => {
+            subject.add(names::not_offered(&question, &error));
+            return Vec::new();
+        }
         Err(error) => {
             subject.add(names::no_targets(&question, &error));
             return by_name(resolver, farm, fallback, subject).await;

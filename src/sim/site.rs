@@ -169,7 +169,8 @@ impl Simulation {
     }
 
     /// A configuration for a gateway in front of these XSPs, at any free port, to be changed as needed. The timings are
-    /// shorter than the defaults: 300 ms until the next XSP is asked, 1 s until one has failed, 100 ms between DNS look-ups.
+    /// shorter than the defaults: 300 ms until the next XSP is asked, 1 s until one has failed, 100 ms between DNS look-ups, and as
+    /// long until an XSP that they lack has left.
     pub fn config(&self, layout: Layout) -> Text {
         let folder = self.folder.display();
         let mut text = Text::default();
@@ -177,6 +178,7 @@ impl Simulation {
         text.set("[admin]", "listen", "127.0.0.1:0");
         text.set("[dns]", "servers", vec![self.dns.address().to_string()]);
         text.set("[dns]", "timeout", "500ms").set("[dns]", "min_ttl", "100ms");
+        text.set("[dns]", "forget_after", "100ms");
         text.set("[log]", "access", false);
         text.set("[affinity]", "cookie", "XSPGATE");
         text.set("[affinity]", "key_file", format!("{folder}/affinity.key"));

@@ -6,6 +6,8 @@
 #![expect(clippy::print_stderr, reason = "a test says what it leaves out, and what it has measured")]
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+mod accepted_certificates;
+mod accepted_dns;
 mod acknowledgements;
 mod affinity;
 mod answer_limits;

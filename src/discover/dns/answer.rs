@@ -139,3 +139,26 @@ pub(super) fn record_type(kind: RecordKind) -> RecordType {
         RecordKind::Srv => RecordType::SRV,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use hickory_resolver::proto::op::{MessageType, OpCode};
+    use hickory_resolver::proto::rr::rdata::A;
+
+    use super::*;
+
+    #[test]
+    fn a_ttl_with_its_top_bit_set_is_none() {
+        let name = Name::from_ascii("xsp.example.com.").unwrap();
+        for (ttl, expected) in [(60, 60), (i32::MAX as u32, i32::MAX as u64), (1 << 31, 0), (u32::MAX, 0)] {
+            let mut message = Message::new(1, MessageType::Response, OpCode::Query);
+            let address = RData::A(A(Ipv4Addr::new(192, 0, 2, 1)));
+            message.add_answer(Record::from_rdata(name.clone(), ttl, address));
+            let message = DnsResponse::from_message(message).unwrap();
+            let Ok(Reply::Answer(answer)) = read(&message, &name, RecordKind::A) else { panic!("an answer") };
+            assert_eq!(answer.ttl, Duration::from_secs(expected));
+        }
+    }
+}

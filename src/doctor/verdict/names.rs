@@ -50,6 +50,12 @@ pub(in crate::doctor) fn no_targets(question: &Question, error: &ResolveError) -
     Finding::warn(CHECK, found, "publish the SRV record, or name the addresses by `a` in the configuration")
 }
 
+/// An SRV record whose only target is `.`: there is no service, and nothing else is used instead (RFC 2782).
+pub(in crate::doctor) fn not_offered(question: &Question, error: &ResolveError) -> Finding {
+    let found = format!("SRV {}: {error}; the name behind it is not used instead", question.name);
+    Finding::fail(CHECK, found, "ask whoever keeps the zone to publish the XSPs as its targets, or use `a`")
+}
+
 /// The addresses of an SRV target: one is right, since only one is used (R-DNS-2).
 pub(in crate::doctor) fn target(question: &Question, addresses: &[IpAddr]) -> Finding {
     match addresses {
@@ -111,6 +117,8 @@ mod tests {
         assert_eq!(nothing.standing, Standing::Fail);
         assert!(nothing.found.contains("NXDOMAIN"));
         assert_eq!(unknown_inside(&question(RecordKind::A), &gone).standing, Standing::Warn);
+        let withdrawn = super::not_offered(&question(RecordKind::Srv), &ResolveError::NoService { ttl: None });
+        assert!(withdrawn.standing == Standing::Fail && withdrawn.found.contains("not offered"), "{withdrawn:?}");
         let silent = super::nothing(&question(RecordKind::A), &ResolveError::Timeout, Side::Xsp);
         assert!(silent.help.unwrap().contains("DNS server reachable"));
     }
