@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
+use crate::config::model::Freebind;
 use crate::drain::{Bell, Phase, reached};
 use crate::proxy::context::{Shared, Worker};
 use crate::proxy::lifeless;
@@ -57,12 +58,12 @@ impl Ended {
 ///
 /// # Errors
 /// The first that the system reports, `AddrInUse` for a second gateway on the same address.
-pub fn bind(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
-    let alone = socket(address)?;
+pub fn bind(address: SocketAddr, count: usize, free: Freebind) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    let alone = socket(address, free)?;
     alone.bind(&address.into())?;
     let bound = alone.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
     drop(alone);
-    let sockets = bind_more(bound, Vec::new(), count)?;
+    let sockets = bind_more(bound, Vec::new(), count, free)?;
     sockets.iter().try_for_each(listen)?;
     Ok((bound, sockets))
 }
@@ -73,9 +74,14 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<Tc
 ///
 /// # Errors
 /// The first that the system reports.
-pub fn bind_more(address: SocketAddr, mut sockets: Vec<TcpListener>, count: usize) -> io::Result<Vec<TcpListener>> {
+pub fn bind_more(
+    address: SocketAddr,
+    mut sockets: Vec<TcpListener>,
+    count: usize,
+    free: Freebind,
+) -> io::Result<Vec<TcpListener>> {
     while sockets.len() < count {
-        let socket = socket(address)?;
+        let socket = socket(address, free)?;
         socket.set_reuse_port(true)?;
         socket.bind(&address.into())?;
         sockets.push(socket.into());
@@ -87,12 +93,17 @@ fn listen(socket: &TcpListener) -> io::Result<()> {
     SockRef::from(socket).listen(BACKLOG)
 }
 
-fn socket(address: SocketAddr) -> io::Result<Socket> {
+fn socket(address: SocketAddr, free: Freebind) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
+    }
+    match (free, address) {
+        (Freebind::Off, _) => {}
+        (Freebind::On, SocketAddr::V4(_)) => socket.set_freebind_v4(true)?,
+        (Freebind::On, SocketAddr::V6(_)) => socket.set_freebind_v6(true)?,
     }
     Ok(socket)
 }

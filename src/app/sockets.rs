@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use tokio::sync::{mpsc, watch};
 
 use super::handover_state::Inherited;
-use crate::config::model::Config;
+use crate::config::model::{Config, Freebind};
 use crate::handover::Listening;
 use crate::worker::{self, Order};
 
@@ -128,7 +128,7 @@ impl Sockets {
     /// What could not be bound. Nothing has changed then.
     pub(super) fn plan(&self, config: &Config, inherited: &mut Inherited) -> Result<Plan> {
         let mut plan = Plan { slots: self.slots.clone(), fresh: Vec::new() };
-        let wanted = listen(config);
+        let (wanted, free) = (listen(config), config.tcp.freebind);
         let is_wanted = |slot: &Slot| wanted.iter().any(|(configured, tenant)| slot.is_for(*configured, *tenant));
         plan.slots.iter_mut().filter(|slot| !is_wanted(slot)).for_each(|slot| slot.open = None);
         for (configured, tenant) in wanted {
@@ -138,10 +138,10 @@ impl Sockets {
                 continue;
             }
             let bound = match inherited.sockets(configured, tenant.cti()) {
-                Some((real, sockets)) => worker::bind_more(real, sockets, self.workers.len())
+                Some((real, sockets)) => worker::bind_more(real, sockets, self.workers.len(), free)
                     .map(|sockets| (real, sockets))
                     .with_context(|| format!("can't listen on {configured} with more workers")),
-                None => bind(configured, self.workers.len()),
+                None => bind(configured, self.workers.len(), free),
             };
             let (real, sockets) = match self.slots.iter().find(|slot| slot.overlaps(configured)) {
                 Some(slot) if bound.is_err() => bound.with_context(|| {
@@ -222,16 +222,19 @@ pub(super) fn bind_admin(config: &Config, inherited: &mut Inherited) -> Result<O
     if let Some(socket) = inherited.admin(admin.listen) {
         return Ok(Some((socket.local_addr()?, socket)));
     }
-    let (real, listeners) = bind(admin.listen, 1).context("[admin]")?;
+    let (real, listeners) = bind(admin.listen, 1, config.tcp.freebind).context("[admin]")?;
     Ok(listeners.into_iter().next().map(|listener| (real, listener)))
 }
 
-fn bind(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<TcpListener>)> {
-    worker::bind(address, count).map_err(|error| {
+fn bind(address: SocketAddr, count: usize, free: Freebind) -> Result<(SocketAddr, Vec<TcpListener>)> {
+    worker::bind(address, count, free).map_err(|error| {
         let hints = [
             (ErrorKind::AddrInUse, "; another gateway or server listens there"),
             (ErrorKind::PermissionDenied, "; ports below 1024 take root or CAP_NET_BIND_SERVICE"),
-            (ErrorKind::AddrNotAvailable, "; it is no address of this machine"),
+            (
+                ErrorKind::AddrNotAvailable,
+                "; it is no address of this machine (if it will be, see `freebind` under [tcp])",
+            ),
         ];
         let hint = hints.into_iter().find(|(kind, _)| *kind == error.kind()).map_or("", |(_, hint)| hint);
         anyhow!("can't listen on {address}: {error}{hint}")

@@ -12,7 +12,7 @@ use toml::Spanned;
 use super::model::{AddressFamily, ClientPurpose, CrlOverdue, LogFormat, ProxyProtocol, TlsVersion};
 use super::schema::{Shape, Shaped};
 use super::types::amount::{Count, OffOrCount, OffOrTime, Size, Time};
-use super::types::choice::{Access, Choice, Followed, Strict};
+use super::types::choice::{Access, Choice, Followed, Free, Strict};
 use super::types::collector::{CollectorUrl, TracedName};
 use super::types::name::{ClientName, CookieName, HostName, LogFilter, SectionName, ServiceName};
 use super::types::network::{Allowed, DnsServer, DrainedXsp, Listen, Range, XspAddress};
@@ -168,6 +168,7 @@ tables! {
         keepalive_interval: Key<Time<SECOND, { 10 * MINUTE }>>,
         keepalive_probes: Key<Count<1, 20>>,
         user_timeout: Key<OffOrTime<SECOND, DAY>>,
+        freebind: Key<Free>,
     }
 
     /// `[affinity]`.

@@ -21,7 +21,7 @@ use crate::policy::drained::Drained;
 use crate::policy::route::PathPrefix;
 
 pub use failover::Failover;
-pub use settings::{AccessLog, Admin, Affinity, Collector, Dns, Limits, Log, LogFormat, Tcp, Traces};
+pub use settings::{AccessLog, Admin, Affinity, Collector, Dns, Freebind, Limits, Log, LogFormat, Tcp, Traces};
 
 /// Everything that one configuration file says, checked and with defaults filled in.
 #[derive(Clone, Debug, PartialEq)]

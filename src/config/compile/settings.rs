@@ -11,7 +11,8 @@ use super::{Check, Named, fields, or};
 use crate::config::error::Problem;
 use crate::config::file::{self, File};
 use crate::config::model::{
-    AccessLog, Admin, Affinity, Certificate, CrlOverdue, Dns, Limits, Log, LogFormat, Strictness, Tcp, Traces, Trust,
+    AccessLog, Admin, Affinity, Certificate, CrlOverdue, Dns, Freebind, Limits, Log, LogFormat, Strictness, Tcp,
+    Traces, Trust,
 };
 use crate::config::place::{Places, Spot};
 use crate::config::types::amount::shown_time;
@@ -141,7 +142,8 @@ impl Tcp {
     /// under way: the kernel goes by the user timeout in both cases once there is one.
     fn keepalive(idle: Duration, interval: Duration, probes: u32) -> Self {
         let user_timeout = Some(idle + interval * probes);
-        Self { keepalive_idle: idle, keepalive_interval: interval, keepalive_probes: probes, user_timeout }
+        let freebind = Freebind::default();
+        Self { keepalive_idle: idle, keepalive_interval: interval, keepalive_probes: probes, user_timeout, freebind }
     }
 }
 
@@ -175,7 +177,7 @@ pub(super) fn tcp(check: &mut Check<'_>, file: &File) -> Tcp {
         );
         check.report(Problem::warning(key.span(), message).help(help));
     }
-    Tcp { user_timeout, ..tcp }
+    Tcp { user_timeout, freebind: or(&fields.freebind, |free| free.0, tcp.freebind), ..tcp }
 }
 
 pub(super) fn affinity(check: &mut Check<'_>, file: &File, places: &mut Places) -> Affinity {

@@ -127,6 +127,18 @@ pub struct Tcp {
     /// `user_timeout`: how long the peer may acknowledge nothing of what it is sent; `None` (`"off"`): as long as the kernel
     /// sends it again.
     pub user_timeout: Option<Duration>,
+    /// `freebind`: whether an address may be listened at that isn't here yet.
+    pub freebind: Freebind,
+}
+
+/// Whether the gateway listens at addresses that aren't this machine's yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Freebind {
+    /// At its own alone: a mistyped one ends the start.
+    #[default]
+    Off,
+    /// At any: the second of a pair waits for the one that they share.
+    On,
 }
 
 /// `[affinity]`.

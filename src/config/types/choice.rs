@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use crate::broadworks::interface::Interface;
 use crate::config::model::{
-    AccessLog, AddressFamily, ClientPurpose, CrlOverdue, LogFormat, ProxyProtocol, Reloads, Strictness, TlsVersion,
+    AccessLog, AddressFamily, ClientPurpose, CrlOverdue, Freebind, LogFormat, ProxyProtocol, Reloads, Strictness,
+    TlsVersion,
 };
 use crate::policy::classify::{On5xx, OnSilence, Replay};
 
@@ -214,6 +215,24 @@ impl Leaf for Access {
     }
 }
 
+/// `true` or `false` for addresses that aren't here yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Free(pub Freebind);
+
+impl Leaf for Free {
+    fn expected() -> String {
+        "true or false".into()
+    }
+
+    fn schema() -> Value {
+        json!({"type": "boolean"})
+    }
+
+    fn boolean(value: bool) -> Result<Self, Refusal> {
+        Ok(Self(if value { Freebind::On } else { Freebind::Off }))
+    }
+}
+
 /// `true` or `false` for the rules of a client certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Strict(pub Strictness);
@@ -250,7 +269,7 @@ impl Leaf for Followed {
     }
 }
 
-leaves!(Access, Strict, Followed);
+leaves!(Access, Free, Strict, Followed);
 
 #[cfg(test)]
 mod tests {
