@@ -86,6 +86,7 @@ fn farm(
     let failover = failover(check, &fields.failover, &Failover::default());
     let pool = pool(check, &fields.pool);
     let tls = security::policy(check, &fields.tls);
+    security::towards_xsps(check, &fields.tls, &tls);
     Some(Farm {
         name: name.to_owned(),
         proof: proof?,

@@ -1,6 +1,7 @@
 //! Protocol versions, suites and groups in relation to one another (R-TLS-1, R-TLS-3). Separate from their names, because
 //! each may be right by itself and still nobody can connect.
 
+use rustls::CipherSuite;
 use toml::Spanned;
 
 use super::{Check, fields, or};
@@ -54,6 +55,19 @@ fn unusable<T>(policy: &TlsPolicy, list: &Spanned<T>, message: &str) -> Problem 
     match policy.max_version {
         TlsVersion::Tls12 => Problem::error(list.span(), message),
         TlsVersion::Tls13 => Problem::warning(list.span(), message),
+    }
+}
+
+/// A fresh XSP speaks TLS 1.2, and of the suites that there are here, those with AES_128_GCM alone.
+pub(super) fn towards_xsps(check: &mut Check<'_>, table: &Key<file::Tls>, policy: &TlsPolicy) {
+    let Some(list) = &fields(table).cipher_suites else { return };
+    let speaks = |suite: &CipherSuite| !is_tls13(*suite) && suite_name(*suite).ends_with("_AES_128_GCM_SHA256");
+    let has_others = policy.cipher_suites.iter().any(|suite| !is_tls13(*suite));
+    let is_whole = !check.gaps.has_element(&list.span());
+    if policy.min_version == TlsVersion::Tls12 && has_others && is_whole && !policy.cipher_suites.iter().any(speaks) {
+        let message = "none of these suites is one that a fresh XSP speaks in TLS 1.2";
+        let help = "add \"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\", unless the XSPs were set up for others";
+        check.report(Problem::warning(list.span(), message).help(help));
     }
 }
 

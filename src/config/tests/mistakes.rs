@@ -47,7 +47,7 @@ pub(super) fn mistakes() -> impl Iterator<Item = (&'static str, String, &'static
 }
 
 /// What it is, what of [`BASE`] is replaced (nothing: appended), by what, and what is said.
-const MISTAKES: [(&str, &str, &str, &str); 74] = [
+const MISTAKES: [(&str, &str, &str, &str); 75] = [
     (
         "drain names nothing of the farm",
         r##"a = "xsp-a.example.com""##,
@@ -703,6 +703,19 @@ cipher_suites = ["TLS_AES_128_GCM_SHA256"]
   | cipher_suites = ["TLS_AES_128_GCM_SHA256"]
   |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^
 help: add a TLS_ECDHE_... suite, or set min_version = "1.3"
+"##,
+    ),
+    (
+        "no suite that a fresh XSP speaks",
+        "",
+        r##"[farm.xsp.tls]
+cipher_suites = ["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256"]
+"##,
+        r##"warning: none of these suites is one that a fresh XSP speaks in TLS 1.2
+ --> x.toml:23:17
+  | cipher_suites = ["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256"]
+  |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+help: add "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", unless the XSPs were set up for others
 "##,
     ),
     (

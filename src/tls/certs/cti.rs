@@ -75,15 +75,24 @@ impl<'a> Client<'a> {
         let bundles = proofs.filter_map(|proof| authorities.get(&proof.trust.name));
         let broken = bundles.filter_map(|bundle| chain.fault(&bundle.roots)).next();
         let Some(leaf) = chain.links.first() else { return };
+        let alone = chain.links.len() == 1;
         for fault in cti::faults(&leaf.der, now).into_iter().chain(broken) {
             let problem = self.problem(&fault, self.chain.clone(), self.severity());
-            problems.push(match fault {
+            problems.push(match &fault {
                 // Only time has broken these, and only of these it is of interest since when.
                 Fault::NotYetValid { .. } | Fault::Expired { .. } => {
                     let told = leaf.facts.validity().told(now, day).unwrap_or_default();
                     let (severity, message) = (self.at_most(Severity::Lapsed), self.message(&format!("it {told}")));
                     Problem { severity, message, ..problem }
                 }
+                Fault::IssuerMissing { .. } if alone => Problem {
+                    severity: self.at_most(Severity::Warning),
+                    message: format!(
+                        "XSPs that don't have its issuer will turn [certificate.{}] away on their CTI port: {fault}",
+                        self.certificate.name
+                    ),
+                    ..problem
+                },
                 Fault::Unreadable
                 | Fault::NoUsage
                 | Fault::NotForCti { .. }
