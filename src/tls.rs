@@ -10,6 +10,7 @@ pub mod inspect;
 pub mod issue;
 pub mod peer;
 mod portrait;
+pub mod refusal;
 pub mod server;
 pub mod setup;
 mod signature;

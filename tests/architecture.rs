@@ -59,7 +59,7 @@ const HOMES: [(&str, &[&str]); 11] = [
     ("parking_lot", &["lock", "sim", "cli/demo"]),
     ("prometheus", &["telemetry/metrics"]),
     ("prost", &["telemetry/traces"]),
-    ("webpki", &["tls/anchors", "tls/clients", "tls/client/verifier", "tls/setup", "tls/certs"]),
+    ("webpki", &["tls/anchors", "tls/clients", "tls/client/verifier", "tls/refusal", "tls/setup", "tls/certs"]),
     ("x509_parser", &["tls/peer", "tls/portrait", "broadworks/cti", "sim/cti"]),
     ("rustix", &["handover/link"]),
     ("rcgen", &["sim/pki", "tls/issue"]),

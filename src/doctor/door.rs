@@ -21,6 +21,7 @@ use crate::config::model::Tcp;
 use crate::config::types::suite::suite_name;
 use crate::tls::certs::now;
 use crate::tls::peer::{Facts, facts};
+use crate::tls::refusal::{Refused, explain};
 use crate::tls::stream::Stream;
 use crate::upstream::connect::{ConnectError, Dial, connect, handshake_fault, open};
 
@@ -125,9 +126,12 @@ impl Door {
         if let Ok(stream) = connect(self.dial(self.watched(&witness))).await {
             subject.add(Finding::ok("tls", agreed(stream.common())));
         }
-        let detail = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-        let (chain, name) = (facts_of(&witness.seen()), self.called());
-        subject.add(certificate::refused(reason, &detail, &chain, &self.demand(&name)));
+        let (seen, name) = (witness.seen(), self.called());
+        let demand = self.demand(&name);
+        let detail = tls_error(error)
+            .map(|error| explain(&Refused { error, chain: &seen, name: &name, trust: demand.trust, now: demand.now }));
+        let (chain, detail) = (facts_of(&seen), detail.unwrap_or_default());
+        subject.add(certificate::refused(reason, &detail, &chain, &demand));
     }
 
     /// What is dialled with when `witness` judges, and nothing is shown.
@@ -174,6 +178,7 @@ impl Door {
             resumed: None,
             tcp: Tcp::default(),
             patience: self.patience,
+            refusal: Arc::default(),
         }
     }
 
@@ -193,6 +198,12 @@ pub(super) enum Settled {
     Kept,
     /// It has ended the connection, by that alert or without one.
     Refused(&'static str),
+}
+
+/// What rustls said, if it was rustls.
+fn tls_error(error: &ConnectError) -> Option<&Error> {
+    let ConnectError::Handshake(cause) = error else { return None };
+    cause.get_ref()?.downcast_ref()
 }
 
 fn is_alert(error: &io::Error) -> bool {

@@ -31,6 +31,8 @@ pub struct Endpoint {
     pub(super) heard: AtomicBool,
     /// What gives its streams their turns to end, while it is given up.
     pub(super) given_up: ArcSwapOption<Cuts>,
+    /// Why its certificate was refused when it was dialled last.
+    pub(super) refusal: Arc<ArcSwapOption<String>>,
 }
 
 impl Endpoint {
@@ -72,6 +74,11 @@ impl Endpoint {
     /// How many connections to it may idle, and how long, as a reload may change it at any time.
     pub const fn pool_limits(&self) -> &Arc<ArcSwap<model::Pool>> {
         &self.pool
+    }
+
+    /// Why its certificate was refused when it was dialled last, in words; empty: it was not.
+    pub const fn refusal(&self) -> &Arc<ArcSwapOption<String>> {
+        &self.refusal
     }
 
     /// Its counters.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{Endpoint, Farm, State};
+use crate::config::error::printable;
 use crate::policy::failover::News;
 use crate::policy::health::Transition;
 use crate::policy::health::blocklist::Standing;
@@ -55,8 +56,17 @@ impl Farm {
         match transition {
             Transition::Blocked { until } => {
                 let seconds = seconds(until);
-                warn!(farm, endpoint = label, reason, seconds, "endpoint blocked");
-                self.note(label, Kind::Blocked, format!("{reason}; for {seconds:.0} s"));
+                let refusal = endpoint.refusal.load_full().filter(|_| reason.starts_with("certificate"));
+                match refusal {
+                    Some(why) => {
+                        warn!(farm, endpoint = label, reason, seconds, why = %printable(&why), "endpoint blocked");
+                        self.note(label, Kind::Blocked, format!("{reason}; for {seconds:.0} s: {}", printable(&why)));
+                    }
+                    None => {
+                        warn!(farm, endpoint = label, reason, seconds, "endpoint blocked");
+                        self.note(label, Kind::Blocked, format!("{reason}; for {seconds:.0} s"));
+                    }
+                }
             }
             Transition::TrialFailed { until } => {
                 info!(farm, endpoint = label, reason, seconds = seconds(until), "endpoint still fails, blocked again");

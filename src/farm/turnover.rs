@@ -150,6 +150,7 @@ impl Farm {
             leaving: AtomicBool::new(false),
             heard: AtomicBool::new(false),
             given_up: ArcSwapOption::empty(),
+            refusal: Arc::default(),
         }
     }
 }

@@ -93,6 +93,7 @@ struct Shared {
     name: String,
     address: SocketAddr,
     tls: HashMap<Show, Arc<ServerConfig>>,
+    certificates: HashMap<Show, String>,
     behaviour: Mutex<Behaviour>,
     ledger: record::Ledger,
     channels: channels::Channels,
@@ -115,11 +116,14 @@ impl Xsp {
         let listener = bind(address)?;
         let address = listener.local_addr()?;
         let shows = Show::WRONG.into_iter().chain([Show::Good]);
-        let tls = shows.map(|show| (show, server_config(&pki.xsp(domain, name, show)))).collect();
+        let identities: Vec<_> = shows.map(|show| (show, pki.xsp(domain, name, show))).collect();
+        let tls = identities.iter().map(|(show, identity)| (*show, server_config(identity))).collect();
+        let certificates = identities.into_iter().map(|(show, identity)| (show, identity.chain_pem)).collect();
         let xsp = Self(Arc::new(Shared {
             name: name.to_owned(),
             address,
             tls,
+            certificates,
             behaviour: Mutex::default(),
             ledger: record::Ledger::default(),
             channels: channels::Channels::new(farm.clone(), address),
@@ -130,6 +134,11 @@ impl Xsp {
         }));
         xsp.accept_from(listener);
         Ok(xsp)
+    }
+
+    /// What it shows as its certificate when it behaves so, as PEM.
+    pub fn certificate(&self, show: Show) -> &str {
+        self.0.certificates.get(&show).map_or("", String::as_str)
     }
 
     /// What it calls itself; each answer carries it as `X-Xsp`.

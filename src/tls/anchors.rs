@@ -1,7 +1,7 @@
 //! CAs that are believed by themselves while they are valid, and what they have revoked. Separate from the verifiers of both
 //! sides, which share it: webpki believes an anchor for ever, and when a file was read must not decide whom it admits.
 
-use rustls::pki_types::{TrustAnchor, UnixTime};
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{
     CertRevocationList, ExpirationPolicy, OwnedCertRevocationList, RevocationCheckDepth, RevocationOptions,
     RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
@@ -17,6 +17,8 @@ pub(super) struct Anchors {
     anchors: Vec<TrustAnchor<'static>>,
     /// From when to when each of them is valid.
     validity: Vec<(UnixTime, UnixTime)>,
+    /// Each of them as it stands in its file.
+    ders: Vec<CertificateDer<'static>>,
 }
 
 /// What the CAs have revoked.
@@ -31,6 +33,7 @@ impl Anchors {
         Self {
             anchors: anchors.iter().map(|anchor| anchor.anchor.clone()).collect(),
             validity: anchors.iter().map(|anchor| (anchor.not_before, anchor.not_after)).collect(),
+            ders: anchors.iter().map(|anchor| anchor.der.clone()).collect(),
         }
     }
 
@@ -43,16 +46,26 @@ impl Anchors {
     pub(super) fn admit(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), webpki::Error> {
         let mut anchors = self.anchors.iter().zip(&self.validity);
         match anchors.find(|(anchor, _)| std::ptr::eq(*anchor, path.anchor())) {
-            Some((_, (not_before, _))) if now < *not_before => {
-                Err(webpki::Error::CertNotValidYet { time: now, not_before: *not_before })
-            }
-            Some((_, (_, not_after))) if now > *not_after => {
-                Err(webpki::Error::CertExpired { time: now, not_after: *not_after })
-            }
-            Some(_) => Ok(()),
+            Some((_, validity)) => valid(validity, now),
             None => Err(webpki::Error::UnknownIssuer),
         }
     }
+
+    /// Whether `certificate` itself is one of them, byte for byte, and valid; `None`: it is none of them.
+    pub(super) fn holds(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> Option<Result<(), webpki::Error>> {
+        let index = self.ders.iter().position(|der| der == certificate)?;
+        self.validity.get(index).map(|validity| valid(validity, now))
+    }
+}
+
+fn valid(&(not_before, not_after): &(UnixTime, UnixTime), now: UnixTime) -> Result<(), webpki::Error> {
+    if now < not_before {
+        return Err(webpki::Error::CertNotValidYet { time: now, not_before });
+    }
+    if now > not_after {
+        return Err(webpki::Error::CertExpired { time: now, not_after });
+    }
+    Ok(())
 }
 
 impl Revocations {

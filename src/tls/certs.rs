@@ -70,6 +70,8 @@ pub struct Authorities {
 /// A CA that is believed by itself, while it is valid.
 #[derive(Clone, Debug)]
 pub struct Anchor {
+    /// As it stands in the file.
+    pub der: CertificateDer<'static>,
     /// Its name and key.
     pub anchor: TrustAnchor<'static>,
     /// The first instant at which it is valid.
@@ -246,6 +248,7 @@ impl Anchor {
     fn of(authority: &Link) -> Result<Self, webpki::Error> {
         let at = |seconds: i64| UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
         Ok(Self {
+            der: authority.der.clone(),
             anchor: webpki::anchor_from_trusted_cert(&authority.der)?.to_owned(),
             not_before: at(authority.facts.not_before.unix),
             not_after: at(authority.facts.not_after.unix),

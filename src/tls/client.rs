@@ -51,7 +51,7 @@ impl ClientTls {
             .with_protocol_versions(&versions(&farm.tls))
             .map_err(SetupError::Policy)?;
         let verifier = match authorities.zip(farm.proof.as_ref()) {
-            Some((authorities, proof)) => Some(XspVerifier::new(authorities, proof.trust.crl_overdue, &provider)?),
+            Some((authorities, proof)) => Some(XspVerifier::new(authorities, &proof.trust, &provider)?),
             None => None,
         };
         let config = match &verifier {
@@ -85,6 +85,11 @@ impl ClientTls {
         let shown = session.peer_certificates().and_then(<[_]>::split_first);
         let (leaf, chain) = shown.ok_or(Error::NoCertificatesPresented)?;
         verifier.verify_server_cert(leaf, chain, &self.name, &[], UnixTime::now()).map(|_| ())
+    }
+
+    /// Why the certificate was refused in whose handshake the calling thread has just been, in words; `None`: it was not.
+    pub fn take_refusal() -> Option<String> {
+        verifier::take_refusal()
     }
 
     /// A configuration for one endpoint, with sessions of its own: an XSP can't resume what another has begun.

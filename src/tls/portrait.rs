@@ -3,7 +3,7 @@
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::extensions::ParsedExtension;
+use x509_parser::extensions::{ParsedExtension, X509Extension};
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::revocation_list::CertificateRevocationList;
@@ -35,6 +35,10 @@ pub(super) struct Portrait {
     pub(super) cti: Presence,
     /// Whether its key usage lets it sign certificates.
     pub(super) signing: Presence,
+    /// Its critical extensions that no verifier here understands.
+    pub(super) critical: Vec<String>,
+    /// The kinds of names that its name constraints speak of; `None`: it has none.
+    pub(super) constraints: Option<String>,
     /// The subject key identifier.
     pub(super) key_identifier: Option<Vec<u8>>,
 }
@@ -86,9 +90,37 @@ pub(super) fn portrait(der: &[u8]) -> Result<Portrait, Unreadable> {
         client: usage.is_none_or(|usage| usage.client_auth || usage.any).into(),
         cti: (for_cti || facts.common_name.as_deref() == Some(cti::CLIENT_NAME)).into(),
         signing: key_usage.is_none_or(|usage| usage.value.key_cert_sign()).into(),
+        critical: certificate.iter_extensions().filter(|one| one.critical).filter_map(not_understood).collect(),
+        constraints: certificate.iter_extensions().find_map(constraints),
         key_identifier,
         facts,
     })
+}
+
+/// The name of an extension that webpki does not understand.
+fn not_understood(extension: &X509Extension<'_>) -> Option<String> {
+    Some(match extension.oid.to_id_string().as_str() {
+        // Key usage, SAN, basic constraints, name constraints, distribution points, extended key usage.
+        "2.5.29.15" | "2.5.29.17" | "2.5.29.19" | "2.5.29.30" | "2.5.29.31" | "2.5.29.37" => return None,
+        "2.5.29.32" => "certificate policies".to_owned(),
+        "2.5.29.33" => "policy mappings".to_owned(),
+        "2.5.29.36" => "policy constraints".to_owned(),
+        "2.5.29.54" => "inhibit anyPolicy".to_owned(),
+        "2.5.29.9" => "subject directory attributes".to_owned(),
+        "2.5.29.16" => "private key usage period".to_owned(),
+        "2.5.29.18" => "issuer alternative name".to_owned(),
+        "2.16.840.1.113730.1.1" => "Netscape certificate type".to_owned(),
+        other => other.to_owned(),
+    })
+}
+
+fn constraints(extension: &X509Extension<'_>) -> Option<String> {
+    let ParsedExtension::NameConstraints(constraints) = extension.parsed_extension() else { return None };
+    let all = constraints.permitted_subtrees.iter().chain(&constraints.excluded_subtrees).flatten();
+    let mut kinds: Vec<String> = all.map(|subtree| cti::alternative_name(&subtree.base)).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    Some(kinds.join(", "))
 }
 
 /// Reads a certificate request in DER.

@@ -5,8 +5,10 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConfig};
 use tokio::net::TcpStream;
@@ -34,6 +36,8 @@ pub struct Dial {
     pub tcp: Tcp,
     /// The longest that TCP connect may take, and then the longest that the handshake may take.
     pub patience: Duration,
+    /// Where it is kept why the certificate is refused.
+    pub refusal: Arc<ArcSwapOption<String>>,
 }
 
 impl Dial {
@@ -47,6 +51,7 @@ impl Dial {
             resumed: Some(tls),
             tcp: farm.config().tcp,
             patience,
+            refusal: Arc::clone(endpoint.refusal()),
         }
     }
 }
@@ -155,13 +160,24 @@ pub async fn connect(dial: Dial) -> Result<Stream, ConnectError> {
     let tcp = open(&dial).await?;
     let stream = Stream::client(tcp, dial.tls, dial.name);
     let mut stream = stream.map_err(|error| ConnectError::Handshake(io::Error::other(error)))?;
-    match timeout(dial.patience, poll_fn(|cx| stream.poll_handshake(cx))).await {
+    let mut shake_hands = |cx: &mut Context<'_>| {
+        let shaken = stream.poll_handshake(cx);
+        if let Poll::Ready(result) = &shaken {
+            let words = ClientTls::take_refusal().filter(|_| result.is_err());
+            dial.refusal.store(words.map(Arc::new));
+        }
+        shaken
+    };
+    match timeout(dial.patience, poll_fn(&mut shake_hands)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => return Err(ConnectError::Handshake(error)),
         Err(_) => return Err(ConnectError::HandshakeTimeout(dial.patience)),
     }
     let verified = dial.resumed.map_or(Ok(()), |tls| tls.verify_resumed(stream.common()));
-    verified.map_err(|error| ConnectError::Handshake(io::Error::other(error)))?;
+    if let Err(error) = verified {
+        dial.refusal.store(ClientTls::take_refusal().map(Arc::new));
+        return Err(ConnectError::Handshake(io::Error::other(error)));
+    }
     Ok(stream)
 }
 

@@ -94,8 +94,15 @@ pub(in crate::doctor) fn refused(reason: &str, detail: &str, chain: &[Facts], de
             Finding::fail(CHECK, found, issuer(chain, demand))
         }
         _ => {
-            let found = format!("that of {} is not believed ({detail})", leaf.subject_text);
-            Finding::fail(CHECK, found, replacement(demand))
+            // "What is wrong: what to do."
+            match detail.rsplit_once(": ") {
+                Some((found, help)) => Finding::fail(CHECK, found, help),
+                None if detail.is_empty() => {
+                    let found = format!("that of {} is not believed", leaf.subject_text);
+                    Finding::fail(CHECK, found, replacement(demand))
+                }
+                None => Finding::fail(CHECK, detail, replacement(demand)),
+            }
         }
     }
 }
@@ -202,7 +209,7 @@ mod tests {
             ("certificate-issuer", vec![good.clone()], "signed by CN=ca, which [trust.internal]", "add that CA"),
             ("certificate-issuer", vec![facts("x", "x", &[], 9)], "signed itself", "certs xsp"),
             ("certificate", vec![facts("x", "x", &[], 9)], "signed itself", "certs xsp"),
-            ("certificate", vec![good], "not believed (Revoked)", "certs xsp"),
+            ("certificate", vec![good], "Revoked", "certs xsp"),
             ("certificate", vec![], "not believed (Revoked)", "certs xsp"),
         ] {
             let finding = refused(reason, "Revoked", &chain, &demand(Side::Xsp));

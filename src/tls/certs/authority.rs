@@ -13,6 +13,7 @@ use crate::config::error::Problem;
 use crate::telemetry::metrics::Expiry;
 use crate::telemetry::validity::Standing;
 use crate::tls::peer::{Role, day};
+use crate::tls::refusal::unusable;
 
 /// The CAs of one file, as far as they can be used. Which of them are valid is for each handshake to find out.
 pub(super) struct Bundle {
@@ -51,7 +52,8 @@ pub(super) fn load(
         match Anchor::of(&link) {
             Ok(root) => roots.push(root),
             Err(error) => {
-                problems.push(warning(format!("{which} is left out: {error}")));
+                let help = "ask the CA for another one; what it has signed is refused";
+                problems.push(warning(format!("{which} is left out: {}", unusable(&error))).help(help));
                 continue;
             }
         }

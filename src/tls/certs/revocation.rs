@@ -17,6 +17,7 @@ use crate::config::model::{CrlOverdue, Trust};
 use crate::telemetry::metrics::Expiry;
 use crate::telemetry::validity::{Standing, Validity};
 use crate::tls::peer::{self, Facts, ListFacts, day};
+use crate::tls::refusal::unusable;
 use crate::tls::signature::{Verdict, public_key, verdict};
 
 /// Lists that belong together: never two of CAs that share a name and not a key.
@@ -103,7 +104,7 @@ fn list(der: CertificateRevocationListDer<'static>, authorities: &Sorted, which:
     let facts = peer::list_facts(&der).ok_or_else(|| format!("{which} is not a certificate revocation list"))?;
     // What the handshake reads it with has rules of its own: no delta lists, for one.
     OwnedCertRevocationList::from_der(&der)
-        .map_err(|error| format!("{which} ({}) can't be used: {error}", facts.issuer_text))?;
+        .map_err(|error| format!("{which} ({}) can't be used: {}", facts.issuer_text, unusable(&error)))?;
     let issuers = authorities.iter().filter(|authority| authority.facts.subject == facts.issuer);
     let keys: Vec<_> = issuers.map(|issuer| public_key(&issuer.der)).collect();
     let none = if keys.is_empty() { Signer::Absent } else { Signer::Other };

@@ -1,6 +1,7 @@
 //! Whether an XSP's certificate is believed (R-TLS-4). Separate from rustls' own verifier, which believes a CA for ever, or
 //! would have to be made anew whenever one of them begins or expires.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -11,10 +12,11 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertRevocationListError, CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 use webpki::{EndEntityCert, KeyUsage, RevocationCheckDepth, RevocationOptions, UnknownStatusPolicy, VerifiedPath};
 
-use crate::config::model::CrlOverdue;
+use crate::config::model::Trust;
 use crate::tls::anchors::{Anchors, Revocations};
 use crate::tls::certs::Authorities;
 use crate::tls::clients::is_open;
+use crate::tls::refusal::{Refused, explain, unproven};
 use crate::tls::setup::SetupError;
 
 /// What rustls verifies, that the CA at the end is valid, and that no list of the CAs' revokes anything. A CA without a list
@@ -24,6 +26,23 @@ pub(super) struct XspVerifier {
     anchors: Anchors,
     revocations: Revocations,
     algorithms: WebPkiSupportedAlgorithms,
+    /// The section that they are from, for messages.
+    trust: String,
+}
+
+thread_local! {
+    /// Why this thread's last certificate was refused.
+    static REFUSAL: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+fn keep(words: String) {
+    REFUSAL.set(Some(words));
+}
+
+/// Why the certificate was refused in whose handshake the calling thread has just been, in words. rustls' errors have no room
+/// for words beside the kind that makes the alert, and verify where the handshake is driven.
+pub(super) fn take_refusal() -> Option<String> {
+    REFUSAL.take()
 }
 
 impl XspVerifier {
@@ -31,14 +50,31 @@ impl XspVerifier {
     /// A revocation list can't be read; [`crate::tls::certs::load`] has looked.
     pub(super) fn new(
         authorities: &Authorities,
-        overdue: CrlOverdue,
+        trust: &Trust,
         provider: &CryptoProvider,
     ) -> Result<Arc<Self>, SetupError> {
         Ok(Arc::new(Self {
             anchors: Anchors::new(&authorities.roots),
-            revocations: Revocations::new(authorities, overdue)?,
+            revocations: Revocations::new(authorities, trust.crl_overdue)?,
             algorithms: provider.signature_verification_algorithms,
+            trust: format!("[trust.{}]", trust.name),
         }))
+    }
+
+    /// Whether the certificate is believed: for its own sake, if it is one of those in the trust's file, or for its issuer's.
+    /// A fresh XSP shows one that it has signed itself, marked as a CA or not, and putting that there says that it is meant.
+    fn verdict(
+        &self,
+        certificate: &CertificateDer<'_>,
+        sent: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        match self.anchors.holds(certificate, now) {
+            Some(held) => held.map_err(refused)?,
+            None => self.chain(&EndEntityCert::try_from(certificate).map_err(refused)?, sent, now)?,
+        }
+        verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
     }
 
     /// Whether a chain leads from `leaf` to an anchor, and nothing on it is revoked.
@@ -106,10 +142,13 @@ impl ServerCertVerifier for XspVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let leaf = EndEntityCert::try_from(end_entity).map_err(refused)?;
-        self.chain(&leaf, intermediates, now)?;
-        verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-        Ok(ServerCertVerified::assertion())
+        let verdict = self.verdict(end_entity, intermediates, server_name, now);
+        if let Err(error) = &verdict {
+            let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).cloned().collect();
+            let (name, now) = (server_name.to_str(), i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+            keep(explain(&Refused { error, chain: &chain, name: &name, trust: &self.trust, now }));
+        }
+        verdict.map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -118,7 +157,7 @@ impl ServerCertVerifier for XspVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
+        verify_tls12_signature(message, cert, dss, &self.algorithms).inspect_err(|_| keep(unproven(cert)))
     }
 
     fn verify_tls13_signature(
@@ -127,7 +166,7 @@ impl ServerCertVerifier for XspVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        verify_tls13_signature(message, cert, dss, &self.algorithms).inspect_err(|_| keep(unproven(cert)))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

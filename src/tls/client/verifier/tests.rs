@@ -34,7 +34,7 @@ fn verdict_at(now: u64, bundle: &str, lists: &[String], more: &str, shown: &str)
     let material = certs::load(&config).0.unwrap();
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let trust = &config.trusts["internal"];
-    let verifier = XspVerifier::new(&material.authorities["internal"], trust.crl_overdue, &provider).unwrap();
+    let verifier = XspVerifier::new(&material.authorities["internal"], trust, &provider).unwrap();
     let leaf = CertificateDer::from_pem_slice(shown.as_bytes()).unwrap();
     let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
     verifier.verify_server_cert(&leaf, &[], &ServerName::try_from(DOMAIN).unwrap(), &[], now).map(|_| ())
@@ -118,5 +118,102 @@ fn crl_overdue_says_what_a_list_past_its_next_update_is_worth() {
         (refuse, due + 1, &uncovered, "good"),
     ] {
         assert_eq!(kind(&verdict_at(now, &bundle, &lists, more, shown)), expected, "{more}{now}");
+    }
+}
+
+/// What is said of a chain that is refused; "" of one that is not.
+fn words(bundle: &str, chain: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    fixture::write(folder.path(), "ca.pem", bundle);
+    let text = "[trust.internal]\nca = \"ca.pem\"\n".to_owned();
+    let config = parse(Source { path: folder.path().join("xspgate.toml"), text }).partial;
+    let material = certs::load(&config).0.unwrap();
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let trust = &config.trusts["internal"];
+    let verifier = XspVerifier::new(&material.authorities["internal"], trust, &provider).unwrap();
+    let chain: Vec<_> = chain.iter().map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).collect();
+    let name = ServerName::try_from(DOMAIN).unwrap();
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(NOW));
+    let verdict = verifier.verify_server_cert(&chain[0], &chain[1..], &name, &[], now);
+    let words = take_refusal();
+    assert_eq!(verdict.is_err(), words.is_some());
+    words.unwrap_or_default()
+}
+
+fn authority(params: &mut rcgen::CertificateParams) {
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+}
+
+fn critical(oid: &[u64], content: Vec<u8>) -> impl Fn(&mut rcgen::CertificateParams) {
+    let mut extension = rcgen::CustomExtension::from_oid_content(oid, content);
+    extension.set_criticality(true);
+    move |params| params.custom_extensions.push(extension.clone())
+}
+
+#[test]
+fn an_xsps_own_certificate_in_the_trust_is_believed_as_it_is() {
+    for marked in [false, true] {
+        let change = |params: &mut rcgen::CertificateParams| {
+            if marked {
+                authority(params);
+            }
+        };
+        let own = fixture::self_signed_with("xsp1", &[DOMAIN], change);
+        let again = fixture::self_signed_with("xsp1", &[DOMAIN], change);
+        assert_eq!(words(&own.pem, &[&own.pem]), "", "CA:{marked}");
+        assert!(words(&again.pem, &[&own.pem]).contains("put this very certificate there"), "{marked}: another one");
+        let misnamed = fixture::self_signed_with("xsp1", &["xsp9.example.com"], change);
+        assert!(
+            words(&misnamed.pem, &[&misnamed.pem]).contains("names DNS:xsp9.example.com"),
+            "{marked}: another name"
+        );
+        let nameless = fixture::self_signed_with(DOMAIN, &[], change);
+        let said = words(&nameless.pem, &[&nameless.pem]);
+        assert!(said.contains("has the CN xsp.example.com and no SAN"), "{marked}: {said}");
+        let ended = fixture::self_signed_with("xsp1", &[DOMAIN], |params| {
+            change(params);
+            params.not_after = rcgen::date_time_ymd(2026, 12, 1);
+        });
+        assert!(words(&ended.pem, &[&ended.pem]).contains("expired on 2026-12-01"), "{marked}: over");
+    }
+    let ca = Authority::root("Internal");
+    assert!(!words(&ca.pem, &[&ca.leaf("xsp1", &["other.example.com"]).pem]).is_empty());
+}
+
+#[test]
+fn a_refusal_names_the_certificate_and_what_is_wrong_with_it() {
+    let root = Authority::root("Internal");
+    let leaf = |issuer: &Authority| issuer.leaf("xsp1", &[DOMAIN]).pem;
+    // anyPolicy.
+    let policies = critical(&[2, 5, 29, 32], vec![0x30, 0x08, 0x30, 0x06, 0x06, 0x04, 0x55, 0x1d, 0x20, 0x00]);
+    let policed = root.intermediate_with("Policed", policies);
+    let odd = root.intermediate_with("Odd", critical(&[1, 3, 6, 1, 4, 1, 99999, 1], vec![5, 0]));
+    let issuing = root.intermediate("Issuing");
+    let narrow = root.intermediate_with("Narrow", |params| {
+        let permitted_subtrees = vec![rcgen::GeneralSubtree::DnsName("other.example".into())];
+        params.name_constraints = Some(rcgen::NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+    });
+    let client = root
+        .leaf_with("xsp1", &[DOMAIN], |params| {
+            params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        })
+        .pem;
+    let marked = root.leaf_with("xsp1", &[DOMAIN], authority).pem;
+    let table = [
+        (
+            vec![leaf(&policed), policed.pem.clone()],
+            "certificate 2 of the chain (CN=Policed) has the critical extension certificate policies",
+        ),
+        (vec![leaf(&odd), odd.pem.clone()], "has the critical extension 1.3.6.1.4.1.99999.1"),
+        (vec![leaf(&issuing)], "CN=xsp1) was signed by CN=Issuing, which was not sent"),
+        (vec![leaf(&narrow), narrow.pem.clone()], "certificate 2 of the chain (CN=Narrow) may not sign for the names"),
+        (vec![client], "is not for TLS servers (its extended key usage is "),
+        (vec![marked], "is marked as a CA (CA:TRUE)"),
+    ];
+    for (chain, expected) in table {
+        let chain: Vec<&str> = chain.iter().map(String::as_str).collect();
+        let said = words(&root.pem, &chain);
+        assert!(said.contains(expected), "{expected}: {said}");
+        assert!(!said.contains("Error") && !said.contains('{'), "{said}");
     }
 }
