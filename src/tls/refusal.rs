@@ -29,6 +29,7 @@ struct Shown {
 }
 
 /// The refusal as a sentence or two.
+#[expect(clippy::wildcard_enum_match_arm, reason = "rustls::Error is not ours and may grow")]
 pub fn explain(refused: &Refused<'_>) -> String {
     let shown: Vec<Shown> = refused.chain.iter().enumerate().filter_map(|(index, der)| Shown::of(index, der)).collect();
     if let (Some(unread), true) = (unreadable(refused.chain), shown.len() < refused.chain.len()) {
@@ -88,7 +89,7 @@ fn explain_certificate(error: &CertificateError, refused: &Refused<'_>, shown: &
         },
         E::UnhandledCriticalExtension => odd(&webpki::Error::UnsupportedCriticalExtension, shown, leaf, trust),
         E::BadEncoding => format!("{} can't be read: ask whoever issued it for a new one", leaf.place),
-        other => format!("{} is refused: {other}", leaf.place),
+        _ => format!("{} is not accepted: ask the CA for another one", leaf.place),
     }
 }
 

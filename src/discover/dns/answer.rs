@@ -56,10 +56,12 @@ fn with_answers(bytes: &[u8], count: u16) -> Option<DnsResponse> {
 /// The records of the question's type at the end of the aliases that begin at its name; whatever else the answer holds
 /// is left alone.
 pub(super) fn read(message: &DnsResponse, name: &Name, kind: RecordKind) -> Result<Reply, ResolveError> {
-    match message.response_code {
-        ResponseCode::NoError | ResponseCode::NXDomain => {}
-        ResponseCode::Refused => return Err(ResolveError::Refused),
-        code => return Err(ResolveError::ServFail(code.to_str().into())),
+    let code = message.response_code;
+    if code == ResponseCode::Refused {
+        return Err(ResolveError::Refused);
+    }
+    if code != ResponseCode::NoError && code != ResponseCode::NXDomain {
+        return Err(ResolveError::ServFail(code.to_str().into()));
     }
     let (end, ttl) = follow_aliases(message, name)?;
     let fits = |record: &&Record| record.name == end && record.record_type() == record_type(kind);

@@ -318,22 +318,19 @@ fn repeats(message: &DnsResponse, sent: &Sent) -> Repeats {
 
 /// Whether a server that doesn't take EDNS may say so like this (RFC 6891, 7; RFC 2671, 5.3).
 fn may_be_about_edns(code: ResponseCode, manner: Manner) -> bool {
-    match code {
-        ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS => true,
-        ResponseCode::ServFail => manner.edns == Takes::Untried,
-        _ => false,
-    }
+    let is_untried = manner.edns == Takes::Untried;
+    matches!(code, ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS)
+        || (code == ResponseCode::ServFail && is_untried)
 }
 
 /// What a message says that can't be read: servers that know no EDNS may answer with its head alone, which has a code.
 fn unread(bytes: &[u8], error: ResolveError) -> ResolveError {
-    match ResponseCode::from(0, bytes[FIRST_BYTES - 1] & CODE) {
-        ResponseCode::Refused => ResolveError::Refused,
-        code @ (ResponseCode::FormErr | ResponseCode::ServFail | ResponseCode::NotImp) => {
-            ResolveError::ServFail(code.to_str().into())
-        }
-        _ => error,
+    let code = ResponseCode::from(0, bytes[FIRST_BYTES - 1] & CODE);
+    if code == ResponseCode::Refused {
+        return ResolveError::Refused;
     }
+    let is_failure = matches!(code, ResponseCode::FormErr | ResponseCode::ServFail | ResponseCode::NotImp);
+    if is_failure { ResolveError::ServFail(code.to_str().into()) } else { error }
 }
 
 fn is_failure(code: ResponseCode) -> bool {
