@@ -10,10 +10,10 @@ use rand::rngs::StdRng;
 
 use xspgate::broadworks::interface::Interface;
 use xspgate::http1::head::{Limits, parse_request};
-use xspgate::policy::blocklist::Blocklist;
-use xspgate::policy::budget::Budget;
+use xspgate::policy::classify::{On5xx, OnSilence};
 use xspgate::policy::endpoint::{Endpoint, Roster, Tier, Weight};
 use xspgate::policy::headers::{self, Downstream, Encodings, TraceContext, Trusted};
+use xspgate::policy::health::{Health, Observation, Rules, Seen};
 use xspgate::policy::plan::{Plan, Purpose, Trials};
 use xspgate::policy::route::{PathPrefix, Paths};
 
@@ -26,6 +26,13 @@ const REQUEST: &[u8] = b"GET /com.broadsoft.xsi-actions/v2.0/user/user%40example
     Cookie: JSESSIONID=0123456789ABCDEF0123456789ABCDEF; XSPGATE=ABCDEFGHIJKLMNOPQRSTUV\r\n\
     TrackingID: CLIENT_0f5c1a9e-6d0e-4a55\r\n\
     Connection: keep-alive\r\n\r\n";
+
+const RULES: Rules = Rules {
+    block_for: Duration::from_secs(60),
+    advance_after: Some(Duration::from_millis(600)),
+    on_5xx: On5xx::Confirm,
+    on_silence: OnSilence::Confirm,
+};
 
 /// Endpoints of equal weight, in two sites.
 fn roster(count: u16) -> Roster {
@@ -47,17 +54,18 @@ fn plan(criterion: &mut Criterion) {
         for (name, pinned, blocked) in
             [("new", None, 0), ("pinned", ids.last().copied(), 0), ("new_one_blocked", None, 1)]
         {
-            let (mut blocklist, mut budget) = (Blocklist::new(), Budget::new(now));
+            let mut health = Health::new(now);
             for id in &ids[..blocked] {
-                blocklist.block(*id, now, now + Duration::from_secs(60));
+                health.inherit_block(*id, now, now + RULES.block_for);
             }
             let mut rng = StdRng::seed_from_u64(1);
             criterion.bench_function(&format!("plan_pick_report/{name}/{count}"), |bencher| {
                 bencher.iter(|| {
-                    budget.request(now);
+                    health.request(now);
                     let mut plan = Plan::new(black_box(pinned), 3, Trials::Taken);
-                    let pick = plan.next(Purpose::First, &roster, &mut blocklist, &mut budget, now, &mut rng);
-                    blocklist.succeed(pick?.id, now)
+                    let pick = plan.next(Purpose::First, &roster, &mut health, now, &mut rng);
+                    let seen = Observation { id: pick?.id, seen: Seen::Answer, begun: now, interface: None };
+                    Some(health.observe(&seen, &RULES, &roster, now, &mut rng))
                 });
             });
         }

@@ -243,11 +243,15 @@ impl Simulation {
                 self.require(is_blocked, || format!("{id:?} can't be had, and is {standing:?}"));
                 self.judge.failed(id, now);
             }
-            Occasion::Looked { id, found, .. } if found != Found::Well && !is_nothing(found) => {
+            Occasion::Looked { id, found, begun } if found != Found::Well && !is_nothing(found) => {
                 let standing = self.gateway.health.standing(id, now);
                 let is_blocked = matches!(standing, Standing::Blocked { .. });
                 self.require(is_blocked, || format!("a look at {id:?} has failed, and it is {standing:?}"));
-                self.judge.failed(id, now);
+                // Of a block that began after the look it is no news.
+                let is_news = self.judge.told(id).block.is_none_or(|block| block.since < begun || now >= block.until);
+                if is_news {
+                    self.judge.failed(id, now);
+                }
             }
             Occasion::Seen { id, truth: Truth::Health, begun, .. }
             | Occasion::Looked { id, found: Found::Well, begun } => {
