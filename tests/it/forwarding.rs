@@ -9,6 +9,8 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// Sends a request and shows what the XSP got of it.
 async fn seen_by_xsp(raw: &Raw, client: &mut RawClient, request: &str) -> String {
+    // So that all of them come over one connection.
+    rested().await;
     let before = raw.all_received().len();
     client.send(request).await;
     let received = client.until_tail("ok").await;
