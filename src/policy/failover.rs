@@ -336,7 +336,13 @@ impl Failover {
         match self.turn.take(pick, farm.pace, farm.now) {
             turn::Taken::Now => self.begin(pick, farm, actions),
             turn::Taken::Later => actions.push(Action::Queue { pick }),
-            turn::Taken::Never => actions.push(Action::Missed),
+            turn::Taken::Never => {
+                // Nobody tries it.
+                if let Some(claim) = pick.trial {
+                    farm.health.release_trial(claim);
+                }
+                actions.push(Action::Missed);
+            }
         }
     }
 

@@ -97,7 +97,9 @@ async fn bridge(line: Arc<Line>, arrival: Arrival, mut client: Stream) -> Option
                 return None;
             }
             Settled::Broken(error) => {
-                search.lost(fault(&error), true);
+                // An alert may be about what the client has said.
+                let fault = if is_alert(&error) { Fault::Closed } else { fault(&error) };
+                search.lost(fault, true);
                 bridge.finish(Outcome::XspBroke(error)).await;
                 return None;
             }

@@ -187,9 +187,11 @@ fn is_unreachable(error: &io::Error) -> bool {
 
 /// Descriptors, ports and buffers run out on this side; blaming the endpoint would block a healthy farm.
 fn is_local(error: &io::Error) -> bool {
+    // The machine's own packet filter, whose table may be full.
+    const EPERM: i32 = 1;
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     const ENOBUFS: i32 = 105;
-    matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS))
+    matches!(error.raw_os_error(), Some(EPERM | ENFILE | EMFILE | ENOBUFS))
         || matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
 }

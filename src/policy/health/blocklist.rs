@@ -124,6 +124,8 @@ impl Blocklist {
         entry.since = entry.since.max(now);
         entry.until = entry.until.max(until);
         if entry.trial.take().is_some() || had_run_out {
+            // The operator's time is over.
+            entry.cause = Cause::Failure;
             return Some(Transition::TrialFailed { until: entry.until });
         }
         longer.then_some(Transition::Extended { until })

@@ -10,6 +10,7 @@ use super::{
     EndpointId, Fault, Health, Member, Roster, Rules, Standing, Transition, Transitions, is_expected, jittered,
 };
 use crate::broadworks::interface::Interface;
+use crate::policy::classify::On5xx;
 use crate::policy::fault::{Evidence, Scope};
 
 /// How long an endpoint whose block has run out waits for a client's request to try it.
@@ -155,6 +156,10 @@ impl Health {
                     self.condition(id, now).look_at(now, order.suspicion);
                 }
                 Transitions::new()
+            }
+            // It is an answer like any other there.
+            Found::ServerError if rules.on_5xx == On5xx::Answer => {
+                self.looked(order, Found::Well, rules, roster, now, rng)
             }
             Found::Well => {
                 let was_cleared = self.condition(id, now).found_well(order.suspicion, now);
