@@ -175,7 +175,8 @@ async fn r_fail_7_when_all_are_blocked_one_is_asked_all_the_same() {
         xsp.revive().await;
     }
     stage.greeted().await;
-    eventually("R-FAIL-8", async || blocked().await == 3.0).await;
+    // R-FAIL-8; and the gateway looks at the others, since what held all of them down may be over.
+    eventually("all are up", async || blocked().await == 0.0).await;
 }
 
 #[tokio::test]
