@@ -20,7 +20,7 @@ pub struct Core {
     pub metrics: Arc<Metrics>,
     /// What has happened lately.
     pub timeline: Timeline,
-    /// What wakes whoever looks at XSPs.
+    /// What wakes the task that looks at XSPs.
     pub looks: Arc<Looks>,
     /// The names that are followed in DNS.
     pub discovery: DiscoveryStatus,

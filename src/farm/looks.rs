@@ -1,4 +1,4 @@
-//! The gateway's own looks at a farm's endpoints: who is told that one is due, and the right to make it. Separate from what is
+//! The gateway's own looks at a farm's endpoints: what wakes the task that makes them, and the right to make one. Separate from what is
 //! asked in a look, which depends on what clients may ask.
 
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::policy::failover::{Actions, News};
 use crate::policy::health::blocklist::Standing;
 use crate::policy::health::{Found, Order, Rules};
 
-/// What wakes whoever looks; shared by all farms.
+/// What wakes the task that looks; shared by all farms.
 #[derive(Debug, Default)]
 pub struct Looks {
     due: Notify,
