@@ -27,3 +27,14 @@ mod request;
 mod service;
 pub mod snapshot;
 mod tracking;
+
+/// The largest piece of memory that glibc's allocator keeps at hand for a thread: what is larger costs a request more to get and
+/// to give back than to fill.
+#[cfg(test)]
+const AT_HAND: usize = 1032;
+
+/// What the future takes that `_make` would return.
+#[cfg(test)]
+const fn footprint<A, F: Future>(_make: &impl FnOnce(A) -> F) -> usize {
+    size_of::<F>()
+}

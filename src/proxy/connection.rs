@@ -109,7 +109,7 @@ impl Client {
 
     /// Serves one request. What is served is what is served now, and not when its connection fell silent; if its host is gone
     /// meanwhile, it gets the last answer of before.
-    async fn request(&mut self, mut snapshot: Arc<Snapshot>, mut block: Arc<Block>, head: RequestHead) -> Served {
+    async fn request(&mut self, mut snapshot: Arc<Snapshot>, mut block: Arc<Block>, head: Box<RequestHead>) -> Served {
         let mut last = Last::No;
         let now = self.worker.shared.snapshot.load_full();
         if !Arc::ptr_eq(&now, &snapshot) {
@@ -136,7 +136,7 @@ impl Client {
     }
 
     /// The next request's head. The time for a head runs from its first byte, and for the first one from the handshake.
-    async fn head(&mut self, snapshot: &Snapshot, first: First) -> Result<RequestHead, End> {
+    async fn head(&mut self, snapshot: &Snapshot, first: First) -> Result<Box<RequestHead>, End> {
         let limits = &snapshot.limits;
         let start = Instant::now();
         let mut begun = (first == First::Yes || self.http.has_begun()).then_some(start);
@@ -177,4 +177,17 @@ impl Client {
 enum First {
     Yes,
     No,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{AT_HAND, footprint};
+    use super::*;
+
+    #[test]
+    fn a_request_takes_memory_that_is_at_hand() {
+        type Asked = (&'static mut Client, Arc<Snapshot>, Arc<Block>, Box<RequestHead>);
+        let size = footprint(&|(client, snapshot, block, head): Asked| client.request(snapshot, block, head));
+        assert!(size <= AT_HAND, "{size} bytes");
+    }
 }

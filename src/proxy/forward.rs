@@ -41,15 +41,11 @@ pub(super) struct Forward<'a> {
     request: Forwarding,
     /// Whether it names an event channel: what its XSP says then is said of that.
     names_channel: bool,
-    /// What is to be done first.
-    first: Steps,
     /// Where the request waits for its turn to open a channel.
-    held: Option<Picked>,
+    held: Option<Box<Picked>>,
     running: SmallVec<[(usize, Box<Attempt>); 2]>,
-    /// The answer that has just come, and whose it is.
-    answer: Option<(usize, Accepted)>,
-    /// The one that is passed on if there is no better one.
-    fallback: Option<(usize, Accepted)>,
+    /// The answer that is passed on if there is no better one.
+    fallback: Option<Box<Accepted>>,
 }
 
 /// What happened next.
@@ -61,7 +57,13 @@ enum Happened {
 }
 
 impl<'a> Forward<'a> {
-    pub(super) fn new(request: Request<'a>, outbound: Outbound, target: Target, journal: &'a mut Journal) -> Self {
+    /// A request to be sent, and what is to be done first.
+    pub(super) fn begin(
+        request: Request<'a>,
+        outbound: Outbound,
+        target: Target,
+        journal: &'a mut Journal,
+    ) -> (Self, Steps) {
         let Request { worker, snapshot, block, route } = request;
         let failover = &route.failover;
         let terms = Terms {
@@ -74,21 +76,10 @@ impl<'a> Forward<'a> {
         };
         let names_channel = matches!(target, Target::Channel(_));
         let (request, first) = Forwarding::begin(&route.farm, terms, target);
-        Self {
-            worker,
-            snapshot,
-            block,
-            route,
-            outbound,
-            journal,
-            request,
-            names_channel,
-            first,
-            held: None,
-            running: SmallVec::new(),
-            answer: None,
-            fallback: None,
-        }
+        let (held, running, fallback) = (None, SmallVec::new(), None);
+        let forward =
+            Self { worker, snapshot, block, route, outbound, journal, request, names_channel, held, running, fallback };
+        (forward, first)
     }
 
     /// Runs until an answer stands.
@@ -96,40 +87,39 @@ impl<'a> Forward<'a> {
     /// # Errors
     /// When none will, or the client has left.
     pub(super) async fn run<E: Exchange>(
-        mut self,
+        &mut self,
+        mut steps: Steps,
         exchange: &mut E,
         feed: &mut Feed,
         alarm: &mut Alarm,
-    ) -> Result<Accepted, Error> {
-        let mut steps = std::mem::take(&mut self.first);
+    ) -> Result<Box<Accepted>, Error> {
+        let mut answer = None;
         let mut body_since = Instant::now();
         loop {
-            for step in steps {
-                if let Some(end) = self.take(step, feed) {
-                    return end;
-                }
+            if let Some(end) = self.take(steps, answer, feed) {
+                return end;
             }
             let happened = poll_fn(|cx| self.poll(cx, exchange, feed, alarm, &mut body_since)).await;
-            steps = match happened.inspect_err(|_| self.abandon(feed))? {
+            (steps, answer) = match happened.inspect_err(|_| self.abandon(feed))? {
                 Happened::Progress(_, Ok(Progress::Informed(head))) => {
                     exchange.inform(&head);
-                    Steps::new()
+                    (Steps::new(), None)
                 }
                 Happened::Progress(index, Ok(Progress::Answered(head))) => self.answered(index, head, feed),
-                Happened::Progress(index, Err(failure)) => self.failed(index, &failure, feed),
+                Happened::Progress(index, Err(failure)) => (self.failed(index, &failure, feed), None),
                 Happened::Due(Due::Silent(attempt)) => {
                     match self.running.iter().position(|(known, _)| *known == attempt) {
                         Some(index) => {
                             let failure = Failure::Timeout(self.route.failover.response_timeout);
-                            self.failed(index, &failure, feed)
+                            (self.failed(index, &failure, feed), None)
                         }
-                        None => Steps::new(),
+                        None => (Steps::new(), None),
                     }
                 }
                 Happened::Due(due) => {
                     // No other request has this address meanwhile.
                     let session = std::ptr::from_ref(exchange).addr() as u64;
-                    self.request.on(Event::Due { due, session, body: body(feed) })
+                    (self.request.on(Event::Due { due, session, body: body(feed) }), None)
                 }
                 Happened::BodyStalled => {
                     self.abandon(feed);
@@ -139,35 +129,42 @@ impl<'a> Forward<'a> {
         }
     }
 
-    /// Does as the machine says; an end, if it says so.
-    fn take(&mut self, step: Step, feed: &mut Feed) -> Option<Result<Accepted, Error>> {
-        match step {
-            Step::Begin { attempt, picked } => {
-                self.held = None;
-                self.begin(attempt, picked);
-            }
-            Step::Queue(picked) => {
-                self.held = Some(picked);
-                self.route.farm.metrics().channel(ChannelEvent::Queued);
-            }
-            Step::Ask { attempt } => {
-                let picked = self.held.take().expect("what was queued is held");
-                self.begin(attempt, picked);
-            }
-            Step::Missed => self.route.farm.metrics().channel(ChannelEvent::Rejected),
-            Step::Overdue { attempt, overdue } => {
-                if let Some((_, running)) = self.running.iter_mut().find(|(known, _)| *known == attempt) {
-                    running.mark_overdue(overdue);
+    /// Does as the machine says; an end, if it says so. `answer` is what has just come.
+    fn take(
+        &mut self,
+        steps: Steps,
+        mut answer: Option<Box<Accepted>>,
+        feed: &mut Feed,
+    ) -> Option<Result<Box<Accepted>, Error>> {
+        for step in steps {
+            match step {
+                Step::Begin { attempt, picked } => {
+                    self.held = None;
+                    self.begin_attempt(attempt, picked);
                 }
+                Step::Queue(picked) => {
+                    self.held = Some(Box::new(picked));
+                    self.route.farm.metrics().channel(ChannelEvent::Queued);
+                }
+                Step::Ask { attempt } => {
+                    let picked = self.held.take().expect("what was queued is held");
+                    self.begin_attempt(attempt, *picked);
+                }
+                Step::Missed => self.route.farm.metrics().channel(ChannelEvent::Rejected),
+                Step::Overdue { attempt, overdue } => {
+                    if let Some((_, running)) = self.running.iter_mut().find(|(known, _)| *known == attempt) {
+                        running.mark_overdue(overdue);
+                    }
+                }
+                Step::Keep { .. } => self.fallback = answer.take(),
+                Step::Answer { attempt, class } => {
+                    let mut accepted = answer.filter(|answer| answer.attempt == attempt).or(self.fallback.take())?;
+                    accepted.class = class;
+                    self.let_go(feed);
+                    return Some(Ok(accepted));
+                }
+                Step::GiveUp(why) => return Some(Err(why.into())),
             }
-            Step::Keep { .. } => self.fallback = self.answer.take(),
-            Step::Answer { attempt, class } => {
-                let is_it = |answer: &(usize, Accepted)| answer.0 == attempt;
-                let (_, accepted) = self.answer.take().filter(is_it).or_else(|| self.fallback.take())?;
-                self.let_go(feed);
-                return Some(Ok(Accepted { class, ..accepted }));
-            }
-            Step::GiveUp(why) => return Some(Err(why.into())),
         }
         None
     }
@@ -226,7 +223,7 @@ impl<'a> Forward<'a> {
         })
     }
 
-    fn begin(&mut self, number: usize, picked: Picked) {
+    fn begin_attempt(&mut self, number: usize, picked: Picked) {
         let failover = &self.route.failover;
         let mut attempt = Attempt::begin(
             &self.route.farm,
@@ -264,7 +261,7 @@ impl<'a> Forward<'a> {
         })
     }
 
-    fn answered(&mut self, index: usize, head: ResponseHead, feed: &Feed) -> Steps {
+    fn answered(&mut self, index: usize, head: ResponseHead, feed: &Feed) -> (Steps, Option<Box<Accepted>>) {
         let (number, attempt) = self.running.remove(index);
         let status = head.status;
         let end = AttemptEnd::answered(status.as_u16());
@@ -275,7 +272,7 @@ impl<'a> Forward<'a> {
         let (picked, connection, sent) = attempt.into_connection();
         let endpoint = Arc::clone(&picked.endpoint);
         let connection = connection.expect("the answer has come over it");
-        self.answer = Some((number, Accepted { head, endpoint, connection, sent, class: Class::Success }));
+        let accepted = Accepted { attempt: number, head, endpoint, connection, sent, class: Class::Success };
         let next = hop.as_ref().map(|(id, _)| *id);
         let steps = self.request.on(Event::Head { attempt: number, status, hop: next, body: body(feed) });
         let metrics = self.route.farm.metrics();
@@ -295,7 +292,7 @@ impl<'a> Forward<'a> {
             }
             Some(_) | None => {}
         }
-        steps
+        (steps, Some(Box::new(accepted)))
     }
 
     /// Where the XSP sends the request, if that is another XSP of the farm, which the gateway then asks itself: the caller follows

@@ -1,5 +1,6 @@
 //! The client's side of HTTP/1.1: heads in, bodies both ways, one sealed write a turn. It holds no buffer between requests.
 
+use std::cell::Cell;
 use std::io;
 use std::task::{Context, Poll, ready};
 
@@ -21,8 +22,15 @@ use crate::tls::stream::Stream;
 const DIRECT: usize = 4 * 1024;
 /// Room for a response's head and a small body, so that it is gathered without growing.
 const ROOM: usize = 2 * 1024;
+/// The largest output whose memory is kept for the thread's next response.
+const LARGEST_SPARE: usize = 64 * 1024;
 /// What a client may send ahead while its request is being answered.
 const AHEAD: usize = 16 * 1024;
+
+thread_local! {
+    /// Memory for a thread's next response, since most of them leave in the turn in which they begin.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// Why no request was read.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +104,7 @@ impl Http1 {
         cx: &mut Context<'_>,
         limits: &Limits,
         body_size: u64,
-    ) -> Poll<Result<RequestHead, HeadError>> {
+    ) -> Poll<Result<Box<RequestHead>, HeadError>> {
         // A head that is refused has no method, and the answer to it has a body.
         self.method = Method::GET;
         loop {
@@ -111,7 +119,7 @@ impl Http1 {
                 self.persistence = head.persistence;
                 self.encoding = Encoding::Nothing;
                 self.sent = 0;
-                return Poll::Ready(Ok(head));
+                return Poll::Ready(Ok(Box::new(head)));
             }
             let begun = self.has_begun();
             match ready!(self.stream.poll_read(cx, &mut self.input)) {
@@ -244,6 +252,9 @@ impl Exchange for Http1 {
     }
 
     fn respond(&mut self, answer: &Answer<'_>) {
+        if self.output.capacity() == 0 {
+            self.output = SPARE.take();
+        }
         self.output.reserve(ROOM);
         self.response = Some(self.output.len());
         match answer {
@@ -305,9 +316,13 @@ impl Exchange for Http1 {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.output.is_empty() {
-            let output = std::mem::take(&mut self.output);
+            let mut output = std::mem::take(&mut self.output);
             self.response = None;
             self.stream.write(cx, &output)?;
+            if output.capacity() <= LARGEST_SPARE {
+                output.clear();
+                SPARE.set(output);
+            }
         }
         self.stream.poll_flush(cx)
     }

@@ -11,6 +11,8 @@ use crate::upstream::connection::Connection;
 
 /// An XSP's answer that is passed on.
 pub(super) struct Accepted {
+    /// The number of the attempt that brought it.
+    pub(super) attempt: usize,
     pub(super) head: ResponseHead,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) connection: Box<Connection>,

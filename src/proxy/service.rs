@@ -79,7 +79,7 @@ struct Answered {
     route: Arc<Route>,
     intent: Intent,
     session: Session,
-    accepted: Accepted,
+    accepted: Box<Accepted>,
 }
 
 /// What is held while an answer's body lasts, and no more: a channel lives for hours.
@@ -111,7 +111,7 @@ impl Kind {
 
 impl<E: Exchange> Transaction<'_, E> {
     /// Serves the request.
-    pub(super) async fn serve(&mut self, head: RequestHead) -> Served {
+    pub(super) async fn serve(&mut self, head: Box<RequestHead>) -> Served {
         // In a box of its own, which is gone with the head when the answer's body begins.
         let mut body = match Box::pin(self.answer(head)).await {
             Ok(body) => body,
@@ -126,7 +126,7 @@ impl<E: Exchange> Transaction<'_, E> {
     }
 
     /// Has the request answered. The body is still to come, unless the gateway has answered itself.
-    async fn answer(&mut self, head: RequestHead) -> Result<Body, Served> {
+    async fn answer(&mut self, head: Box<RequestHead>) -> Result<Body, Served> {
         self.journal.tracking_id = tracking_id(&head);
         self.journal.trace(&self.from, &head);
         self.journal.request(&head);
@@ -142,7 +142,6 @@ impl<E: Exchange> Transaction<'_, E> {
 
     /// Finds out who is asked for what, in which session, and has an XSP answer it.
     async fn forward(&mut self, head: &RequestHead, feed: &mut Feed) -> Result<Answered, Error> {
-        let from = self.from;
         let admitted = self.admit(head)?;
         let intent = Intent::of(admitted.interface, &head.method, head.path());
         let mut route = Arc::clone(&admitted);
@@ -173,15 +172,16 @@ impl<E: Exchange> Transaction<'_, E> {
             }
         };
         let is_bound = matches!(target, Target::Channel(_));
-        let outbound = outbound(from, head, &intent, &route, self.journal);
-        let request = Request { worker: from.worker, snapshot: from.snapshot, block: from.block, route: &route };
-        let forwarded =
-            Forward::new(request, outbound, target, self.journal).run(self.exchange, feed, self.alarm).await;
+        let outbound = outbound(self.from, head, &intent, &route, self.journal);
+        let Ingress { worker, snapshot, block, .. } = self.from;
+        let request = Request { worker, snapshot, block, route: &route };
+        let (mut forward, first) = Forward::begin(request, outbound, target, self.journal);
+        let forwarded = forward.run(first, self.exchange, feed, self.alarm).await;
         if let Some(id) = intent.channel().filter(|_| is_bound) {
             let heartbeat = match &forwarded {
                 Ok(accepted) => Heartbeat::answered(accepted.head.status.as_u16()),
                 Err(Error::ChannelLost) => {
-                    from.worker.shared.channels.cut(id);
+                    worker.shared.channels.cut(id);
                     Heartbeat::Lost
                 }
                 Err(_) => Heartbeat::Failed,
@@ -190,7 +190,7 @@ impl<E: Exchange> Transaction<'_, E> {
         }
         let accepted = forwarded?;
         if intent == Intent::Acknowledge && accepted.head.status.is_success() {
-            from.worker.shared.channels.acknowledged(from.client, acknowledgement::events(head, feed));
+            worker.shared.channels.acknowledged(self.from.client, acknowledgement::events(head, feed));
         }
         Ok(Answered { route, intent, session, accepted })
     }
@@ -258,7 +258,7 @@ impl<E: Exchange> Transaction<'_, E> {
         let last = if abandoned { Last::Yes } else { from.last() };
         exchange.respond(&Answer::Relayed { head: &accepted.head, cookie, tracking_id: &journal.tracking_id, last });
         let kind = Kind::of(&intent, &accepted);
-        let Accepted { endpoint, mut connection, sent, .. } = accepted;
+        let Accepted { endpoint, mut connection, sent, .. } = *accepted;
         // An XSP that answers before it has the whole request may close once it has, and one that ends a channel has had enough.
         if kind == Kind::Channel || !feed.is_sent(sent) || !connection.is_flushed() {
             connection.close_after();
@@ -282,9 +282,9 @@ impl<E: Exchange> Transaction<'_, E> {
         let Body { route, endpoint, connection, feed, sent, patience, kind } = body;
         let Journal { channel, sent: passed, .. } = &mut **journal;
         let channels = &from.worker.shared.channels;
-        let mut reader =
-            (*kind == Kind::Channel).then(|| Reader::new(channels, &route.farm, endpoint, from.client, channel));
-        let mut relay = Relay::new(endpoint, connection, feed, sent, *patience, reader.as_mut());
+        let mut reader = (*kind == Kind::Channel)
+            .then(|| Box::new(Reader::new(channels, &route.farm, endpoint, from.client, channel)));
+        let mut relay = Relay::new(endpoint, connection, feed, sent, *patience, reader.as_deref_mut());
         let relayed = poll_fn(|cx| {
             let relayed = relay.poll(cx, *exchange, alarm);
             // It may be cut off at any time.
@@ -382,4 +382,18 @@ fn remember(journal: &mut Journal, accepted: &Accepted, session: Session, cookie
     };
     journal.session(event);
     (event != SessionEvent::Kept).then(|| set_cookie(cookie, &accepted.endpoint.tag()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::http1::Http1;
+    use super::super::{AT_HAND, footprint};
+    use super::*;
+
+    #[test]
+    fn a_request_that_is_being_answered_takes_memory_that_is_at_hand() {
+        type Asked = (&'static mut Transaction<'static, Http1>, Box<RequestHead>);
+        let size = footprint(&|(transaction, head): Asked| transaction.answer(head));
+        assert!(size <= AT_HAND, "{size} bytes");
+    }
 }

@@ -10,16 +10,25 @@ use crate::policy::plan::Pick;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Whether a request waits for its turn.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Turn {
     /// It opens no channel.
     NotNeeded,
     /// It takes one for each attempt.
     Needed { latest: Instant },
     /// It waits for the one that it has been given.
-    Awaited { latest: Instant, at: Instant, look_at: Instant, pick: Pick },
+    Awaited(Box<Awaited>),
     /// There was none to be had in time.
     Missed,
+}
+
+/// The turn that a request has been given; few wait for one.
+#[derive(Clone, Debug)]
+pub(super) struct Awaited {
+    latest: Instant,
+    at: Instant,
+    look_at: Instant,
+    pick: Pick,
 }
 
 /// When an attempt may begin.
@@ -45,13 +54,14 @@ impl Turn {
     pub(super) fn take(&mut self, pick: Pick, pace: &mut Pace, now: Instant) -> Taken {
         let latest = match self {
             Self::NotNeeded => return Taken::Now,
-            Self::Needed { latest } | Self::Awaited { latest, .. } => *latest,
+            Self::Needed { latest } => *latest,
+            Self::Awaited(awaited) => awaited.latest,
             Self::Missed => return Taken::Never,
         };
         match pace.take(pick.id, now, latest) {
             pace::Turn::Now => Taken::Now,
             pace::Turn::At(at) => {
-                *self = Self::Awaited { latest, at, look_at: now + LOOK_EVERY, pick };
+                *self = Self::Awaited(Box::new(Awaited { latest, at, look_at: now + LOOK_EVERY, pick }));
                 Taken::Later
             }
             pace::Turn::Missed => {
@@ -64,27 +74,27 @@ impl Turn {
     /// When to look, if it is awaited.
     pub(super) fn at(&self) -> Option<Instant> {
         match self {
-            Self::Awaited { at, look_at, .. } => Some((*at).min(*look_at)),
+            Self::Awaited(awaited) => Some(awaited.at.min(awaited.look_at)),
             Self::NotNeeded | Self::Needed { .. } | Self::Missed => None,
         }
     }
 
     /// Whom the request waits for.
-    pub(super) const fn pick(&self) -> Option<Pick> {
+    pub(super) fn pick(&self) -> Option<Pick> {
         match self {
-            Self::Awaited { pick, .. } => Some(*pick),
+            Self::Awaited(awaited) => Some(awaited.pick),
             Self::NotNeeded | Self::Needed { .. } | Self::Missed => None,
         }
     }
 
     /// What to do at that instant.
     pub(super) fn look(&mut self, is_bad: bool, now: Instant) -> Look {
-        let Self::Awaited { latest, at, look_at, pick } = self else { return Look::Wait };
-        if !is_bad && now < *at {
-            *look_at = now + LOOK_EVERY;
+        let Self::Awaited(awaited) = self else { return Look::Wait };
+        if !is_bad && now < awaited.at {
+            awaited.look_at = now + LOOK_EVERY;
             return Look::Wait;
         }
-        let (latest, pick) = (*latest, *pick);
+        let Awaited { latest, pick, .. } = **awaited;
         *self = Self::Needed { latest };
         if is_bad { Look::Elsewhere(pick) } else { Look::Ask(pick) }
     }
