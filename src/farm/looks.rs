@@ -66,6 +66,11 @@ impl Looking {
         self.order.interface()
     }
 
+    /// Another look begins, by the same right.
+    pub fn begin_again(&mut self) {
+        self.order.begin_again(Instant::now());
+    }
+
     /// What has been found: what answers is cleared, what doesn't is blocked.
     pub fn ended(&self, found: Found, rules: &Rules) {
         match found {

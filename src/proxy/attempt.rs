@@ -198,10 +198,7 @@ impl Attempt {
                     self.state = State::Talking(Box::new(connection));
                 }
                 State::Talking(_) => match ready!(self.poll_talk(cx, feed)) {
-                    Err(failure) if self.is_stale(&failure) && self.may_repeat(feed) => self.redial(),
-                    Err(failure) if self.is_stale(&failure) => {
-                        return Poll::Ready(Err(Failure::Stale(Box::new(failure))));
-                    }
+                    Err(Failure::Stale(_)) if self.may_repeat(feed) => self.redial(),
                     result => return Poll::Ready(result),
                 },
                 State::Over => return Poll::Pending,
@@ -215,6 +212,14 @@ impl Attempt {
     }
 
     fn poll_talk(&mut self, cx: &mut Context<'_>, feed: &mut Feed) -> Poll<Result<Progress, Failure>> {
+        let talked = ready!(self.poll_words(cx, feed));
+        Poll::Ready(match &self.state {
+            State::Talking(connection) => talked.map_err(|failure| self.weighed(failure, connection)),
+            State::Dialing(_) | State::Over => talked,
+        })
+    }
+
+    fn poll_words(&mut self, cx: &mut Context<'_>, feed: &mut Feed) -> Poll<Result<Progress, Failure>> {
         let State::Talking(connection) = &mut self.state else { return Poll::Pending };
         if !self.head_sent {
             let body = feed.after(0);
@@ -281,11 +286,10 @@ impl Attempt {
         }))
     }
 
-    /// Whether the connection is one that idled, and has ended before a byte of the answer: the XSP may have closed it just
-    /// before the request came.
-    fn is_stale(&self, failure: &Failure) -> bool {
-        let State::Talking(connection) = &self.state else { return false };
-        let ended = match failure {
+    /// Another failure, if the connection is one that had idled, and has ended before a byte of the answer: the XSP may have
+    /// closed it just before the request came.
+    fn weighed(&self, failure: Failure, connection: &Connection) -> Failure {
+        let ended = match &failure {
             Failure::Send(_) | Failure::Answer(AnswerError::Broken(_) | AnswerError::Closed) => true,
             Failure::Connect(_)
             | Failure::Answer(
@@ -298,7 +302,8 @@ impl Attempt {
             | Failure::Stale(_)
             | Failure::Timeout(_) => false,
         };
-        ended && self.reuse == Reuse::Pooled && !connection.has_begun_to_answer()
+        let is_stale = ended && self.reuse == Reuse::Pooled && !connection.has_begun_to_answer();
+        if is_stale { Failure::Stale(Box::new(failure)) } else { failure }
     }
 
     /// Whether a fresh connection to the same endpoint is worth a try: the request can't have been carried out, or may be

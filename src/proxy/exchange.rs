@@ -26,6 +26,24 @@ pub(super) enum ClientError {
     BodyTooLong,
 }
 
+/// How a client's side of a connection has ended.
+#[derive(Debug)]
+pub(super) enum ClientEnd {
+    /// It sends no more, and may still read.
+    Finished,
+    /// The connection broke: it reads nothing either.
+    Broken(io::Error),
+}
+
+impl From<ClientEnd> for ClientError {
+    fn from(end: ClientEnd) -> Self {
+        match end {
+            ClientEnd::Finished => Self::Gone,
+            ClientEnd::Broken(error) => Self::Broken(error),
+        }
+    }
+}
+
 /// Whether a response can still be another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Retracted {
@@ -40,8 +58,8 @@ pub(super) trait Exchange {
     /// Moves what has come of the request's body into `feed`; ready when something has, or the body is complete.
     fn poll_body(&mut self, cx: &mut Context<'_>, feed: &mut Feed) -> Poll<Result<(), ClientError>>;
 
-    /// Ready once the client has left, while nothing is expected from it.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<ClientError>;
+    /// Ready once the client's side has ended, while nothing is expected from it.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<ClientEnd>;
 
     /// Queues a 1xx head.
     fn inform(&mut self, head: &ResponseHead);

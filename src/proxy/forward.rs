@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::attempt::{Attempt, Progress};
 use super::context::Worker;
 use super::error::Error;
-use super::exchange::{ClientError, Exchange};
+use super::exchange::{ClientEnd, ClientError, Exchange};
 use super::failure::Failure;
 use super::feed::{Feed, Outbound};
 use super::journal::Journal;
@@ -22,7 +22,7 @@ use super::request::{Accepted, Request};
 use super::snapshot::{Block, Route, Snapshot};
 use crate::alarm::Alarm;
 use crate::farm::{Forwarding, Picked, Step, Steps};
-use crate::http1::head::{RequestFraming, ResponseHead};
+use crate::http1::head::ResponseHead;
 use crate::policy::classify::{Class, Replay};
 use crate::policy::endpoint::EndpointId;
 use crate::policy::failover::{Body, Due, Event, Target, Terms};
@@ -39,13 +39,25 @@ pub(super) struct Forward<'a> {
     outbound: Outbound,
     journal: &'a mut Journal,
     request: Forwarding,
-    /// Whether it names an event channel: what its XSP says then is said of that.
-    names_channel: bool,
+    /// Whether it asks for an event channel: a client that has left has no use for one.
+    opens_channel: bool,
+    client: Client,
     /// Where the request waits for its turn to open a channel.
     held: Option<Box<Picked>>,
     running: SmallVec<[(usize, Box<Attempt>); 2]>,
     /// The answer that is passed on if there is no better one.
     fallback: Option<Box<Accepted>>,
+}
+
+/// Whether anybody waits for the answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Client {
+    /// As far as is known.
+    Waits,
+    /// It sends no more, and may wait; `None`: for as long as it takes.
+    Finished { until: Option<Instant> },
+    /// It has left, and believes that what it has asked for is done.
+    Left,
 }
 
 /// What happened next.
@@ -74,11 +86,23 @@ impl<'a> Forward<'a> {
             until: None,
             interface: Some(route.interface),
         };
-        let names_channel = matches!(target, Target::Channel(_));
+        let opens_channel = matches!(target, Target::NewChannel(_));
         let (request, first) = Forwarding::begin(&route.farm, terms, target);
         let (held, running, fallback) = (None, SmallVec::new(), None);
-        let forward =
-            Self { worker, snapshot, block, route, outbound, journal, request, names_channel, held, running, fallback };
+        let forward = Self {
+            worker,
+            snapshot,
+            block,
+            route,
+            outbound,
+            journal,
+            request,
+            opens_channel,
+            client: Client::Waits,
+            held,
+            running,
+            fallback,
+        };
         (forward, first)
     }
 
@@ -100,7 +124,7 @@ impl<'a> Forward<'a> {
                 return end;
             }
             let happened = poll_fn(|cx| self.poll(cx, exchange, feed, alarm, &mut body_since)).await;
-            (steps, answer) = match happened.inspect_err(|_| self.abandon(feed))? {
+            (steps, answer) = match happened.inspect_err(|_| self.abandon())? {
                 Happened::Progress(_, Ok(Progress::Informed(head))) => {
                     exchange.inform(&head);
                     (Steps::new(), None)
@@ -122,7 +146,7 @@ impl<'a> Forward<'a> {
                     (self.request.on(Event::Due { due, session, body: body(feed) }), None)
                 }
                 Happened::BodyStalled => {
-                    self.abandon(feed);
+                    self.abandon();
                     return Err(Error::Slow);
                 }
             };
@@ -161,7 +185,7 @@ impl<'a> Forward<'a> {
                     let mut accepted = answer.filter(|answer| answer.attempt == attempt).or(self.fallback.take())?;
                     accepted.class = class;
                     self.let_go(feed);
-                    return Some(Ok(accepted));
+                    return Some(if self.client == Client::Left { Err(Error::ClientGone) } else { Ok(accepted) });
                 }
                 Step::GiveUp(why) => return Some(Err(why.into())),
             }
@@ -200,27 +224,56 @@ impl<'a> Forward<'a> {
                     Poll::Pending => break,
                 }
             }
-            if let Poll::Ready(error) = exchange.poll_gone(cx) {
-                return Poll::Ready(Err(error));
+            if self.client == Client::Waits
+                && let Poll::Ready(end) = exchange.poll_end(cx)
+            {
+                self.client_ended(end, feed)?;
             }
             break;
         }
         // A 1xx head may wait to leave; whether it has is of no interest here.
-        if let Poll::Ready(Err(error)) = exchange.poll_flush(cx) {
-            return Poll::Ready(Err(ClientError::Broken(error)));
+        if self.client != Client::Left
+            && let Poll::Ready(Err(error)) = exchange.poll_flush(cx)
+        {
+            self.client_ended(ClientEnd::Broken(error), feed)?;
         }
-        self.poll_clock(cx, feed, alarm, *body_since).map(Ok)
+        self.poll_clock(cx, feed, alarm, *body_since)
     }
 
-    fn poll_clock(&self, cx: &mut Context<'_>, feed: &Feed, alarm: &mut Alarm, body_since: Instant) -> Poll<Happened> {
+    fn poll_clock(
+        &self,
+        cx: &mut Context<'_>,
+        feed: &Feed,
+        alarm: &mut Alarm,
+        body_since: Instant,
+    ) -> Poll<Result<Happened, ClientError>> {
         let stalled_at = (!feed.is_complete()).then(|| body_since + self.snapshot.limits.request_body_idle_timeout);
         let due_at = self.request.machine.wake_at().map(Instant::from_std);
-        let Some(at) = [stalled_at, due_at].into_iter().flatten().min() else { return Poll::Pending };
+        let left_at = if let Client::Finished { until } = self.client { until } else { None };
+        let Some(at) = [stalled_at, due_at, left_at].into_iter().flatten().min() else { return Poll::Pending };
         std::task::ready!(alarm.poll_at(cx, at));
         Poll::Ready(match self.request.machine.due(at.into_std()) {
-            Some(due) => Happened::Due(due),
-            None => Happened::BodyStalled,
+            Some(due) => Ok(Happened::Due(due)),
+            None if left_at == Some(at) => Err(ClientError::Gone),
+            None => Ok(Happened::BodyStalled),
         })
+    }
+
+    /// The client's side has ended behind a whole request, or has broken within it. An end of data is no end of interest: scripts
+    /// and load balancers wait for their answer behind one. What changes something is asked for even if nobody waits.
+    fn client_ended(&mut self, end: ClientEnd, feed: &Feed) -> Result<(), ClientError> {
+        let changes = feed.is_complete() && !Replay::Safe.allows(&self.outbound.method);
+        self.client = match end {
+            _ if self.opens_channel => return Err(end.into()),
+            ClientEnd::Finished if changes => Client::Finished { until: None },
+            ClientEnd::Finished => {
+                let until = self.route.failover.advance_after.map(|after| self.journal.begun() + after);
+                Client::Finished { until }
+            }
+            ClientEnd::Broken(_) if changes => Client::Left,
+            ClientEnd::Broken(_) => return Err(end.into()),
+        };
+        Ok(())
     }
 
     fn begin_attempt(&mut self, number: usize, picked: Picked) {
@@ -320,26 +373,18 @@ impl<'a> Forward<'a> {
             }
             let route = Arc::clone(self.route);
             tokio::spawn(attempt.linger(move |attempt, end| match end {
-                Some(end) => report(&route, attempt, end, false),
+                Some(end) => report(&route, attempt, end),
                 None => attempt.picked.endpoint.metrics().attempted(AttemptEnd::Overtaken),
             }));
         }
     }
 
-    /// The client is not there for an answer any more. A request that changes something goes on all the same, if all of it is
-    /// there: its sender may believe that it is done.
-    fn abandon(&mut self, feed: &mut Feed) {
+    /// The request ends here: nobody waits for an answer, and nothing is changed by it.
+    fn abandon(&mut self) {
         self.request.abandon();
-        let goes_on = feed.is_complete() && feed.is_whole() && !Replay::Safe.allows(&self.outbound.method);
         for (_, attempt) in self.running.drain(..) {
             self.journal.ended(&attempt, AttemptEnd::Abandoned, None);
             attempt.picked.endpoint.metrics().attempted(AttemptEnd::Abandoned);
-            if goes_on {
-                let feed = std::mem::replace(feed, Feed::new(RequestFraming::None, 0));
-                let (route, names_channel) = (Arc::clone(self.route), self.names_channel);
-                let report = move |attempt: &Attempt, end| report(&route, attempt, end, names_channel);
-                tokio::spawn(attempt.carry_on(feed, report));
-            }
         }
     }
 }
@@ -362,16 +407,13 @@ fn count(attempt: &Attempt, end: AttemptEnd) {
 }
 
 /// What came of an attempt that nobody waits for.
-fn report(route: &Route, attempt: &Attempt, end: Result<StatusCode, Failure>, names_channel: bool) {
+fn report(route: &Route, attempt: &Attempt, end: Result<StatusCode, Failure>) {
     let (end, seen) = match end.map_err(|failure| failure.fault()) {
         Ok(status) if status.as_u16() < 500 => (AttemptEnd::Success, Seen::Answer),
         Ok(_) => (AttemptEnd::ServerError, Seen::ServerError),
         Err(fault) => (AttemptEnd::Fault(fault), Seen::Fault(fault)),
     };
     count(attempt, end);
-    if names_channel && end == AttemptEnd::ServerError {
-        return;
-    }
     let (endpoint, begun) = (&attempt.picked.endpoint, attempt.begun().into_std());
     route.farm.observe(endpoint, seen, begun, Some(route.interface), &route.failover.rules());
 }

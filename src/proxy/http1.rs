@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use http::{Method, StatusCode};
 
 use super::answer::{Answer, Last};
-use super::exchange::{ClientError, Exchange, Retracted};
+use super::exchange::{ClientEnd, ClientError, Exchange, Retracted};
 use super::feed::Feed;
 use crate::http1::body::Body;
 use crate::http1::chunked::Event;
@@ -230,16 +230,16 @@ impl Exchange for Http1 {
                 self.feed(feed)?;
                 Poll::Ready(Ok(()))
             }
-            Err(error) => Poll::Ready(Err(ClientError::Broken(error))),
+            Err(error) => Poll::Ready(Err(ended(error).into())),
         }
     }
 
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<ClientError> {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<ClientEnd> {
         while self.input.len() < AHEAD {
             match ready!(self.stream.poll_read(cx, &mut self.input)) {
-                Ok(0) => return Poll::Ready(ClientError::Gone),
+                Ok(0) => return Poll::Ready(ClientEnd::Finished),
                 Ok(_) => {}
-                Err(error) => return Poll::Ready(ClientError::Broken(error)),
+                Err(error) => return Poll::Ready(ended(error)),
             }
         }
         Poll::Pending
@@ -334,4 +334,9 @@ impl Exchange for Http1 {
     fn sent(&self) -> u64 {
         self.sent
     }
+}
+
+/// Many clients end a connection without close_notify.
+fn ended(error: io::Error) -> ClientEnd {
+    if error.kind() == io::ErrorKind::UnexpectedEof { ClientEnd::Finished } else { ClientEnd::Broken(error) }
 }

@@ -132,6 +132,11 @@ impl Journal {
         }
     }
 
+    /// When the request's head was there.
+    pub(super) const fn begun(&self) -> Instant {
+        self.begun
+    }
+
     /// Takes note of the request, if anybody will read it.
     pub(super) fn request(&mut self, head: &RequestHead) {
         if self.access.is_on() {

@@ -21,10 +21,10 @@ pub fn watch(worker: &Worker) {
     let snapshot = worker.shared.snapshot.load_full();
     for farm in snapshot.farms.iter() {
         for endpoint in farm.lifeless() {
-            let Some(looking) = farm.claim_look(&endpoint) else { continue };
+            let Some(mut looking) = farm.claim_look(&endpoint) else { continue };
             let (way, cuts) = (snapshot.way_to(farm, None), worker.shared.cuts.clone());
             tokio::spawn(async move {
-                if let Some(sign) = sign_of(last_looks(&way, &looking).await) {
+                if let Some(sign) = sign_of(last_looks(&way, &mut looking).await) {
                     looking.farm().give_up(&looking.endpoint, sign, &cuts);
                 }
             });
@@ -35,13 +35,14 @@ pub fn watch(worker: &Worker) {
 
 /// Looks until one look shows something else than that the endpoint fails: what one lost packet or one pause does must not cost
 /// streams that have lived for days.
-async fn last_looks(way: &Way, looking: &Looking) -> Found {
+async fn last_looks(way: &Way, looking: &mut Looking) -> Found {
     let mut found = look(way, looking).await;
     for _ in 1..LOOKS {
         if sign_of(found).is_none() {
             break;
         }
         tokio::time::sleep(APART).await;
+        looking.begin_again();
         found = look(way, looking).await;
     }
     found

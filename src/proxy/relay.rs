@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::attempt::send_body;
 use super::channels::Reader;
-use super::exchange::{ClientError, Exchange};
+use super::exchange::{ClientEnd, ClientError, Exchange};
 use super::feed::Feed;
 use crate::alarm::Alarm;
 use crate::drain::Turn;
@@ -153,9 +153,15 @@ impl<'a, 'c> Relay<'a, 'c> {
                 }
                 Poll::Pending => {
                     if going_up == Up::Through
-                        && let Poll::Ready(error) = exchange.poll_gone(cx)
+                        && let Poll::Ready(end) = exchange.poll_end(cx)
                     {
-                        return Poll::Ready(Err(error.into()));
+                        match end {
+                            // It may wait for the rest; but a stream has none.
+                            ClientEnd::Finished if self.patience.answer.is_some() => {}
+                            ClientEnd::Finished | ClientEnd::Broken(_) => {
+                                return Poll::Ready(Err(ClientError::from(end).into()));
+                            }
+                        }
                     }
                     let Some(patience) = self.patience.answer else {
                         ready!(self.endpoint.poll_given_up(cx, &mut self.turn));

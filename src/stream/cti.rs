@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::{AlertDescription, ProtocolVersion};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::Arrival;
 use super::block::{Cti, Line};
@@ -20,7 +20,7 @@ use crate::alarm::Alarm;
 use crate::farm::Picked;
 use crate::policy::fault::{AttemptEnd, Fault};
 use crate::tls::stream::Stream;
-use crate::upstream::connect::{ConnectError, Dial, connect, handshake_fault};
+use crate::upstream::connect::{Dial, connect, handshake_fault};
 
 /// How much of what a client says first is kept, so that another XSP can be told.
 const REPLAY: usize = 16 * 1024;
@@ -96,6 +96,11 @@ async fn bridge(line: Arc<Line>, arrival: Arrival, mut client: Stream) -> Option
                 bridge.finish(outcome).await;
                 return None;
             }
+            Settled::Unknown(outcome) => {
+                search.abandoned();
+                bridge.finish(outcome).await;
+                return None;
+            }
             Settled::Broken(error) => {
                 // An alert may be about what the client has said.
                 let fault = if is_alert(&error) { Fault::Closed } else { fault(&error) };
@@ -118,13 +123,12 @@ async fn reach(search: &mut Search, journal: &mut Journal) -> Option<(Picked, St
         let picked = search.next()?;
         let patience = search.patience();
         let dialling = connect(Dial::to(search.farm(), &picked.endpoint, patience));
-        let reached = timeout_at(search.deadline(), dialling).await;
-        match reached.unwrap_or(Err(ConnectError::HandshakeTimeout(patience))) {
+        match dialling.await {
             Ok(stream) => {
                 picked.endpoint.metrics().connections_new.inc();
                 return Some((picked, stream));
             }
-            Err(error) => search.failed(&picked, &error, journal),
+            Err(error) => search.failed(&picked, error.fault(), &error, journal),
         }
     }
 }
@@ -138,8 +142,10 @@ enum Settled {
     /// It has broken the connection without a word. What the client has said may have been read: what ends a connection
     /// otherwise than by a verdict on the gateway's certificate can't be told from what those words did.
     Broken(io::Error),
-    /// The connection has ended within that time in another way.
+    /// The connection has ended within that time in another way, and the XSP had its say.
     Over(Outcome),
+    /// The same, before the XSP has said anything.
+    Unknown(Outcome),
 }
 
 impl Settled {
@@ -147,6 +153,7 @@ impl Settled {
     fn end(&self) -> AttemptEnd {
         match self {
             Self::Kept | Self::Over(_) => AttemptEnd::Success,
+            Self::Unknown(_) => AttemptEnd::Abandoned,
             Self::TurnedAway(error) | Self::Broken(error) => AttemptEnd::Fault(fault(error)),
         }
     }
@@ -207,11 +214,12 @@ fn poll_settle(
             Poll::Ready(match untouched && !said.overflown {
                 true => Settled::TurnedAway(error),
                 // It is told that the client has hung up.
-                false if said.ended => Settled::Over(Outcome::XspBroke(error)),
+                false if said.ended => Settled::Unknown(Outcome::XspBroke(error)),
                 false => Settled::Broken(error),
             })
         }
-        Poll::Ready(outcome) => Poll::Ready(Settled::Over(outcome)),
+        Poll::Ready(outcome) if watch.heard => Poll::Ready(Settled::Over(outcome)),
+        Poll::Ready(outcome) => Poll::Ready(Settled::Unknown(outcome)),
         Poll::Pending if watch.heard => Poll::Ready(Settled::Kept),
         Poll::Pending => alarm.poll_at(cx, until).map(|()| Settled::Kept),
     }

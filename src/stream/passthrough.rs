@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -18,7 +19,7 @@ use super::leg::{Leg, Plain};
 use super::search::Search;
 use crate::config::model::ProxyProtocol;
 use crate::farm::Picked;
-use crate::policy::fault::AttemptEnd;
+use crate::policy::fault::{AttemptEnd, Fault};
 use crate::proxy_protocol::{self, Header};
 use crate::upstream::connect::{ConnectError, Dial, open};
 
@@ -31,6 +32,29 @@ pub struct Client {
     header: Header,
     /// What it has sent: its whole ClientHello, and perhaps more.
     hello: Vec<u8>,
+}
+
+/// Why an XSP has not answered a ClientHello.
+#[derive(Debug, thiserror::Error)]
+enum Unanswered {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("the connection ended without an answer")]
+    Broken(#[source] io::Error),
+    #[error("no answer in {0:?}")]
+    Silent(Duration),
+}
+
+impl Unanswered {
+    /// What is held against the XSP. What it makes of one client's words may be the client's fault.
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Connect(error) => error.fault(),
+            Self::Broken(error) if error.kind() == io::ErrorKind::ConnectionReset => Fault::Reset,
+            Self::Broken(_) => Fault::Closed,
+            Self::Silent(_) => Fault::Timeout,
+        }
+    }
 }
 
 /// Serves `client` to its end.
@@ -89,10 +113,11 @@ async fn bridge(line: Arc<Line>, told: ProxyProtocol, arrival: Arrival, client: 
 async fn reach(search: &mut Search, journal: &mut Journal, preamble: &[u8]) -> Option<(Picked, TcpStream)> {
     loop {
         let picked = search.next()?;
-        let dial = Dial::to(search.farm(), &picked.endpoint, search.patience());
+        let patience = search.patience();
+        let dial = Dial::to(search.farm(), &picked.endpoint, patience);
         let reached = match open(&dial).await {
-            Ok(tcp) => ask(tcp, preamble, search).await,
-            Err(error) => Err(error),
+            Ok(tcp) => ask(tcp, preamble, search.patience()).await,
+            Err(error) => Err(error.into()),
         };
         match reached {
             Ok(tcp) => {
@@ -100,14 +125,13 @@ async fn reach(search: &mut Search, journal: &mut Journal, preamble: &[u8]) -> O
                 journal.attempted(&picked, search.begun().elapsed(), AttemptEnd::Success);
                 return Some((picked, tcp));
             }
-            Err(error) => search.failed(&picked, &error, journal),
+            Err(error) => search.failed(&picked, error.fault(), &error, journal),
         }
     }
 }
 
 /// Sends the ClientHello and waits for the XSP's first byte, without taking it.
-async fn ask(mut tcp: TcpStream, preamble: &[u8], search: &Search) -> Result<TcpStream, ConnectError> {
-    let patience = search.patience();
+async fn ask(mut tcp: TcpStream, preamble: &[u8], patience: Duration) -> Result<TcpStream, Unanswered> {
     let asked = timeout(patience, async {
         tcp.write_all(preamble).await?;
         match tcp.peek(&mut [0]).await? {
@@ -117,8 +141,8 @@ async fn ask(mut tcp: TcpStream, preamble: &[u8], search: &Search) -> Result<Tcp
     });
     match asked.await {
         Ok(Ok(())) => Ok(tcp),
-        Ok(Err(error)) => Err(ConnectError::Handshake(error)),
-        Err(_) => Err(ConnectError::HandshakeTimeout(patience)),
+        Ok(Err(error)) => Err(Unanswered::Broken(error)),
+        Err(_) => Err(Unanswered::Silent(patience)),
     }
 }
 

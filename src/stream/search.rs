@@ -11,7 +11,6 @@ use super::journal::Journal;
 use crate::farm::{Farm, Forwarding, Picked, Step, Steps};
 use crate::policy::failover::{Body, Event, Target, Terms};
 use crate::policy::fault::{AttemptEnd, Fault};
-use crate::upstream::connect::ConnectError;
 
 /// Nothing of a request is kept that could be lost.
 const WHOLE: Body = Body { is_whole: true, is_complete: true };
@@ -26,6 +25,8 @@ pub(super) struct Search {
     attempt: usize,
     deadline: Instant,
     begun: Instant,
+    /// How long its latest step may take.
+    patience: Duration,
 }
 
 impl Search {
@@ -45,7 +46,8 @@ impl Search {
             interface: None,
         };
         let (request, steps) = Forwarding::begin(&line.farm, terms, Target::Farm(None));
-        let mut search = Self { farm: Arc::clone(&line.farm), request, next: None, attempt: 0, deadline, begun: now };
+        let (farm, patience) = (Arc::clone(&line.farm), failover.connect_timeout);
+        let mut search = Self { farm, request, next: None, attempt: 0, deadline, begun: now, patience };
         search.take(steps);
         search
     }
@@ -71,10 +73,12 @@ impl Search {
         self.begun
     }
 
-    /// How long a step of the latest attempt may take.
-    pub(super) fn patience(&self) -> Duration {
+    /// How long the next step of the latest attempt may take. The first attempt gets all that an attempt is due.
+    pub(super) fn patience(&mut self) -> Duration {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        left.min(self.connect_timeout())
+        let due = self.connect_timeout();
+        self.patience = if self.attempt == 0 { due } else { left.min(due) };
+        self.patience
     }
 
     /// Whose endpoints are searched.
@@ -87,27 +91,26 @@ impl Search {
         self.farm.config().failover.connect_timeout
     }
 
-    /// When the search is over.
-    pub(super) const fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
     /// The latest attempt has failed.
-    pub(super) fn failed(&mut self, picked: &Picked, error: &ConnectError, journal: &mut Journal) {
-        let fault = error.fault();
+    pub(super) fn failed(
+        &mut self,
+        picked: &Picked,
+        fault: Fault,
+        error: &(dyn std::error::Error + 'static),
+        journal: &mut Journal,
+    ) {
         journal.attempted(picked, self.begun.elapsed(), AttemptEnd::Fault(fault));
         tracing::debug!(
             farm = self.farm.name(),
             endpoint = &**picked.endpoint.label(),
-            error = error as &dyn std::error::Error,
+            error,
             "an XSP could not be reached"
         );
         if fault == Fault::Local {
-            tracing::warn!(error = error as &dyn std::error::Error, "the gateway could not open a connection");
+            tracing::warn!(error, "the gateway could not open a connection");
         }
-        // An attempt that was given less time than it is due says nothing of its endpoint by taking longer.
-        let due = self.connect_timeout();
-        let is_cut_short = fault.is_silence() && self.deadline.saturating_duration_since(self.begun) < due;
+        // A step that was given less time than it is due says nothing of the endpoint by taking longer.
+        let is_cut_short = fault.is_silence() && self.patience < self.connect_timeout();
         let attempt = self.attempt;
         let steps = match is_cut_short {
             true => self.request.on(Event::CutShort { attempt }),
@@ -122,6 +125,11 @@ impl Search {
         let body = Body { is_whole: !delivered, is_complete: true };
         let steps = self.request.on(Event::Failed { attempt: self.attempt, fault, delivered, body });
         self.take(steps);
+    }
+
+    /// The client has left, and nobody knows what the endpoint would have made of the connection.
+    pub(super) fn abandoned(&mut self) {
+        self.request.abandon();
     }
 
     /// The endpoint keeps the connection.

@@ -49,6 +49,8 @@ pub struct Stream<Io = TcpStream> {
     sent: usize,
     reading: Reading,
     writing: Writing,
+    /// What broke the connection, behind bytes that had come before.
+    broken: Option<io::Error>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +89,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
             sent: 0,
             reading: Reading::Open,
             writing: Writing::Open,
+            broken: None,
         }
     }
 
@@ -115,11 +118,12 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
         }
         loop {
             // What is left to send, such as session tickets, must not keep the peer's first request waiting.
-            let flushed = self.poll_flush(cx)?;
+            // A peer that has left meanwhile may have sent one all the same.
+            let flushed = self.poll_flush(cx);
             if !self.common().is_handshaking() {
                 return Poll::Ready(Ok(()));
             }
-            ready!(flushed);
+            ready!(flushed)?;
             let mut early = std::mem::take(&mut self.early);
             let turn = self.poll_turn(cx, &mut early, |io, cx, room| Pin::new(io).poll_read(cx, room));
             self.early = early;
@@ -129,7 +133,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
         }
     }
 
-    /// Appends what the peer has sent to `plaintext`: at least one byte, unless the peer has ended the stream properly.
+    /// Appends what the peer has sent to `plaintext`: at least one byte, unless the peer has ended the stream properly. What came
+    /// before the connection broke is read before that is told.
     ///
     /// # Errors
     /// `UnexpectedEof` when the transport ended without close_notify, so that what was read may be cut short.
@@ -149,6 +154,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
         plaintext: &mut Vec<u8>,
         read: impl Fn(&mut Io, &mut Context<'_>, &mut ReadBuf<'_>) -> Poll<io::Result<()>>,
     ) -> Poll<io::Result<usize>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Err(error));
+        }
         let before = plaintext.len();
         if !self.is_flushed() {
             // The session's own records may be what waits, and nobody else may be writing just now. A peer that takes
@@ -159,11 +167,12 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
             if self.reading == Reading::Finished {
                 return Poll::Ready(Ok(plaintext.len() - before));
             }
-            let turn = ready!(self.poll_turn(cx, plaintext, &read))?;
+            let turn = ready!(self.poll_turn(cx, plaintext, &read));
             if plaintext.len() > before {
+                self.broken = turn.err();
                 return Poll::Ready(Ok(plaintext.len() - before));
             }
-            if turn == Turn::End && self.reading == Reading::Open {
+            if turn? == Turn::End && self.reading == Reading::Open {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         }
@@ -198,6 +207,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
     /// Whether the peer has said close_notify.
     pub const fn is_finished(&self) -> bool {
         matches!(self.reading, Reading::Finished)
+    }
+
+    /// Whether the connection broke behind what has been read.
+    pub const fn is_broken(&self) -> bool {
+        self.broken.is_some()
     }
 
     /// Whether the peer has begun a record that it has not ended yet.
@@ -271,10 +285,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
             let incoming = &mut scratch.incoming[..carried + read];
             scratch.sealed.clear();
             let digested = self.session.digest(incoming, plaintext, &mut scratch.sealed);
-            let sent = self.offer(cx, scratch.sealed.as_slice());
+            // A peer that has left takes no answer to what it said; whoever writes the next time learns of that.
+            drop(self.offer(cx, scratch.sealed.as_slice()));
             let digested = digested.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             self.keep(digested, incoming);
-            sent?;
             Poll::Ready(Ok(Turn::Read))
         })
     }
@@ -285,10 +299,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
             (std::mem::take(&mut self.partial), std::mem::take(&mut self.early), Sealed::default());
         let digested = self.session.digest(&mut partial, &mut early, &mut sealed);
         self.early = early;
-        let sent = self.offer(cx, sealed.as_slice());
+        drop(self.offer(cx, sealed.as_slice()));
         let digested = digested.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         self.keep(digested, &partial);
-        sent
+        Ok(())
     }
 
     fn keep(&mut self, digested: Digested, incoming: &[u8]) {

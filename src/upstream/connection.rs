@@ -68,8 +68,6 @@ pub struct Connection {
     body: Body,
     persistence: Persistence,
     closing: bool,
-    /// What broke the connection, behind input that had come before.
-    broken: Option<io::Error>,
 }
 
 impl Connection {
@@ -84,7 +82,6 @@ impl Connection {
             body: Body::Done,
             persistence: Persistence::KeepAlive,
             closing: false,
-            broken: None,
         }
     }
 
@@ -161,7 +158,7 @@ impl Connection {
                 }
                 return Poll::Ready(Ok(head));
             }
-            if ready!(self.poll_read(cx)).map_err(AnswerError::Broken)? == 0 {
+            if ready!(self.stream.poll_read(cx, &mut self.input)).map_err(AnswerError::Broken)? == 0 {
                 return Poll::Ready(Err(AnswerError::Closed));
             }
         }
@@ -196,7 +193,7 @@ impl Connection {
     /// [`AnswerError::Broken`] and [`AnswerError::Closed`] when the body was cut short, [`AnswerError::Unconfirmed`] when it
     /// may have been.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyTurn, AnswerError>> {
-        match (ready!(self.poll_read(cx)), &self.body) {
+        match (ready!(self.stream.poll_read(cx, &mut self.input)), &self.body) {
             (Ok(0), _) => {}
             (Ok(_), _) => return Poll::Ready(Ok(BodyTurn::More)),
             (Err(error), Body::UntilClose) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -218,7 +215,7 @@ impl Connection {
             && !self.has_begun_to_answer()
             && self.persistence == Persistence::KeepAlive
             && !self.closing
-            && self.broken.is_none()
+            && !self.stream.is_broken()
             && !self.stream.is_finished()
             && self.is_flushed()
     }
@@ -233,21 +230,6 @@ impl Connection {
     /// Session tickets and the like are taken in; a close, or anything unasked, rules the connection out.
     pub fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
         self.poll_usable(cx) && self.stream.read_now(cx, &mut self.input).is_pending() && !self.has_begun_to_answer()
-    }
-
-    /// One read. What came before the connection broke is understood before that is told.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if let Some(error) = self.broken.take() {
-            return Poll::Ready(Err(error));
-        }
-        let before = self.input.len();
-        match ready!(self.stream.poll_read(cx, &mut self.input)) {
-            Err(error) if self.input.len() > before => {
-                self.broken = Some(error);
-                Poll::Ready(Ok(self.input.len() - before))
-            }
-            read => Poll::Ready(read),
-        }
     }
 
     fn take(&mut self, taken: usize) {

@@ -9,6 +9,9 @@ use rand::{Rng, RngExt};
 use super::Transition;
 use crate::policy::endpoint::EndpointId;
 
+/// How long a trial may take before the gateway looks for itself: a client may be slow to send its request's body.
+const LONG_TRIAL: Duration = Duration::from_secs(5);
+
 /// How an endpoint stands at some instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -53,11 +56,17 @@ struct Entry {
     /// The latest failure.
     since: Instant,
     until: Instant,
-    /// The serial of the running trial. Only ever set when the block has run out.
-    trial: Option<u64>,
+    /// The running trial. Only ever set when the block has run out.
+    trial: Option<Trial>,
     cause: Cause,
     /// Since when it has failed and shown no sign of life; `None`: nothing but a word of the operator is held against it.
     lifeless: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    serial: u64,
+    begun: Instant,
 }
 
 /// Why an endpoint is on the list.
@@ -100,10 +109,12 @@ impl Blocklist {
         self.entries.get(&id).is_some_and(is_newer)
     }
 
-    /// When the block of `id` has run out, if it has and nobody tries the endpoint just now.
+    /// Since when nobody can tell whether `id` works again: since its block has run out, if nobody tries it just now, or since
+    /// its trial has taken long.
     pub fn ran_out(&self, id: EndpointId, now: Instant) -> Option<Instant> {
         let entry = self.entries.get(&id)?;
-        (entry.standing(now) == Standing::Probation).then_some(entry.until)
+        let since = entry.trial.map_or(entry.until, |trial| trial.begun + LONG_TRIAL);
+        (since <= now).then_some(since)
     }
 
     /// The endpoints that are not up, with their standing at `now`, by id.
@@ -193,14 +204,14 @@ impl Blocklist {
             Standing::Up | Standing::Blocked { .. } | Standing::OnTrial => return None,
         }
         self.trials += 1;
-        entry.trial = Some(self.trials);
+        entry.trial = Some(Trial { serial: self.trials, begun: now });
         Some(Claim { id, serial: self.trials })
     }
 
     /// Gives a trial back without a verdict: the endpoint is on probation again. Does nothing if there was a verdict.
     pub fn release_trial(&mut self, trial: Claim) {
         if let Some(entry) = self.entries.get_mut(&trial.id)
-            && entry.trial == Some(trial.serial)
+            && entry.trial.is_some_and(|running| running.serial == trial.serial)
         {
             entry.trial = None;
         }

@@ -32,6 +32,11 @@ impl Order {
     pub fn interface(&self) -> Option<Interface> {
         self.suspicion?.interface
     }
+
+    /// The same order for another look, which begins at `now`.
+    pub fn begin_again(&mut self, now: Instant) {
+        self.begun = now;
+    }
 }
 
 /// What a look has shown.

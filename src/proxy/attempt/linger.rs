@@ -3,11 +3,9 @@
 use std::future::poll_fn;
 
 use http::{Method, StatusCode};
-use tokio::time::Instant;
 
-use super::{Attempt, Failure, Progress, State};
+use super::{Attempt, Failure, State};
 use crate::http1::head::Limits;
-use crate::proxy::feed::Feed;
 use crate::upstream::connection::Connection;
 
 impl Attempt {
@@ -21,43 +19,20 @@ impl Attempt {
             State::Dialing(dialing) => dialing.await.err().map(|error| Err(error.into())),
             // An XSP that did not take the whole request owes no answer.
             State::Talking(connection) if !connection.is_flushed() => None,
-            State::Talking(connection) => {
-                let status = final_status(connection, &self.limits, &self.outbound.method);
+            State::Talking(mut connection) => {
+                let status = final_status(&mut connection, &self.limits, &self.outbound.method);
                 let timeout = self.timeout;
                 let in_time = tokio::time::timeout_at(self.since + timeout, status).await;
-                Some(in_time.unwrap_or(Err(Failure::Timeout(timeout))))
+                let end = in_time.unwrap_or(Err(Failure::Timeout(timeout)));
+                Some(end.map_err(|failure| self.weighed(failure, &connection)))
             }
             State::Over => None,
         };
         judge(&self, end);
     }
-
-    /// Goes on with an attempt whose client has left, when the whole request is there, in `feed`: what it changes is changed
-    /// whether or not anybody waits for the answer.
-    pub(in crate::proxy) async fn carry_on(
-        mut self: Box<Self>,
-        mut feed: Feed,
-        judge: impl FnOnce(&Self, Result<StatusCode, Failure>) + Send,
-    ) {
-        let deadline = Instant::now() + self.timeout;
-        let answered = tokio::time::timeout_at(deadline, async {
-            loop {
-                match poll_fn(|cx| self.poll(cx, &mut feed)).await? {
-                    Progress::Informed(_) => {}
-                    Progress::Answered(head) => return Ok(head.status),
-                }
-            }
-        });
-        let end = answered.await.unwrap_or(Err(Failure::Timeout(self.timeout)));
-        judge(&self, end);
-    }
 }
 
-async fn final_status(
-    mut connection: Box<Connection>,
-    limits: &Limits,
-    method: &Method,
-) -> Result<StatusCode, Failure> {
+async fn final_status(connection: &mut Connection, limits: &Limits, method: &Method) -> Result<StatusCode, Failure> {
     loop {
         let head = poll_fn(|cx| connection.poll_head(cx, limits, method)).await?;
         if !head.status.is_informational() {
