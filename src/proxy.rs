@@ -6,6 +6,7 @@ mod answer;
 mod attempt;
 mod challenge;
 pub mod channels;
+mod client;
 pub mod connection;
 pub mod context;
 mod documents;

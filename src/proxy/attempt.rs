@@ -13,6 +13,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::Instant;
 
+pub(super) use self::linger::{count, report};
 use super::failure::Failure;
 use super::feed::{Feed, Outbound};
 use crate::farm::{Farm, Overdue, Picked};

@@ -10,7 +10,8 @@ use http::header::LOCATION;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::attempt::{Attempt, Progress};
+use super::attempt::{Attempt, Progress, count, report};
+use super::client::{Asked, Client};
 use super::context::Worker;
 use super::error::Error;
 use super::exchange::{ClientEnd, ClientError, Exchange};
@@ -27,7 +28,6 @@ use crate::policy::classify::{Class, Replay};
 use crate::policy::endpoint::EndpointId;
 use crate::policy::failover::{Body, Due, Event, Target, Terms};
 use crate::policy::fault::{AttemptEnd, Fault};
-use crate::policy::health::Seen;
 use crate::telemetry::metrics::ChannelEvent;
 
 /// One request on its way to an answer.
@@ -47,17 +47,6 @@ pub(super) struct Forward<'a> {
     running: SmallVec<[(usize, Box<Attempt>); 2]>,
     /// The answer that is passed on if there is no better one.
     fallback: Option<Box<Accepted>>,
-}
-
-/// Whether anybody waits for the answer.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Client {
-    /// As far as is known.
-    Waits,
-    /// It sends no more, and may wait; `None`: for as long as it takes.
-    Finished { until: Option<Instant> },
-    /// It has left, and believes that what it has asked for is done.
-    Left,
 }
 
 /// What happened next.
@@ -249,7 +238,7 @@ impl<'a> Forward<'a> {
     ) -> Poll<Result<Happened, ClientError>> {
         let stalled_at = (!feed.is_complete()).then(|| body_since + self.snapshot.limits.request_body_idle_timeout);
         let due_at = self.request.machine.wake_at().map(Instant::from_std);
-        let left_at = if let Client::Finished { until } = self.client { until } else { None };
+        let left_at = self.client.waits_until();
         let Some(at) = [stalled_at, due_at, left_at].into_iter().flatten().min() else { return Poll::Pending };
         std::task::ready!(alarm.poll_at(cx, at));
         Poll::Ready(match self.request.machine.due(at.into_std()) {
@@ -259,20 +248,13 @@ impl<'a> Forward<'a> {
         })
     }
 
-    /// The client's side has ended behind a whole request, or has broken within it. An end of data is no end of interest: scripts
-    /// and load balancers wait for their answer behind one. What changes something is asked for even if nobody waits.
     fn client_ended(&mut self, end: ClientEnd, feed: &Feed) -> Result<(), ClientError> {
-        let changes = feed.is_complete() && !Replay::Safe.allows(&self.outbound.method);
-        self.client = match end {
-            _ if self.opens_channel => return Err(end.into()),
-            ClientEnd::Finished if changes => Client::Finished { until: None },
-            ClientEnd::Finished => {
-                let until = self.route.failover.advance_after.map(|after| self.journal.begun() + after);
-                Client::Finished { until }
-            }
-            ClientEnd::Broken(_) if changes => Client::Left,
-            ClientEnd::Broken(_) => return Err(end.into()),
+        let asked = Asked {
+            opens_channel: self.opens_channel,
+            changes: feed.is_complete() && !Replay::Safe.allows(&self.outbound.method),
         };
+        let patience = self.route.failover.advance_after.map(|after| self.journal.begun() + after);
+        self.client = Client::ended(end, asked, patience)?;
         Ok(())
     }
 
@@ -395,25 +377,4 @@ fn body(feed: &Feed) -> Body {
 
 fn is_redirection(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
-}
-
-/// Counts what came of an attempt.
-fn count(attempt: &Attempt, end: AttemptEnd) {
-    let metrics = attempt.picked.endpoint.metrics();
-    if let AttemptEnd::Success | AttemptEnd::ServerError = end {
-        metrics.xsp_seconds.observe(attempt.begun().elapsed().as_secs_f64());
-    }
-    metrics.attempted(end);
-}
-
-/// What came of an attempt that nobody waits for.
-fn report(route: &Route, attempt: &Attempt, end: Result<StatusCode, Failure>) {
-    let (end, seen) = match end.map_err(|failure| failure.fault()) {
-        Ok(status) if status.as_u16() < 500 => (AttemptEnd::Success, Seen::Answer),
-        Ok(_) => (AttemptEnd::ServerError, Seen::ServerError),
-        Err(fault) => (AttemptEnd::Fault(fault), Seen::Fault(fault)),
-    };
-    count(attempt, end);
-    let (endpoint, begun) = (&attempt.picked.endpoint, attempt.begun().into_std());
-    route.farm.observe(endpoint, seen, begun, Some(route.interface), &route.failover.rules());
 }

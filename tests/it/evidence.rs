@@ -220,17 +220,3 @@ async fn r_fail_6_a_standby_site_that_dies_and_returns_is_known_though_nobody_as
     assert_eq!(stage.asked(), 0, "nobody has asked for anything");
     assert_eq!(stage.metrics().await.count("xspgate_endpoint_probation", &[]), 0.0);
 }
-
-#[tokio::test]
-async fn a_request_that_changes_something_goes_on_when_its_client_leaves() {
-    let stage = Stage::in_order(|_, _| ()).await;
-    stage.xsp("a1").behave(Behaviour::Slow(Duration::from_millis(500))).await;
-    let mut client = stage.raw_client().await;
-    let host = "webex-cloud-xsp.example.com";
-    client.send(format!("POST {NEW_CALL} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 2\r\n\r\nhi")).await;
-    eventually("the request", async || client_requests(stage.xsp("a1")) == 1).await;
-    drop(client);
-    let is_through = |xsp: &Xsp| xsp.requests()[0].end == xspgate::sim::xsp::End::Answered;
-    eventually("its answer", async || is_through(stage.xsp("a1"))).await;
-    assert_eq!(stage.metrics().await.count("xspgate_blocklist_transitions_total", &[("to", "blocked")]), 0.0);
-}

@@ -39,6 +39,7 @@ mod handover;
 mod harness;
 mod hints;
 mod hostile;
+mod leaving;
 mod liveness;
 mod load;
 mod observability;

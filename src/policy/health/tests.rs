@@ -433,3 +433,33 @@ fn an_operators_block_stands_whatever_is_answered() {
     assert!(farm.is_blocked(0));
     assert_eq!(farm.health.lift(farm.ids[0]), Some(Transition::Unblocked));
 }
+
+#[test]
+fn r_fail_6_a_trial_that_takes_long_is_looked_at() {
+    let mut farm = Farm::new(3);
+    farm.saw(0, REFUSED);
+    farm.wait(70_000);
+    let trial = farm.health.claim_trial(farm.ids[0], farm.now).unwrap();
+    let (took, order) = farm.until_look(20_000).expect("its client may never send all of its body");
+    assert!((5_000..=6_500).contains(&took), "{took} ms");
+    assert_eq!(farm.looked(&order, Found::Well), [Transition::Unblocked]);
+    farm.health.release_trial(trial);
+    assert_eq!(farm.standing(0), Standing::Up);
+}
+
+#[test]
+fn r_fail_8_of_several_looks_by_one_right_each_has_its_own_beginning() {
+    let mut farm = Farm::new(3);
+    farm.saw(0, REFUSED);
+    farm.wait(10);
+    let mut order = farm.health.claim_look(farm.ids[0], farm.now).unwrap();
+    farm.wait(10);
+    let told = |farm: &mut Farm, order: &Order, found| {
+        farm.health.looked(order, found, &farm.rules, &farm.roster, farm.now, &mut farm.rng).into_vec()
+    };
+    told(&mut farm, &order, Found::Fault(Fault::Refused));
+    farm.wait(1_000);
+    assert_eq!(told(&mut farm, &order, Found::Well), [], "it has failed since that look began");
+    order.begin_again(farm.now);
+    assert_eq!(told(&mut farm, &order, Found::Well), [Transition::Unblocked]);
+}

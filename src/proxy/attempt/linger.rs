@@ -1,4 +1,5 @@
-//! An attempt after its request has been answered elsewhere. Separate from the attempt, which a client waits for.
+//! An attempt after its request has been answered elsewhere, and what comes of attempts. Separate from the attempt itself, which a
+//! client waits for.
 
 use std::future::poll_fn;
 
@@ -6,6 +7,9 @@ use http::{Method, StatusCode};
 
 use super::{Attempt, Failure, State};
 use crate::http1::head::Limits;
+use crate::policy::fault::AttemptEnd;
+use crate::policy::health::Seen;
+use crate::proxy::snapshot::Route;
 use crate::upstream::connection::Connection;
 
 impl Attempt {
@@ -39,4 +43,25 @@ async fn final_status(connection: &mut Connection, limits: &Limits, method: &Met
             return Ok(head.status);
         }
     }
+}
+
+/// Counts what came of an attempt.
+pub(in crate::proxy) fn count(attempt: &Attempt, end: AttemptEnd) {
+    let metrics = attempt.picked.endpoint.metrics();
+    if let AttemptEnd::Success | AttemptEnd::ServerError = end {
+        metrics.xsp_seconds.observe(attempt.begun().elapsed().as_secs_f64());
+    }
+    metrics.attempted(end);
+}
+
+/// What came of an attempt that nobody waits for.
+pub(in crate::proxy) fn report(route: &Route, attempt: &Attempt, end: Result<StatusCode, Failure>) {
+    let (end, seen) = match end.map_err(|failure| failure.fault()) {
+        Ok(status) if status.as_u16() < 500 => (AttemptEnd::Success, Seen::Answer),
+        Ok(_) => (AttemptEnd::ServerError, Seen::ServerError),
+        Err(fault) => (AttemptEnd::Fault(fault), Seen::Fault(fault)),
+    };
+    count(attempt, end);
+    let (endpoint, begun) = (&attempt.picked.endpoint, attempt.begun().into_std());
+    route.farm.observe(endpoint, seen, begun, Some(route.interface), &route.failover.rules());
 }

@@ -1,10 +1,11 @@
 //! A client that sends bytes as they are given and shows the bytes that come back.
 
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -112,6 +113,16 @@ impl RawClient {
     /// Reads until the gateway closes.
     pub(crate) async fn until_closed(&mut self) -> Received {
         self.until(|_| false).await
+    }
+
+    /// Ends its sending direction: close_notify, then FIN. It still reads.
+    pub(crate) async fn finish(&mut self) {
+        let _ = within("the end", self.tls.shutdown()).await;
+    }
+
+    /// Ends its sending direction by FIN alone, as clients do that know nothing of close_notify. It still reads.
+    pub(crate) fn finish_abruptly(&mut self) {
+        let _ = SockRef::from(self.tls.get_ref().0).shutdown(Shutdown::Write);
     }
 
     /// Breaks the connection with RST.
