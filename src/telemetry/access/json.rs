@@ -18,6 +18,8 @@ impl<'a> Object<'a> {
         Self { out, before: b'{' }
     }
 
+    // So that a key's length is known where it is written, and it is a few moves instead of calls.
+    #[inline(always)]
     fn key(&mut self, key: &'static str) -> &mut Vec<u8> {
         self.out.extend_from_slice(&[self.before, b'"']);
         self.before = b',';
