@@ -116,7 +116,11 @@ impl Readiness {
         }
         let farms = core.farms();
         let empty: Vec<&str> = farms.iter().filter(|farm| farm.is_empty()).map(|farm| farm.name()).collect();
-        (empty.len() == farms.len()).then(|| format!("no endpoint known yet in: {}", empty.join(", ")))
+        if empty.len() == farms.len() {
+            return Some(format!("no endpoint known yet in: {}", empty.join(", ")));
+        }
+        let lost: Vec<&str> = farms.iter().filter(|farm| !farm.is_ready()).map(|farm| farm.name()).collect();
+        (!lost.is_empty()).then(|| format!("no XSP is up in: {}", lost.join(", ")))
     }
 
     /// The threads that do not move; `None`: all do.

@@ -17,7 +17,7 @@ mod turnover;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -58,6 +58,10 @@ pub struct Farm {
     state: Locked<State>,
     /// Whether the configuration has it no longer.
     retired: AtomicBool,
+    /// Whether its last XSP has gone.
+    is_out: AtomicBool,
+    /// Whether an XSP is up, or on probation.
+    has_hope: AtomicBool,
     /// Which endpoint a cookie's tag names.
     tags: ArcSwap<HashMap<Tag, EndpointId>>,
 }
@@ -137,6 +141,8 @@ impl Farm {
                 endpoints: HashMap::new(),
             }),
             retired: AtomicBool::new(false),
+            is_out: AtomicBool::new(false),
+            has_hope: AtomicBool::new(true),
             tags: ArcSwap::default(),
             name: config.name.clone(),
             config: ArcSwap::new(config),
@@ -166,6 +172,14 @@ impl Farm {
     /// Whether no endpoint is known at all. Takes no lock: `/readyz` asks, which nothing may hold up. Every endpoint has a tag.
     pub fn is_empty(&self) -> bool {
         self.tags.load().is_empty()
+    }
+
+    /// Whether as much of it is there as `/readyz` asks for. Takes no lock either.
+    pub fn is_ready(&self) -> bool {
+        match self.config.load().ready {
+            model::Needed::Any => !self.is_empty() && self.has_hope.load(Ordering::Relaxed),
+            model::Needed::None => true,
+        }
     }
 
     /// Whether no endpoint may be picked.

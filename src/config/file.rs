@@ -9,7 +9,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use super::model::{AddressFamily, ClientPurpose, CrlOverdue, LogFormat, ProxyProtocol, TlsVersion};
+use super::model::{AddressFamily, ClientPurpose, CrlOverdue, LogFormat, Needed, ProxyProtocol, TlsVersion};
 use super::schema::{Shape, Shaped};
 use super::types::amount::{Count, OffOrCount, OffOrTime, Size, Time};
 use super::types::choice::{Access, Choice, Followed, Free, Strict};
@@ -206,6 +206,7 @@ tables! {
         channel_rate: Key<OffOrCount<1, 100_000>>,
         end_streams_after: Key<OffOrTime<SECOND, DAY>>,
         look_when_idle: Key<OffOrTime<SECOND, DAY>>,
+        ready: Key<Choice<Needed>>,
         response_head_size: Key<Size<512, { 16 * MIB }>>,
         response_fields: Key<Count<1, 10_000>>,
         #[serde(default)]

@@ -142,6 +142,8 @@ pub struct Farm {
     pub end_streams_after: Option<Duration>,
     /// `look_when_idle`: how long an XSP may answer nobody before the gateway looks at it; `None` (`"off"`): for ever.
     pub look_when_idle: Option<Duration>,
+    /// `ready`: how much of it `/readyz` asks for.
+    pub ready: Needed,
     /// `response_head_size` and `response_fields`: what the head of an XSP's answer may have.
     pub response_limits: head::Limits,
     /// `[farm.NAME.failover]`.
@@ -154,6 +156,15 @@ pub struct Farm {
     pub tcp: Tcp,
     /// `[[farm.NAME.site]]` in order of preference; at least one.
     pub sites: Vec<Site>,
+}
+
+/// How much of a farm must be there for the gateway to count as ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needed {
+    /// Any XSP that is up, or on probation.
+    Any,
+    /// None.
+    None,
 }
 
 /// What an XSP's certificate must prove (R-TLS-4).

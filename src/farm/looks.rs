@@ -109,8 +109,7 @@ impl Farm {
                 Some(Looking { farm: Arc::clone(self), endpoint, order })
             });
             let due: Vec<_> = due.collect();
-            self.publish_all(state, now);
-            (due, self.publish(state, &news, now))
+            (due, self.publish_all(state, &news, now))
         });
         self.tell(changes);
         due

@@ -2,12 +2,14 @@
 //! set under the farm's lock, in the order of the changes, and what takes longer comes after it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{Endpoint, Farm, State};
 use crate::config::error::printable;
+use crate::policy::endpoint::Member;
 use crate::policy::failover::News;
 use crate::policy::health::Transition;
 use crate::policy::health::blocklist::Standing;
@@ -15,7 +17,17 @@ use crate::telemetry::timeline::{Event, Kind};
 
 /// What has become of endpoints, to be told.
 #[must_use]
-pub(super) struct Changes(Vec<(Arc<Endpoint>, Transition, &'static str)>);
+pub(super) struct Changes {
+    endpoints: Vec<(Arc<Endpoint>, Transition, &'static str)>,
+    outage: Option<Outage>,
+}
+
+/// What has become of a farm as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outage {
+    Begins,
+    Ends,
+}
 
 impl Farm {
     /// Sets the gauges of those endpoints as they stand now.
@@ -25,19 +37,55 @@ impl Farm {
             set_gauges(endpoint, state, now);
             Some((Arc::clone(endpoint), *transition, *reason))
         });
-        Changes(known.collect())
+        let outage = if news.is_empty() { None } else { self.outage(state, now) };
+        Changes { endpoints: known.collect(), outage }
     }
 
-    /// Sets the gauges of all endpoints, since blocks run out by themselves.
-    pub(super) fn publish_all(&self, state: &State, now: Instant) {
+    /// The same of all endpoints, since blocks run out by themselves, and members come and go.
+    pub(super) fn publish_all(&self, state: &State, news: &News, now: Instant) -> Changes {
         state.endpoints.values().for_each(|endpoint| set_gauges(endpoint, state, now));
+        let outage = self.outage(state, now);
+        Changes { outage, ..self.publish(state, news, now) }
+    }
+
+    /// Takes note of how much of the farm is there, and says whether its last XSP has gone, or one is back.
+    fn outage(&self, state: &State, now: Instant) -> Option<Outage> {
+        let standing = |member: &Member| state.health.standing(member.id(), now);
+        let up = state.roster.present().filter(|member| standing(member) == Standing::Up).count();
+        let is_tried =
+            |member: &Member| matches!(standing(member), Standing::Up | Standing::Probation | Standing::OnTrial);
+        self.metrics.endpoints_up.set(i64::try_from(up).unwrap_or(i64::MAX));
+        self.has_hope.store(state.roster.members().any(is_tried), Ordering::Relaxed);
+        // Before discovery has named anybody, nobody has gone.
+        let is_out = up == 0 && !state.endpoints.is_empty();
+        match (self.is_out.swap(is_out, Ordering::Relaxed), is_out) {
+            (false, true) => Some(Outage::Begins),
+            (true, false) => Some(Outage::Ends),
+            (true, true) | (false, false) => None,
+        }
     }
 
     /// Tells it. Not to be called with the farm's lock held.
-    pub(super) fn tell(&self, Changes(changes): Changes) {
-        if changes.is_empty() {
-            return;
+    pub(super) fn tell(&self, Changes { endpoints: changes, outage }: Changes) {
+        if !changes.is_empty() {
+            self.tell_each(changes);
         }
+        let farm = self.name();
+        match outage {
+            None => {}
+            Some(Outage::Begins) => {
+                error!(farm, "no XSP of the farm is up any more: its requests fail, or go to XSPs that have failed");
+                self.timeline.add(Event::now(Kind::FarmDown, "no XSP is up any more").of_farm(farm));
+            }
+            // As loud as the other line, for whoever reads no more than these.
+            Some(Outage::Ends) => {
+                error!(farm, "an XSP of the farm is up again");
+                self.timeline.add(Event::now(Kind::FarmUp, "an XSP is up again").of_farm(farm));
+            }
+        }
+    }
+
+    fn tell_each(&self, changes: Vec<(Arc<Endpoint>, Transition, &'static str)>) {
         for (endpoint, ..) in changes.iter().filter(|(_, transition, _)| *transition == Transition::AddressInDoubt) {
             self.looks.doubt(endpoint.address.ip());
         }

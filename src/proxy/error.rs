@@ -50,6 +50,9 @@ pub(super) enum Error {
     /// Discovery has found no endpoint yet.
     #[error("no XSP is known at the moment")]
     NoEndpoint,
+    /// Every XSP is drained: sessions that are there go on, and no others begin.
+    #[error("every XSP is being taken out of service")]
+    Drained,
     /// More new channels are asked for than the XSPs are sent.
     #[error("too many channels are opened at the moment")]
     ChannelsBusy,
@@ -86,7 +89,8 @@ impl From<ClientError> for Error {
 impl From<GiveUp> for Error {
     fn from(why: GiveUp) -> Self {
         match why {
-            GiveUp::NoEndpoint => Self::NoEndpoint,
+            // That some are known is asked before.
+            GiveUp::NoEndpoint => Self::Drained,
             GiveUp::ChannelLost => Self::ChannelLost,
             GiveUp::ChannelsBusy => Self::ChannelsBusy,
             GiveUp::Silent => Self::Silent,
@@ -108,7 +112,7 @@ impl Error {
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::UnknownPath | Self::ChannelLost => StatusCode::NOT_FOUND,
             Self::NotAllowed | Self::NoClientCertificate => StatusCode::FORBIDDEN,
-            Self::NoEndpoint | Self::ChannelsBusy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::Drained | Self::ChannelsBusy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable | Self::AnswerTooLarge | Self::Unreadable | Self::Stale => StatusCode::BAD_GATEWAY,
             Self::Silent => StatusCode::GATEWAY_TIMEOUT,
             Self::ClientGone => return None,
@@ -129,6 +133,7 @@ impl Error {
             Self::NoClientCertificate => "no-client-certificate",
             Self::ChannelLost => "channel-lost",
             Self::NoEndpoint => "no-endpoint",
+            Self::Drained => "drained",
             Self::ChannelsBusy => "channels-busy",
             Self::Unreachable => "unreachable",
             Self::AnswerTooLarge => "answer-too-large",
@@ -151,6 +156,7 @@ impl Error {
             | Self::NoClientCertificate
             | Self::ChannelLost
             | Self::NoEndpoint
+            | Self::Drained
             | Self::ChannelsBusy
             | Self::Unreachable
             | Self::AnswerTooLarge
@@ -163,7 +169,7 @@ impl Error {
     /// The response, unless the client has left; `text` is this error's message.
     pub(super) fn into_response<'a>(self, text: &'a str, tracking_id: &'a str, unread: Last) -> Option<Answer<'a>> {
         let status = self.status()?;
-        let retry_after = matches!(self, Self::NoEndpoint | Self::ChannelsBusy).then_some(1);
+        let retry_after = matches!(self, Self::NoEndpoint | Self::Drained | Self::ChannelsBusy).then_some(1);
         let last = if unread == Last::Yes { Last::Yes } else { self.last() };
         Some(Answer::Own { status, text, retry_after, tracking_id, last })
     }

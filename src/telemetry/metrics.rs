@@ -70,6 +70,7 @@ pub struct Metrics {
     upstream_connections: IntCounterVec,
     pool_idle: IntGaugeVec,
     endpoints: IntGaugeVec,
+    endpoints_up: IntGaugeVec,
     blocked: IntGaugeVec,
     probation: IntGaugeVec,
     transitions: IntCounterVec,
@@ -161,6 +162,7 @@ impl Default for Metrics {
             upstream_connections: registrar.counters("xspgate_upstream_connections_total"),
             pool_idle: registrar.gauges("xspgate_pool_idle"),
             endpoints: registrar.gauges("xspgate_endpoints"),
+            endpoints_up: registrar.gauges("xspgate_endpoints_up"),
             blocked: registrar.gauges("xspgate_endpoint_blocked"),
             probation: registrar.gauges("xspgate_endpoint_probation"),
             transitions: registrar.counters("xspgate_blocklist_transitions_total"),
@@ -259,6 +261,7 @@ impl Metrics {
             counters: [&self.sessions, &self.channels_closed, &self.heartbeats, &self.channel_events, &self.redirects]
                 .map(Clone::clone),
             endpoints: self.endpoints.with_label_values(&[farm]),
+            endpoints_up: self.endpoints_up.with_label_values(&[farm]),
             sessions: SessionEvent::ALL.map(|event| self.sessions.with_label_values(&[farm, event.name()])),
             channels_closed: ChannelEnd::ALL.map(|end| self.channels_closed.with_label_values(&[farm, end.name()])),
             heartbeats: Heartbeat::ALL.map(|heartbeat| self.heartbeats.with_label_values(&[farm, heartbeat.name()])),

@@ -64,6 +64,10 @@ pub enum Kind {
     Unblocked,
     /// It stays blocked, and its streams are ended.
     GivenUp,
+    /// No XSP of a farm is up any more.
+    FarmDown,
+    /// One is up again.
+    FarmUp,
     /// Discovery names an endpoint that was not known.
     Found,
     /// Discovery names it no more.

@@ -94,7 +94,10 @@ async fn where_every_xsp_is_drained_only_what_is_there_goes_on() {
     let all = stage.sim.xsps.iter().map(|xsp| xsp.address().to_string());
     let serving = Serving::start_changed(&stage, draining(all)).await;
     let client = || Client::new(serving.https[0], stage.sim.pki.public_roots());
-    assert_eq!(client().get(PROFILE).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    let refused = client().get(PROFILE).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.text().contains("every XSP is being taken out of service"), "{}", refused.text());
+    assert_eq!(serving.metrics().await.count("xspgate_refused_total", &[("reason", "drained")]), 1.0);
     let mut returning = client();
     returning.set_cookie("XSPGATE", &cookie);
     assert_eq!(returning.get(PROFILE).await.xsp(), home);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::{Instant, sleep};
 use xspgate::sim::site::{Simulation, Text};
-use xspgate::sim::xsp::{Behaviour, Xsp};
+use xspgate::sim::xsp::Behaviour;
 
 use crate::harness::{Blocked, Client, NEW_CALL, PROFILE, Stage, client_requests, eventually};
 

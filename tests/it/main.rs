@@ -43,6 +43,7 @@ mod leaving;
 mod liveness;
 mod load;
 mod observability;
+mod outages;
 mod outputs;
 mod package;
 mod passthrough;

@@ -239,7 +239,7 @@ async fn what_an_xsp_makes_of_one_clients_words_blocks_nobody() {
             text.remove_section(site).set(site, "name", "door").set(site, "addresses", vec![at.to_string()]);
         })
         .await;
-        drop(refusal(&stage.direct().asking_for(DIRECT), stage.gateway.passthrough()).await);
+        refusal(&stage.direct().asking_for(DIRECT), stage.gateway.passthrough()).await;
         let looked = async || stage.metrics().await.count("xspgate_probes_total", &[("outcome", "cleared")]) >= 1.0;
         eventually(&format!("the gateway's own look: {manner:?}"), looked).await;
         let blocked = stage.metrics().await.count("xspgate_blocklist_transitions_total", &[("to", "blocked")]);

@@ -5,9 +5,9 @@
   const TALL = 20;
   const SILENCE = 5000;
   const PLURALS = { day: 'days', hour: 'hours', minute: 'minutes', second: 'seconds' };
-  const BAD = new Set(['blocked', 'lookup-fails', 'reload-refused', 'renewal-refused']);
+  const BAD = new Set(['blocked', 'farm-down', 'lookup-fails', 'reload-refused', 'renewal-refused']);
   const WARN = new Set(['left', 'draining', 'stopping', 'forgotten']);
-  const GOOD = new Set(['unblocked', 'lookup-works', 'reloaded', 'renewed', 'started', 'took-over', 'predecessor-gone', 'returned', 'undrained', 'found', 'vacated']);
+  const GOOD = new Set(['unblocked', 'farm-up', 'lookup-works', 'reloaded', 'renewed', 'started', 'took-over', 'predecessor-gone', 'returned', 'undrained', 'found', 'vacated']);
   const STATES = {
     up: ['good', 'up'],
     blocked: ['bad', 'blocked'],
@@ -165,13 +165,15 @@
   };
 
   const showHead = (status) => {
-    const [good, words] = status.ready ? ['good', 'ready'] : ['bad', `not ready: ${status.unready}`];
+    const down = status.farms.filter((farm) => !farm.retired && farm.colour !== 'green').map((farm) => farm.name);
+    const ready = down.length > 0 ? ['bad', `ready, but no XSP up in ${down.join(', ')}`] : ['good', 'ready'];
+    const [good, words] = status.ready ? ready : ['bad', `not ready: ${status.unready}`];
     write(byId('version'), status.version);
     paint(byId('ready'), `badge ${good}`);
     write(byId('ready'), status.phase === 'running' ? words : `${words} (${status.phase})`);
     write(byId('since'), `process ${status.pid} runs for ${span(status.time - status.started)}`);
     const red = sum(status.hosts, (host) => host.interfaces.filter((one) => one.colour !== 'green').length);
-    document.title = red > 0 || !status.ready ? `! xspgate` : 'xspgate';
+    document.title = red > 0 || down.length > 0 || !status.ready ? `! xspgate` : 'xspgate';
     const trouble = [];
     const { configuration_refused: config, certificates_refused: files, last } = status.reload;
     const still = status.threads.filter((thread) => !thread.moves).map((thread) => thread.name);
@@ -344,6 +346,8 @@
 
   const lost = () => {
     document.body.classList.add('stale');
+    paint(byId('ready'), 'badge warn');
+    write(byId('ready'), heard > 0 ? `stale: nothing heard since ${clock(heard / 1000).slice(11)}` : 'stale');
     if (!paused) write(byId('live'), 'connection lost, trying again');
   };
 

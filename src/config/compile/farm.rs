@@ -14,7 +14,9 @@ use super::settings::{rate_of, small};
 use super::{Check, Kind, Named, Whereabouts, fields, or, security};
 use crate::config::error::Problem;
 use crate::config::file::{self, File, Key};
-use crate::config::model::{AddressFamily, Certificate, Failover, Farm, Pool, Proof, Site, Source, Speaks, Tcp, Trust};
+use crate::config::model::{
+    AddressFamily, Certificate, Failover, Farm, Needed, Pool, Proof, Site, Source, Speaks, Tcp, Trust,
+};
 use crate::config::types::amount::shown_time;
 use crate::http1::head;
 use crate::policy::classify::{On5xx, OnSilence, Replay};
@@ -100,6 +102,7 @@ fn farm(
         channel_rate: or(&fields.channel_rate, |rate| rate_of(rate.0), NonZeroU32::new(1000)),
         end_streams_after: or(&fields.end_streams_after, |time| time.0, Some(Duration::from_secs(120))),
         look_when_idle: or(&fields.look_when_idle, |time| time.0, Some(Duration::from_secs(30))),
+        ready: or(&fields.ready, |choice| choice.0, Needed::None),
         response_limits: head::Limits {
             head_size: or(&fields.response_head_size, |size| small(size.0), head::Limits::RESPONSE.head_size),
             fields: or(&fields.response_fields, |count| small(count.0), head::Limits::RESPONSE.fields),

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::broadworks::interface::Interface;
 use crate::config::model::{
-    AccessLog, AddressFamily, ClientPurpose, CrlOverdue, Freebind, LogFormat, ProxyProtocol, Reloads, Strictness,
-    TlsVersion,
+    AccessLog, AddressFamily, ClientPurpose, CrlOverdue, Freebind, LogFormat, Needed, ProxyProtocol, Reloads,
+    Strictness, TlsVersion,
 };
 use crate::policy::classify::{On5xx, OnSilence, Replay};
 
@@ -148,6 +148,14 @@ impl Words for OnSilence {
     }
 }
 
+impl Words for Needed {
+    const KIND: &'static str = "a farm's part in readiness";
+
+    fn words() -> Vec<(&'static str, Self)> {
+        vec![("any", Self::Any), ("none", Self::None)]
+    }
+}
+
 impl Words for Replay {
     const KIND: &'static str = "a replay rule";
 
@@ -191,6 +199,7 @@ leaves!(
     Choice<TlsVersion>,
     Choice<On5xx>,
     Choice<OnSilence>,
+    Choice<Needed>,
     Choice<Replay>,
     Choice<ClientPurpose>,
     Choice<CrlOverdue>,

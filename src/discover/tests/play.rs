@@ -13,7 +13,7 @@ use tracing::subscriber::DefaultGuard;
 
 use super::super::resolve::Extent;
 use super::super::*;
-use crate::config::model::{AddressFamily, Failover, Pool, Site, Source, Tcp, TlsPolicy, TlsVersion};
+use crate::config::model::{AddressFamily, Failover, Needed, Pool, Site, Source, Tcp, TlsPolicy, TlsVersion};
 use crate::http1::head::Limits;
 use crate::policy::classify::{On5xx, OnSilence, Replay};
 use crate::policy::drained::Drained;
@@ -300,6 +300,7 @@ pub(in crate::discover) fn farm<const N: usize>(name: &str, sources: [Source; N]
         response_limits: Limits::RESPONSE,
         end_streams_after: None,
         look_when_idle: None,
+        ready: Needed::None,
         failover: Failover {
             connect_timeout: Duration::ZERO,
             response_timeout: Duration::ZERO,

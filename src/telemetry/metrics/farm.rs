@@ -16,6 +16,8 @@ pub struct FarmMetrics {
     pub(super) counters: [IntCounterVec; 5],
     /// Endpoints that discovery knows.
     pub endpoints: IntGauge,
+    /// Those that new sessions may go to.
+    pub endpoints_up: IntGauge,
     pub(super) sessions: [IntCounter; 4],
     pub(super) channels_closed: [IntCounter; ChannelEnd::ALL.len()],
     pub(super) heartbeats: [IntCounter; Heartbeat::ALL.len()],

@@ -1,7 +1,7 @@
 //! What there is to measure, in one table, so that the registry and the README can both be held against it.
 
 /// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
-pub const TABLE: [(&str, &str, &str, &str); 44] = [
+pub const TABLE: [(&str, &str, &str, &str); 45] = [
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
     (
@@ -54,6 +54,12 @@ pub const TABLE: [(&str, &str, &str, &str); 44] = [
     ),
     ("xspgate_pool_idle", "gauge", "farm, endpoint", "idle upstream connections"),
     ("xspgate_endpoints", "gauge", "farm", "endpoints that discovery knows"),
+    (
+        "xspgate_endpoints_up",
+        "gauge",
+        "farm",
+        "those that new sessions may go to: not drained, blocked or on probation",
+    ),
     ("xspgate_endpoint_blocked", "gauge", "farm, endpoint", "1 while the endpoint is on the blocklist or on probation"),
     (
         "xspgate_endpoint_probation",
