@@ -37,6 +37,8 @@ pub enum Request {
     Status,
     /// XSPs get no new sessions.
     Drain(Whom),
+    /// The same, even if no XSP of their farm is up then.
+    ForceDrain(Whom),
     /// They get them again.
     Undrain(Whom),
     /// XSPs are blocked, for so many seconds; `None`: as long as if they had failed.
@@ -82,6 +84,7 @@ impl Request {
         match self {
             Self::Status => "status",
             Self::Drain(_) => "drain",
+            Self::ForceDrain(_) => "force-drain",
             Self::Undrain(_) => "undrain",
             Self::Block(..) => "block",
             Self::Unblock(_) => "unblock",
@@ -97,7 +100,11 @@ impl Request {
     /// Whom it is about, if about somebody.
     pub const fn whom(&self) -> Option<&Whom> {
         match self {
-            Self::Drain(whom) | Self::Undrain(whom) | Self::Block(whom, _) | Self::Unblock(whom) => Some(whom),
+            Self::Drain(whom)
+            | Self::ForceDrain(whom)
+            | Self::Undrain(whom)
+            | Self::Block(whom, _)
+            | Self::Unblock(whom) => Some(whom),
             Self::Status
             | Self::UnblockAll(_)
             | Self::Reload

@@ -80,6 +80,8 @@ struct State {
     pace: Pace,
     rng: StdRng,
     endpoints: HashMap<EndpointId, Arc<Endpoint>>,
+    /// What the log has said to be drained by the configuration, and to be no XSP's.
+    unknown_drains: Vec<String>,
 }
 
 /// What a request's cookies say.
@@ -139,6 +141,7 @@ impl Farm {
                 pace: Pace::new(config.channel_rate),
                 rng: StdRng::from_rng(&mut rand::rng()),
                 endpoints: HashMap::new(),
+                unknown_drains: Vec::new(),
             }),
             retired: AtomicBool::new(false),
             is_out: AtomicBool::new(false),

@@ -94,6 +94,7 @@ impl Admin {
             channels: Channels { open, opened, closed: metrics.channels_closed() },
             heartbeats: metrics.heartbeats(),
             streams: endpoints.iter().map(|endpoint| endpoint.streams).sum(),
+            unknown_drains: farm.unknown_drains(),
             sites,
             endpoints,
         }

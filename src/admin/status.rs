@@ -140,6 +140,8 @@ pub struct Farm {
     pub heartbeats: BTreeMap<&'static str, u64>,
     /// CTI and pass-through connections to its endpoints.
     pub streams: i64,
+    /// What `drain` in the configuration names, and what is no XSP's.
+    pub unknown_drains: Vec<String>,
     /// Its sites, in order of preference.
     pub sites: Vec<Site>,
     /// Its endpoints, by site and SRV priority.

@@ -64,6 +64,7 @@ fn sweep(core: &Core, is_alone: &AtomicBool) {
     for farm in farms.iter() {
         if is_alone.load(Ordering::Relaxed) {
             farm.tell_vacated();
+            farm.tell_unknown_drains();
         }
         farm.forget_departed(Instant::now());
     }

@@ -1,5 +1,6 @@
 //! `xspgate ctl`: asks a running gateway over its Unix socket.
 
+mod drain;
 mod table;
 
 use std::io::{BufRead, BufReader, Write};
@@ -43,6 +44,7 @@ pub(super) const GUIDE: Guide = Guide {
     examples: &[
         ("xspgate ctl status --watch", "every XSP, and what is there, each second"),
         ("xspgate ctl drain 192.0.2.21", "before maintenance: nothing new for that XSP"),
+        ("xspgate ctl drain 192.0.2.21 --wait --timeout 2h", "and come back when nothing is left there"),
         ("xspgate ctl undrain 192.0.2.21", "after it"),
         ("xspgate ctl block 192.0.2.21 --for 10m", "as if it had failed: its sessions move to others"),
         ("xspgate ctl reload", "as SIGHUP does, and say what came of it"),
@@ -74,7 +76,19 @@ enum Command {
         watch: bool,
     },
     /// Give an XSP no new sessions, event channels and connections
-    Drain(Named),
+    Drain {
+        #[command(flatten)]
+        xsp: Named,
+        /// Wait until it holds no event channel and no connection any more
+        #[arg(long)]
+        wait: bool,
+        /// Give up waiting after so long, such as 30m, with exit code 1
+        #[arg(long, value_name = "TIME", value_parser = time, requires = "wait")]
+        timeout: Option<Duration>,
+        /// Also the last one of its farm that is up
+        #[arg(long)]
+        force: bool,
+    },
     /// Give it new ones again
     Undrain(Named),
     /// Block an XSP as if it had failed
@@ -138,7 +152,15 @@ pub fn ctl(options: Ctl) -> ExitCode {
         Command::Status { json: true, .. } => return done(ask(&options.socket, &Request::Status)),
         Command::Status { watch: true, .. } => return watch(&options.socket),
         Command::Status { .. } => return done(status(&options.socket)),
-        Command::Drain(xsp) => Request::Drain(xsp.into()),
+        Command::Drain { xsp, wait, timeout, force } => {
+            let whom = Whom::from(xsp);
+            let request = if force { Request::ForceDrain(whom.clone()) } else { Request::Drain(whom.clone()) };
+            let drained = ask(&options.socket, &request);
+            if !wait || drained.is_err() {
+                return done(drained);
+            }
+            return drain::wait(&options.socket, &whom, timeout);
+        }
         Command::Undrain(xsp) => Request::Undrain(xsp.into()),
         Command::Block { xsp, time } => Request::Block(xsp.into(), time.map(|time| time.as_secs_f64())),
         Command::Unblock { all: Some(farm), .. } => Request::UnblockAll(farm),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::publish::set_gauges;
 use super::{Endpoint, Farm, State};
@@ -16,8 +16,10 @@ use crate::telemetry::timeline::Kind;
 /// What is done to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// It gets no new sessions, also if it goes and comes back.
+    /// It gets no new sessions, also if it goes and comes back; but the last one that is up stays.
     Drain,
+    /// The same, even if nobody is up then.
+    ForceDrain,
     /// It gets them again, unless something else drains it.
     Undrain,
     /// It is blocked for so long, whatever it answers; `None`: for `block_for`.
@@ -33,6 +35,12 @@ pub struct Meant {
     pub endpoint: Arc<str>,
     /// Whether it may be picked.
     pub presence: Presence,
+    /// Whether it was off the blocklist before.
+    pub was_up: bool,
+    /// Event channels that are there.
+    pub channels: i64,
+    /// CTI and pass-through connections that are there.
+    pub streams: i64,
 }
 
 impl Farm {
@@ -42,8 +50,13 @@ impl Farm {
         if meant.is_empty() {
             return Vec::new();
         }
+        let now = Instant::now();
+        let up: Vec<_> = self.state.with(|state| {
+            let up = |endpoint: &&Arc<Endpoint>| state.health.standing(endpoint.id, now) == Standing::Up;
+            meant.iter().filter(up).map(|endpoint| endpoint.id).collect()
+        });
         match what {
-            Operation::Drain => {
+            Operation::Drain | Operation::ForceDrain => {
                 let news = self.state.with(|state| {
                     state.drained_by_operator.add(whom.clone());
                     self.drain(state)
@@ -57,10 +70,51 @@ impl Farm {
         self.state.with(|state| {
             let told = meant.iter().filter_map(|endpoint| {
                 let presence = state.roster.get(endpoint.id)?.presence();
-                Some(Meant { endpoint: Arc::clone(&endpoint.label), presence })
+                let (channels, streams) = (endpoint.metrics.channels.get(), endpoint.metrics.streams.get());
+                let was_up = up.contains(&endpoint.id);
+                Some(Meant { endpoint: Arc::clone(&endpoint.label), presence, was_up, channels, streams })
             });
             told.collect()
         })
+    }
+
+    /// Whether `whom` means all that are up, and somebody is.
+    pub fn is_last(&self, whom: &Whom) -> bool {
+        let now = Instant::now();
+        self.state.with(|state| {
+            let mut up = state
+                .roster
+                .present()
+                .filter(|member| state.health.standing(member.id(), now) == Standing::Up)
+                .peekable();
+            up.peek().is_some() && up.all(|member| means(whom, member))
+        })
+    }
+
+    /// What `drain` in the configuration names, and what is no XSP's: it has gone, or was never right.
+    pub fn unknown_drains(&self) -> Vec<String> {
+        let config = self.config();
+        self.state.with(|state| {
+            let is_unknown = |whom: &&Whom| !state.roster.members().any(|member| means(whom, member));
+            config.drain.iter().filter(is_unknown).map(Whom::to_string).collect()
+        })
+    }
+
+    /// Warns of these, once each time that they change. To be called every second or so.
+    pub fn tell_unknown_drains(&self) {
+        if self.is_empty() {
+            return;
+        }
+        let unknown = self.unknown_drains();
+        let are_news =
+            self.state.with(|state| std::mem::replace(&mut state.unknown_drains, unknown.clone()) != unknown);
+        if are_news && !unknown.is_empty() {
+            warn!(
+                farm = self.name(),
+                drain = unknown.join(", "),
+                "`drain` names what is no XSP's, so that it drains nothing"
+            );
+        }
     }
 
     /// Its endpoints by their labels, in order, for whoever has named none of them.

@@ -71,7 +71,11 @@ async fn an_xsp_is_taken_out_by_hand_and_brought_back() {
     }
     let address = controlled.address(&home);
     let said = controlled.ctl.done(&["drain", &address]).await;
-    assert_eq!(said, format!("{address} of farm xsp: drained\n"));
+    let held = |said: &str| {
+        let words = said.strip_prefix(&format!("{address} of farm xsp: draining: "))?;
+        words.strip_suffix(", 0 CTI connections left\n")?.split(' ').next()?.parse::<u32>().ok()
+    };
+    assert!(held(&said).is_some_and(|channels| channels >= 1), "{said}");
     for _ in 0..30 {
         assert_ne!(controlled.client().get(PROFILE).await.xsp(), home);
     }
@@ -82,8 +86,19 @@ async fn an_xsp_is_taken_out_by_hand_and_brought_back() {
     controlled.said(&["control call", "\"drain\"", &address, "\"uid\"", "\"pid\""]).await;
     // A reload is no reason to forget it.
     assert_eq!(controlled.ctl.done(&["reload"]).await, "nothing has changed\n");
-    drop(channel);
+    let ended = controlled.ctl.run(&["drain", &address, "--wait", "--timeout", "10ms"]).await;
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    assert!(ended.stderr.contains("the time is over, and the XSP is not empty"), "{}", ended.stderr);
+    let waiting = async { controlled.ctl.done(&["drain", &address, "--wait"]).await };
+    let leaving = async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        drop(channel);
+    };
+    let (said, ()) = tokio::join!(waiting, leaving);
+    assert!(said.ends_with("nothing is left\n"), "{said}");
     controlled.said(&["holds no event channel", &address]).await;
+    let said = controlled.ctl.done(&["drain", &address]).await;
+    assert_eq!(said, format!("{address} of farm xsp: drained: nothing is left there\n"));
 
     controlled.ctl.done(&["undrain", &address, "--farm", "xsp"]).await;
     eventually("it is back", async || controlled.client().get(PROFILE).await.xsp() == home).await;
@@ -210,8 +225,38 @@ async fn what_can_not_be_done_is_said_with_what_could() {
     assert!(said.contains("refused, nothing has changed") && said.contains("logged.toml:"), "{said}");
     fs::write(&path, text.replace("[farm.xsp]\n", &format!("[farm.xsp]\ndrain = [{address:?}]\n"))).unwrap();
     assert_eq!(controlled.ctl.done(&["reload"]).await, "reloaded\n");
-    assert!(controlled.ctl.done(&["undrain", &address]).await.contains("STILL drained"));
+    assert!(controlled.ctl.refused(&["undrain", &address]).await.contains("STILL drained"));
+    let said = controlled.ctl.done(&["unblock", &address]).await;
+    assert_eq!(said, format!("{address} of farm xsp: it was not blocked\n"));
     assert_eq!(controlled.client().get(PROFILE).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_last_xsp_that_is_up_is_drained_by_force_alone() {
+    let controlled = Controlled::start().await;
+    controlled.ctl.done(&["block", &controlled.address("b2")]).await;
+    for xsp in ["a1", "a2"] {
+        controlled.ctl.done(&["drain", &controlled.address(xsp)]).await;
+    }
+    let last = controlled.address("b1");
+    let said = controlled.ctl.refused(&["drain", &last]).await;
+    assert!(said.contains("nobody else is up in farm xsp") && said.contains("--force"), "{said}");
+    assert_eq!(controlled.client().get(PROFILE).await.status, StatusCode::OK);
+    controlled.ctl.done(&["drain", &last, "--force"]).await;
+    let table = controlled.ctl.done(&["status"]).await;
+    assert_eq!(table.lines().filter(|line| line.contains("draining")).count(), 3, "{table}");
+}
+
+#[tokio::test]
+async fn what_the_configuration_drains_and_nobody_is_is_told_of() {
+    let controlled = Controlled::start().await;
+    let path = controlled.stage.sim.folder().join("logged.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("[farm.xsp]\n", "[farm.xsp]\ndrain = [\"192.0.2.200\"]\n")).unwrap();
+    assert_eq!(controlled.ctl.done(&["reload"]).await, "reloaded\n");
+    controlled.said(&["WARN", "192.0.2.200", "`drain` names what is no XSP's"]).await;
+    let table = controlled.ctl.done(&["status"]).await;
+    assert!(table.contains("WARNING: drain names \"192.0.2.200\" in the configuration"), "{table}");
 }
 
 #[tokio::test]

@@ -238,6 +238,7 @@ async fn r_stat_1_a_browser_shows_what_is_up_and_what_is_not() {
     assert!(fastest < Duration::from_secs(1), "{fastest:?}");
     browser.until("red interfaces", &format!("{} === 10", badges("#host-list", "unreachable"))).await;
     browser.until("blocks", &format!("{} === 4", badges("#event-list", "blocked"))).await;
+    browser.until("the badge", &format!("{} === 1", badges("#ready, header", "no XSP up"))).await;
     stage.xsp("a1").revive().await;
     crate::harness::eventually("an answer", async || stage.client().get(PROFILE).await.status == StatusCode::OK).await;
     browser.until("green interfaces", &format!("{} === 10", badges("#host-list", "reachable"))).await;

@@ -166,11 +166,12 @@
 
   const showHead = (status) => {
     const down = status.farms.filter((farm) => !farm.retired && farm.colour !== 'green').map((farm) => farm.name);
-    const ready = down.length > 0 ? ['bad', `ready, but no XSP up in ${down.join(', ')}`] : ['good', 'ready'];
+    const ready = down.length > 0 ? ['bad', 'no XSP up'] : ['good', 'ready'];
     const [good, words] = status.ready ? ready : ['bad', `not ready: ${status.unready}`];
     write(byId('version'), status.version);
     paint(byId('ready'), `badge ${good}`);
     write(byId('ready'), status.phase === 'running' ? words : `${words} (${status.phase})`);
+    byId('ready').title = down.length > 0 ? `farms without an XSP that is up: ${down.join(', ')}` : '';
     write(byId('since'), `process ${status.pid} runs for ${span(status.time - status.started)}`);
     const red = sum(status.hosts, (host) => host.interfaces.filter((one) => one.colour !== 'green').length);
     document.title = red > 0 || down.length > 0 || !status.ready ? `! xspgate` : 'xspgate';
@@ -347,7 +348,7 @@
   const lost = () => {
     document.body.classList.add('stale');
     paint(byId('ready'), 'badge warn');
-    write(byId('ready'), heard > 0 ? `stale: nothing heard since ${clock(heard / 1000).slice(11)}` : 'stale');
+    write(byId('ready'), 'stale');
     if (!paused) write(byId('live'), 'connection lost, trying again');
   };
 

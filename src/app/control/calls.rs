@@ -165,6 +165,7 @@ impl Calls {
             Request::Reload | Request::Restart | Request::TakeOver => &self.patient,
             // What is said of these is short, and always finds room.
             Request::Drain(_)
+            | Request::ForceDrain(_)
             | Request::Undrain(_)
             | Request::Block(..)
             | Request::Unblock(_)
@@ -182,6 +183,7 @@ impl Calls {
                 Err(silence) => refused(silence),
             },
             Request::Drain(whom) => self.command(Command::Operate(whom.clone(), Operation::Drain)).await,
+            Request::ForceDrain(whom) => self.command(Command::Operate(whom.clone(), Operation::ForceDrain)).await,
             Request::Undrain(whom) => self.command(Command::Operate(whom.clone(), Operation::Undrain)).await,
             Request::Block(whom, seconds) => match seconds.map(Duration::try_from_secs_f64).transpose() {
                 Ok(time) if time.is_none_or(|time| time <= LONGEST_BLOCK) => {
@@ -254,6 +256,7 @@ fn tell(request: &Request, reply: &Reply, uid: u32, pid: Option<i32>) {
         Request::Block(_, seconds) => (*seconds, None),
         Request::Log(level) => (None, level.as_deref()),
         Request::Drain(_)
+        | Request::ForceDrain(_)
         | Request::Undrain(_)
         | Request::Unblock(_)
         | Request::UnblockAll(_)

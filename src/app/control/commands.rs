@@ -56,16 +56,24 @@ impl Commands {
             Err(_) => return Reply::Refused(format!("\"{}\" is no XSP: {}", whom.xsp, DrainedXsp::expected())),
         };
         let farms = self.farms(whom.farm.as_deref());
+        if let (Operation::Drain, Some(farm)) = (what, farms.iter().find(|farm| farm.is_last(&meant))) {
+            return Reply::Refused(format!(
+                "nobody else is up in farm {}: its new sessions would get 503; with --force it is drained all the same",
+                farm.name()
+            ));
+        }
+        let mut is_drained_still = false;
         let done = farms.iter().flat_map(|farm| farm.operate(&meant, what).into_iter().map(move |one| (farm, one)));
         let lines: Vec<_> = done
-            .map(|(farm, Meant { endpoint, presence })| {
-                format!("{endpoint} of farm {}: {}", farm.name(), outcome(what, presence))
+            .map(|(farm, one)| {
+                is_drained_still |= what == Operation::Undrain && one.presence == Presence::Draining;
+                format!("{} of farm {}: {}", one.endpoint, farm.name(), outcome(what, farm, &one))
             })
             .collect();
         if lines.is_empty() {
             return Reply::Refused(unknown(whom, &farms));
         }
-        Reply::Done(lines.join("\n"))
+        if is_drained_still { Reply::Refused(lines.join("\n")) } else { Reply::Done(lines.join("\n")) }
     }
 
     fn unblock_all(&self, name: Option<&str>) -> Reply {
@@ -103,16 +111,32 @@ fn has_rest(level: &str) -> bool {
     level.split(',').any(|part| !part.contains('='))
 }
 
-fn outcome(what: Operation, presence: Presence) -> &'static str {
-    match (what, presence) {
-        (Operation::Drain, Presence::Departed) => "drained, and gone from DNS",
-        (Operation::Drain, Presence::Present | Presence::Draining) => "drained",
-        (Operation::Undrain, Presence::Present) => "not drained any more",
-        (Operation::Undrain, Presence::Draining) => "STILL drained, by `drain` in the configuration or as another name",
-        (Operation::Undrain, Presence::Departed) => "not drained any more, and gone from DNS",
-        (Operation::Block(_), _) => "blocked",
-        (Operation::Unblock, _) => "unblocked",
+fn outcome(what: Operation, farm: &Farm, one: &Meant) -> String {
+    match (what, one.presence) {
+        (Operation::Drain | Operation::ForceDrain, Presence::Departed) => {
+            format!("gone from DNS, and {}", draining(farm, one))
+        }
+        (Operation::Drain | Operation::ForceDrain, Presence::Present | Presence::Draining) => draining(farm, one),
+        (Operation::Undrain, Presence::Present) => "not drained any more".into(),
+        (Operation::Undrain, Presence::Draining) => {
+            "STILL drained, by `drain` in the configuration or as another name".into()
+        }
+        (Operation::Undrain, Presence::Departed) => "not drained any more, and gone from DNS".into(),
+        (Operation::Block(_), _) => "blocked".into(),
+        (Operation::Unblock, _) if one.was_up => "it was not blocked".into(),
+        (Operation::Unblock, _) => "unblocked".into(),
     }
+}
+
+/// What an endpoint that is drained still holds.
+fn draining(farm: &Farm, &Meant { channels, streams, .. }: &Meant) -> String {
+    if (channels, streams) == (0, 0) {
+        return "drained: nothing is left there".into();
+    }
+    let plural = |number: i64| if number == 1 { "" } else { "s" };
+    let kind = if farm.config().proof.is_some() { "CTI" } else { "passed-through" };
+    let (channel, stream) = (plural(channels), plural(streams));
+    format!("draining: {channels} event channel{channel}, {streams} {kind} connection{stream} left")
 }
 
 fn no_farm(name: &str) -> String {

@@ -21,6 +21,8 @@ struct Farm {
     /// A gateway of an older version does not say.
     #[serde(default)]
     retired: bool,
+    #[serde(default)]
+    unknown_drains: Vec<String>,
     endpoints: Vec<Endpoint>,
 }
 
@@ -52,6 +54,9 @@ pub(super) fn of(status: &Status) -> Result<String> {
     for farm in &status.farms {
         let mark = if farm.retired { ", no longer in the configuration" } else { "" };
         writeln!(out, "\nfarm {}{mark}", farm.name)?;
+        for name in &farm.unknown_drains {
+            writeln!(out, "  WARNING: drain names \"{name}\" in the configuration, and no XSP is meant by that")?;
+        }
         if farm.endpoints.is_empty() {
             writeln!(out, "  no XSP is known")?;
             continue;

@@ -1,0 +1,87 @@
+//! Waiting until an XSP that is drained holds nothing any more. Separate from asking for that, which is done at once.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use super::{EVERY, ask, done};
+use crate::cli::check::print;
+use crate::config::types::Leaf;
+use crate::config::types::network::DrainedXsp;
+use crate::control::{Request, Whom};
+
+/// The part of `/status` that counts.
+#[derive(Debug, Deserialize)]
+struct Status {
+    farms: Vec<Farm>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Farm {
+    name: String,
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Endpoint {
+    endpoint: std::net::SocketAddr,
+    target: Option<String>,
+    channels: i64,
+    streams: i64,
+}
+
+/// What is left at the XSPs that are drained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Left {
+    channels: i64,
+    streams: i64,
+}
+
+/// Waits until nothing is left, and says how much is whenever that changes: 0 when nothing is, 1 when the time is over or no
+/// gateway answers any more.
+pub(super) fn wait(socket: &Path, whom: &Whom, timeout: Option<Duration>) -> ExitCode {
+    let until = timeout.map(|timeout| Instant::now() + timeout);
+    let mut before = None;
+    loop {
+        let left = match left(socket, whom) {
+            Ok(left) => left,
+            Err(error) => return done(Err(error)),
+        };
+        if left == Left::default() {
+            return print("nothing is left\n");
+        }
+        if before.replace(left) != Some(left) {
+            let Left { channels, streams } = left;
+            let said = print(&format!("draining: {channels} event channels, {streams} other connections left\n"));
+            if said != ExitCode::SUCCESS {
+                return said;
+            }
+        }
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return done(Err(anyhow::anyhow!("the time is over, and the XSP is not empty; it stays drained")));
+        }
+        std::thread::sleep(EVERY);
+    }
+}
+
+fn left(socket: &Path, whom: &Whom) -> Result<Left> {
+    let status = ask(socket, &Request::Status)?;
+    let status: Status = serde_json::from_str(&status).context("the gateway's status can't be read")?;
+    Ok(status.of(whom))
+}
+
+impl Status {
+    fn of(&self, whom: &Whom) -> Left {
+        let Ok(DrainedXsp(meant)) = DrainedXsp::text(&whom.xsp) else { return Left::default() };
+        let farms = self.farms.iter().filter(|farm| whom.farm.as_ref().is_none_or(|name| *name == farm.name));
+        let meant =
+            farms.flat_map(|farm| &farm.endpoints).filter(|one| meant.means(one.endpoint, one.target.as_deref()));
+        meant.fold(Left::default(), |left, one| Left {
+            channels: left.channels + one.channels,
+            streams: left.streams + one.streams,
+        })
+    }
+}
