@@ -3,25 +3,32 @@
 mod drain;
 mod table;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Write};
 use std::net::Shutdown;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 
 use super::check::print;
 use super::guide::Guide;
 use super::output::complain;
+use crate::config;
 use crate::config::error::printable;
 use crate::config::types::Leaf;
 use crate::config::types::amount::Time;
 use crate::control::{Reply, Request, SOCKET, Whom, connect};
 
-/// The longest that a gateway may take to answer: a reload waits for the XSPs of a new farm.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest that a gateway may take to answer what it only has to say.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for what it has to do: a reload waits for the XSPs of a new farm, a restart for the new process.
+const LONG_PATIENCE: Duration = Duration::from_secs(30);
+/// Names the socket where `--socket` does not.
+const VARIABLE: &str = "XSPGATE_SOCKET";
+/// The configuration of the package, whose [control] names the socket where nothing else does.
+const CONFIGURATION: &str = "/etc/xspgate/xspgate.toml";
 /// How often `--watch` looks.
 const EVERY: Duration = Duration::from_secs(1);
 /// The longest block by hand.
@@ -57,9 +64,10 @@ pub(super) const GUIDE: Guide = Guide {
 /// What `ctl` takes.
 #[derive(Args, Debug)]
 pub struct Ctl {
-    /// The gateway's socket: [control] socket of its configuration
-    #[arg(long, value_name = "FILE", default_value = SOCKET, global = true)]
-    socket: PathBuf,
+    /// The gateway's socket; without it, what XSPGATE_SOCKET says, else what [control] says in /etc/xspgate/xspgate.toml, else
+    /// /run/xspgate/control.sock
+    #[arg(long, value_name = "FILE", global = true)]
+    socket: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -148,18 +156,19 @@ fn time(text: &str) -> Result<Duration, String> {
 
 /// Asks, and prints the answer: 0 when it is done, 1 when it is refused or nobody answers.
 pub fn ctl(options: Ctl) -> ExitCode {
+    let socket = &options.socket.unwrap_or_else(socket);
     let request = match options.command {
-        Command::Status { json: true, .. } => return done(ask(&options.socket, &Request::Status)),
-        Command::Status { watch: true, .. } => return watch(&options.socket),
-        Command::Status { .. } => return done(status(&options.socket)),
+        Command::Status { json: true, .. } => return done(ask(socket, &Request::Status)),
+        Command::Status { watch: true, .. } => return watch(socket),
+        Command::Status { .. } => return done(status(socket)),
         Command::Drain { xsp, wait, timeout, force } => {
             let whom = Whom::from(xsp);
             let request = if force { Request::ForceDrain(whom.clone()) } else { Request::Drain(whom.clone()) };
-            let drained = ask(&options.socket, &request);
+            let drained = ask(socket, &request);
             if !wait || drained.is_err() {
                 return done(drained);
             }
-            return drain::wait(&options.socket, &whom, timeout);
+            return drain::wait(socket, &whom, timeout);
         }
         Command::Undrain(xsp) => Request::Undrain(xsp.into()),
         Command::Block { xsp, time } => Request::Block(xsp.into(), time.map(|time| time.as_secs_f64())),
@@ -170,7 +179,33 @@ pub fn ctl(options: Ctl) -> ExitCode {
         Command::Stop => Request::Stop,
         Command::Log { level } => Request::Log(level),
     };
-    done(ask(&options.socket, &request))
+    done(ask(socket, &request))
+}
+
+/// Where the gateway is, unless somebody says so.
+fn socket() -> PathBuf {
+    if let Some(named) = std::env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
+        return named.into();
+    }
+    // What is wrong with it otherwise is no concern of who asks a gateway that runs.
+    let reading = config::read(Path::new(CONFIGURATION)).ok();
+    reading.and_then(|reading| reading.partial.control).unwrap_or_else(|| SOCKET.into())
+}
+
+/// How long the gateway may take.
+const fn patience(request: &Request) -> Duration {
+    match request {
+        Request::Reload | Request::Restart | Request::TakeOver => LONG_PATIENCE,
+        Request::Status
+        | Request::Drain(_)
+        | Request::ForceDrain(_)
+        | Request::Undrain(_)
+        | Request::Block(..)
+        | Request::Unblock(_)
+        | Request::UnblockAll(_)
+        | Request::Stop
+        | Request::Log(_) => PATIENCE,
+    }
 }
 
 fn done(answer: Result<String>) -> ExitCode {
@@ -198,8 +233,11 @@ fn watch(socket: &Path) -> ExitCode {
             Err(error) => return done(Err(error)),
         };
         answered = true;
-        // Home, each line with what was there wiped off, and the rest of the screen.
-        let screen = format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"));
+        let screen = match std::io::stdout().is_terminal() {
+            // Home, each line with what was there wiped off, and the rest of the screen.
+            true => format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n")),
+            false => format!("{text}\n"),
+        };
         match std::io::stdout().write_all(screen.as_bytes()) {
             Ok(()) => {}
             // Nobody watches any more.
@@ -212,15 +250,26 @@ fn watch(socket: &Path) -> ExitCode {
 
 fn ask(socket: &Path, request: &Request) -> Result<String> {
     let shown = socket.display();
-    let mut call = connect(socket, PATIENCE).with_context(|| {
-        format!("no gateway answers at {shown}; is it running, as this user's or by root, with [control] socket there?")
+    let patience = patience(request);
+    let silent = || {
+        format!("the gateway at {shown} has not answered within {} s: it hangs, or is being traced", patience.as_secs())
+    };
+    let mut call = connect(socket, patience).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => anyhow!(silent()),
+        _ => anyhow!(error).context(format!(
+            "no gateway answers at {shown}; is it running, as this user's or by root, with [control] socket there? \
+             --socket or {VARIABLE} names another place"
+        )),
     })?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     // A gateway that does not hear this user may have hung up already, and has said why.
     drop(call.write_all(&line).and_then(|()| call.shutdown(Shutdown::Write)));
     let mut line = String::new();
-    BufReader::new(call).read_line(&mut line).with_context(|| format!("no answer from the gateway at {shown}"))?;
+    BufReader::new(call).read_line(&mut line).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => anyhow!(silent()),
+        _ => anyhow!(error).context(format!("no answer from the gateway at {shown}")),
+    })?;
     if line.is_empty() {
         bail!("the gateway at {shown} hangs up");
     }

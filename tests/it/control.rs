@@ -290,11 +290,41 @@ async fn who_watches_sees_changes_and_the_end_and_goes_on_watching() {
     };
     let address = controlled.address("a1");
     shows(&[&address, " up "]).await;
+    assert!(view.lines().iter().all(|line| !line.contains('\x1b')), "what goes into a pipe is plain");
     controlled.ctl.done(&["drain", &address]).await;
     shows(&[&address, " draining "]).await;
     controlled.ctl.done(&["stop"]).await;
     shows(&["no gateway answers", "trying again"]).await;
     assert_eq!(view.code(), None);
+}
+
+#[tokio::test]
+async fn a_gateway_that_says_nothing_is_not_waited_for_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("control.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let said = Ctl(socket).refused(&["status"]).await;
+    assert!(said.contains("has not answered within 5 s"), "{said}");
+}
+
+#[tokio::test]
+async fn the_socket_is_found_by_the_environment_unless_it_is_named() {
+    let controlled = Controlled::start().await;
+    let asked = |arguments: &[&str], variable: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xspgate"));
+        let output = command.arg("ctl").args(arguments).env("XSPGATE_SOCKET", variable).output().unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let socket = controlled.ctl.0.display().to_string();
+    let (by_name, by_variable, nowhere) = tokio::task::spawn_blocking(move || {
+        let nowhere = "/nowhere/control.sock";
+        (asked(&["--socket", &socket, "status"], nowhere), asked(&["status"], &socket), asked(&["status"], nowhere))
+    })
+    .await
+    .unwrap();
+    assert!(by_name.contains("farm xsp"), "{by_name}");
+    assert!(by_variable.contains("farm xsp"), "{by_variable}");
+    assert!(nowhere.contains("no gateway answers at /nowhere/control.sock"), "{nowhere}");
 }
 
 #[tokio::test]
