@@ -85,10 +85,11 @@ fn face(https: &model::Https, material: &Material, faces: &[Face]) -> Result<Fac
         None => None,
     };
     if let Some(old) = faces.iter().find(|old| old.is_of(https, &identity, authorities)) {
-        return Ok(old.clone());
+        return Ok(Face { https: https.clone(), ..old.clone() });
     }
-    let tls = server_config(&https.tls, Arc::clone(&identity), client_auth(https, material)?)?;
-    Ok(Face { https: https.clone(), tls, identity, authorities: authorities.cloned() })
+    let clients = client_auth(https, material)?;
+    let tls = server_config(&https.tls, Arc::clone(&identity), &clients)?;
+    Ok(Face { https: https.clone(), tls, clients, identity, authorities: authorities.cloned() })
 }
 
 /// What a block asks of clients in the handshake (R-AUTH-2): a certificate if the block demands it, and whether they have
@@ -123,9 +124,8 @@ pub(super) fn snapshot(
         let face = face(https, material, old.map_or(&[], |old| &old.faces))
             .with_context(|| format!("[[https]] of {}", https.hosts.join(", ")))?;
         for listener in at(&mut listeners, slots, Tenant::Hosts, &https.listen) {
-            let tls = Arc::clone(&face.tls);
-            let block = Block::new(https, tls, farms, old, &config.affinity.cookie, &listener.label, metrics);
-            listener.add(Arc::new(block));
+            let block = Block::new(https, &face, farms, old, &config.affinity.cookie, &listener.label, metrics);
+            listener.add(block, https);
         }
         shown.push(face);
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::config::model::{ClientPurpose, Clients, Config, Failover, Farm, Https, Route, Source, Speaks};
+use crate::config::model::{ClientPurpose, Clients, Config, Failover, Farm, Https, Nameless, Route, Source, Speaks};
 use crate::config::types::amount::shown_time;
 use crate::policy::classify::{On5xx, OnSilence};
 
@@ -21,7 +21,8 @@ pub(super) fn of(config: &Config, warnings: usize) -> String {
     }
     for block in &config.passthrough {
         section(&mut out, "passthrough", &block.listen, &format!("-> farm {}", block.farm.name));
-        line(&mut out, "hosts", &format!("{}{}", block.hosts.join(", "), ranges(block.allow.len())));
+        let hosts = format!("{}{}{}", block.hosts.join(", "), nameless(block.nameless), ranges(block.allow.len()));
+        line(&mut out, "hosts", &hosts);
         idle(&mut out, block.idle_timeout);
     }
     for farm in config.farms.values() {
@@ -57,6 +58,13 @@ fn line(out: &mut String, label: &str, value: &str) {
     let _ = writeln!(out, "  {label:<13} {value}");
 }
 
+const fn nameless(nameless: Nameless) -> &'static str {
+    match nameless {
+        Nameless::Served => " (default)",
+        Nameless::LeftToOthers => "",
+    }
+}
+
 fn ranges(allowed: usize) -> String {
     match allowed {
         0 => String::new(),
@@ -84,7 +92,7 @@ fn idle(out: &mut String, timeout: Option<Duration>) {
 
 fn https(out: &mut String, block: &Https) {
     section(out, "https", &block.listen, "");
-    line(out, "hosts", &block.hosts.join(", "));
+    line(out, "hosts", &format!("{}{}", block.hosts.join(", "), nameless(block.nameless)));
     let client = match &block.clients {
         Some(clients) => format!(", client certificates of \"{}\" demanded", clients.trust.name),
         None => String::new(),

@@ -12,7 +12,7 @@ use toml::Spanned;
 use super::model::{AddressFamily, ClientPurpose, CrlOverdue, LogFormat, Needed, ProxyProtocol, TlsVersion};
 use super::schema::{Shape, Shaped};
 use super::types::amount::{Count, OffOrCount, OffOrTime, Size, Time};
-use super::types::choice::{Access, Choice, Followed, Free, Strict};
+use super::types::choice::{Access, Choice, Followed, Free, Preset, Strict};
 use super::types::collector::{CollectorUrl, TracedName};
 use super::types::name::{ClientName, CookieName, HostName, LogFilter, SectionName, ServiceName};
 use super::types::network::{Allowed, DnsServer, DrainedXsp, Listen, Range, XspAddress};
@@ -256,6 +256,7 @@ tables! {
     Https {
         listen: List<Listen>,
         hosts: List<HostName>,
+        default: Key<Preset>,
         certificate: Key<SectionName>,
         client_trust: Key<SectionName>,
         client_names: List<ClientName>,
@@ -298,6 +299,7 @@ tables! {
     Passthrough {
         listen: List<Listen>,
         hosts: List<HostName>,
+        default: Key<Preset>,
         farm: Key<SectionName>,
         allow: List<Allowed>,
         trusted_proxies: List<Range>,

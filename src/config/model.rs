@@ -1,6 +1,7 @@
 //! The configuration as the rest of the program sees it: resolved names, no strings left to parse. Separate from the file's
 //! shape, so that the two can change on their own.
 
+mod clients;
 mod failover;
 mod settings;
 
@@ -14,12 +15,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::place::Places;
-use super::types::oid::Oid;
 use crate::broadworks::interface::Interface;
 use crate::http1::head;
 use crate::policy::drained::Drained;
 use crate::policy::route::PathPrefix;
 
+pub use clients::{ClientPurpose, Clients, Nameless};
 pub use failover::Failover;
 pub use settings::{AccessLog, Admin, Affinity, Collector, Dns, Freebind, Limits, Log, LogFormat, Tcp, Traces};
 
@@ -264,6 +265,8 @@ pub struct Https {
     pub listen: Vec<SocketAddr>,
     /// `hosts`, lower case; at least one.
     pub hosts: Vec<String>,
+    /// `default`.
+    pub nameless: Nameless,
     /// `certificate`.
     pub certificate: Arc<Certificate>,
     /// `client_trust`: such a client certificate is demanded in the handshake.
@@ -308,28 +311,6 @@ pub enum ChannelReplay {
     Allowed,
 }
 
-/// What a client's certificate must be like.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Clients {
-    /// `client_trust`: who signed it, directly or through at most two intermediates (R-CTI-1).
-    pub trust: Arc<Trust>,
-    /// `client_names`, lower case: its CN or one of its DNS names is one of these (R-CTI-2); empty: any name.
-    pub names: Vec<String>,
-    /// `client_purpose`.
-    pub purpose: ClientPurpose,
-    /// `client_eku`: further extended key usages that it holds, all of them.
-    pub eku: Vec<Oid>,
-}
-
-/// Whether a client's certificate must be meant for clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientPurpose {
-    /// `"client-auth"`: TLS client authentication is among its extended key usages, or it names none.
-    ClientAuth,
-    /// `"any"`: whatever they say.
-    Any,
-}
-
 /// `[[cti]]`: mutual TLS on both sides, and an opaque byte stream between.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cti {
@@ -358,6 +339,8 @@ pub struct Passthrough {
     pub listen: Vec<SocketAddr>,
     /// `hosts`, lower case; at least one.
     pub hosts: Vec<String>,
+    /// `default`.
+    pub nameless: Nameless,
     /// `farm`.
     pub farm: Arc<Farm>,
     /// `allow`; empty: anyone.

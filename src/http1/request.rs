@@ -1,6 +1,7 @@
 //! Request heads. Separate from responses, because what is refused here is answered, and what a client may ask for is
 //! narrower than what an XSP may say.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -60,12 +61,18 @@ impl RequestHead {
         self.target().get(self.path().len() + 1..)
     }
 
-    /// The Host field as it came, with its port if it has one.
-    pub fn authority(&self) -> &str {
-        ascii(self.authority.of(&self.bytes))
+    /// The Host field, with its port if it has one: without a dot at the name's end, and without a colon that no port follows,
+    /// which say nothing.
+    pub fn authority(&self) -> Cow<'_, str> {
+        let (whole, host) = (ascii(self.authority.of(&self.bytes)), self.host());
+        match whole[host.len()..].trim_start_matches('.') {
+            "" | ":" => host.into(),
+            port if host.len() + port.len() == whole.len() => whole.into(),
+            port => format!("{host}{port}").into(),
+        }
     }
 
-    /// The Host field without its port. An IPv6 address keeps its brackets.
+    /// The Host field without its port, and without a dot at its end. An IPv6 address keeps its brackets.
     pub fn host(&self) -> &str {
         ascii(self.host.of(&self.bytes))
     }
@@ -181,9 +188,9 @@ impl RequestLine {
     fn origin_form(&self, bytes: &[u8], host: &[u8]) -> Result<Part, Refusal> {
         match &self.form {
             Form::Origin => Ok(Part::new(self.target, self.target_end)),
-            Form::Absolute { authority, origin } => {
+            Form::Absolute { port, authority, origin } => {
                 let authority = &bytes[self.target..][authority.clone()];
-                if !authority.eq_ignore_ascii_case(host) {
+                if !target::agree(authority, host, port) {
                     return Err(Refusal::HostMismatch);
                 }
                 Ok(Part::new(self.target + origin.start, self.target + origin.end))
@@ -260,7 +267,7 @@ mod tests {
         assert_eq!(head.target(), b"/com.broadsoft.xsi-actions/v2.0/user/a%40example.com/profile?format=json");
         assert_eq!(head.path(), b"/com.broadsoft.xsi-actions/v2.0/user/a%40example.com/profile");
         assert_eq!(head.query(), Some(&b"format=json"[..]));
-        assert_eq!((head.authority(), head.host()), ("xsp.example.com", "xsp.example.com"));
+        assert_eq!((&*head.authority(), head.host()), ("xsp.example.com", "xsp.example.com"));
         let fields: Vec<_> = head.fields.iter().collect();
         assert_eq!(
             fields,
@@ -364,12 +371,24 @@ mod tests {
     fn absolute_form_must_agree_with_host() {
         let head = accepted("GET HTTPS://XSP.example.com:443/a?b HTTP/1.1\r\nHost: xsp.Example.com:443\r\n\r\n");
         assert_eq!((head.target(), head.path(), head.query()), (&b"/a?b"[..], &b"/a"[..], Some(&b"b"[..])));
-        assert_eq!((head.authority(), head.host()), ("xsp.Example.com:443", "xsp.Example.com"));
-        assert_eq!(accepted("GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n").target(), b"/");
+        assert_eq!((&*head.authority(), head.host()), ("xsp.Example.com:443", "xsp.Example.com"));
+        let forms = ["https://a/", "https://A./", "https://a:/", "https://a:443/", "https://a.:443/"];
+        for (form, host) in
+            forms.into_iter().flat_map(|form| ["a", "A.", "a:", "a.:", "a:443"].map(|host| (form, host)))
+        {
+            let head = accepted(format!("GET {form} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            assert_eq!((head.target(), head.host().to_ascii_lowercase().as_str()), (&b"/"[..], "a"), "{form} {host}");
+        }
+        for target in ["http://a/", "http://a:80/"] {
+            assert_eq!(accepted(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).target(), b"/");
+        }
         assert_refused(&[
             ("GET https://b/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::HostMismatch),
-            ("GET https://a:443/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::HostMismatch),
-            ("GET https://a/ HTTP/1.1\r\nHost: a:443\r\n\r\n", Refusal::HostMismatch),
+            ("GET https://a:8443/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::HostMismatch),
+            ("GET https://a/ HTTP/1.1\r\nHost: a:8443\r\n\r\n", Refusal::HostMismatch),
+            ("GET http://a:443/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::HostMismatch),
+            ("GET https://a:0443/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::HostMismatch),
+            ("GET https://a../ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::HostMismatch),
             ("GET https://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::HostMismatch),
             ("GET https:///a HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::HostMismatch),
         ]);
@@ -377,9 +396,20 @@ mod tests {
 
     #[test]
     fn there_is_exactly_one_well_formed_host() {
-        for host in ["a", "a.b", "a-1_b.c.", "A:0", "a:65535", "192.0.2.1:8443", "[::1]", "[2001:db8::1]:443"] {
+        for host in ["a", "a.b", "a-1_b.c", "A:0", "a:65535", "192.0.2.1:8443", "[::1]", "[2001:db8::1]:443"] {
             let head = accepted(format!("GET / HTTP/1.1\r\nHost:\t{host} \r\n\r\n"));
             assert_eq!(head.authority(), host);
+        }
+        for (host, name, authority) in [
+            ("a.", "a", "a"),
+            ("a:", "a", "a"),
+            ("a.:", "a", "a"),
+            ("A.b.:443", "A.b", "A.b:443"),
+            ("[::1]:", "[::1]", "[::1]"),
+            ("a..", "a.", "a."),
+        ] {
+            let head = accepted(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            assert_eq!((head.host(), &*head.authority()), (name, authority), "{host}");
         }
         assert_eq!(accepted("GET / HTTP/1.1\r\nHost: [::1]:443\r\n\r\n").host(), "[::1]");
         let malformed = [
@@ -388,7 +418,9 @@ mod tests {
             "a,b",
             "a/",
             "u@a",
-            "a:",
+            ".",
+            ".:443",
+            ":",
             "a:-1",
             "a:b",
             "a:65536",

@@ -80,8 +80,8 @@ pub enum BodyFraming {
 
 /// Appends the head of `head` as an XSP gets it, with a body framed as `framing`.
 ///
-/// Request line and Host are as they came, and so are all end-to-end fields, in their order. Hop-by-hop fields and what
-/// Connection names are left out, and so is everything by which a client could pretend to be a proxy. Content-Length or
+/// The request line is as it came, and so are all end-to-end fields, in their order; Host loses a dot and a colon at its end.
+/// Hop-by-hop fields and what Connection names are left out, and so is everything by which a client could pretend to be a proxy. Content-Length or
 /// Transfer-Encoding is made from `framing`; `Content-Length: 0` stays where a method with a body had it.
 pub fn request_head(head: &RequestHead, from: &Downstream<'_>, framing: RequestFraming, out: &mut Vec<u8>) {
     encode::request_line(out, &head.method, head.target());
@@ -92,6 +92,7 @@ pub fn request_head(head: &RequestHead, from: &Downstream<'_>, framing: RequestF
         match Kind::of(name) {
             Kind::Framing | Kind::HopByHop | Kind::Claim | Kind::Expect => {}
             Kind::Te => trailers |= asks_for_trailers(value),
+            Kind::Kept if name.eq_ignore_ascii_case(b"Host") => encode::field(out, name, head.authority().as_bytes()),
             Kind::Kept => encode::field(out, name, value),
             Kind::Cookie => {
                 if let Some(left) = affinity::without_cookie(value, from.cookie) {

@@ -17,7 +17,7 @@ use super::feed::Feed;
 use super::http1::{HeadError, Http1};
 use super::journal::Journal;
 use super::service::{Ingress, Served, Transaction};
-use super::snapshot::{Block, Listener, Snapshot};
+use super::snapshot::{Block, Introduction, Listener, Snapshot};
 use super::tracking::new_tracking_id;
 use crate::alarm::Alarm;
 use crate::drain::Phase;
@@ -30,12 +30,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// A client whose handshake is through.
 pub(super) struct Accepted {
     pub(super) stream: Stream,
-    /// The name that it asked for.
-    pub(super) host: String,
+    /// What it said in its handshake.
+    pub(super) introduction: Introduction,
     /// Its address.
     pub(super) client: IpAddr,
-    /// The subject of the certificate that it has proved to own.
-    pub(super) peer: Option<Arc<str>>,
 }
 
 /// Serves the connection to its end; `listener` is its index in the snapshot.
@@ -43,9 +41,8 @@ pub(super) fn serve_https(worker: Worker, listener: usize, accepted: Accepted) -
     let mut client = Client {
         worker,
         listener,
-        host: accepted.host,
+        introduction: accepted.introduction,
         client: accepted.client,
-        peer: accepted.peer,
         http: Http1::new(accepted.stream),
         alarm: Alarm::default(),
         challenge: Challenge::default(),
@@ -56,11 +53,9 @@ pub(super) fn serve_https(worker: Worker, listener: usize, accepted: Accepted) -
 struct Client {
     worker: Worker,
     listener: usize,
-    /// The name that the client asked for in the handshake.
-    host: String,
+    /// What the client said in its handshake.
+    introduction: Introduction,
     client: IpAddr,
-    /// The subject of the certificate that the client has proved to own.
-    peer: Option<Arc<str>>,
     http: Http1,
     alarm: Alarm,
     challenge: Challenge,
@@ -80,7 +75,8 @@ impl Client {
         loop {
             let snapshot = self.worker.shared.snapshot.load_full();
             // A reload may have taken the host away.
-            let Some(block) = snapshot.listeners[self.listener].block(&self.host).cloned() else { break };
+            let name = self.introduction.name.as_deref();
+            let Some(block) = snapshot.listeners[self.listener].block(name).cloned() else { break };
             // Phases that pass have boxes of their own, so that a connection never holds more than its present one.
             let request = match self.head(&snapshot, first).await {
                 Ok(head) => Box::pin(self.request(snapshot, block, head)),
@@ -104,7 +100,8 @@ impl Client {
     }
 
     fn journal(&self, here: &Listener) -> Journal {
-        Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.client, self.peer.clone())
+        let peer = self.introduction.peer.subject().cloned();
+        Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.client, peer)
     }
 
     /// Serves one request. What is served is what is served now, and not when its connection fell silent; if its host is gone
@@ -113,16 +110,14 @@ impl Client {
         let mut last = Last::No;
         let now = self.worker.shared.snapshot.load_full();
         if !Arc::ptr_eq(&now, &snapshot) {
-            match now.listeners[self.listener].block(&self.host).cloned() {
+            match now.listeners[self.listener].block(self.introduction.name.as_deref()).cloned() {
                 Some(served) => (snapshot, block) = (now, served),
                 None => last = Last::Yes,
             }
         }
         let mut journal = self.journal(&snapshot.listeners[self.listener]);
-        let peer = self.peer.as_deref();
-        let from =
-            Ingress { worker: &self.worker, snapshot: &snapshot, block: &block, client: self.client, peer, last };
-        let Self { http, alarm, challenge, .. } = self;
+        let Self { worker, introduction, client, http, alarm, challenge, .. } = self;
+        let from = Ingress { worker, snapshot: &snapshot, block: &block, client: *client, introduction, last };
         Transaction { from, exchange: http, journal: &mut journal, alarm, challenge }.serve(head).await
     }
 

@@ -11,8 +11,10 @@ use super::exchange::{ClientError, Exchange};
 use super::feed::Feed;
 use super::journal::Journal;
 use super::service::Served;
+use super::snapshot::Stranger;
 use crate::http1::head::Refusal;
 use crate::policy::failover::GiveUp;
+use crate::tls::clients::Fault;
 
 /// Everything that the gateway answers by itself.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,9 @@ pub(super) enum Error {
     /// The client has shown no certificate, and the interface demands one.
     #[error("this interface is for clients with a certificate")]
     NoClientCertificate,
+    /// The client has shown a certificate, and the interface demands another one.
+    #[error("this interface is for clients with another certificate than the one that was shown: {0}")]
+    ClientCertificate(Fault),
     /// The XSP of the channel that the request names is gone, and the channel with it.
     #[error("this channel is lost")]
     ChannelLost,
@@ -86,6 +91,15 @@ impl From<ClientError> for Error {
     }
 }
 
+impl From<Stranger> for Error {
+    fn from(stranger: Stranger) -> Self {
+        match stranger {
+            Stranger::Nameless => Self::NoClientCertificate,
+            Stranger::Doubted(fault) => Self::ClientCertificate(fault),
+        }
+    }
+}
+
 impl From<GiveUp> for Error {
     fn from(why: GiveUp) -> Self {
         match why {
@@ -111,7 +125,7 @@ impl Error {
             Self::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::UnknownPath | Self::ChannelLost => StatusCode::NOT_FOUND,
-            Self::NotAllowed | Self::NoClientCertificate => StatusCode::FORBIDDEN,
+            Self::NotAllowed | Self::NoClientCertificate | Self::ClientCertificate(_) => StatusCode::FORBIDDEN,
             Self::NoEndpoint | Self::Drained | Self::ChannelsBusy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable | Self::AnswerTooLarge | Self::Unreadable | Self::Stale => StatusCode::BAD_GATEWAY,
             Self::Silent => StatusCode::GATEWAY_TIMEOUT,
@@ -131,6 +145,7 @@ impl Error {
             Self::UnknownPath => "unknown-path",
             Self::NotAllowed => "not-allowed",
             Self::NoClientCertificate => "no-client-certificate",
+            Self::ClientCertificate(fault) => fault.reason(),
             Self::ChannelLost => "channel-lost",
             Self::NoEndpoint => "no-endpoint",
             Self::Drained => "drained",
@@ -154,6 +169,7 @@ impl Error {
             | Self::UnknownPath
             | Self::NotAllowed
             | Self::NoClientCertificate
+            | Self::ClientCertificate(_)
             | Self::ChannelLost
             | Self::NoEndpoint
             | Self::Drained

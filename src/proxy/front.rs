@@ -16,13 +16,13 @@ use tokio::time::timeout;
 
 use super::connection::{Accepted, serve_https};
 use super::context::Worker;
-use super::snapshot::{Listener, Served};
+use super::snapshot::{Introduction, Listener, Served};
 use crate::proxy_protocol::{self, Header, Read};
 use crate::stream::block::{Cti, Line, Passthrough};
 use crate::stream::{Arrival, cti, passthrough};
 use crate::tcp;
+use crate::tls::clients::{Fault, Peer};
 use crate::tls::hello::{Hello, UNRECOGNIZED_NAME, peek};
-use crate::tls::peer::subject;
 use crate::tls::server::refusal;
 use crate::tls::stream::Stream;
 
@@ -91,11 +91,11 @@ async fn welcome(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAd
         }
         Arrived::Cti(block, client, stream) => {
             count_version(here, &stream);
-            let arrival = arrival(client, None, peer_of(&stream));
+            let arrival = arrival(client, None, Peer::verified(stream.common()).subject().cloned());
             Box::pin(cti::serve(&block, arrival, stream))
         }
         Arrived::Passthrough(block, client, host, through) => {
-            let arrival = arrival(client, Some(host), None);
+            let arrival = arrival(client, host, None);
             Box::pin(passthrough::serve(&block, arrival, through))
         }
     })
@@ -112,6 +112,21 @@ fn tell(here: &Listener, client: IpAddr, reason: &'static str) {
     }
 }
 
+/// The same for a client that goes on as one without a certificate.
+fn doubt(here: &Listener, client: IpAddr, fault: Fault) {
+    let (listener, reason) = (&*here.label, fault.reason());
+    if here.is_news(reason) {
+        tracing::info!(
+            %client,
+            listener,
+            reason,
+            "a client's certificate is not believed: {fault}; interfaces that demand one answer 403; the next are told of in 10 s"
+        );
+    } else {
+        tracing::debug!(%client, listener, reason, "a client's certificate is not believed: {fault}");
+    }
+}
+
 fn count_version(here: &Listener, stream: &Stream) {
     match stream.common().protocol_version() {
         Some(ProtocolVersion::TLSv1_2) => here.metrics.tls12.inc(),
@@ -119,16 +134,11 @@ fn count_version(here: &Listener, stream: &Stream) {
     }
 }
 
-/// The subject of the certificate that the client has proved to own.
-fn peer_of(stream: &Stream) -> Option<Arc<str>> {
-    subject(stream.common()).map(Arc::from)
-}
-
 /// Who came, and to whom.
 enum Arrived {
     Https(Accepted),
     Cti(Arc<Cti>, IpAddr, Stream),
-    Passthrough(Arc<Passthrough>, IpAddr, String, passthrough::Client),
+    Passthrough(Arc<Passthrough>, IpAddr, Option<String>, passthrough::Client),
 }
 
 /// A connection of which nothing is known yet but where it comes from.
@@ -156,27 +166,27 @@ async fn arrive(here: &Listener, mut guest: Guest, from: &mut IpAddr) -> Result<
         let stream = guest.shake_hands(Arc::clone(&block.tls)).await?;
         return Ok(Arrived::Cti(Arc::clone(block), client, stream));
     }
-    let Some(host) = guest.read_hello().await? else {
-        guest.turn_away(&UNRECOGNIZED_NAME).await;
-        return Err("no-name");
-    };
-    match here.served(&host) {
+    let name = guest.read_hello().await?;
+    match here.served(name.as_deref()) {
         None => {
             guest.turn_away(&UNRECOGNIZED_NAME).await;
-            Err("unknown-name")
+            Err(if name.is_some() { "unknown-name" } else { "no-name" })
         }
         Some(Served::Https(block)) => {
             guest.believe(|peer| block.trusts(peer))?;
-            let client = guest.client();
+            let (client, address) = (guest.client(), guest.address()?);
             let stream = guest.shake_hands(Arc::clone(&block.tls)).await?;
-            let peer = peer_of(&stream);
-            Ok(Arrived::Https(Accepted { stream, host, client, peer }))
+            let peer = block.clients.peer(stream.common());
+            if let Peer::Doubted(fault) = peer {
+                doubt(here, client, fault);
+            }
+            Ok(Arrived::Https(Accepted { stream, introduction: Introduction { name, address, peer }, client }))
         }
         Some(Served::Passthrough(block)) => {
             guest.admit(&block.line)?;
             let client = guest.client();
             let through = passthrough::Client::new(guest.tcp, guest.header, guest.received).map_err(|_| "closed")?;
-            Ok(Arrived::Passthrough(Arc::clone(block), client, host, through))
+            Ok(Arrived::Passthrough(Arc::clone(block), client, name, through))
         }
     }
 }
@@ -187,6 +197,14 @@ impl Guest {
         match self.header {
             Some(Header::Proxied { source, .. }) => source.ip(),
             Some(Header::Local) | None => self.peer,
+        }
+    }
+
+    /// The address that the client has connected to, as far as is known.
+    fn address(&self) -> Result<IpAddr, &'static str> {
+        match self.header {
+            Some(Header::Proxied { destination, .. }) => Ok(destination.ip()),
+            Some(Header::Local) | None => Ok(self.tcp.local_addr().map_err(|_| "broken")?.ip()),
         }
     }
 
@@ -232,6 +250,7 @@ impl Guest {
                 Hello::Incomplete => self.read().await?,
                 Hello::TooLong => return Err("hello-too-long"),
                 Hello::Name(name) => return Ok(name),
+                Hello::NoSuchName(alert) => break (alert, "malformed-name"),
                 Hello::Garbage(alert) => break (alert, "not-tls"),
                 Hello::Incompatible(alert) => break (alert, "incompatible"),
             }

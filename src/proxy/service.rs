@@ -18,7 +18,7 @@ use super::forward::Forward;
 use super::journal::{Journal, Origin};
 use super::relay::{Patience, Relay, RelayError};
 use super::request::{Accepted, Request};
-use super::snapshot::{Block, Route, Snapshot};
+use super::snapshot::{Block, Introduction, Route, Snapshot};
 use super::tracking::tracking_id;
 use crate::alarm::Alarm;
 use crate::broadworks::xsi::Intent;
@@ -43,8 +43,8 @@ pub(super) struct Ingress<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) block: &'a Block,
     pub(super) client: IpAddr,
-    /// The subject of the certificate that the client has proved to own.
-    pub(super) peer: Option<&'a str>,
+    /// What the client has said in its handshake.
+    pub(super) introduction: &'a Introduction,
     /// Whether the answer is its connection's last in any case.
     pub(super) last: Last,
 }
@@ -222,7 +222,7 @@ impl<E: Exchange> Transaction<'_, E> {
     /// The route of a request that may take it.
     fn admit(&mut self, head: &RequestHead) -> Result<Arc<Route>, Error> {
         let from = self.from;
-        if !from.block.serves(head.host()) {
+        if !from.block.serves(head.host(), from.introduction) {
             return Err(Error::Misdirected);
         }
         self.journal.host(head.host());
@@ -234,9 +234,7 @@ impl<E: Exchange> Transaction<'_, E> {
         if !route.allows(from.client) {
             return Err(Error::NotAllowed);
         }
-        if !route.admits(from.peer) {
-            return Err(Error::NoClientCertificate);
-        }
+        route.admit(&from.introduction.peer)?;
         if matches!(head.framing, RequestFraming::Length(length) if length > from.snapshot.limits.request_body_size) {
             return Err(Error::BodyTooLong);
         }

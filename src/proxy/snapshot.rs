@@ -1,11 +1,12 @@
 //! One immutable compiled configuration: listeners, blocks, routes. A request loads it once and sees nothing else.
 
+mod introduction;
+mod listener;
 mod way;
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use rustls::ServerConfig;
@@ -15,16 +16,15 @@ use crate::broadworks::interface::Interface;
 use crate::config::model;
 use crate::farm::Farm;
 use crate::http1::head;
-use crate::lock::Locked;
 use crate::policy::route::{Paths, Unroutable};
-use crate::stream::block::{Cti, Passthrough};
-use crate::telemetry::metrics::{ListenerMetrics, Metrics, RouteMetrics};
+use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use crate::tls::certs::Authorities;
+use crate::tls::clients::{Fault, Peer};
+use crate::tls::server::ClientAuth;
 
+pub use introduction::Introduction;
+pub use listener::{Listener, Served};
 pub(super) use way::Way;
-
-/// How long a reason to turn clients away is old news.
-const TOLD_AGAIN: Duration = Duration::from_secs(10);
 
 /// Everything that requests are served by; cheap to clone.
 #[derive(Clone, Debug)]
@@ -53,6 +53,8 @@ pub struct Face {
     pub https: model::Https,
     /// The handshake's side of it. Its tickets can be resumed as long as this very one is in use.
     pub tls: Arc<ServerConfig>,
+    /// Whether clients are asked for a certificate in it, and who judges that.
+    pub clients: ClientAuth,
     /// The certificate.
     pub identity: Arc<CertifiedKey>,
     /// Those who sign clients' certificates, if any are asked for.
@@ -80,36 +82,13 @@ impl Face {
     }
 }
 
-/// One listening address.
-#[derive(Debug)]
-pub struct Listener {
-    /// The address that is really bound.
-    pub address: SocketAddr,
-    /// The same as text.
-    pub label: Arc<str>,
-    /// Its counters.
-    pub metrics: Arc<ListenerMetrics>,
-    cti: Option<Arc<Cti>>,
-    by_host: HashMap<String, Served>,
-    trusted_proxies: Vec<IpNet>,
-    /// When a reason to turn clients away was last told.
-    told: Locked<HashMap<&'static str, Instant>>,
-}
-
-/// What a listening address has under one name.
-#[derive(Clone, Debug)]
-pub enum Served {
-    /// An `[[https]]` block.
-    Https(Arc<Block>),
-    /// A `[[passthrough]]` block.
-    Passthrough(Arc<Passthrough>),
-}
-
 /// One `[[https]]` block on one listening address.
 #[derive(Debug)]
 pub struct Block {
     /// What clients see of it in the handshake.
     pub tls: Arc<ServerConfig>,
+    /// Who they are, after it.
+    pub clients: ClientAuth,
     hosts: Vec<String>,
     paths: Paths,
     routes: [Option<Arc<Route>>; Interface::ALL.len()],
@@ -139,6 +118,15 @@ pub struct Route {
     clients: ClientCertificate,
 }
 
+/// A client that may not use an interface, since it is for those with a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stranger {
+    /// It has shown none.
+    Nameless,
+    /// It has shown one with this fault.
+    Doubted(Fault),
+}
+
 /// Whether an interface is for clients with a certificate only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ClientCertificate {
@@ -146,96 +134,12 @@ enum ClientCertificate {
     NotDemanded,
 }
 
-impl Listener {
-    /// An address without blocks.
-    pub fn new(address: SocketAddr, metrics: &Metrics) -> Self {
-        let label = address.to_string();
-        Self {
-            address,
-            metrics: Arc::new(metrics.listener(&label)),
-            label: label.into(),
-            cti: None,
-            by_host: HashMap::new(),
-            trusted_proxies: Vec::new(),
-            told: Locked::default(),
-        }
-    }
-
-    /// Whether `reason` has not been told for a while; it has then been told.
-    pub fn is_news(&self, reason: &'static str) -> bool {
-        let now = Instant::now();
-        self.told.with(|told| {
-            let is_news = told.get(reason).is_none_or(|at| now.duration_since(*at) >= TOLD_AGAIN);
-            if is_news {
-                told.insert(reason, now);
-            }
-            is_news
-        })
-    }
-
-    /// Serves `block` here too. Configuration has made sure that no host is served twice.
-    pub fn add(&mut self, block: Arc<Block>) {
-        self.trusted_proxies.extend(&block.trusted_proxies);
-        for host in &block.hosts {
-            self.by_host.insert(host.clone(), Served::Https(Arc::clone(&block)));
-        }
-    }
-
-    /// Passes the connections for `hosts` through `block`.
-    pub fn pass_through(&mut self, block: Passthrough, passthrough: &model::Passthrough) {
-        self.trusted_proxies.extend(&passthrough.trusted_proxies);
-        let block = Arc::new(block);
-        for host in &passthrough.hosts {
-            self.by_host.insert(host.clone(), Served::Passthrough(Arc::clone(&block)));
-        }
-    }
-
-    /// Serves CTI here, and nothing else.
-    pub fn serve_cti(&mut self, block: Cti, cti: &model::Cti) {
-        self.trusted_proxies.extend(&cti.trusted_proxies);
-        self.cti = Some(Arc::new(block));
-    }
-
-    /// The CTI block, where CTI is served.
-    pub const fn cti(&self) -> Option<&Arc<Cti>> {
-        self.cti.as_ref()
-    }
-
-    /// What is served under `host`, which is in lower case.
-    pub fn served(&self, host: &str) -> Option<&Served> {
-        self.by_host.get(host)
-    }
-
-    /// The `[[passthrough]]` blocks here, with the name of each, in the order of names.
-    pub fn passthroughs(&self) -> Vec<(&str, &Arc<Passthrough>)> {
-        let served = self.by_host.iter().filter_map(|(host, served)| match served {
-            Served::Passthrough(block) => Some((host.as_str(), block)),
-            Served::Https(_) => None,
-        });
-        let mut passthroughs: Vec<_> = served.collect();
-        passthroughs.sort_unstable_by_key(|(host, _)| *host);
-        passthroughs
-    }
-
-    /// The `[[https]]` block that serves `host`, which is in lower case.
-    pub fn block(&self, host: &str) -> Option<&Arc<Block>> {
-        match self.by_host.get(host)? {
-            Served::Https(block) => Some(block),
-            Served::Passthrough(_) => None,
-        }
-    }
-
-    /// Whether some block here believes what `peer` says of other peers.
-    pub fn trusts(&self, peer: IpAddr) -> bool {
-        self.trusted_proxies.iter().any(|net| net.contains(&peer))
-    }
-}
-
 impl Block {
-    /// A block whose farms run under `farms`' names, as seen on the listening address `listener`; `old` is the snapshot before.
+    /// A block that shows `face`, whose farms run under `farms`' names, as seen on the listening address `listener`; `old` is
+    /// the snapshot before.
     pub fn new(
         https: &model::Https,
-        tls: Arc<ServerConfig>,
+        face: &Face,
         farms: &[Arc<Farm>],
         old: Option<&Snapshot>,
         cookie: &str,
@@ -268,17 +172,13 @@ impl Block {
             }));
         }
         Self {
-            tls,
+            tls: Arc::clone(&face.tls),
+            clients: face.clients.clone(),
             hosts: https.hosts.clone(),
             paths: Paths::new(paths),
             routes,
             trusted_proxies: https.trusted_proxies.clone(),
         }
-    }
-
-    /// Whether `host` is one of this block's, without regard to case.
-    pub fn serves(&self, host: &str) -> bool {
-        self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
     }
 
     /// The route of a path.
@@ -308,7 +208,7 @@ impl Snapshot {
         let blocks = self
             .listeners
             .iter()
-            .flat_map(|listener| https.hosts.iter().filter_map(|host| listener.block(host)).map(Arc::clone));
+            .flat_map(|listener| https.hosts.iter().filter_map(|host| listener.block(Some(host))).map(Arc::clone));
         let mut farms: Vec<Arc<Farm>> = Vec::new();
         for block in blocks {
             let Some(route) = &block.routes[interface.index()] else { continue };
@@ -334,11 +234,15 @@ impl Route {
         self.allow.is_empty() || self.allow.iter().any(|net| net.contains(&client))
     }
 
-    /// Whether a client may use this interface that has proved to be `peer`, if anybody (R-AUTH-2).
-    pub fn admits(&self, peer: Option<&str>) -> bool {
-        match self.clients {
-            ClientCertificate::Demanded => peer.is_some(),
-            ClientCertificate::NotDemanded => true,
+    /// Lets a client use this interface that has proved to be `peer` (R-AUTH-2).
+    ///
+    /// # Errors
+    /// It is for clients with a certificate that is believed.
+    pub fn admit(&self, peer: &Peer) -> Result<(), Stranger> {
+        match (self.clients, peer) {
+            (ClientCertificate::NotDemanded, _) | (ClientCertificate::Demanded, Peer::Proved(_)) => Ok(()),
+            (ClientCertificate::Demanded, Peer::Nobody) => Err(Stranger::Nameless),
+            (ClientCertificate::Demanded, Peer::Doubted(fault)) => Err(Stranger::Doubted(*fault)),
         }
     }
 }

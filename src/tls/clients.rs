@@ -20,9 +20,13 @@ use super::peer::{self, Credentials};
 use super::setup::{SetupError, provider};
 use crate::config::model::{ClientPurpose, Clients, TlsPolicy};
 
+mod optional;
+mod proved;
 mod refusal;
 
-pub(super) use refusal::word;
+pub(super) use self::optional::Optional;
+pub use self::proved::Peer;
+pub use self::refusal::Fault;
 
 /// A chain has at most so many certificates between the client's own and the CA that is believed (R-CTI-1).
 const INTERMEDIATES: usize = 2;
@@ -255,51 +259,6 @@ impl ClientCertVerifier for ClientVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
-    }
-}
-
-/// As [`ClientVerifier`], except that a client may show no certificate at all.
-#[derive(Debug)]
-pub(super) struct Optional(pub(super) Arc<ClientVerifier>);
-
-impl ClientCertVerifier for Optional {
-    fn client_auth_mandatory(&self) -> bool {
-        false
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        self.0.verify_client_cert(end_entity, intermediates, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
     }
 }
 

@@ -1,8 +1,8 @@
 //! The ClientHello, read before anybody answers it: which name does the client ask for? Separate from the server's
 //! configurations, because it decides which of them answers, or that none does.
 
-use rustls::Error;
 use rustls::server::Acceptor;
+use rustls::{Error, PeerMisbehaved};
 
 /// The longest ClientHello, as a handshake message.
 const LONGEST: usize = 16 * 1024;
@@ -23,10 +23,12 @@ pub const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 pub enum Hello {
     /// More bytes are needed.
     Incomplete,
-    /// A whole ClientHello; the name is lower case.
+    /// A whole ClientHello; the name is lower case, and has no dot at its end. `None`: it asks for no name, or for an address.
     Name(Option<String>),
     /// A ClientHello of more than 16 KiB.
     TooLong,
+    /// A ClientHello with a server name that is no name; these bytes say so to the client.
+    NoSuchName(Vec<u8>),
     /// No ClientHello; these bytes say so to the client.
     Garbage(Vec<u8>),
     /// A ClientHello of a client that nobody here can agree with, such as one of TLS 1.1; these bytes say so to it.
@@ -83,6 +85,7 @@ fn extent(received: &[u8]) -> Extent {
     Extent::Short
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "rustls may add errors, and all others speak of bad bytes")]
 fn parse(received: &[u8]) -> Hello {
     let mut acceptor = Acceptor::default();
     let mut rest = received;
@@ -93,14 +96,18 @@ fn parse(received: &[u8]) -> Hello {
         match acceptor.accept() {
             Ok(None) => {}
             Ok(Some(accepted)) => {
-                return Hello::Name(accepted.client_hello().server_name().map(str::to_ascii_lowercase));
+                let name = accepted.client_hello().server_name().map(str::to_ascii_lowercase);
+                return Hello::Name(name.map(|name| name.strip_suffix('.').map(str::to_owned).unwrap_or(name)));
             }
             Err((error, mut alert)) => {
                 let mut bytes = Vec::new();
                 // A Vec takes every byte.
                 drop(alert.write_all(&mut bytes));
-                let agrees_on_nothing = matches!(error, Error::PeerIncompatible(_));
-                return if agrees_on_nothing { Hello::Incompatible(bytes) } else { Hello::Garbage(bytes) };
+                return match error {
+                    Error::PeerIncompatible(_) => Hello::Incompatible(bytes),
+                    Error::PeerMisbehaved(PeerMisbehaved::ServerNameMustContainOneHostName) => Hello::NoSuchName(bytes),
+                    _ => Hello::Garbage(bytes),
+                };
             }
         }
     }

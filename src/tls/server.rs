@@ -6,21 +6,32 @@ use std::sync::Arc;
 
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{Error, ServerConfig};
+use rustls::{CommonState, Error, ServerConfig};
 
-use super::clients::{self, ClientVerifier, Optional};
+use super::clients::{ClientVerifier, Fault, Optional, Peer};
 use super::setup::{SetupError, provider, versions};
 use crate::config::model::TlsPolicy;
 
-/// Whether clients are asked for a certificate.
+/// Whether clients are asked for a certificate, and who judges it.
 #[derive(Clone, Debug)]
 pub enum ClientAuth {
     /// They are not.
     None,
     /// They are, and must show one.
     Demanded(Arc<ClientVerifier>),
-    /// They are, and may show none; an interface may demand one later.
+    /// They are, and may show none, or any; an interface may demand one later.
     Asked(Arc<ClientVerifier>),
+}
+
+impl ClientAuth {
+    /// Who is at the other end of a session of this block's.
+    pub fn peer(&self, session: &CommonState) -> Peer {
+        match self {
+            Self::None => Peer::Nobody,
+            Self::Demanded(_) => Peer::verified(session),
+            Self::Asked(verifier) => Peer::judged(session, verifier),
+        }
+    }
 }
 
 /// What clients of one `[[https]]` block get to see. Tickets can be resumed on every worker, but not in another block, and
@@ -31,7 +42,7 @@ pub enum ClientAuth {
 pub fn server_config(
     policy: &TlsPolicy,
     identity: Arc<CertifiedKey>,
-    clients: ClientAuth,
+    clients: &ClientAuth,
 ) -> Result<Arc<ServerConfig>, SetupError> {
     let mut config = config(policy, identity, clients)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -48,18 +59,18 @@ pub fn cti_server_config(
     identity: Arc<CertifiedKey>,
     clients: Arc<ClientVerifier>,
 ) -> Result<Arc<ServerConfig>, SetupError> {
-    Ok(Arc::new(config(policy, identity, ClientAuth::Demanded(clients))?))
+    Ok(Arc::new(config(policy, identity, &ClientAuth::Demanded(clients))?))
 }
 
-fn config(policy: &TlsPolicy, identity: Arc<CertifiedKey>, clients: ClientAuth) -> Result<ServerConfig, SetupError> {
+fn config(policy: &TlsPolicy, identity: Arc<CertifiedKey>, clients: &ClientAuth) -> Result<ServerConfig, SetupError> {
     let config = ServerConfig::builder_with_provider(provider(policy))
         .with_protocol_versions(&versions(policy))
         .map_err(SetupError::Policy)?;
     let tickets = matches!(clients, ClientAuth::None);
     let config = match clients {
         ClientAuth::None => config.with_no_client_auth(),
-        ClientAuth::Demanded(verifier) => config.with_client_cert_verifier(verifier),
-        ClientAuth::Asked(verifier) => config.with_client_cert_verifier(Arc::new(Optional(verifier))),
+        ClientAuth::Demanded(verifier) => config.with_client_cert_verifier(Arc::clone(verifier) as _),
+        ClientAuth::Asked(verifier) => config.with_client_cert_verifier(Arc::new(Optional(Arc::clone(verifier)))),
     };
     let mut config = config.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -78,7 +89,7 @@ pub fn refusal(error: &io::Error) -> &'static str {
         Some(Error::AlertReceived(_)) => "alert",
         Some(Error::NoApplicationProtocol) => "no-common-protocol",
         Some(Error::NoCertificatesPresented) => "client-certificate-missing",
-        Some(Error::InvalidCertificate(fault)) => clients::word(fault),
+        Some(Error::InvalidCertificate(error)) => Fault::of(error).reason(),
         Some(Error::InvalidCertRevocationList(_)) => "client-certificate-unknown-status",
         Some(Error::InvalidMessage(_) | Error::InappropriateMessage { .. }) => "malformed",
         Some(_) => "tls",

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod accepted_certificates;
+mod accepted_clients;
 mod accepted_dns;
 mod acknowledgements;
 mod affinity;

@@ -183,15 +183,12 @@ async fn r_tls_1_an_xsp_that_speaks_only_1_2_or_only_1_3_is_served() {
 async fn a_host_that_nobody_serves_gets_no_certificate() {
     let stage = Stage::start().await;
     let roots = stage.sim.pki.public_roots();
-    for name in ["other.example.com", "example.com", "127.0.0.1"] {
+    for name in ["other.example.com", "example.com"] {
         let refused = RawClient::try_connect(stage.gateway.https(), name, tls_config(&roots)).await;
         assert!(refused.is_err(), "{name}");
     }
-    let mut nameless = (*tls_config(&roots)).clone();
-    nameless.enable_sni = false;
-    assert!(RawClient::try_connect(stage.gateway.https(), CLOUD, Arc::new(nameless)).await.is_err());
     assert_eq!(stage.asked(), 0);
-    assert!(stage.metrics().await.count("xspgate_tls_handshake_failures_total", &[]) >= 4.0);
+    assert!(stage.metrics().await.count("xspgate_tls_handshake_failures_total", &[]) >= 2.0);
 }
 
 #[tokio::test]

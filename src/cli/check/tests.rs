@@ -65,6 +65,18 @@ fn the_example_with_its_commented_lines_checks_clean_too() {
 }
 
 #[test]
+fn the_summary_shows_which_block_serves_clients_without_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    fixture::example(folder.path());
+    let hosts = "hosts = [\"webex-cloud-xsp.example.com\", \"webex-app-xsp.example.com\"]";
+    let text = EXAMPLE.replace(hosts, &format!("{hosts}\ndefault = true"));
+    let (loaded, _) = load(&fixture::write(folder.path(), "xspgate.toml", &text)).unwrap();
+    let summary = summary::of(&loaded.config, 0);
+    let line = "  hosts         webex-cloud-xsp.example.com, webex-app-xsp.example.com (default)\n";
+    assert!(summary.contains(line), "{summary}");
+}
+
+#[test]
 fn problems_of_the_file_and_of_certificates_are_reported_together() {
     let folder = tempfile::tempdir().unwrap();
     fixture::example(folder.path());

@@ -13,9 +13,9 @@ use super::{Check, Kind, Known, or, security};
 use crate::broadworks::interface::Interface;
 use crate::config::error::Problem;
 use crate::config::file::{self, File, Key, List};
-use crate::config::model::{ChannelReplay, ClientPurpose, Clients, Farm, Https, Route};
+use crate::config::model::{ChannelReplay, ClientPurpose, Clients, Farm, Https, Nameless, Route};
 use crate::config::place::Spot;
-use crate::config::types::choice::Choice;
+use crate::config::types::choice::{Choice, Preset};
 use crate::config::types::name::HostName;
 use crate::config::types::network::{self, Allowed, Listen};
 use crate::policy::classify::Replay;
@@ -53,6 +53,7 @@ fn https_block(check: &mut Check<'_>, section: &Spanned<file::Https>, known: &Kn
     Some(Https {
         listen: listen?,
         hosts: hosts?,
+        nameless: nameless(&fields.default),
         certificate: certificate?,
         clients: clients?,
         tls,
@@ -106,6 +107,10 @@ pub(super) fn hosts(check: &mut Check<'_>, table: &Range<usize>, list: &List<Hos
     let list = check.filled(table, "hosts", list, HOSTS)?;
     check.distinct(list, |host| host.0.clone(), "the host");
     Some(list.iter().map(|host| host.get_ref().0.clone()).collect())
+}
+
+pub(super) fn nameless(key: &Key<Preset>) -> Nameless {
+    or(key, |preset| preset.0, Nameless::LeftToOthers)
 }
 
 pub(super) fn allow(list: &List<Allowed>) -> Vec<IpNet> {

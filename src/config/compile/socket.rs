@@ -9,8 +9,9 @@ use toml::Spanned;
 
 use super::{Check, Named};
 use crate::config::error::Problem;
-use crate::config::file::{File, List};
-use crate::config::model::{Farm, Source};
+use crate::config::file::{File, Key, List};
+use crate::config::model::{Farm, Nameless, Source};
+use crate::config::types::choice::Preset;
 use crate::config::types::name::HostName;
 use crate::config::types::network::Listen;
 
@@ -45,38 +46,51 @@ struct Listener<'a> {
     address: SocketAddr,
     span: Range<usize>,
     hosts: &'a [Spanned<HostName>],
+    /// Where the block says `default = true`, if it does.
+    default: Option<Range<usize>>,
 }
 
 pub(super) fn check(check: &mut Check<'_>, file: &File, farms: &Named<Farm>) {
     let listeners = listeners(file);
     shared(check, &listeners);
     same_hosts(check, &listeners);
+    defaults(check, &listeners);
     loops(check, file, &listeners, farms);
 }
 
 fn listeners(file: &File) -> Vec<Listener<'_>> {
     let mut all = Vec::new();
-    let mut add = |speaks, block, listen: &List<Listen>, hosts| {
+    let mut add = |speaks, block, listen: &List<Listen>, hosts, default: Option<Range<usize>>| {
         for listen in listen.iter().flat_map(Spanned::get_ref) {
-            all.push(Listener { speaks, block, address: listen.get_ref().0, span: listen.span(), hosts });
+            let (address, span) = (listen.get_ref().0, listen.span());
+            all.push(Listener { speaks, block, address, span, hosts, default: default.clone() });
         }
     };
     if let Some(listen) = file.admin.as_ref().and_then(|admin| admin.get_ref().listen.as_ref()) {
-        add(Speaks::Admin, 0, &Some(Spanned::new(listen.span(), vec![listen.clone()])), &[][..]);
+        add(Speaks::Admin, 0, &Some(Spanned::new(listen.span(), vec![listen.clone()])), &[][..], None);
     }
     for (index, block) in file.https.iter().enumerate() {
         let hosts = block.get_ref().hosts.as_ref().map(|hosts| hosts.get_ref().as_slice()).unwrap_or_default();
-        add(Speaks::Https, index, &block.get_ref().listen, hosts);
+        add(Speaks::Https, index, &block.get_ref().listen, hosts, default(&block.get_ref().default));
     }
     for (index, block) in file.passthrough.iter().enumerate() {
         let hosts = block.get_ref().hosts.as_ref().map(|hosts| hosts.get_ref().as_slice()).unwrap_or_default();
-        add(Speaks::Passthrough, index, &block.get_ref().listen, hosts);
+        add(Speaks::Passthrough, index, &block.get_ref().listen, hosts, default(&block.get_ref().default));
     }
     for (index, block) in file.cti.iter().enumerate() {
-        add(Speaks::Cti, index, &block.get_ref().listen, &[][..]);
+        add(Speaks::Cti, index, &block.get_ref().listen, &[][..], None);
     }
     all.sort_by_key(|listener| listener.span.start);
     all
+}
+
+/// Where a block says that it serves clients that ask for no name.
+fn default(key: &Key<Preset>) -> Option<Range<usize>> {
+    let key = key.as_ref()?;
+    match key.get_ref().0 {
+        Nameless::Served => Some(key.span()),
+        Nameless::LeftToOthers => None,
+    }
 }
 
 /// Whether both can't be bound. `[::]` is taken to leave IPv4 alone.
@@ -128,6 +142,24 @@ fn same_hosts(check: &mut Check<'_>, listeners: &[Listener<'_>]) {
             let message = format!("{} is already served on {} by {name} in {line}", key.1, key.0);
             check.report(Problem::error(host.span(), message).help("a host belongs to one block of an address"));
         }
+    }
+}
+
+/// Two blocks that both want the clients that ask for no name.
+fn defaults(check: &mut Check<'_>, listeners: &[Listener<'_>]) {
+    let mut taken: BTreeMap<SocketAddr, (&Listener<'_>, &Range<usize>)> = BTreeMap::new();
+    let mut reported = Vec::new();
+    for listener in listeners {
+        let Some(span) = &listener.default else { continue };
+        let (earlier, first) = *taken.entry(listener.address).or_insert((listener, span));
+        if first == span || reported.contains(&span.start) {
+            continue;
+        }
+        reported.push(span.start);
+        let (line, theirs, own) = (check.line(first), earlier.speaks.name(), listener.speaks.name());
+        let message = format!("{} has two default blocks: {theirs} in {line}, and this {own}", listener.address);
+        let help = "clients that ask for no name are one block's of an address: keep `default = true` in that one";
+        check.report(Problem::error(span.clone(), message).help(help));
     }
 }
 

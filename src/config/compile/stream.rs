@@ -3,7 +3,7 @@
 
 use toml::Spanned;
 
-use super::listener::{SHOWN, allow, hosts, listen, ranges};
+use super::listener::{SHOWN, allow, hosts, listen, nameless, ranges};
 use super::{Check, Kind, Known, or, security};
 use crate::broadworks::cti::CLIENT_NAME;
 use crate::config::error::Problem;
@@ -77,6 +77,7 @@ fn passthrough_block(
     Some(Passthrough {
         listen: listen?,
         hosts: hosts?,
+        nameless: nameless(&fields.default),
         farm: farm?,
         allow: allow(&fields.allow),
         trusted_proxies: ranges(&fields.trusted_proxies),

@@ -47,7 +47,7 @@ pub(super) fn mistakes() -> impl Iterator<Item = (&'static str, String, &'static
 }
 
 /// What it is, what of [`BASE`] is replaced (nothing: appended), by what, and what is said.
-const MISTAKES: [(&str, &str, &str, &str); 75] = [
+const MISTAKES: [(&str, &str, &str, &str); 77] = [
     (
         "drain names nothing of the farm",
         r##"a = "xsp-a.example.com""##,
@@ -789,6 +789,46 @@ interfaces = ["dms"]
   | hosts = ["APP.example.com"]
   |          ^^^^^^^^^^^^^^^^^
 help: a host belongs to one block of an address
+"##,
+    ),
+    (
+        "two default blocks of one address",
+        "",
+        r##"[[https]]
+listen = ["192.0.2.2:443", "192.0.2.3:443"]
+hosts = ["a.example.com"]
+default = true
+certificate = "public"
+farm = "xsp"
+interfaces = ["dms"]
+[[passthrough]]
+listen = ["192.0.2.2:443", "192.0.2.3:443"]
+hosts = ["b.example.com"]
+default = true
+farm = "xsp"
+"##,
+        r##"error: 192.0.2.2:443 has two default blocks: [[https]] in line 25, and this [[passthrough]]
+ --> x.toml:32:11
+  | default = true
+  |           ^^^^
+help: clients that ask for no name are one block's of an address: keep `default = true` in that one
+"##,
+    ),
+    (
+        "a default that is no boolean",
+        "",
+        r##"[[https]]
+listen = ["192.0.2.2:443"]
+hosts = ["a.example.com"]
+default = "yes"
+certificate = "public"
+farm = "xsp"
+interfaces = ["dms"]
+"##,
+        r##"error: expected true or false, found the string "yes"
+ --> x.toml:25:11
+  | default = "yes"
+  |           ^^^^^
 "##,
     ),
     (

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::broadworks::interface::Interface;
 use crate::config::model::{
-    AccessLog, AddressFamily, ClientPurpose, CrlOverdue, Freebind, LogFormat, Needed, ProxyProtocol, Reloads,
+    AccessLog, AddressFamily, ClientPurpose, CrlOverdue, Freebind, LogFormat, Nameless, Needed, ProxyProtocol, Reloads,
     Strictness, TlsVersion,
 };
 use crate::policy::classify::{On5xx, OnSilence, Replay};
@@ -278,7 +278,25 @@ impl Leaf for Followed {
     }
 }
 
-leaves!(Access, Free, Strict, Followed);
+/// `true` or `false` for clients that ask for no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preset(pub Nameless);
+
+impl Leaf for Preset {
+    fn expected() -> String {
+        "true or false".into()
+    }
+
+    fn schema() -> Value {
+        json!({"type": "boolean"})
+    }
+
+    fn boolean(value: bool) -> Result<Self, Refusal> {
+        Ok(Self(if value { Nameless::Served } else { Nameless::LeftToOthers }))
+    }
+}
+
+leaves!(Access, Free, Strict, Followed, Preset);
 
 #[cfg(test)]
 mod tests {
