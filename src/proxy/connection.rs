@@ -22,6 +22,7 @@ use super::tracking::new_tracking_id;
 use crate::alarm::Alarm;
 use crate::drain::Phase;
 use crate::http1::head::{RequestFraming, RequestHead};
+use crate::policy::forwarded;
 use crate::tls::stream::Stream;
 
 /// How long a client may take to read a last answer, while what it still sends is thrown away.
@@ -32,7 +33,7 @@ pub(super) struct Accepted {
     pub(super) stream: Stream,
     /// The name that it asked for.
     pub(super) host: String,
-    /// Its address.
+    /// Its address, as far as the connection tells.
     pub(super) client: IpAddr,
     /// The subject of the certificate that it has proved to own.
     pub(super) peer: Option<Arc<str>>,
@@ -103,8 +104,8 @@ impl Client {
         Box::pin(self.close()).await;
     }
 
-    fn journal(&self, here: &Listener) -> Journal {
-        Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.client, self.peer.clone())
+    fn journal(&self, here: &Listener, client: IpAddr) -> Journal {
+        Journal::new(&self.worker.shared.access, &here.label, &here.metrics, client, self.peer.clone())
     }
 
     /// Serves one request. What is served is what is served now, and not when its connection fell silent; if its host is gone
@@ -118,17 +119,18 @@ impl Client {
                 None => last = Last::Yes,
             }
         }
-        let mut journal = self.journal(&snapshot.listeners[self.listener]);
-        let peer = self.peer.as_deref();
-        let from =
-            Ingress { worker: &self.worker, snapshot: &snapshot, block: &block, client: self.client, peer, last };
+        let (sender, peer) = (self.client, self.peer.as_deref());
+        let client = forwarded::client(&head.fields, sender, |proxy| block.trusts(proxy));
+        let mut journal = self.journal(&snapshot.listeners[self.listener], client);
+        let worker = &self.worker;
+        let from = Ingress { worker, snapshot: &snapshot, block: &block, sender, client, peer, last };
         let Self { http, alarm, challenge, .. } = self;
         Transaction { from, exchange: http, journal: &mut journal, alarm, challenge }.serve(head).await
     }
 
     /// Answers what is no request.
     async fn refuse(&mut self, snapshot: &Snapshot, error: Error) -> Served {
-        let mut journal = self.journal(&snapshot.listeners[self.listener]);
+        let mut journal = self.journal(&snapshot.listeners[self.listener], self.client);
         journal.tracking_id = new_tracking_id();
         self.http.close_after();
         let feed = Feed::new(RequestFraming::None, 0);

@@ -42,6 +42,9 @@ pub(super) struct Ingress<'a> {
     pub(super) worker: &'a Worker,
     pub(super) snapshot: &'a Snapshot,
     pub(super) block: &'a Block,
+    /// Whose connection it came over: the client's, or that of a proxy before the gateway.
+    pub(super) sender: IpAddr,
+    /// Whose request it is, if the sender is a proxy whose word counts.
     pub(super) client: IpAddr,
     /// The subject of the certificate that the client has proved to own.
     pub(super) peer: Option<&'a str>,
@@ -346,8 +349,8 @@ impl<E: Exchange> Transaction<'_, E> {
 fn outbound(from: Ingress<'_>, head: &RequestHead, intent: &Intent, route: &Route, journal: &Journal) -> Outbound {
     let opens = *intent == Intent::OpenChannel;
     let downstream = Downstream {
-        peer: from.client,
-        trusted: if from.block.trusts(from.client) { Trusted::Yes } else { Trusted::No },
+        peer: from.sender,
+        trusted: if from.block.trusts(from.sender) { Trusted::Yes } else { Trusted::No },
         tracking_id: &journal.tracking_id,
         cookie: &route.cookie,
         encodings: if opens { Encodings::None } else { Encodings::Any },
