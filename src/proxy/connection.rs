@@ -122,8 +122,8 @@ impl Client {
         let (sender, peer) = (self.client, self.peer.as_deref());
         let client = forwarded::client(&head.fields, sender, |proxy| block.trusts(proxy));
         let mut journal = self.journal(&snapshot.listeners[self.listener], client);
-        let worker = &self.worker;
-        let from = Ingress { worker, snapshot: &snapshot, block: &block, sender, client, peer, last };
+        let (worker, host) = (&self.worker, &*self.host);
+        let from = Ingress { worker, snapshot: &snapshot, block: &block, host, sender, client, peer, last };
         let Self { http, alarm, challenge, .. } = self;
         Transaction { from, exchange: http, journal: &mut journal, alarm, challenge }.serve(head).await
     }

@@ -61,7 +61,7 @@ struct Names {
 impl Names {
     fn new(head: &RequestHead) -> Self {
         let path = String::from_utf8_lossy(head.path());
-        let mut text = String::with_capacity(path.len() + head.host().len());
+        let mut text = String::with_capacity(path.len() + head.host().map_or(0, str::len));
         text.push_str(&path);
         Self { path: text.len(), text }
     }

@@ -42,6 +42,8 @@ pub(super) struct Ingress<'a> {
     pub(super) worker: &'a Worker,
     pub(super) snapshot: &'a Snapshot,
     pub(super) block: &'a Block,
+    /// The name that was asked for in the handshake.
+    pub(super) host: &'a str,
     /// Whose connection it came over: the client's, or that of a proxy before the gateway.
     pub(super) sender: IpAddr,
     /// Whose request it is, if the sender is a proxy whose word counts.
@@ -225,12 +227,14 @@ impl<E: Exchange> Transaction<'_, E> {
     /// The route of a request that may take it.
     fn admit(&mut self, head: &RequestHead) -> Result<Arc<Route>, Error> {
         let from = self.from;
-        if !from.block.serves(head.host()) {
+        let host = head.host().unwrap_or(from.host);
+        if !from.block.serves(host) {
             return Err(Error::Misdirected);
         }
-        self.journal.host(head.host());
+        self.journal.host(host);
         let route = from.block.route(head.path()).map_err(|unroutable| match unroutable {
             Unroutable::Ambiguous => Error::AmbiguousPath,
+            Unroutable::Unknown if head.is_about_server() => Error::Options,
             Unroutable::Unknown => Error::UnknownPath,
         })?;
         self.journal.route = Some(Arc::clone(route));
@@ -350,6 +354,7 @@ fn outbound(from: Ingress<'_>, head: &RequestHead, intent: &Intent, route: &Rout
     let opens = *intent == Intent::OpenChannel;
     let downstream = Downstream {
         peer: from.sender,
+        host: from.host,
         trusted: if from.block.trusts(from.sender) { Trusted::Yes } else { Trusted::No },
         tracking_id: &journal.tracking_id,
         cookie: &route.cookie,
