@@ -88,6 +88,7 @@ fn request_head(criterion: &mut Criterion) {
     let peer = IpAddr::from([192, 0, 2, 7]);
     let from = Downstream {
         peer,
+        host: "xsp.example.com",
         trusted: Trusted::No,
         tracking_id: "GATEWAY_1",
         cookie: "XSPGATE",

@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod events;
 pub mod failover;
 pub mod fault;
+pub mod forwarded;
 pub mod headers;
 pub mod health;
 pub mod pace;

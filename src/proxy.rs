@@ -17,6 +17,7 @@ mod feed;
 mod forward;
 mod front;
 mod http1;
+mod ingress;
 mod journal;
 pub mod lifeless;
 pub mod listener;

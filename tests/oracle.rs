@@ -1,8 +1,13 @@
 //! hyper as the oracle of the codec: what `xspgate::http1` accepts, hyper accepts too and reads the same way, and takes the
 //! same bytes for the message, so that the next one begins where both say it does. Of answers, hyper reads what the codec
-//! puts right as far as its client can be told to.
+//! puts right as far as its client can be told to. What it accepts of clients, nginx and Tomcat take off the connection in the
+//! same way, as it came and as it is passed on.
+
+#[path = "oracle/servers.rs"]
+mod servers;
 
 use std::cell::{Cell, RefCell};
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,6 +21,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};
+use servers::Server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
@@ -23,6 +29,7 @@ use xspgate::http1::chunked::{Decoder, Event};
 use xspgate::http1::head::{
     Fields, Limits, Persistence, RequestFraming, ResponseFraming, Sender, Version, parse_request, parse_response,
 };
+use xspgate::policy::headers::{Downstream, Encodings, TraceContext, Trusted, request_head};
 
 const CASES: u32 = 512;
 /// Holds whole messages, so that neither side ever waits for the other.
@@ -158,6 +165,15 @@ fn version(version: Version) -> &'static str {
     }
 }
 
+/// A request as one of 1.1 if it is of a later minor version, which hyper does not know.
+fn as_1_1(request: &[u8]) -> Vec<u8> {
+    let mut bytes = request.to_vec();
+    let line = bytes.iter().position(|byte| !b"\r\n".contains(byte)).expect("a request line");
+    let version = line + bytes[line..].iter().position(|byte| *byte == b'\r').expect("its end") - 1;
+    bytes[version] = bytes[version].min(b'1');
+    bytes
+}
+
 /// What hyper reads as a client's requests.
 async fn serve(bytes: &[u8]) -> Vec<Message> {
     let (mut client, stream) = duplex(PIPE);
@@ -238,6 +254,7 @@ fn messages(
         "Connection: keep-alive\r\n",
         "Connection: close\r\n",
         "Connection: TE\r\n",
+        "Upgrade: h2c\r\n",
         "Expect: 100-continue\r\n",
         "Content-Length: 5\r\n",
         "Content-Length: 05\r\n",
@@ -282,16 +299,19 @@ fn read_in_time(runtime: &Runtime, reading: impl Future<Output = Vec<Message>>) 
     read.expect("hyper waits for no more than the codec does")
 }
 
-#[test]
-fn hyper_reads_accepted_requests_the_same_way() {
-    const LINES: &[&str] = &[
+mod requests {
+    /// Request lines, each with its Host.
+    pub(super) const LINES: &[&str] = &[
         "GET /com.broadsoft.xsi-actions/v2.0/user/a@b.c/directories?start=1&name=*/x HTTP/1.1\r\nHost: a\r\n",
         "POST /com.broadsoft.async/com.broadsoft.xsi-events/v2.0/channel HTTP/1.1\r\nHost: xsp.example.com:443\r\n",
         "OPTIONS * HTTP/1.1\r\nHost: [::1]\r\n",
         "HEAD https://A.b/|%2f{}^\\//../;a?b?c HTTP/1.1\r\nHost: a.B\r\n",
         "m-search /authService HTTP/1.0\r\nHost: a\r\n",
+        "\r\n\nGET /dms//a;b=c HTTP/1.0\r\n",
+        "\r\nPUT /dms/ HTTP/1.4\r\nHost: a\r\n",
     ];
-    const FRAMINGS: &[(&str, &str)] = &[
+    /// What says where a body ends, and one.
+    pub(super) const FRAMINGS: &[(&str, &str)] = &[
         ("Content-Length: 5\r\n", "hello"),
         ("", ""),
         ("Content-Length: 0\r\n", ""),
@@ -301,17 +321,76 @@ fn hyper_reads_accepted_requests_the_same_way() {
         ("Transfer-Encoding: gzip, chunked\r\n", "0\r\n\r\n"),
         ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
     ];
-    check(messages(LINES, FRAMINGS), |runtime, bytes, accepted| {
+}
+
+#[test]
+fn hyper_reads_accepted_requests_the_same_way() {
+    check(messages(requests::LINES, requests::FRAMINGS), |runtime, bytes, accepted| {
         let Some(request) = accept_request(bytes) else { return Ok(()) };
         accepted.set(accepted.get() + 1);
         let kept = request.persistence == Persistence::KeepAlive;
-        let bytes = [request.bytes, if kept { NEXT_REQUEST } else { b"" }].concat();
+        let bytes = [&as_1_1(request.bytes)[..], if kept { NEXT_REQUEST } else { b"" }].concat();
         let seen = read_in_time(runtime, serve(&bytes));
         let next = accept_request(NEXT_REQUEST).filter(|_| kept).map(|next| next.message);
         let expected: Vec<_> = [request.message].into_iter().chain(next).collect();
         prop_assert_eq!(seen, expected);
         Ok(())
     });
+}
+
+/// A request as it is passed on.
+fn passed_on(bytes: &[u8]) -> Vec<u8> {
+    let (head, used) = parse_request(bytes, &Limits::default()).expect("it is accepted").expect("it is whole");
+    let from = Downstream {
+        peer: Ipv4Addr::LOCALHOST.into(),
+        host: "sni",
+        trusted: Trusted::No,
+        tracking_id: "GATEWAY_1",
+        cookie: "XSPGATE",
+        encodings: Encodings::Any,
+        trace: TraceContext::AsReceived,
+    };
+    let mut out = Vec::new();
+    request_head(&head, &from, head.framing, &mut out);
+    out.extend_from_slice(&bytes[used..]);
+    out
+}
+
+#[test]
+fn nginx_and_tomcat_take_accepted_requests_the_same_way() {
+    let read = Cell::new(0);
+    check(messages(requests::LINES, requests::FRAMINGS), |_, bytes, accepted| {
+        let Some(request) = accept_request(bytes) else { return Ok(()) };
+        accepted.set(accepted.get() + 1);
+        let (head, _) = parse_request(bytes, &Limits::default()).expect("it is accepted").expect("it is whole");
+        let passed_on = passed_on(request.bytes);
+        for server in [Server::Nginx, Server::Tomcat] {
+            let host = head.authority().map(String::from);
+            let sent = host.clone().unwrap_or_else(|| "sni".into());
+            let forms = [(request.bytes, host), (&passed_on, Some(sent))];
+            for (bytes, host) in forms {
+                let Some(seen) = server.read(&[bytes, NEXT_REQUEST].concat()) else {
+                    // Each knows fewer methods, or versions, than a client may use. Tomcat knows all that is passed on.
+                    prop_assert!(server == Server::Nginx || bytes == request.bytes);
+                    continue;
+                };
+                read.set(read.get() + 1);
+                let target = String::from_utf8_lossy(head.target()).into_owned();
+                prop_assert_eq!(&seen.target, &target);
+                prop_assert_eq!(&seen.method, head.method.as_str());
+                prop_assert_eq!(&seen.body, &request.message.body);
+                prop_assert_eq!(seen.length, bytes.len());
+                if seen.host.is_some() {
+                    // A dot at the end of the name, and a colon without a port, say nothing.
+                    let plain =
+                        |host: &str| host.trim_end_matches(':').replace(".:", ":").trim_end_matches('.').to_owned();
+                    prop_assert_eq!(seen.host.as_deref().map(plain), host.as_deref().map(plain));
+                }
+            }
+        }
+        Ok(())
+    });
+    assert!(read.get() > CASES / 2, "only {} were read", read.get());
 }
 
 #[test]

@@ -25,7 +25,8 @@ pub enum Intent {
 
 impl Intent {
     /// The intent of a request to `interface`. `path` is the raw path, without its query; what stands before its version
-    /// (`/v2.0/`) is the operator's choice.
+    /// (`/v2.0/`) is the operator's choice. Empty segments and the parameters of segments say nothing, as to the XSPs' web
+    /// container.
     pub fn of(interface: Interface, method: &Method, path: &[u8]) -> Self {
         match interface {
             Interface::XsiEvents => Self::of_event_request(method, path),
@@ -42,49 +43,51 @@ impl Intent {
     }
 
     fn of_event_request(method: &Method, path: &[u8]) -> Self {
-        let Some(below) = below_channel(path) else { return Self::Other };
-        let Some((segment, below)) = first_segment(below) else {
+        let Some(mut below) = below_channel(path) else { return Self::Other };
+        let Some(segment) = below.next() else {
             return if method == Method::POST { Self::OpenChannel } else { Self::Other };
         };
         if reads_as(segment, b"eventresponse") {
-            return if method == Method::POST && below.is_empty() { Self::Acknowledge } else { Self::Other };
+            return if method == Method::POST && below.next().is_none() { Self::Acknowledge } else { Self::Other };
         }
         let Some(id) = percent_decoded(segment).and_then(|decoded| ChannelId::new(&decoded)) else {
             return Self::Other;
         };
         let is_heartbeat = method == Method::PUT
-            && first_segment(below).is_some_and(|(segment, below)| reads_as(segment, b"heartbeat") && below.is_empty());
+            && below.next().is_some_and(|segment| reads_as(segment, b"heartbeat"))
+            && below.next().is_none();
         if is_heartbeat { Self::Heartbeat(id) } else { Self::Channel(id) }
     }
 }
 
-/// What follows the first `/v2.0/channel`, or that of another version, without the slash between.
-fn below_channel(path: &[u8]) -> Option<&[u8]> {
-    let mut rest = path;
-    while let Some((segment, below)) = first_segment(rest) {
-        if is_version(segment)
-            && let Some((segment, below)) = first_segment(below)
-            && reads_as(segment, b"channel")
-        {
-            return Some(below);
+/// The segments behind the first `/v2.0/channel`, or that of another version.
+fn below_channel(path: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
+    let mut segments = segments(path);
+    while let Some(segment) = segments.next() {
+        if is_version(segment) && segments.clone().next().is_some_and(|next| reads_as(next, b"channel")) {
+            segments.next();
+            return Some(segments);
         }
-        rest = below;
     }
     None
 }
 
-/// Up to the first slash, and after it.
-fn first_segment(path: &[u8]) -> Option<(&[u8], &[u8])> {
-    match memchr::memchr(b'/', path) {
-        Some(slash) => Some((&path[..slash], &path[slash + 1..])),
-        None if path.is_empty() => None,
-        None => Some((path, &[])),
-    }
+/// The segments that are not empty, each without its parameters.
+fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+    let names = path.split(|&byte| byte == b'/').map(|segment| match memchr::memchr(b';', segment) {
+        Some(semicolon) => &segment[..semicolon],
+        None => segment,
+    });
+    names.filter(|name| !name.is_empty())
 }
 
-/// `v`, digits, a dot, digits.
+/// `v`, digits, a dot, digits, however they are spelled.
 fn is_version(segment: &[u8]) -> bool {
-    let [b'v' | b'V', number @ ..] = segment else { return false };
+    if !matches!(segment, [b'v' | b'V' | b'%', ..]) {
+        return false;
+    }
+    let Some(decoded) = percent_decoded(segment) else { return false };
+    let [b'v' | b'V', number @ ..] = &*decoded else { return false };
     let Some(dot) = memchr::memchr(b'.', number) else { return false };
     let digits = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
     digits(&number[..dot]) && digits(&number[dot + 1..])
@@ -127,11 +130,13 @@ mod tests {
     use super::*;
     use crate::http1::head::{Limits, parse_request};
 
-    const CONTEXTS: [&str; 5] = [
+    const CONTEXTS: [&str; 7] = [
         "/com.broadsoft.async/com.broadsoft.xsi-events/v2.0/channel",
         "/com.broadsoft.xsi-events/v2.0/channel",
         "/COM.Broadsoft.Xsi-Events/V2.0/CHANNEL",
         "/renamed/v10.25/Chann%65l",
+        "/renamed/%76%32.0/channel",
+        "/com.broadsoft.xsi-events;x//v2.0;jsessionid=/v1.0/;/channel;a=v3.0",
         "/behind/v1.0/of/another/v2.0/channel",
     ];
 
@@ -146,7 +151,7 @@ mod tests {
     #[test]
     fn a_post_to_channel_opens_one_on_either_context() {
         for context in CONTEXTS {
-            for path in [context.to_owned(), format!("{context}/")] {
+            for path in [context.to_owned(), format!("{context}/"), format!("{context}//;x/;")] {
                 assert_eq!(intent(&Method::POST, &path), Intent::OpenChannel, "{path}");
                 assert_eq!(intent(&Method::GET, &path), Intent::Other, "{path}");
             }
@@ -165,7 +170,8 @@ mod tests {
             "/va.0/channel",
             "/v2.0/channelset",
             "/v2.0/user/channel",
-            "/v2.0//channel",
+            "/v2.0/;channel",
+            "/;v2.0/channel",
             "/v2.0/chann%6",
             "/v2.0/channel%",
             "/v2.0/chann%656c",
@@ -180,7 +186,11 @@ mod tests {
             for (below, expected) in [
                 ("", None),
                 ("/", None),
-                ("//heartbeat", None),
+                ("//heartbeat", Some("heartbeat")),
+                ("//1//", Some("1")),
+                ("/1;jsessionid=2/x", Some("1")),
+                ("/;jsessionid=2/1;", Some("1")),
+                ("/;1", None),
                 ("/1", Some("1")),
                 ("/1/", Some("1")),
                 ("/1/heartbeat", Some("1")),
@@ -218,6 +228,9 @@ mod tests {
             for (method, below, expected) in [
                 (Method::PUT, "/1/heartbeat", Intent::Heartbeat(id("1"))),
                 (Method::PUT, "/1/HeartB%65at/", Intent::Heartbeat(id("1"))),
+                (Method::PUT, "//1;jsessionid=2//heartbeat;jsessionid=2/", Intent::Heartbeat(id("1"))),
+                (Method::PUT, "/1/;/heartbeat/;x", Intent::Heartbeat(id("1"))),
+                (Method::PUT, "/1/heartbeat;/x", Intent::Channel(id("1"))),
                 (Method::GET, "/1/heartbeat", Intent::Channel(id("1"))),
                 (Method::PUT, "/1/heartbeat/x", Intent::Channel(id("1"))),
                 (Method::PUT, "/1/heartbeats", Intent::Channel(id("1"))),
@@ -226,6 +239,7 @@ mod tests {
                 (Method::PUT, "/eventresponse/heartbeat", Intent::Other),
                 (Method::POST, "/eventresponse", Intent::Acknowledge),
                 (Method::POST, "/EventResponse/", Intent::Acknowledge),
+                (Method::POST, "//eventresponse;jsessionid=2/", Intent::Acknowledge),
                 (Method::PUT, "/eventresponse", Intent::Other),
                 (Method::POST, "/eventresponse/1", Intent::Other),
                 (Method::POST, "/1", Intent::Channel(id("1"))),

@@ -254,9 +254,10 @@ fn ask(socket: &Path, request: &Request) -> Result<String> {
     let silent = || {
         format!("the gateway at {shown} has not answered within {} s: it hangs, or is being traced", patience.as_secs())
     };
-    let mut call = connect(socket, patience).map_err(|error| match error.kind() {
-        ErrorKind::WouldBlock => anyhow!(silent()),
-        _ => anyhow!(error).context(format!(
+    let is_silence = |error: &std::io::Error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+    let mut call = connect(socket, patience).map_err(|error| match is_silence(&error) {
+        true => anyhow!(silent()),
+        false => anyhow!(error).context(format!(
             "no gateway answers at {shown}; is it running, as this user's or by root, with [control] socket there? \
              --socket or {VARIABLE} names another place"
         )),
@@ -266,9 +267,9 @@ fn ask(socket: &Path, request: &Request) -> Result<String> {
     // A gateway that does not hear this user may have hung up already, and has said why.
     drop(call.write_all(&line).and_then(|()| call.shutdown(Shutdown::Write)));
     let mut line = String::new();
-    BufReader::new(call).read_line(&mut line).map_err(|error| match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => anyhow!(silent()),
-        _ => anyhow!(error).context(format!("no answer from the gateway at {shown}")),
+    BufReader::new(call).read_line(&mut line).map_err(|error| match is_silence(&error) {
+        true => anyhow!(silent()),
+        false => anyhow!(error).context(format!("no answer from the gateway at {shown}")),
     })?;
     if line.is_empty() {
         bail!("the gateway at {shown} hangs up");

@@ -273,7 +273,8 @@ pub struct Https {
     pub clients: Option<Clients>,
     /// `[https.tls]`.
     pub tls: TlsPolicy,
-    /// `trusted_proxies`: peers whose PROXY protocol is understood, and whose X-Forwarded-* is believed and appended to.
+    /// `trusted_proxies`: peers whose PROXY protocol is understood, and whose X-Forwarded-* is believed and appended to:
+    /// the client is the last one that is no such peer.
     pub trusted_proxies: Vec<IpNet>,
     /// `interfaces`, each with what differs from its defaults.
     pub interfaces: Vec<Route>,

@@ -10,7 +10,7 @@ pub enum FieldError {
     #[error("a field line has no name")]
     EmptyName,
     /// A name that is no token, or a line without a colon.
-    #[error("a field name is no token")]
+    #[error("a field name is no token, or no colon follows it")]
     Name,
     /// Whitespace between the name and its colon.
     #[error("whitespace stands before a field's colon")]
@@ -22,7 +22,7 @@ pub enum FieldError {
     #[error("a CR stands without its LF")]
     BareCr,
     /// An LF that no CR precedes.
-    #[error("an LF stands without its CR")]
+    #[error("a line ends in LF without CR")]
     BareLf,
     /// NUL or another control.
     #[error("a control byte stands in a field value")]
@@ -64,20 +64,29 @@ pub enum FramingError {
 /// Why a request is refused. The connection can't be used any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// More than two empty lines before the request line.
+    #[error("more than two empty lines stand before the request line")]
+    EmptyLines,
     /// The method is no token that one space follows.
-    #[error("the method is malformed")]
+    #[error("the request line does not begin with a method and one space")]
     Method,
-    /// CONNECT.
-    #[error("CONNECT is not served")]
-    Connect,
+    /// CONNECT, TRACE or TRACK.
+    #[error("CONNECT, TRACE and TRACK are not served")]
+    UnservedMethod,
+    /// What HTTP/2 begins with.
+    #[error("HTTP/2 is not served here, but HTTP/1.1")]
+    Http2,
     /// A target of another form, with other bytes, or not between single spaces.
-    #[error("the request target is malformed")]
+    #[error("the request target is neither a path nor an https URL, or holds a byte that must be escaped")]
     Target,
     /// The request line does not end in an HTTP version.
-    #[error("the version is malformed")]
+    #[error("the request line does not end in one space and an HTTP version")]
     Version,
-    /// A well-formed version other than 1.0 and 1.1.
-    #[error("the version is not served")]
+    /// The request line ends behind its target, as in HTTP/0.9.
+    #[error("the request line names no HTTP version, as in HTTP/0.9, which is not served")]
+    NoVersion,
+    /// A well-formed version of another kind than 1.x.
+    #[error("this version of HTTP is not served, 1.0 and 1.1 are")]
     UnknownVersion,
     /// The request line alone is longer than a head may be.
     #[error("the request target is too long")]
@@ -91,40 +100,39 @@ pub enum Refusal {
     /// Ambiguous framing.
     #[error(transparent)]
     Framing(#[from] FramingError),
-    /// No Host field.
-    #[error("no Host field")]
+    /// No Host field in HTTP/1.1.
+    #[error("there is no Host field, and only HTTP/1.0 may be without one")]
     NoHost,
     /// More than one Host field.
-    #[error("several Host fields")]
+    #[error("there are several Host fields")]
     SeveralHosts,
     /// A Host that is not a name or address with an optional port.
-    #[error("the Host field is malformed")]
+    #[error("the Host is no name or address with an optional port")]
     Host,
     /// An absolute-form target whose authority is not the Host.
     #[error("the request target contradicts the Host field")]
     HostMismatch,
-    /// An Upgrade field.
-    #[error("upgrades are not served")]
-    Upgrade,
     /// An Expect other than one `100-continue`.
-    #[error("the expectation is not served")]
+    #[error("Expect is something else than one 100-continue")]
     Expectation,
 }
 
 impl Refusal {
-    /// The status of the answer: 400, 414, 417, 431 or 505.
+    /// The status of the answer: 400, 405, 414, 417, 431 or 505.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Method
-            | Self::Connect
+            Self::EmptyLines
+            | Self::Method
+            | Self::Http2
             | Self::Target
             | Self::Version
+            | Self::NoVersion
             | Self::Framing(_)
             | Self::NoHost
             | Self::SeveralHosts
             | Self::Host
-            | Self::HostMismatch
-            | Self::Upgrade => StatusCode::BAD_REQUEST,
+            | Self::HostMismatch => StatusCode::BAD_REQUEST,
+            Self::UnservedMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Fields(error) => error.status(),
             Self::UnknownVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 
 use super::error::FramingError;
 use super::fields::{Fields, Span};
-use super::head::Version;
+use super::head::{Sender, Version};
 use super::scan::Spans;
 
 /// The longest body that is believed. Longer ones don't exist, and readers with signed counters misread them.
@@ -96,7 +96,9 @@ pub(super) fn response(
     let persistence = match framing {
         ResponseFraming::UntilClose => Persistence::Close,
         _ if is_disputed => Persistence::Close,
-        ResponseFraming::Empty | ResponseFraming::Length(_) | ResponseFraming::Chunked => persistence(version, fields),
+        ResponseFraming::Empty | ResponseFraming::Length(_) | ResponseFraming::Chunked => {
+            persistence(version, fields, Sender::Xsp)
+        }
     };
     Ok(Answer { framing, persistence, is_redundant: is_double || said.is_repeated })
 }
@@ -163,16 +165,18 @@ fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// Persistence by version and Connection. HTTP/1.0 is never kept: its keep-alive is an extension that proxies misread.
-pub fn persistence(version: Version, fields: &Fields) -> Persistence {
-    let close = fields
-        .get_all("connection")
-        .flat_map(|value| value.split(|&byte| byte == b','))
-        .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
-    match version {
-        Version::Http11 if !close => Persistence::KeepAlive,
-        Version::Http10 | Version::Http11 => Persistence::Close,
-    }
+/// Persistence by version and Connection. In HTTP/1.0 a connection is kept for a client that asks for it (RFC 9112
+/// section 9.3), and an XSP's is not: that is an extension, and its XSP is asked in HTTP/1.1.
+pub fn persistence(version: Version, fields: &Fields, sender: Sender) -> Persistence {
+    let names = |option: &[u8]| {
+        let mut options = fields.get_all("connection").flat_map(members);
+        options.any(|named| named.eq_ignore_ascii_case(option))
+    };
+    let is_kept = match version {
+        Version::Http11 => !names(b"close"),
+        Version::Http10 => sender == Sender::Client && !names(b"close") && names(b"keep-alive"),
+    };
+    if is_kept { Persistence::KeepAlive } else { Persistence::Close }
 }
 
 /// What the framing fields say, before status and method are looked at.

@@ -7,7 +7,7 @@
 pub use super::error::{FieldError, FramingError, Garbage, Refusal};
 pub use super::fields::Fields;
 pub use super::framing::{Persistence, RequestFraming, ResponseFraming};
-pub use super::request::{Expectation, RequestHead, parse_request};
+pub use super::request::{Expectation, RequestHead, has_begun, parse_request};
 pub use super::response::{ResponseHead, parse_response};
 
 /// Who has sent a message, and so how it is read.
@@ -65,7 +65,7 @@ impl Default for Limits {
 /// The versions that are spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
-    /// HTTP/1.0: no chunks, never kept alive.
+    /// HTTP/1.0: no chunks, and kept alive only for a client that asks for it.
     Http10,
     /// HTTP/1.1.
     Http11,
@@ -84,8 +84,9 @@ impl Version {
     /// Bytes of a version.
     pub(super) const LENGTH: usize = 8;
 
-    /// Reads the version that `bytes` begins with; `None` while it may still become one.
-    pub(super) fn read(bytes: &[u8]) -> Result<Option<Self>, VersionFault> {
+    /// Reads the version that `bytes` begins with; `None` while it may still become one. A client's later minor version is
+    /// read as the latest that is spoken (RFC 9110 section 2.5).
+    pub(super) fn read(bytes: &[u8], sender: Sender) -> Result<Option<Self>, VersionFault> {
         let fits = bytes.iter().zip(b"HTTP/0.0").all(|(byte, pattern)| match pattern {
             b'0' => byte.is_ascii_digit(),
             letter => byte == letter,
@@ -97,6 +98,7 @@ impl Version {
             None => Ok(None),
             Some(b"HTTP/1.1") => Ok(Some(Self::Http11)),
             Some(b"HTTP/1.0") => Ok(Some(Self::Http10)),
+            Some([b'H', b'T', b'T', b'P', b'/', b'1', ..]) if sender == Sender::Client => Ok(Some(Self::Http11)),
             Some(_) => Err(VersionFault::Unknown),
         }
     }

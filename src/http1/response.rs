@@ -74,7 +74,7 @@ struct StatusLine {
 fn status_line(bytes: &[u8]) -> Result<Option<StatusLine>, Garbage> {
     const CODE: usize = Version::LENGTH + 1;
     const CODE_END: usize = CODE + 3;
-    let Some(version) = Version::read(bytes).map_err(|_| Garbage::StatusLine)? else { return Ok(None) };
+    let Some(version) = Version::read(bytes, Sender::Xsp).map_err(|_| Garbage::StatusLine)? else { return Ok(None) };
     let fits = bytes[Version::LENGTH..].iter().zip(b" 000").all(|(byte, pattern)| match pattern {
         b'0' => byte.is_ascii_digit(),
         blank => byte == blank,

@@ -196,7 +196,7 @@ pub(super) fn section(
     loop {
         match bytes.get(at) {
             None => return Ok(None),
-            Some(b'\r') => return line_end(bytes, at),
+            Some(b'\r' | b'\n') => return line_end(bytes, at),
             Some(b' ' | b'\t') if sender == Sender::Xsp && !spans.is_empty() => {
                 let Some(next) = spans.fold(bytes, at)? else { return Ok(None) };
                 at = next;
@@ -223,6 +223,7 @@ fn line(bytes: &[u8], at: usize, sender: Sender) -> Result<Option<(Span, usize)>
         Some(b':') => return Err(FieldError::EmptyName),
         Some(b' ' | b'\t') if name_end == at => return Err(FieldError::Fold),
         Some(b' ' | b'\t') => return Err(FieldError::SpaceBeforeColon),
+        Some(b'\n') => return Err(FieldError::BareLf),
         Some(_) => return Err(FieldError::Name),
     }
     let start = colon + 1;

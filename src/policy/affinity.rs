@@ -193,9 +193,10 @@ pub fn without_cookie<'a>(value: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> 
 }
 
 /// The value of a Set-Cookie field that pins a session: for the whole of the gateway's host, since the paths of different
-/// interfaces share a session, until the client ends it.
+/// interfaces share a session, until the client ends it. Pages of other origins use Xsi, too: without `SameSite=None`,
+/// browsers and web views would not bring it back from there.
 pub fn set_cookie(name: &str, tag: &Tag) -> String {
-    format!("{name}={}; Path=/; Secure; HttpOnly", tag.as_str())
+    format!("{name}={}; Path=/; Secure; HttpOnly; SameSite=None", tag.as_str())
 }
 
 fn own_value<'a>(crumb: &'a [u8], name: &str) -> Option<&'a [u8]> {
@@ -297,7 +298,10 @@ mod tests {
     #[test]
     fn r_aff_1_the_cookie_is_sent_on_every_path() {
         let tag = Tag::parse(b"ABCDEFGHIJKLMNOPQRSTUV").unwrap();
-        assert_eq!(set_cookie("XSPGATE", &tag), "XSPGATE=ABCDEFGHIJKLMNOPQRSTUV; Path=/; Secure; HttpOnly");
+        assert_eq!(
+            set_cookie("XSPGATE", &tag),
+            "XSPGATE=ABCDEFGHIJKLMNOPQRSTUV; Path=/; Secure; HttpOnly; SameSite=None"
+        );
     }
 
     #[test]

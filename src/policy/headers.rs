@@ -2,6 +2,7 @@
 //! pass is a matter of trust: hop-by-hop fields end here, claims about the client are the gateway's own, and all the rest
 //! goes through as it came, in its order.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::{Method, StatusCode};
@@ -9,13 +10,15 @@ use smallvec::SmallVec;
 
 use super::affinity;
 use crate::http1::encode;
-use crate::http1::head::{Expectation, Fields, Persistence, RequestFraming, RequestHead, ResponseHead};
+use crate::http1::head::{Expectation, Fields, Persistence, RequestFraming, RequestHead, ResponseHead, Version};
 
 /// What the gateway saw of a request's sender, and what it adds to the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Downstream<'a> {
     /// Who sent it.
     pub peer: IpAddr,
+    /// The name that the sender has asked for in the handshake, for a request that names no host.
+    pub host: &'a str,
     /// Whether what the sender says about the client is believed.
     pub trusted: Trusted,
     /// The TrackingID that the request gets if it brings none: plain text without controls.
@@ -80,11 +83,15 @@ pub enum BodyFraming {
 
 /// Appends the head of `head` as an XSP gets it, with a body framed as `framing`.
 ///
-/// The request line is as it came, and so are all end-to-end fields, in their order; Host loses a dot and a colon at its end.
-/// Hop-by-hop fields and what Connection names are left out, and so is everything by which a client could pretend to be a proxy. Content-Length or
+/// The request line is as it came, and so are all end-to-end fields, in their order; Host loses a dot and a colon at its end. A
+/// request without Host, as HTTP/1.0 has them, gets one: the host that its target names, or else that of the handshake. Hop-by-hop
+/// fields and what Connection names are left out, and so is everything by which a client could pretend to be a proxy. Content-Length or
 /// Transfer-Encoding is made from `framing`; `Content-Length: 0` stays where a method with a body had it.
 pub fn request_head(head: &RequestHead, from: &Downstream<'_>, framing: RequestFraming, out: &mut Vec<u8>) {
     encode::request_line(out, &head.method, head.target());
+    if head.version == Version::Http10 && head.fields.get("host").is_none() {
+        encode::field(out, b"Host", host_of(head, from).as_bytes());
+    }
     let options = Options::of(&head.fields);
     let mut tracked = false;
     let mut trailers = false;
@@ -92,7 +99,9 @@ pub fn request_head(head: &RequestHead, from: &Downstream<'_>, framing: RequestF
         match Kind::of(name) {
             Kind::Framing | Kind::HopByHop | Kind::Claim | Kind::Expect => {}
             Kind::Te => trailers |= asks_for_trailers(value),
-            Kind::Kept if name.eq_ignore_ascii_case(b"Host") => encode::field(out, name, head.authority().as_bytes()),
+            Kind::Kept if name.eq_ignore_ascii_case(b"Host") => {
+                encode::field(out, name, host_of(head, from).as_bytes())
+            }
             Kind::Kept => encode::field(out, name, value),
             Kind::Cookie => {
                 if let Some(left) = affinity::without_cookie(value, from.cookie) {
@@ -120,6 +129,11 @@ pub fn request_head(head: &RequestHead, from: &Downstream<'_>, framing: RequestF
         encode::field(out, b"Connection", b"TE");
     }
     encode::end(out);
+}
+
+/// The host that an XSP is told.
+fn host_of<'a>(head: &'a RequestHead, from: &Downstream<'a>) -> Cow<'a, str> {
+    head.authority().unwrap_or(Cow::Borrowed(from.host))
 }
 
 fn request_framing(head: &RequestHead, framing: RequestFraming, out: &mut Vec<u8>) {
@@ -153,18 +167,18 @@ fn claims(head: &RequestHead, from: &Downstream<'_>, out: &mut Vec<u8>) {
     };
     encode::field(out, b"X-Forwarded-For", path.as_deref().unwrap_or(peer.as_bytes()));
     encode::field(out, b"X-Forwarded-Proto", b"https");
-    encode::field(out, b"X-Forwarded-Host", asked.unwrap_or(head.authority().as_bytes()));
+    encode::field(out, b"X-Forwarded-Host", asked.unwrap_or(host_of(head, from).as_bytes()));
 }
 
 /// Appends the head of `head` as the client gets it.
 ///
 /// Status, reason and all end-to-end fields are as they came, in their order; hop-by-hop fields and what Connection names
 /// are left out. `set_cookie` is the value of one more Set-Cookie, after the XSP's own. `tracking_id` is the TrackingID if
-/// the XSP sent none. A body that ends with the connection says `Connection: close`, whatever `persistence` is.
+/// the XSP sent none. `connection` is what is said of the client's connection, if anything has to be: see [`connection`].
 pub fn response_head(
     head: &ResponseHead,
     framing: BodyFraming,
-    persistence: Persistence,
+    connection: Option<&'static [u8]>,
     set_cookie: Option<&[u8]>,
     tracking_id: &str,
     out: &mut Vec<u8>,
@@ -181,10 +195,19 @@ pub fn response_head(
     if tracked == Tracked::No {
         encode::field(out, b"TrackingID", tracking_id.as_bytes());
     }
-    if persistence == Persistence::Close || framing == BodyFraming::UntilClose {
-        encode::field(out, b"Connection", b"close");
+    if let Some(value) = connection {
+        encode::field(out, b"Connection", value);
     }
     encode::end(out);
+}
+
+/// The value of Connection in an answer to a client that speaks `version`: what goes without saying is not said.
+pub const fn connection(version: Version, persistence: Persistence) -> Option<&'static [u8]> {
+    match (version, persistence) {
+        (_, Persistence::Close) => Some(b"close"),
+        (Version::Http10, Persistence::KeepAlive) => Some(b"keep-alive"),
+        (Version::Http11, Persistence::KeepAlive) => None,
+    }
 }
 
 /// Appends the head of an interim response (1xx): its end-to-end fields, and nothing of the gateway's own.
@@ -337,6 +360,7 @@ mod tests {
 
     const FROM: Downstream<'_> = Downstream {
         peer: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)),
+        host: "sni.example.com",
         trusted: Trusted::No,
         tracking_id: "GATEWAY_1",
         cookie: "XSPGATE",
@@ -512,7 +536,8 @@ mod tests {
     fn answered(raw: &str, method: &Method, framing: BodyFraming, persistence: Persistence) -> String {
         let mut out = Vec::new();
         let cookie = Some(&b"XSPGATE=t; Path=/"[..]);
-        response_head(&response(raw, method), framing, persistence, cookie, "GATEWAY_1", &mut out);
+        let connection = connection(Version::Http11, persistence);
+        response_head(&response(raw, method), framing, connection, cookie, "GATEWAY_1", &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -544,12 +569,45 @@ mod tests {
     }
 
     #[test]
-    fn a_body_until_the_end_says_close_and_no_length() {
+    fn a_request_without_host_gets_one() {
+        for (line, host) in [("GET /x HTTP/1.0", "sni.example.com"), ("GET https://a:8443/x HTTP/1.0", "a:8443")] {
+            let mut out = Vec::new();
+            request_head(&request(&format!("{line}\r\nAccept: */*\r\n\r\n")), &FROM, RequestFraming::None, &mut out);
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.starts_with(&format!("GET /x HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n")), "{text}");
+            assert!(text.contains(&format!("\r\nX-Forwarded-Host: {host}\r\n")), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_offered_upgrade_ends_here() {
+        let lines = sent(
+            &["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c, TLS/1.2", "HTTP2-Settings: AAMAAABkAARAAAAA"],
+            &FROM,
+        );
+        assert_eq!(lines, ADDED);
+    }
+
+    #[test]
+    fn what_is_said_of_the_connection_is_what_does_not_go_without_saying() {
+        let cases = [
+            (Version::Http11, Persistence::KeepAlive, None),
+            (Version::Http11, Persistence::Close, Some(&b"close"[..])),
+            (Version::Http10, Persistence::KeepAlive, Some(b"keep-alive")),
+            (Version::Http10, Persistence::Close, Some(b"close")),
+        ];
+        for (version, persistence, said) in cases {
+            assert_eq!(connection(version, persistence), said, "{version:?} {persistence:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_until_the_end_has_no_length() {
         let text = answered(
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
             &Method::GET,
             BodyFraming::UntilClose,
-            Persistence::KeepAlive,
+            Persistence::Close,
         );
         assert!(text.contains("\r\nConnection: close\r\n") && !text.contains("Transfer-Encoding"));
     }
@@ -662,7 +720,7 @@ mod tests {
             let fields: String = lines.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
             let head = response(&format!("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n{fields}\r\n"), &Method::GET);
             let mut out = Vec::new();
-            response_head(&head, BodyFraming::AsReceived, Persistence::KeepAlive, None, "GATEWAY_1", &mut out);
+            response_head(&head, BodyFraming::AsReceived, None, None, "GATEWAY_1", &mut out);
             let again = response(std::str::from_utf8(&out).unwrap(), &Method::GET);
             prop_assert_eq!(again.framing, head.framing);
             prop_assert_eq!(again.persistence, Persistence::KeepAlive);

@@ -25,13 +25,24 @@ pub(super) enum Answer<'a> {
         status: StatusCode,
         /// Why, for the person who reads it; goes out as text.
         text: &'a str,
-        /// Seconds after which trying again makes sense.
-        retry_after: Option<u64>,
+        /// What is to be done about it, for the program that reads it.
+        hint: Hint,
         /// The request's.
         tracking_id: &'a str,
         /// Whether the client's connection must end after it.
         last: Last,
     },
+}
+
+/// What else an answer of the gateway's own says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hint {
+    /// Nothing.
+    None,
+    /// Seconds after which trying again makes sense.
+    RetryAfter(u64),
+    /// The methods that are served.
+    Allow(&'static str),
 }
 
 /// Whether a client's connection may carry another request.

@@ -15,13 +15,15 @@ use super::context::Worker;
 use super::error::{Error, refuse};
 use super::feed::Feed;
 use super::http1::{HeadError, Http1};
+use super::ingress::Ingress;
 use super::journal::Journal;
-use super::service::{Ingress, Served, Transaction};
+use super::service::{Served, Transaction};
 use super::snapshot::{Block, Introduction, Listener, Snapshot};
 use super::tracking::new_tracking_id;
 use crate::alarm::Alarm;
 use crate::drain::Phase;
 use crate::http1::head::{RequestFraming, RequestHead};
+use crate::policy::forwarded;
 use crate::tls::stream::Stream;
 
 /// How long a client may take to read a last answer, while what it still sends is thrown away.
@@ -32,7 +34,7 @@ pub(super) struct Accepted {
     pub(super) stream: Stream,
     /// What it said in its handshake.
     pub(super) introduction: Introduction,
-    /// Its address.
+    /// Its address, as far as the connection tells.
     pub(super) client: IpAddr,
 }
 
@@ -99,9 +101,9 @@ impl Client {
         Box::pin(self.close()).await;
     }
 
-    fn journal(&self, here: &Listener) -> Journal {
+    fn journal(&self, here: &Listener, client: IpAddr) -> Journal {
         let peer = self.introduction.peer.subject().cloned();
-        Journal::new(&self.worker.shared.access, &here.label, &here.metrics, self.client, peer)
+        Journal::new(&self.worker.shared.access, &here.label, &here.metrics, client, peer)
     }
 
     /// Serves one request. What is served is what is served now, and not when its connection fell silent; if its host is gone
@@ -115,15 +117,17 @@ impl Client {
                 None => last = Last::Yes,
             }
         }
-        let mut journal = self.journal(&snapshot.listeners[self.listener]);
-        let Self { worker, introduction, client, http, alarm, challenge, .. } = self;
-        let from = Ingress { worker, snapshot: &snapshot, block: &block, client: *client, introduction, last };
+        let sender = self.client;
+        let client = forwarded::client(&head.fields, sender, |proxy| block.trusts(proxy));
+        let mut journal = self.journal(&snapshot.listeners[self.listener], client);
+        let Self { worker, introduction, http, alarm, challenge, .. } = self;
+        let from = Ingress { worker, snapshot: &snapshot, block: &block, introduction, sender, client, last };
         Transaction { from, exchange: http, journal: &mut journal, alarm, challenge }.serve(head).await
     }
 
     /// Answers what is no request.
     async fn refuse(&mut self, snapshot: &Snapshot, error: Error) -> Served {
-        let mut journal = self.journal(&snapshot.listeners[self.listener]);
+        let mut journal = self.journal(&snapshot.listeners[self.listener], self.client);
         journal.tracking_id = new_tracking_id();
         self.http.close_after();
         let feed = Feed::new(RequestFraming::None, 0);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::timeout;
 
-use super::answer::{Answer, Last};
+use super::answer::{Answer, Hint, Last};
 use super::exchange::{ClientError, Exchange};
 use super::feed::Feed;
 use super::journal::Journal;
@@ -15,6 +15,9 @@ use super::snapshot::Stranger;
 use crate::http1::head::Refusal;
 use crate::policy::failover::GiveUp;
 use crate::tls::clients::Fault;
+
+/// The methods that clients of BroadWorks use. Others pass as well, but for those that are refused.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// Everything that the gateway answers by itself.
 #[derive(Debug, thiserror::Error)]
@@ -31,11 +34,15 @@ pub(super) enum Error {
     /// The body is too long.
     #[error("the request body is too long")]
     BodyTooLong,
+    /// It asks what the gateway as a whole can do, as load balancers do to see whether it lives. No XSP is asked: none could
+    /// answer for it, and `*` is no interface's.
+    #[error("the gateway is here")]
+    Options,
     /// The Host is not one of the certificate's block.
     #[error("this host is not served on this connection")]
     Misdirected,
     /// The path reads in two ways.
-    #[error("the path is ambiguous")]
+    #[error("the path could be read in more than one way")]
     AmbiguousPath,
     /// The path is no interface's.
     #[error("nothing is served here")]
@@ -120,6 +127,7 @@ impl Error {
     pub(super) fn status(&self) -> Option<StatusCode> {
         Some(match self {
             Self::Refused(refusal) => refusal.status(),
+            Self::Options => StatusCode::OK,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Body | Self::AmbiguousPath => StatusCode::BAD_REQUEST,
             Self::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,
@@ -137,6 +145,7 @@ impl Error {
     pub(super) const fn reason(&self) -> &'static str {
         match self {
             Self::Refused(_) => "malformed",
+            Self::Options => "options",
             Self::Slow => "slow",
             Self::Body => "malformed-body",
             Self::BodyTooLong => "body-too-long",
@@ -165,7 +174,8 @@ impl Error {
             Self::Refused(_) | Self::Slow | Self::Body | Self::BodyTooLong | Self::AmbiguousPath | Self::ClientGone => {
                 Last::Yes
             }
-            Self::Misdirected
+            Self::Options
+            | Self::Misdirected
             | Self::UnknownPath
             | Self::NotAllowed
             | Self::NoClientCertificate
@@ -182,12 +192,37 @@ impl Error {
         }
     }
 
+    /// What the answer says besides.
+    const fn hint(&self) -> Hint {
+        match self {
+            Self::NoEndpoint | Self::Drained | Self::ChannelsBusy => Hint::RetryAfter(1),
+            Self::Options | Self::Refused(Refusal::UnservedMethod) => Hint::Allow(METHODS),
+            Self::Refused(_)
+            | Self::Slow
+            | Self::Body
+            | Self::BodyTooLong
+            | Self::Misdirected
+            | Self::AmbiguousPath
+            | Self::UnknownPath
+            | Self::NotAllowed
+            | Self::NoClientCertificate
+            | Self::ClientCertificate(_)
+            | Self::ChannelLost
+            | Self::Unreachable
+            | Self::AnswerTooLarge
+            | Self::Unreadable
+            | Self::Stale
+            | Self::Silent
+            | Self::ClientGone => Hint::None,
+        }
+    }
+
     /// The response, unless the client has left; `text` is this error's message.
     pub(super) fn into_response<'a>(self, text: &'a str, tracking_id: &'a str, unread: Last) -> Option<Answer<'a>> {
         let status = self.status()?;
-        let retry_after = matches!(self, Self::NoEndpoint | Self::Drained | Self::ChannelsBusy).then_some(1);
+        let hint = self.hint();
         let last = if unread == Last::Yes { Last::Yes } else { self.last() };
-        Some(Answer::Own { status, text, retry_after, tracking_id, last })
+        Some(Answer::Own { status, text, hint, tracking_id, last })
     }
 }
 

@@ -6,14 +6,14 @@ use std::task::{Context, Poll, ready};
 
 use http::{Method, StatusCode};
 
-use super::answer::{Answer, Last};
+use super::answer::{Answer, Hint, Last};
 use super::exchange::{ClientEnd, ClientError, Exchange, Retracted};
 use super::feed::Feed;
 use crate::http1::body::Body;
 use crate::http1::chunked::Event;
 use crate::http1::encode;
 use crate::http1::head::{
-    Limits, Persistence, Refusal, RequestHead, ResponseFraming, ResponseHead, Version, parse_request,
+    self, Limits, Persistence, Refusal, RequestHead, ResponseFraming, ResponseHead, Version, parse_request,
 };
 use crate::policy::headers;
 use crate::tls::stream::Stream;
@@ -93,9 +93,10 @@ impl Http1 {
         }
     }
 
-    /// Whether the next request's first bytes are there already.
-    pub(super) const fn has_begun(&self) -> bool {
-        !self.input.is_empty()
+    /// Whether the next request's first bytes are there already. Empty lines are none: an old client ends its last request
+    /// with one, and then waits like any other. So its time is that of an idle connection, which no such line extends.
+    pub(super) fn has_begun(&self) -> bool {
+        head::has_begun(&self.input)
     }
 
     /// The next request's head, whose body may have `body_size` bytes.
@@ -105,10 +106,11 @@ impl Http1 {
         limits: &Limits,
         body_size: u64,
     ) -> Poll<Result<Box<RequestHead>, HeadError>> {
-        // A head that is refused has no method, and the answer to it has a body.
+        // A head that is refused has no method and no version, and the answer to it has a body.
         self.method = Method::GET;
+        self.version = Version::Http11;
         loop {
-            if self.has_begun()
+            if !self.input.is_empty()
                 && let Some((head, taken)) = parse_request(&self.input, limits)?
             {
                 self.take(taken);
@@ -122,6 +124,9 @@ impl Http1 {
                 return Poll::Ready(Ok(Box::new(head)));
             }
             let begun = self.has_begun();
+            if !begun {
+                self.input.shrink_to_fit();
+            }
             match ready!(self.stream.poll_read(cx, &mut self.input)) {
                 Ok(0) if begun => return Poll::Ready(Err(HeadError::Broken(io::ErrorKind::UnexpectedEof.into()))),
                 Ok(0) => return Poll::Ready(Err(HeadError::Gone)),
@@ -198,18 +203,20 @@ impl Http1 {
         framing
     }
 
-    fn respond_own(&mut self, status: StatusCode, text: &str, retry_after: Option<u64>, tracking_id: &str) {
+    fn respond_own(&mut self, status: StatusCode, text: &str, hint: Hint, tracking_id: &str) {
         let out = &mut self.output;
         encode::status_line(out, status, status.canonical_reason().unwrap_or_default().as_bytes());
         encode::field(out, b"Content-Type", b"text/plain; charset=utf-8");
         encode::field(out, b"Content-Length", (text.len() + 1).to_string().as_bytes());
-        if let Some(seconds) = retry_after {
-            encode::field(out, b"Retry-After", seconds.to_string().as_bytes());
+        match hint {
+            Hint::None => {}
+            Hint::RetryAfter(seconds) => encode::field(out, b"Retry-After", seconds.to_string().as_bytes()),
+            Hint::Allow(methods) => encode::field(out, b"Allow", methods.as_bytes()),
         }
         encode::field(out, b"Cache-Control", b"no-store");
         encode::field(out, b"TrackingID", tracking_id.as_bytes());
-        if self.persistence == Persistence::Close {
-            encode::field(out, b"Connection", b"close");
+        if let Some(value) = headers::connection(self.version, self.persistence) {
+            encode::field(out, b"Connection", value);
         }
         encode::end(out);
         if self.method != Method::HEAD {
@@ -264,13 +271,14 @@ impl Exchange for Http1 {
                 }
                 let framing = self.frame(head);
                 let cookie = cookie.as_deref().map(str::as_bytes);
-                headers::response_head(head, framing, self.persistence, cookie, tracking_id, &mut self.output);
+                let connection = headers::connection(self.version, self.persistence);
+                headers::response_head(head, framing, connection, cookie, tracking_id, &mut self.output);
             }
-            Answer::Own { status, text, retry_after, tracking_id, last } => {
+            Answer::Own { status, text, hint, tracking_id, last } => {
                 if *last == Last::Yes {
                     self.persistence = Persistence::Close;
                 }
-                self.respond_own(*status, text, *retry_after, tracking_id);
+                self.respond_own(*status, text, *hint, tracking_id);
             }
         }
     }

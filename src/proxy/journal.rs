@@ -15,6 +15,7 @@ use super::snapshot::Route;
 use crate::broadworks::channel::ChannelId;
 use crate::http1::head::RequestHead;
 use crate::policy::fault::AttemptEnd;
+use crate::policy::route::without_parameters;
 use crate::telemetry::access::{Access, AccessLog, Attempts, timestamp};
 use crate::telemetry::metrics::{Class, ListenerMetrics, SessionEvent};
 use crate::telemetry::traces::{Trace, TraceId};
@@ -51,7 +52,7 @@ pub(super) struct Journal {
     pub(super) sent: u64,
 }
 
-/// The path, and the Host behind it once that is known to be one of ours: one piece of memory for both.
+/// The path without its parameters, which may hold a session's id, and the Host behind it once that is known to be one of ours: one piece of memory for both.
 #[derive(Debug, Default)]
 struct Names {
     text: String,
@@ -60,8 +61,9 @@ struct Names {
 
 impl Names {
     fn new(head: &RequestHead) -> Self {
-        let path = String::from_utf8_lossy(head.path());
-        let mut text = String::with_capacity(path.len() + head.host().len());
+        let path = without_parameters(head.path());
+        let path = String::from_utf8_lossy(&path);
+        let mut text = String::with_capacity(path.len() + head.host().map_or(0, str::len));
         text.push_str(&path);
         Self { path: text.len(), text }
     }

@@ -2,7 +2,6 @@
 //! which session; then forward, answer, tell.
 
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,51 +9,28 @@ use super::acknowledgement;
 use super::answer::{Answer, Last};
 use super::challenge::Challenge;
 use super::channels::{Home, Reader};
-use super::context::Worker;
 use super::error::{Error, refuse};
 use super::exchange::{Exchange, Retracted};
-use super::feed::{Feed, Outbound};
+use super::feed::Feed;
 use super::forward::Forward;
+use super::ingress::Ingress;
 use super::journal::{Journal, Origin};
 use super::relay::{Patience, Relay, RelayError};
 use super::request::{Accepted, Request};
-use super::snapshot::{Block, Introduction, Route, Snapshot};
+use super::snapshot::Route;
 use super::tracking::tracking_id;
 use crate::alarm::Alarm;
 use crate::broadworks::xsi::Intent;
-use crate::config::model::ChannelReplay;
-use crate::drain::Phase;
 use crate::farm::{Endpoint, Session};
 use crate::http1::chunked::ChunkError;
 use crate::http1::head::{Expectation, RequestFraming, RequestHead, ResponseFraming};
 use crate::policy::affinity::{cookie_values, set_cookie};
 use crate::policy::classify::Class;
 use crate::policy::failover::Target;
-use crate::policy::headers::{self, Downstream, Encodings, Trusted};
 use crate::policy::health::Seen;
 use crate::policy::route::Unroutable;
 use crate::telemetry::metrics::{ChannelEnd, ChannelEvent, Heartbeat, SessionEvent};
 use crate::upstream::connection::{AnswerError, Connection};
-
-/// Where a request has come in: who serves it, by which configuration, and who sends it.
-#[derive(Clone, Copy)]
-pub(super) struct Ingress<'a> {
-    pub(super) worker: &'a Worker,
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) block: &'a Block,
-    pub(super) client: IpAddr,
-    /// What the client has said in its handshake.
-    pub(super) introduction: &'a Introduction,
-    /// Whether the answer is its connection's last in any case.
-    pub(super) last: Last,
-}
-
-impl Ingress<'_> {
-    /// Whether an answer that leaves now is its connection's last.
-    fn last(&self) -> Last {
-        if *self.worker.shared.phase.borrow() >= Phase::HandedOver { Last::Yes } else { self.last }
-    }
-}
 
 /// Whether a client's connection is still in step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +148,7 @@ impl<E: Exchange> Transaction<'_, E> {
             }
         };
         let is_bound = matches!(target, Target::Channel(_));
-        let outbound = outbound(self.from, head, &intent, &route, self.journal);
+        let outbound = self.from.outbound(head, &intent, &route, self.journal);
         let Ingress { worker, snapshot, block, .. } = self.from;
         let request = Request { worker, snapshot, block, route: &route };
         let (mut forward, first) = Forward::begin(request, outbound, target, self.journal);
@@ -222,12 +198,14 @@ impl<E: Exchange> Transaction<'_, E> {
     /// The route of a request that may take it.
     fn admit(&mut self, head: &RequestHead) -> Result<Arc<Route>, Error> {
         let from = self.from;
-        if !from.block.serves(head.host(), from.introduction) {
+        let host = head.host().unwrap_or_else(|| from.host());
+        if !from.block.serves(host, from.introduction) {
             return Err(Error::Misdirected);
         }
-        self.journal.host(head.host());
+        self.journal.host(host);
         let route = from.block.route(head.path()).map_err(|unroutable| match unroutable {
             Unroutable::Ambiguous => Error::AmbiguousPath,
+            Unroutable::Unknown if head.is_about_server() => Error::Options,
             Unroutable::Unknown => Error::UnknownPath,
         })?;
         self.journal.route = Some(Arc::clone(route));
@@ -338,28 +316,6 @@ impl<E: Exchange> Transaction<'_, E> {
                 Served::Broken
             }
         }
-    }
-}
-
-fn outbound(from: Ingress<'_>, head: &RequestHead, intent: &Intent, route: &Route, journal: &Journal) -> Outbound {
-    let opens = *intent == Intent::OpenChannel;
-    let downstream = Downstream {
-        peer: from.client,
-        trusted: if from.block.trusts(from.client) { Trusted::Yes } else { Trusted::No },
-        tracking_id: &journal.tracking_id,
-        cookie: &route.cookie,
-        encodings: if opens { Encodings::None } else { Encodings::Any },
-        trace: journal.trace_context(),
-    };
-    let mut bytes = Vec::with_capacity(1024);
-    headers::request_head(head, &downstream, head.framing, &mut bytes);
-    Outbound {
-        head: bytes.into(),
-        method: head.method.clone(),
-        // A second channel set of an application ends the first one.
-        replayable: route.failover.replay.allows(&head.method)
-            && (!opens || route.channel_replay == ChannelReplay::Allowed),
-        expectation: head.expectation,
     }
 }
 

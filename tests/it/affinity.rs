@@ -14,7 +14,7 @@ async fn r_aff_1_a_session_stays_at_its_xsp() {
     let mut client = stage.client();
     let first = client.get(PROFILE).await;
     let cookie = first.session().expect("a new session gets a cookie");
-    for attribute in ["; Path=/", "; Secure", "; HttpOnly"] {
+    for attribute in ["; Path=/", "; Secure", "; HttpOnly", "; SameSite=None"] {
         assert!(cookie.contains(attribute), "{cookie}");
     }
     for index in 0..40 {

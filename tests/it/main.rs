@@ -9,6 +9,7 @@
 mod accepted_certificates;
 mod accepted_clients;
 mod accepted_dns;
+mod accepted_requests;
 mod acknowledgements;
 mod affinity;
 mod answer_limits;

@@ -45,7 +45,15 @@ async fn what_reads_two_ways_is_400() {
     let stage = Stage::start().await;
     let targets = [
         "//com.broadsoft.xsi-actions/v2.0/versions",
-        "/com.broadsoft.xsi-actions//v2.0/versions",
+        "/com.broadsoft.async/../com.broadsoft.xsi-actions//v2.0/versions",
+        "/com.broadsoft.xsi-actions//test/",
+        "/com.broadsoft.xsi-actions/;x/test/index.html",
+        "/com.broadsoft.xsi-actions/test;x=y/index.html",
+        "/com.broadsoft.xsi-actions/t%2565st/",
+        "/com.broadsoft.xsi-actions/..;x=1/webservice/",
+        "/com.broadsoft.xsi-actions/a;../webservice/",
+        "/com.broadsoft.xsi-actions/.;x/v2.0/",
+        "/com.broadsoft.xsi-actions//..//webservice/",
         "/com.broadsoft.xsi-actions/../webservice/",
         "/com.broadsoft.xsi-actions/./v2.0/versions",
         "/com.broadsoft.xsi-actions/..",
@@ -63,7 +71,8 @@ async fn what_reads_two_ways_is_400() {
         "/com.broadsoft.xsi-actions/%252fx",
         "/com.broadsoft.xsi-actions/%zz",
         "/com.broadsoft.xsi-actions/%2",
-        "/dms//x",
+        "//dms/x",
+        "/;x/dms/x",
     ];
     is_refused(&stage, &targets, 400).await;
 }

@@ -7,14 +7,14 @@ use super::Journal;
 use crate::http1::head::RequestHead;
 use crate::policy::headers::TraceContext;
 use crate::proxy::feed::Outbound;
-use crate::proxy::service::Ingress;
+use crate::proxy::ingress::Ingress;
 use crate::telemetry::metrics::SessionEvent;
 use crate::telemetry::traces::{Believed, Lengths, TRACEPARENT, Told};
 
 impl Journal {
     /// Has the request traced, if it is its turn.
     pub(in crate::proxy) fn trace(&mut self, from: &Ingress<'_>, head: &RequestHead) {
-        let believed = || if from.block.trusts(from.client) { Believed::Yes } else { Believed::No };
+        let believed = || if from.block.trusts(from.sender) { Believed::Yes } else { Believed::No };
         self.trace = from.worker.shared.traces.begin(&head.method, &head.fields, believed);
         self.trace_id = self.trace.as_ref().map(|trace| trace.id());
     }

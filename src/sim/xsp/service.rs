@@ -145,7 +145,12 @@ fn redirect(location: &str) -> Draft {
 
 /// Finds the application of a path and lets it answer.
 fn application(shared: &Shared, head: &Parts, body: &[u8], ending: mpsc::UnboundedSender<Ending>) -> Draft {
-    let mut segments: Vec<&str> = head.uri.path().split('/').skip(1).collect();
+    // As Tomcat does: without empty segments, and without parameters.
+    let names = head.uri.path().split('/').map(|segment| segment.split(';').next().unwrap_or_default());
+    let mut segments: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
+    if segments.is_empty() {
+        return html(StatusCode::NOT_FOUND);
+    }
     let context = segments.remove(0).to_ascii_lowercase();
     let (mut draft, cookie_path) = match context.as_str() {
         "com.broadsoft.xsi-actions" => {
@@ -156,7 +161,7 @@ fn application(shared: &Shared, head: &Parts, body: &[u8], ending: mpsc::Unbound
             (xsi_events::answer(&shared.channels, &asked, ending), Some("/com.broadsoft.xsi-events"))
         }
         "com.broadsoft.async" => {
-            segments.remove(0);
+            segments = segments.split_off(segments.len().min(1));
             let asked = Asked { head, segments, body };
             (xsi_events::answer(&shared.channels, &asked, ending), Some("/com.broadsoft.xsi-events"))
         }

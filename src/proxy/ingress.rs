@@ -1,0 +1,66 @@
+//! Where a request has come in, and what that makes of it for XSPs. Separate from its life, which begins there.
+
+use std::net::IpAddr;
+
+use super::answer::Last;
+use super::context::Worker;
+use super::feed::Outbound;
+use super::journal::Journal;
+use super::snapshot::{Block, Introduction, Route, Snapshot};
+use crate::broadworks::xsi::Intent;
+use crate::config::model::ChannelReplay;
+use crate::drain::Phase;
+use crate::http1::head::RequestHead;
+use crate::policy::headers::{self, Downstream, Encodings, Trusted};
+
+/// Where a request has come in: who serves it, by which configuration, and who sends it.
+#[derive(Clone, Copy)]
+pub(super) struct Ingress<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) block: &'a Block,
+    /// Whose connection it came over: the client's, or that of a proxy before the gateway.
+    pub(super) sender: IpAddr,
+    /// Whose request it is, if the sender is a proxy whose word counts.
+    pub(super) client: IpAddr,
+    /// What the client has said in its handshake.
+    pub(super) introduction: &'a Introduction,
+    /// Whether the answer is its connection's last in any case.
+    pub(super) last: Last,
+}
+
+impl<'a> Ingress<'a> {
+    /// The name that was asked for in the handshake, or stands for one that was not.
+    pub(super) fn host(&self) -> &'a str {
+        self.block.host(self.introduction)
+    }
+
+    /// Whether an answer that leaves now is its connection's last.
+    pub(super) fn last(&self) -> Last {
+        if *self.worker.shared.phase.borrow() >= Phase::HandedOver { Last::Yes } else { self.last }
+    }
+
+    /// The request as XSPs get it.
+    pub(super) fn outbound(&self, head: &RequestHead, intent: &Intent, route: &Route, journal: &Journal) -> Outbound {
+        let opens = *intent == Intent::OpenChannel;
+        let downstream = Downstream {
+            peer: self.sender,
+            host: self.host(),
+            trusted: if self.block.trusts(self.sender) { Trusted::Yes } else { Trusted::No },
+            tracking_id: &journal.tracking_id,
+            cookie: &route.cookie,
+            encodings: if opens { Encodings::None } else { Encodings::Any },
+            trace: journal.trace_context(),
+        };
+        let mut bytes = Vec::with_capacity(1024);
+        headers::request_head(head, &downstream, head.framing, &mut bytes);
+        Outbound {
+            head: bytes.into(),
+            method: head.method.clone(),
+            // A second channel set of an application ends the first one.
+            replayable: route.failover.replay.allows(&head.method)
+                && (!opens || route.channel_replay == ChannelReplay::Allowed),
+            expectation: head.expectation,
+        }
+    }
+}
