@@ -147,13 +147,12 @@ impl<E: Exchange> Transaction<'_, E> {
                 (session, Target::Farm(self.challenge.home(&route.farm, session, head).home()))
             }
         };
-        let is_bound = matches!(target, Target::Channel(_));
         let outbound = self.from.outbound(head, &intent, &route, self.journal);
         let Ingress { worker, snapshot, block, .. } = self.from;
         let request = Request { worker, snapshot, block, route: &route };
         let (mut forward, first) = Forward::begin(request, outbound, target, self.journal);
         let forwarded = forward.run(first, self.exchange, feed, self.alarm).await;
-        if let Some(id) = intent.channel().filter(|_| is_bound) {
+        if let Some(id) = intent.channel() {
             let heartbeat = match &forwarded {
                 Ok(accepted) => Heartbeat::answered(accepted.head.status.as_u16()),
                 Err(Error::ChannelLost) => {
@@ -186,10 +185,7 @@ impl<E: Exchange> Transaction<'_, E> {
                 count(route, intent, Heartbeat::Lost);
                 (ChannelEvent::Refused, Err(Error::ChannelLost))
             }
-            Home::Elsewhere(..) | Home::Unknown => {
-                count(route, intent, Heartbeat::Unknown);
-                (ChannelEvent::Unknown, Ok(None))
-            }
+            Home::Elsewhere(..) | Home::Unknown => (ChannelEvent::Unknown, Ok(None)),
         };
         route.farm.metrics().channel(event);
         channel

@@ -257,7 +257,7 @@ impl Metrics {
     pub fn farm(&self, farm: &str) -> FarmMetrics {
         FarmMetrics {
             name: farm.to_owned(),
-            known: self.endpoints.clone(),
+            known: [&self.endpoints, &self.endpoints_up].map(Clone::clone),
             counters: [&self.sessions, &self.channels_closed, &self.heartbeats, &self.channel_events, &self.redirects]
                 .map(Clone::clone),
             endpoints: self.endpoints.with_label_values(&[farm]),

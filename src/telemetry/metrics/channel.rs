@@ -72,26 +72,23 @@ impl ChannelEnd {
 /// What came of a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heartbeat {
-    /// Its channel's XSP took it.
+    /// An XSP took it: its channel's, or, where the channel is not known, the one that its cookie named, or any.
     Taken,
-    /// Its channel's XSP does not know the channel: 404.
+    /// The XSP does not know the channel: 404.
     NotFound,
-    /// Its channel's XSP answered 5xx.
+    /// The XSP answered 5xx.
     Error,
-    /// Its channel's XSP answered something else: 401, say.
+    /// The XSP answered something else: 401, say.
     Other,
-    /// Its channel's XSP gave no answer, or the client did not wait for one.
+    /// No XSP gave an answer, or the client did not wait for one.
     Failed,
     /// The gateway answered 404, since the channel is lost.
     Lost,
-    /// It names a channel that is not known here, and went where its cookie says, or anywhere.
-    Unknown,
 }
 
 impl Heartbeat {
     /// In the order of their values.
-    pub(super) const ALL: [Self; 7] =
-        [Self::Taken, Self::NotFound, Self::Error, Self::Other, Self::Failed, Self::Lost, Self::Unknown];
+    pub(super) const ALL: [Self; 6] = [Self::Taken, Self::NotFound, Self::Error, Self::Other, Self::Failed, Self::Lost];
 
     /// What its channel's XSP means by this status.
     pub const fn answered(status: u16) -> Self {
@@ -112,7 +109,6 @@ impl Heartbeat {
             Self::Other => "other",
             Self::Failed => "failed",
             Self::Lost => "lost",
-            Self::Unknown => "unknown",
         }
     }
 }

@@ -11,7 +11,8 @@ use super::{ChannelEnd, ChannelEvent, Heartbeat, SessionEvent};
 #[derive(Debug)]
 pub struct FarmMetrics {
     pub(super) name: String,
-    pub(super) known: IntGaugeVec,
+    /// How many endpoints there are, and how many are up.
+    pub(super) known: [IntGaugeVec; 2],
     /// Those with one more label.
     pub(super) counters: [IntCounterVec; 5],
     /// Endpoints that discovery knows.
@@ -68,7 +69,9 @@ impl FarmMetrics {
 
 impl Drop for FarmMetrics {
     fn drop(&mut self) {
-        drop(self.known.remove_label_values(&[self.name.as_str()]));
+        for gauges in &self.known {
+            drop(gauges.remove_label_values(&[self.name.as_str()]));
+        }
         for counters in &self.counters {
             for last in last_labels(counters, &[("farm", &self.name)]) {
                 drop(counters.remove_label_values(&[self.name.as_str(), last.as_str()]));

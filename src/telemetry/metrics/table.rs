@@ -97,7 +97,7 @@ pub const TABLE: [(&str, &str, &str, &str); 45] = [
         "xspgate_heartbeats_total",
         "counter",
         "farm, outcome",
-        "heartbeats of event channels: taken by the channel's XSP, or answered by it with 404 (not-found), 5xx (error) or something else (other); failed, since it gave no answer; lost: answered with 404 by the gateway; unknown: the channel is not known here",
+        "heartbeats of event channels: taken by an XSP, or answered by it with 404 (not-found), 5xx (error) or something else (other); failed, since it gave no answer; lost: answered with 404 by the gateway",
     ),
     (
         "xspgate_channel_events_total",
