@@ -119,7 +119,8 @@ impl Readiness {
         if empty.len() == farms.len() {
             return Some(format!("no endpoint known yet in: {}", empty.join(", ")));
         }
-        let lost: Vec<&str> = farms.iter().filter(|farm| !farm.is_ready()).map(|farm| farm.name()).collect();
+        let lost: Vec<&str> =
+            farms.iter().filter(|farm| !farm.is_retired() && !farm.is_ready()).map(|farm| farm.name()).collect();
         (!lost.is_empty()).then(|| format!("no XSP is up in: {}", lost.join(", ")))
     }
 

@@ -189,10 +189,13 @@ impl Gateway {
     /// after it, at `drain_rate`.
     pub async fn drain(&mut self) {
         self.enter(Phase::Draining);
+        // Also if nothing is left to wait for.
+        let told = supervisor::stopping(STOPPING.1);
         tokio::select! {
             () = self.wind_down() => {}
             () = tell_of_stopping() => {}
         }
+        told.wait_shortly();
     }
 
     /// As [`Gateway::drain`], with new connections and the service manager's attention another process' already. That one
@@ -264,7 +267,7 @@ impl Drop for Gateway {
 async fn tell_of_stopping() {
     let (every, patience) = STOPPING;
     loop {
-        supervisor::stopping(patience);
         tokio::time::sleep(every).await;
+        supervisor::stopping(patience);
     }
 }

@@ -2,6 +2,7 @@
 //! beside the workers tell and change what goes on, and all of them must see the same.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::discover::DiscoveryStatus;
 use crate::drain::Phase;
@@ -26,6 +27,8 @@ pub struct Core {
     pub discovery: DiscoveryStatus,
     /// Which threads move.
     pub pulses: Pulses,
+    /// Whether no other process holds anything at an XSP, of which this one would not know.
+    pub is_alone: Arc<AtomicBool>,
 }
 
 impl Core {
@@ -37,6 +40,11 @@ impl Core {
     /// Has the farms run that `change` makes of those that do. It may be called again if they change meanwhile.
     pub fn change_farms(&self, mut change: impl FnMut(&[Arc<Farm>]) -> Arc<[Arc<Farm>]>) {
         self.shared.snapshot.rcu(|snapshot| snapshot.with_farms(change(&snapshot.farms)));
+    }
+
+    /// Whether no process that has been replaced drains yet.
+    pub fn is_alone(&self) -> bool {
+        self.is_alone.load(Ordering::Relaxed)
     }
 
     /// How far the process is on its way to its end.

@@ -20,6 +20,8 @@ pub use pulse::{Pulse, Pulses, Watcher};
 const QUEUED: usize = 64;
 /// How long the hand-over may wait for its notice to be written.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The same for the end.
+const SHORTLY: Duration = Duration::from_millis(200);
 
 /// Where notices go; `None`: nobody listens.
 static OUT: LazyLock<Option<SyncSender<Notice>>> = LazyLock::new(start);
@@ -33,13 +35,19 @@ struct Notice {
 }
 
 /// Tells when a notice has been written, or was lost.
-struct Written(Receiver<()>);
+#[derive(Debug)]
+pub struct Written(Receiver<()>);
 
 impl Written {
     /// Waits for that.
     fn wait(&self, patience: Duration) {
         // Nothing is ever said there: it ends with the notice.
         self.0.recv_timeout(patience).ok();
+    }
+
+    /// Waits for it no longer than for a thread that is about to run: the process ends.
+    pub fn wait_shortly(&self) {
+        self.wait(SHORTLY);
     }
 
     fn is_done(&self) -> bool {
@@ -70,9 +78,9 @@ pub fn handed_over(pid: u32) {
 }
 
 /// It stops, and may take so long.
-pub fn stopping(patience: Duration) {
+pub fn stopping(patience: Duration) -> Written {
     let micros = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);
-    tell(vec![NotifyState::Stopping, NotifyState::Status("stopping"), NotifyState::ExtendTimeoutUsec(micros)]);
+    tell(vec![NotifyState::Stopping, NotifyState::Status("stopping"), NotifyState::ExtendTimeoutUsec(micros)])
 }
 
 /// It is alive; `None`: it is not this process that is asked.

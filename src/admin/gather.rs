@@ -38,6 +38,7 @@ impl Admin {
             time: unix(now),
             started: unix(self.started),
             phase: shared.phase.borrow().name(),
+            alone: self.core.is_alone(),
             ready: unready.is_none(),
             unready,
             threads: pulses.threads().map(thread).collect(),

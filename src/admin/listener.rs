@@ -353,7 +353,15 @@ mod tests {
             cuts: Arc::new(Cuts::new(config.drain_rate)),
         };
         let (timeline, discovery) = (Timeline::default(), DiscoveryStatus::default());
-        Core { shared: Arc::new(shared), metrics, timeline, looks: Arc::default(), discovery, pulses }
+        Core {
+            shared: Arc::new(shared),
+            metrics,
+            timeline,
+            looks: Arc::default(),
+            discovery,
+            pulses,
+            is_alone: Arc::default(),
+        }
     }
 
     #[tokio::test]

@@ -28,6 +28,8 @@ pub struct Status {
     pub started: f64,
     /// `running`, `lame-duck`, `draining`, `cutting` or `forced`.
     pub phase: &'static str,
+    /// Whether no process that this one has replaced holds anything yet, of which nothing is said here.
+    pub alone: bool,
     /// Whether requests should come here.
     pub ready: bool,
     /// Why not.

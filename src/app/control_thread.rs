@@ -2,8 +2,7 @@
 //! from discovery, and from the thread that hears the admin port and the control socket: whatever holds this one up, both go
 //! on, and say so.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
@@ -23,20 +22,18 @@ pub(super) struct ControlThread {
     pub(super) commands: Commands,
     /// Comes once this process serves, with the one whose place it has taken, if it has taken one's.
     pub(super) begun: oneshot::Receiver<Option<Predecessor>>,
-    /// Set once no other process holds anything at an XSP, of which this one would not know.
-    pub(super) is_alone: Arc<AtomicBool>,
     pub(super) pulse: Pulse,
 }
 
 impl ControlThread {
     /// Runs all of it until the process ends.
     pub(super) async fn run(self) {
-        let Self { core, admin, commands, begun, is_alone, pulse } = self;
+        let Self { core, admin, commands, begun, pulse } = self;
         let (phase, serving) = (core.shared.phase.clone(), core.shared.phase.clone());
         let following = async {
             // The error says that the process ends before it has begun.
             if let Ok(predecessor) = begun.await {
-                follow(predecessor, core.clone(), is_alone);
+                follow(predecessor, core.clone());
                 tokio::select! {
                     () = remind(&core.metrics) => {}
                     // From now on that is another process' to do.
@@ -56,13 +53,13 @@ impl ControlThread {
 }
 
 /// Goes along with `predecessor` until that has ended.
-fn follow(predecessor: Option<Predecessor>, core: Core, is_alone: Arc<AtomicBool>) {
-    let Some(mut predecessor) = predecessor else { return is_alone.store(true, Ordering::Relaxed) };
+fn follow(predecessor: Option<Predecessor>, core: Core) {
+    let Some(mut predecessor) = predecessor else { return core.is_alone.store(true, Ordering::Relaxed) };
     if let Some(report) = predecessor.report() {
         drop(spawn_blocking(move || report.tell()));
     }
     drop(spawn_blocking(move || {
         predecessor.follow(&core);
-        is_alone.store(true, Ordering::Relaxed);
+        core.is_alone.store(true, Ordering::Relaxed);
     }));
 }

@@ -2,7 +2,6 @@
 //! must be followed whatever is asked over the admin port or read from a disk.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -25,8 +24,6 @@ pub(super) struct DiscoveryThread {
     pub(super) discovery: Discovery,
     pub(super) changes: mpsc::UnboundedReceiver<Change<DnsResolver>>,
     pub(super) resolver: DnsResolver,
-    /// Whether no other process holds anything at an XSP, of which this one would not know.
-    pub(super) is_alone: Arc<AtomicBool>,
     pub(super) handover: watch::Receiver<HandoverStatus>,
     pub(super) pulse: Pulse,
 }
@@ -34,12 +31,12 @@ pub(super) struct DiscoveryThread {
 impl DiscoveryThread {
     /// Runs all of it until the process ends.
     pub(super) async fn run(self) {
-        let Self { core, discovery, changes, resolver, is_alone, mut handover, pulse } = self;
+        let Self { core, discovery, changes, resolver, mut handover, pulse } = self;
         let looking = looks::run(Arc::clone(&core.shared), Arc::clone(&core.looks));
         let sweeping = async {
             loop {
                 tokio::time::sleep(SWEEP).await;
-                sweep(&core, &is_alone);
+                sweep(&core);
             }
         };
         // The other process has the names and `state_dir`.
@@ -59,13 +56,13 @@ impl DiscoveryThread {
     }
 }
 
-fn sweep(core: &Core, is_alone: &AtomicBool) {
+fn sweep(core: &Core) {
     let farms = core.farms();
     for farm in farms.iter() {
-        if is_alone.load(Ordering::Relaxed) {
+        if core.is_alone() {
             farm.tell_vacated();
-            farm.tell_unknown_drains();
         }
+        farm.tell_unknown_drains();
         farm.forget_departed(Instant::now());
     }
     if farms.iter().any(|farm| farm.is_done_with()) {

@@ -3,7 +3,6 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 
@@ -76,8 +75,6 @@ impl SideThreads {
     fn threads(self) -> (DiscoveryThread, ControlThread, AdminThread) {
         let Self { core, handover, .. } = self;
         let pulse = |thread: &str| core.pulses.of(thread);
-        // What another process still holds at an XSP is not known here.
-        let is_alone = Arc::new(AtomicBool::new(false));
         let (admin, listener, gatherer) = admin::new(core.clone(), &self.admin_hosts);
         let (commands, command_line) = Commands::new(core.clone());
         let handles = Handles { gatherer, commands: command_line, asks: self.asks, stop: self.stop };
@@ -86,12 +83,10 @@ impl SideThreads {
             discovery: self.discovery,
             changes: self.changes,
             resolver: self.resolver,
-            is_alone: Arc::clone(&is_alone),
             handover: handover.clone(),
             pulse: pulse(DISCOVERY),
         };
-        let control =
-            ControlThread { core: core.clone(), admin, commands, begun: self.begun, is_alone, pulse: pulse(CONTROL) };
+        let control = ControlThread { core: core.clone(), admin, commands, begun: self.begun, pulse: pulse(CONTROL) };
         let admin = AdminThread {
             core: core.clone(),
             admin: self.admin,

@@ -185,7 +185,7 @@ impl Parts {
             cuts: Arc::new(Cuts::new(config.drain_rate)),
         };
         let (discovery, pulses) = (discovery.status(), side_threads::pulses(config.workers));
-        Ok(Core { shared: Arc::new(shared), metrics, timeline, looks, discovery, pulses })
+        Ok(Core { shared: Arc::new(shared), metrics, timeline, looks, discovery, pulses, is_alone: Arc::default() })
     }
 }
 

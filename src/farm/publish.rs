@@ -25,7 +25,11 @@ pub(super) struct Changes {
 /// What has become of a farm as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outage {
+    /// None is up any more.
     Begins,
+    /// None is left that new sessions could go to, because somebody wants it so.
+    Drained,
+    /// One is up again.
     Ends,
 }
 
@@ -56,13 +60,17 @@ impl Farm {
             |member: &Member| matches!(standing(member), Standing::Up | Standing::Probation | Standing::OnTrial);
         self.metrics.endpoints_up.set(i64::try_from(up).unwrap_or(i64::MAX));
         self.has_hope.store(state.roster.members().any(is_tried), Ordering::Relaxed);
-        // Before discovery has named anybody, nobody has gone.
-        let is_out = up == 0 && !state.endpoints.is_empty();
-        match (self.is_out.swap(is_out, Ordering::Relaxed), is_out) {
-            (false, true) => Some(Outage::Begins),
-            (true, false) => Some(Outage::Ends),
-            (true, true) | (false, false) => None,
-        }
+        // Before discovery has named anybody, nobody has gone; and nobody misses what the configuration has no longer.
+        let is_known = state.roster.members().next().is_some() && !self.is_retired();
+        let was_out = self.is_out.load(Ordering::Relaxed);
+        let outage = match (was_out, up) {
+            (false, 0) if is_known && state.roster.is_empty() => Outage::Drained,
+            (false, 0) if is_known => Outage::Begins,
+            (true, 1..) => Outage::Ends,
+            (_, _) => return None,
+        };
+        self.is_out.store(outage != Outage::Ends, Ordering::Relaxed);
+        Some(outage)
     }
 
     /// Tells it. Not to be called with the farm's lock held.
@@ -73,6 +81,10 @@ impl Farm {
         let farm = self.name();
         match outage {
             None => {}
+            Some(Outage::Drained) => {
+                warn!(farm, "every XSP of the farm is drained: its new sessions get 503");
+                self.timeline.add(Event::now(Kind::FarmDown, "every XSP is drained").of_farm(farm));
+            }
             Some(Outage::Begins) => {
                 error!(farm, "no XSP of the farm is up any more: its requests fail, or go to XSPs that have failed");
                 self.timeline.add(Event::now(Kind::FarmDown, "no XSP is up any more").of_farm(farm));

@@ -21,7 +21,10 @@ pub(super) fn form(method: &[u8], target: &[u8]) -> Option<Form> {
         _ => {
             let (scheme, port) = scheme(target)?;
             let start = scheme.len();
-            let slash = start + memchr::memchr(b'/', &target[start..])?;
+            let slash = start + memchr::memchr2(b'/', b'?', &target[start..])?;
+            if target[slash] == b'?' {
+                return None;
+            }
             Some(Form::Absolute { port, authority: start..slash, origin: slash..target.len() })
         }
     }

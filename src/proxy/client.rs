@@ -1,8 +1,11 @@
 //! Whether anybody waits for a request's answer. Separate from the failover loop, which asks for that and for no more.
 
+use std::task::{Context, Poll};
+
 use tokio::time::Instant;
 
-use super::exchange::{ClientEnd, ClientError};
+use super::exchange::{ClientEnd, ClientError, Exchange};
+use super::feed::Feed;
 
 /// Whether anybody waits for the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,4 +52,26 @@ impl Client {
             Self::Waits | Self::Left => None,
         }
     }
+}
+
+/// Reads what has come of a request before any of it is sent on, and says whether its client has left behind a whole one. So it is
+/// done where an event channel is asked for: it would be nobody's, and a second one of an application ends the first.
+///
+/// # Errors
+/// When the body can't be read on.
+pub(super) fn hear_first<E: Exchange>(
+    cx: &mut Context<'_>,
+    exchange: &mut E,
+    feed: &mut Feed,
+) -> Result<Option<ClientEnd>, ClientError> {
+    while !feed.is_complete() && feed.wants_more(0) {
+        match exchange.poll_body(cx, feed) {
+            Poll::Ready(result) => result?,
+            Poll::Pending => return Ok(None),
+        }
+    }
+    Ok(match exchange.poll_end(cx) {
+        Poll::Ready(end) if feed.is_complete() => Some(end),
+        Poll::Ready(_) | Poll::Pending => None,
+    })
 }

@@ -24,6 +24,7 @@ use crate::alarm::Alarm;
 use crate::drain::Phase;
 use crate::http1::head::{RequestFraming, RequestHead};
 use crate::policy::forwarded;
+use crate::tls::server::ClientAuth;
 use crate::tls::stream::Stream;
 
 /// How long a client may take to read a last answer, while what it still sends is thrown away.
@@ -34,6 +35,8 @@ pub(super) struct Accepted {
     pub(super) stream: Stream,
     /// What it said in its handshake.
     pub(super) introduction: Introduction,
+    /// By which demands it was judged.
+    pub(super) clients: ClientAuth,
     /// Its address, as far as the connection tells.
     pub(super) client: IpAddr,
 }
@@ -44,6 +47,7 @@ pub(super) fn serve_https(worker: Worker, listener: usize, accepted: Accepted) -
         worker,
         listener,
         introduction: accepted.introduction,
+        clients: accepted.clients,
         client: accepted.client,
         http: Http1::new(accepted.stream),
         alarm: Alarm::default(),
@@ -57,6 +61,8 @@ struct Client {
     listener: usize,
     /// What the client said in its handshake.
     introduction: Introduction,
+    /// By which demands it was judged; a reload may have others take their place.
+    clients: ClientAuth,
     client: IpAddr,
     http: Http1,
     alarm: Alarm,
@@ -115,6 +121,12 @@ impl Client {
             match now.listeners[self.listener].block(self.introduction.name.as_deref()).cloned() {
                 Some(served) => (snapshot, block) = (now, served),
                 None => last = Last::Yes,
+            }
+        }
+        if let Some(peer) = block.clients.peer_again(&self.clients, self.http.session()) {
+            (self.introduction.peer, self.clients) = (peer, block.clients.clone());
+            if matches!(block.clients, ClientAuth::Demanded(_)) && self.introduction.peer.subject().is_none() {
+                return Box::pin(self.refuse(&snapshot, Error::NoClientCertificate)).await;
             }
         }
         let sender = self.client;

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::attempt::{Attempt, Progress, count, report};
-use super::client::{Asked, Client};
+use super::client::{Asked, Client, hear_first};
 use super::context::Worker;
 use super::error::Error;
 use super::exchange::{ClientEnd, ClientError, Exchange};
@@ -173,8 +173,9 @@ impl<'a> Forward<'a> {
                 Step::Answer { attempt, class } => {
                     let mut accepted = answer.filter(|answer| answer.attempt == attempt).or(self.fallback.take())?;
                     accepted.class = class;
+                    accepted.is_awaited = self.client != Client::Left;
                     self.let_go(feed);
-                    return Some(if self.client == Client::Left { Err(Error::ClientGone) } else { Ok(accepted) });
+                    return Some(Ok(accepted));
                 }
                 Step::GiveUp(why) => return Some(Err(why.into())),
             }
@@ -190,6 +191,12 @@ impl<'a> Forward<'a> {
         alarm: &mut Alarm,
         body_since: &mut Instant,
     ) -> Poll<Result<Happened, ClientError>> {
+        if self.opens_channel
+            && self.client == Client::Waits
+            && let Some(end) = hear_first(cx, exchange, feed)?
+        {
+            self.client_ended(end, feed)?;
+        }
         loop {
             for (index, (number, attempt)) in self.running.iter_mut().enumerate() {
                 if let Poll::Ready(progress) = attempt.poll(cx, feed) {
@@ -307,7 +314,8 @@ impl<'a> Forward<'a> {
         let (picked, connection, sent) = attempt.into_connection();
         let endpoint = Arc::clone(&picked.endpoint);
         let connection = connection.expect("the answer has come over it");
-        let accepted = Accepted { attempt: number, head, endpoint, connection, sent, class: Class::Success };
+        let (class, is_awaited) = (Class::Success, true);
+        let accepted = Accepted { attempt: number, head, endpoint, connection, sent, class, is_awaited };
         let next = hop.as_ref().map(|(id, _)| *id);
         let steps = self.request.on(Event::Head { attempt: number, status, hop: next, body: body(feed) });
         let metrics = self.route.farm.metrics();

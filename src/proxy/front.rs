@@ -180,7 +180,8 @@ async fn arrive(here: &Listener, mut guest: Guest, from: &mut IpAddr) -> Result<
             if let Peer::Doubted(fault) = peer {
                 doubt(here, client, fault);
             }
-            Ok(Arrived::Https(Accepted { stream, introduction: Introduction { name, address, peer }, client }))
+            let (introduction, clients) = (Introduction { name, address, peer }, block.clients.clone());
+            Ok(Arrived::Https(Accepted { stream, introduction, clients, client }))
         }
         Some(Served::Passthrough(block)) => {
             guest.admit(&block.line)?;

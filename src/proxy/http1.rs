@@ -5,6 +5,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use http::{Method, StatusCode};
+use rustls::CommonState;
 
 use super::answer::{Answer, Hint, Last};
 use super::exchange::{ClientEnd, ClientError, Exchange, Retracted};
@@ -91,6 +92,11 @@ impl Http1 {
             response: None,
             sent: 0,
         }
+    }
+
+    /// What the handshake has agreed on.
+    pub(super) fn session(&self) -> &CommonState {
+        self.stream.common()
     }
 
     /// Whether the next request's first bytes are there already. Empty lines are none: an old client ends its last request

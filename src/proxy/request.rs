@@ -19,6 +19,8 @@ pub(super) struct Accepted {
     /// How much of the request's body went over this connection.
     pub(super) sent: u64,
     pub(super) class: Class,
+    /// Whether the client is there for it.
+    pub(super) is_awaited: bool,
 }
 
 /// Where a request belongs.

@@ -167,6 +167,13 @@ impl<E: Exchange> Transaction<'_, E> {
         if intent == Intent::Acknowledge && accepted.head.status.is_success() {
             worker.shared.channels.acknowledged(self.from.client, acknowledgement::events(head, feed));
         }
+        if !accepted.is_awaited {
+            let Accepted { endpoint, connection, .. } = *accepted;
+            if connection.is_reusable() {
+                self.from.worker.pool.put(&endpoint, connection);
+            }
+            return Err(Error::ClientGone);
+        }
         Ok(Answered { route, intent, session, accepted })
     }
 

@@ -32,6 +32,17 @@ impl ClientAuth {
             Self::Asked(verifier) => Peer::judged(session, verifier),
         }
     }
+
+    /// Who is at the other end of a session that began by other demands, when these have taken their place; `None`: whoever it
+    /// was. Where a certificate is demanded in the handshake, connections that have got through one last.
+    pub fn peer_again(&self, before: &Self, session: &CommonState) -> Option<Peer> {
+        match (before, self) {
+            (Self::None, Self::None) | (Self::Demanded(_), Self::Demanded(_)) => None,
+            (Self::Asked(before), Self::Asked(now)) if Arc::ptr_eq(before, now) => None,
+            (_, Self::None) => Some(Peer::Nobody),
+            (_, Self::Demanded(verifier) | Self::Asked(verifier)) => Some(Peer::judged(session, verifier)),
+        }
+    }
 }
 
 /// What clients of one `[[https]]` block get to see. Tickets can be resumed on every worker, but not in another block, and

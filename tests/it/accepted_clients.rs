@@ -351,6 +351,26 @@ async fn a_strange_certificate_makes_its_owner_nobody() {
     assert_eq!(serving.program.output().iter().filter(|line| said(line).is_some()).count(), 1);
 }
 
+#[tokio::test]
+async fn r_auth_2_a_reload_has_clients_that_are_there_judged_anew() {
+    let (stage, ()) = Stage::with(demanded_by_the_interface).await;
+    let serving = Serving::start(&stage).await;
+    let tls = Arc::new(shows(&stage.sim.pki, VERSIONS[1], Some(&stage.sim.pki.caller(Caller::Webex))));
+    let new = || Client::new(serving.https[0], stage.sim.pki.public_roots()).tls(Arc::clone(&tls));
+    let mut client = new();
+    assert_eq!(client.send(get(TOKEN)).await.status, StatusCode::OK);
+    let path = stage.sim.folder().join("logged.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace(&format!("[\"{CTI_CLIENT}\"]"), "[\"other.example.com\"]")).unwrap();
+    serving.program.signal("HUP");
+    eventually("the reload", async || new().send(get(TOKEN)).await.status == StatusCode::FORBIDDEN).await;
+    assert_eq!(client.send(get(TOKEN)).await.status, StatusCode::FORBIDDEN, "its connection is older than that");
+    assert_eq!(client.get(PROFILE).await.status, StatusCode::OK);
+    std::fs::write(&path, text).unwrap();
+    serving.program.signal("HUP");
+    eventually("the way back", async || client.send(get(TOKEN)).await.status == StatusCode::OK).await;
+}
+
 /// A certificate with a key, as old or odd tools make it: signed by its own key, with an extension that nobody knows and that
 /// must not be passed over; and what the first version of X.509 makes of that, which has no extensions.
 fn odd_certificates() -> [(CertificateDer<'static>, rcgen::KeyPair); 2] {

@@ -7,7 +7,7 @@ use xspgate::sim::raw::Step;
 use xspgate::sim::xsp::{Behaviour, End, Xsp};
 
 use crate::channels::Channel;
-use crate::harness::{Blocked, CHANNEL, NEW_CALL, PROFILE, RawClient, Received, Stage, eventually};
+use crate::harness::{Blocked, CHANNEL, NEW_CALL, PROFILE, RawClient, Received, Stage, eventually, rested};
 
 const CLOUD: &str = "webex-cloud-xsp.example.com";
 
@@ -88,6 +88,9 @@ async fn r_aff_2_a_heartbeat_whose_sender_has_gone_reaches_its_xsp() {
         }
         eventually(&format!("all heartbeats: {going:?}"), async || beats() == before + 6).await;
     }
+    let counted = async |outcome| stage.metrics().await.count("xspgate_heartbeats_total", &[("outcome", outcome)]);
+    eventually("their count", async || counted("taken").await == 24.0).await;
+    assert_eq!(counted("failed").await, 0.0, "the XSP has taken them, whoever waited for that");
 }
 
 #[tokio::test]
@@ -168,14 +171,32 @@ async fn a_safe_request_whose_client_is_gone_is_dropped() {
     }
 }
 
+const CHANNEL_SET: &str = "<Channel xmlns=\"http://schema.broadsoft.com/xsi\"><channelSetId>1</channelSetId>\
+                           <priority>1</priority><weight>50</weight><expires>3600</expires></Channel>";
+
+fn open_channel() -> String {
+    format!("{}Content-Length: {}\r\n\r\n{CHANNEL_SET}", head("POST", CHANNEL), CHANNEL_SET.len())
+}
+
+#[tokio::test]
+async fn a_channel_is_not_asked_for_in_the_name_of_a_client_that_has_left() {
+    let stage = Stage::in_order(|_, text| {
+        text.set("", "workers", 1);
+    })
+    .await;
+    // A connection to the XSP is there, and rests: nothing would have to be waited for.
+    assert_eq!(stage.client().get(PROFILE).await.xsp(), "a1");
+    rested().await;
+    stage.raw_client().await.send_and_finish(open_channel()).await;
+    eventually("its end", async || is_told(&stage, "xsi-events").await).await;
+    assert!(stage.xsp("a1").requests().iter().all(|request| request.target != CHANNEL), "it has been asked for");
+}
+
 #[tokio::test]
 async fn a_stream_that_is_answered_to_nobody_is_closed_at_once() {
     for going in GOINGS {
         let stage = Stage::in_order(|_, _| ()).await;
-        let body = "<Channel xmlns=\"http://schema.broadsoft.com/xsi\"><channelSetId>1</channelSetId>\
-                    <priority>1</priority><weight>50</weight><expires>3600</expires></Channel>";
-        let open = format!("{}Content-Length: {}\r\n\r\n{body}", head("POST", CHANNEL), body.len());
-        let client = ask_and_go(&stage, open, going).await;
+        let client = ask_and_go(&stage, open_channel(), going).await;
         eventually(&format!("its end: {going:?}"), async || {
             let live = stage.metrics().await.count("xspgate_channels", &[]);
             is_told(&stage, "xsi-events").await && live == 0.0 && !ends(stage.xsp("a1")).contains(&End::Pending)

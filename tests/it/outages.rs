@@ -76,6 +76,22 @@ async fn a_gateway_that_needs_a_farm_is_not_ready_without_it() {
 }
 
 #[tokio::test]
+async fn a_farm_that_a_reload_has_removed_is_missed_by_nobody() {
+    let (stage, serving) = two(|text| {
+        text.set("[farm.xsp]", "ready", "any").set("[farm.xsp.failover]", "block_for", "1h");
+    })
+    .await;
+    kill_both(&stage, &serving).await;
+    eventually("no readiness", async || readiness(&serving).await.0 == 503).await;
+    let path = stage.sim.folder().join("logged.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let other = text.replace("[farm.xsp", "[farm.other").replace("farm = \"xsp\"", "farm = \"other\"");
+    std::fs::write(&path, other.replace("[[farm.xsp", "[[farm.other")).unwrap();
+    serving.program.signal("HUP");
+    eventually("readiness", async || readiness(&serving).await.0 == 200).await;
+}
+
+#[tokio::test]
 async fn an_xsp_on_probation_is_reason_enough_to_be_ready() {
     let (stage, serving) = two(|text| {
         text.set("[farm.xsp]", "ready", "any");

@@ -73,6 +73,12 @@ impl Commands {
         if lines.is_empty() {
             return Reply::Refused(unknown(whom, &farms));
         }
+        let lines = match what {
+            Operation::Drain | Operation::ForceDrain if !self.core.is_alone() => {
+                [lines, vec!["a process that was replaced drains yet, and may hold more there".into()]].concat()
+            }
+            _ => lines,
+        };
         if is_drained_still { Reply::Refused(lines.join("\n")) } else { Reply::Done(lines.join("\n")) }
     }
 

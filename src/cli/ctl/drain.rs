@@ -16,7 +16,15 @@ use crate::control::{Request, Whom};
 /// The part of `/status` that counts.
 #[derive(Debug, Deserialize)]
 struct Status {
+    /// Whether there is no older process that may hold more.
+    #[serde(default = "yes")]
+    alone: bool,
     farms: Vec<Farm>,
+}
+
+/// An older gateway does not say.
+const fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Deserialize)]
@@ -38,6 +46,8 @@ struct Endpoint {
 struct Left {
     channels: i64,
     streams: i64,
+    /// An older process drains yet.
+    more: bool,
 }
 
 /// Waits until nothing is left, and says how much is whenever that changes: 0 when nothing is, 1 when the time is over or no
@@ -54,8 +64,9 @@ pub(super) fn wait(socket: &Path, whom: &Whom, timeout: Option<Duration>) -> Exi
             return print("nothing is left\n");
         }
         if before.replace(left) != Some(left) {
-            let Left { channels, streams } = left;
-            let said = print(&format!("draining: {channels} event channels, {streams} other connections left\n"));
+            let Left { channels, streams, more } = left;
+            let more = if more { "; a process that was replaced drains yet, and may hold more" } else { "" };
+            let said = print(&format!("draining: {channels} event channels, {streams} other connections left{more}\n"));
             if said != ExitCode::SUCCESS {
                 return said;
             }
@@ -70,18 +81,18 @@ pub(super) fn wait(socket: &Path, whom: &Whom, timeout: Option<Duration>) -> Exi
 fn left(socket: &Path, whom: &Whom) -> Result<Left> {
     let status = ask(socket, &Request::Status)?;
     let status: Status = serde_json::from_str(&status).context("the gateway's status can't be read")?;
-    Ok(status.of(whom))
+    status.of(whom).context("the gateway knows no such XSP any more, and can't say what is left there")
 }
 
 impl Status {
-    fn of(&self, whom: &Whom) -> Left {
-        let Ok(DrainedXsp(meant)) = DrainedXsp::text(&whom.xsp) else { return Left::default() };
+    fn of(&self, whom: &Whom) -> Option<Left> {
+        let DrainedXsp(meant) = DrainedXsp::text(&whom.xsp).ok()?;
         let farms = self.farms.iter().filter(|farm| whom.farm.as_ref().is_none_or(|name| *name == farm.name));
-        let meant =
-            farms.flat_map(|farm| &farm.endpoints).filter(|one| meant.means(one.endpoint, one.target.as_deref()));
-        meant.fold(Left::default(), |left, one| Left {
-            channels: left.channels + one.channels,
-            streams: left.streams + one.streams,
-        })
+        let meant = farms
+            .flat_map(|farm| &farm.endpoints)
+            .filter(|one| meant.means(one.endpoint, one.target.as_deref()))
+            .map(|one| (one.channels, one.streams));
+        let (channels, streams) = meant.reduce(|all, one| (all.0 + one.0, all.1 + one.1))?;
+        Some(Left { channels, streams, more: !self.alone })
     }
 }

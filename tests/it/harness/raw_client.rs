@@ -1,5 +1,6 @@
 //! A client that sends bytes as they are given and shows the bytes that come back.
 
+use std::io::Write as _;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 
@@ -113,6 +114,22 @@ impl RawClient {
     /// Reads until the gateway closes.
     pub(crate) async fn until_closed(&mut self) -> Received {
         self.until(|_| false).await
+    }
+
+    /// Sends bytes, close_notify and FIN, so that they arrive together.
+    pub(crate) async fn send_and_finish(&mut self, bytes: impl AsRef<[u8]>) {
+        let (tcp, session) = self.tls.get_mut();
+        session.writer().write_all(bytes.as_ref()).unwrap();
+        session.send_close_notify();
+        let mut records = Vec::new();
+        while session.wants_write() {
+            session.write_tls(&mut records).unwrap();
+        }
+        let sent = async {
+            tcp.write_all(&records).await?;
+            tcp.shutdown().await
+        };
+        let _ = within("sending", sent).await;
     }
 
     /// Ends its sending direction: close_notify, then FIN. It still reads.
