@@ -77,7 +77,11 @@ impl Commands {
             Operation::Drain | Operation::ForceDrain if !self.core.is_alone() => {
                 [lines, vec!["a process that was replaced drains yet, and may hold more there".into()]].concat()
             }
-            _ => lines,
+            Operation::Drain
+            | Operation::ForceDrain
+            | Operation::Undrain
+            | Operation::Block(_)
+            | Operation::Unblock => lines,
         };
         if is_drained_still { Reply::Refused(lines.join("\n")) } else { Reply::Done(lines.join("\n")) }
     }
