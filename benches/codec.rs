@@ -6,7 +6,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::{Method, StatusCode};
 use xspgate::http1::chunked::{Decoder, Event};
 use xspgate::http1::encode;
-use xspgate::http1::head::{Fields, Limits, Sender, parse_request, parse_response};
+use xspgate::http1::head::{Fields, HeadLimits, Sender, parse_request, parse_response};
 
 const REQUEST: &[u8] = b"GET /com.broadsoft.xsi-actions/v2.0/user/alice%40example.com/profile?format=json HTTP/1.1\r\n\
     Host: xsp.example.com\r\n\
@@ -35,7 +35,7 @@ const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\n\
     \r\n";
 
 fn heads(criterion: &mut Criterion) {
-    let limits = Limits::default();
+    let limits = HeadLimits::default();
     let mut group = criterion.benchmark_group("head");
     group.throughput(Throughput::Bytes(REQUEST.len() as u64));
     group.bench_function("parse a request of 10 fields", |bencher| {
@@ -68,7 +68,7 @@ fn encode_head(out: &mut Vec<u8>, fields: &Fields) {
 
 /// A head of the greatest size that comes byte by byte: what the repeated looking costs in all.
 fn trickle(criterion: &mut Criterion) {
-    let limits = Limits::default();
+    let limits = HeadLimits::default();
     let mut head = REQUEST[..REQUEST.len() - 2].to_vec();
     head.extend_from_slice(b"Filler: ");
     head.resize(limits.head_size - 4, b'x');
@@ -84,7 +84,7 @@ fn chunks(criterion: &mut Criterion) {
     body.resize(body.len() + 700, b'x');
     encode::chunk_end(&mut body);
     criterion.bench_function("decode a chunk of 700 bytes", |bencher| {
-        let mut decoder = Decoder::new(Sender::Xsp, Limits::TRAILERS);
+        let mut decoder = Decoder::new(Sender::Xsp, HeadLimits::TRAILERS);
         bencher.iter(|| {
             let mut input = black_box(&body[..]);
             while let Ok((taken, Some(event))) = decoder.next(input) {

@@ -9,7 +9,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use xspgate::broadworks::interface::Interface;
-use xspgate::http1::head::{Limits, parse_request};
+use xspgate::http1::head::{HeadLimits, parse_request};
 use xspgate::policy::classify::{On5xx, OnSilence};
 use xspgate::policy::endpoint::{Endpoint, Roster, Tier, Weight};
 use xspgate::policy::headers::{self, Downstream, Encodings, TraceContext, Trusted};
@@ -79,12 +79,12 @@ fn route(criterion: &mut Criterion) {
             .into_iter()
             .flat_map(|interface| interface.default_paths().iter().map(prefix).map(move |prefix| (interface, prefix))),
     );
-    let (head, _) = parse_request(REQUEST, &Limits::default()).expect("it is valid").expect("it is whole");
+    let (head, _) = parse_request(REQUEST, &HeadLimits::default()).expect("it is valid").expect("it is whole");
     criterion.bench_function("route", |bencher| bencher.iter(|| paths.find(black_box(head.path()))));
 }
 
 fn request_head(criterion: &mut Criterion) {
-    let (head, _) = parse_request(REQUEST, &Limits::default()).expect("it is valid").expect("it is whole");
+    let (head, _) = parse_request(REQUEST, &HeadLimits::default()).expect("it is valid").expect("it is whole");
     let peer = IpAddr::from([192, 0, 2, 7]);
     let from = Downstream {
         peer,

@@ -108,9 +108,9 @@ impl Cuts {
 
 /// When a connection is cut, once that is known. It takes eight bytes until then.
 #[derive(Debug, Default)]
-pub struct Turn(Option<Pin<Box<Sleep>>>);
+pub struct CutTurn(Option<Pin<Box<Sleep>>>);
 
-impl Turn {
+impl CutTurn {
     /// Ready when the turn has come that `cuts` gives it at the first call.
     pub fn poll(&mut self, cx: &mut Context<'_>, cuts: &Cuts) -> Poll<()> {
         self.0.get_or_insert_with(|| Box::pin(sleep_until(cuts.turn(Instant::now())))).as_mut().poll(cx)

@@ -27,7 +27,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use xspgate::http1::chunked::{Decoder, Event};
 use xspgate::http1::head::{
-    Fields, Limits, Persistence, RequestFraming, ResponseFraming, Sender, Version, parse_request, parse_response,
+    Fields, HeadLimits, Persistence, RequestFraming, ResponseFraming, Sender, Version, parse_request, parse_response,
 };
 use xspgate::policy::headers::{Downstream, Encodings, TraceContext, Trusted, request_head};
 
@@ -71,7 +71,7 @@ async fn read_by_hyper(start: String, fields: &HeaderMap, body: Incoming) -> Mes
 /// A chunked body and its length, if the codec finds it whole and sound.
 fn decode(mut input: &[u8], sender: Sender) -> Option<(Vec<u8>, Fields, usize)> {
     let (whole, mut body) = (input.len(), Vec::new());
-    let mut decoder = Decoder::new(sender, Limits::TRAILERS);
+    let mut decoder = Decoder::new(sender, HeadLimits::TRAILERS);
     loop {
         let (taken, event) = decoder.next(input).ok()?;
         input = &input[taken..];
@@ -91,7 +91,7 @@ struct Accepted<'a> {
 }
 
 fn accept_request(bytes: &[u8]) -> Option<Accepted<'_>> {
-    let (head, used) = parse_request(bytes, &Limits::default()).ok()??;
+    let (head, used) = parse_request(bytes, &HeadLimits::default()).ok()??;
     let rest = &bytes[used..];
     let (length, (body, trailers, taken)) = match head.framing {
         RequestFraming::None => (Some(0), Default::default()),
@@ -112,7 +112,7 @@ fn accept_request(bytes: &[u8]) -> Option<Accepted<'_>> {
 fn accept_response<'a>(bytes: &'a [u8], method: &Method) -> Option<Accepted<'a>> {
     let mut start = 0;
     let head = loop {
-        let (head, used) = parse_response(&bytes[start..], &Limits::default(), method).ok()??;
+        let (head, used) = parse_response(&bytes[start..], &HeadLimits::default(), method).ok()??;
         start += used;
         if !head.status.is_informational() {
             break head;
@@ -340,7 +340,7 @@ fn hyper_reads_accepted_requests_the_same_way() {
 
 /// A request as it is passed on.
 fn passed_on(bytes: &[u8]) -> Vec<u8> {
-    let (head, used) = parse_request(bytes, &Limits::default()).expect("it is accepted").expect("it is whole");
+    let (head, used) = parse_request(bytes, &HeadLimits::default()).expect("it is accepted").expect("it is whole");
     let from = Downstream {
         peer: Ipv4Addr::LOCALHOST.into(),
         host: "sni",
@@ -362,7 +362,7 @@ fn nginx_and_tomcat_take_accepted_requests_the_same_way() {
     check(messages(requests::LINES, requests::FRAMINGS), |_, bytes, accepted| {
         let Some(request) = accept_request(bytes) else { return Ok(()) };
         accepted.set(accepted.get() + 1);
-        let (head, _) = parse_request(bytes, &Limits::default()).expect("it is accepted").expect("it is whole");
+        let (head, _) = parse_request(bytes, &HeadLimits::default()).expect("it is accepted").expect("it is whole");
         let passed_on = passed_on(request.bytes);
         for server in [Server::Nginx, Server::Tomcat] {
             let host = head.authority().map(String::from);

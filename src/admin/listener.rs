@@ -265,7 +265,7 @@ mod tests {
     use crate::core::Core;
     use crate::discover::DiscoveryStatus;
     use crate::drain::{Cuts, Phase};
-    use crate::http1::head::Limits;
+    use crate::http1::head::HeadLimits;
     use crate::proxy::channels::Channels;
     use crate::proxy::context::Shared;
     use crate::proxy::snapshot::Snapshot;
@@ -335,7 +335,10 @@ mod tests {
     fn core(phase: watch::Receiver<Phase>, pulses: Pulses) -> Core {
         let config = config::parse(Source { path: "x.toml".into(), text: String::new() }).partial;
         let snapshot = Snapshot {
-            head_limits: Limits { head_size: config.limits.request_head_size, fields: config.limits.request_fields },
+            head_limits: HeadLimits {
+                head_size: config.limits.request_head_size,
+                fields: config.limits.request_fields,
+            },
             limits: config.limits,
             tcp: config.tcp,
             listeners: [].into(),

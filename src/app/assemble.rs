@@ -148,7 +148,10 @@ pub(super) fn snapshot(
         }
     }
     Ok(Snapshot {
-        head_limits: head::Limits { head_size: config.limits.request_head_size, fields: config.limits.request_fields },
+        head_limits: head::HeadLimits {
+            head_size: config.limits.request_head_size,
+            fields: config.limits.request_fields,
+        },
         limits: config.limits.clone(),
         tcp: config.tcp,
         listeners: listeners.into(),

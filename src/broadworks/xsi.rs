@@ -128,7 +128,7 @@ fn hex_value(digit: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::head::{Limits, parse_request};
+    use crate::http1::head::{HeadLimits, parse_request};
 
     const CONTEXTS: [&str; 7] = [
         "/com.broadsoft.async/com.broadsoft.xsi-events/v2.0/channel",
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn a_query_says_nothing() {
         let raw = b"PUT /x/v2.0/channel/1/heartbeat?a=/v2.0/channel/2 HTTP/1.1\r\nHost: a\r\n\r\n";
-        let (head, _) = parse_request(raw, &Limits::default()).unwrap().unwrap();
+        let (head, _) = parse_request(raw, &HeadLimits::default()).unwrap().unwrap();
         assert_eq!(Intent::of(Interface::XsiEvents, &head.method, head.path()), Intent::Heartbeat(id("1")));
     }
 }

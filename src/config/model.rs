@@ -146,7 +146,7 @@ pub struct Farm {
     /// `ready`: how much of it `/readyz` asks for.
     pub ready: Needed,
     /// `response_head_size` and `response_fields`: what the head of an XSP's answer may have.
-    pub response_limits: head::Limits,
+    pub response_limits: head::HeadLimits,
     /// `[farm.NAME.failover]`.
     pub failover: Failover,
     /// `[farm.NAME.pool]`.

@@ -12,7 +12,7 @@ use super::date;
 use super::door::Door;
 use crate::http1::chunked::Event;
 use crate::http1::encode;
-use crate::http1::head::{Limits, ResponseHead};
+use crate::http1::head::{HeadLimits, ResponseHead};
 use crate::policy::fault::HandshakeFault;
 use crate::tls::certs::now;
 use crate::upstream::connect::{ConnectError, handshake_fault};
@@ -136,7 +136,7 @@ async fn exchange(connection: &mut Connection, bytes: &[u8], method: &Method) ->
     poll_fn(|cx| std::task::Poll::Ready(connection.send(cx, bytes))).await.map_err(AnswerError::Broken)?;
     poll_fn(|cx| connection.poll_flush(cx)).await.map_err(AnswerError::Broken)?;
     loop {
-        let head = poll_fn(|cx| connection.poll_head(cx, &Limits::RESPONSE, method)).await?;
+        let head = poll_fn(|cx| connection.poll_head(cx, &HeadLimits::RESPONSE, method)).await?;
         if !head.status.is_informational() {
             return Ok(head);
         }

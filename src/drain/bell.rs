@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use super::{Cuts, Phase, Turn};
+use super::{CutTurn, Cuts, Phase};
 use crate::lock::Locked;
 
 /// Rung at each change of the phase, and when connections are called to look whether they are to end.
@@ -38,7 +38,7 @@ struct WakerSlot {
 pub struct UntilCut<F, H> {
     connection: F,
     slot: WakerSlot,
-    turn: Turn,
+    turn: CutTurn,
     _held: H,
 }
 
@@ -73,7 +73,7 @@ impl Bell {
         UntilCut {
             connection,
             slot: WakerSlot { bell: Arc::clone(self), index: None },
-            turn: Turn::default(),
+            turn: CutTurn::default(),
             _held: held,
         }
     }
@@ -178,7 +178,7 @@ mod tests {
         let (cuts, given_up) = (Arc::new(Cuts::new(NonZeroU32::new(10))), Arc::new(AtomicBool::new(false)));
         let bell = Bell::new(Arc::clone(&cuts));
         let connection = |_| {
-            let (cuts, given_up, mut turn) = (Arc::clone(&cuts), Arc::clone(&given_up), Turn::default());
+            let (cuts, given_up, mut turn) = (Arc::clone(&cuts), Arc::clone(&given_up), CutTurn::default());
             let looking = poll_fn(move |cx| match given_up.load(Ordering::Relaxed) {
                 true => turn.poll(cx, &cuts),
                 false => {

@@ -10,7 +10,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::ClientConfig;
 
 use crate::config::model;
-use crate::drain::{Cuts, Turn};
+use crate::drain::{CutTurn, Cuts};
 use crate::policy::affinity::Tag;
 use crate::policy::endpoint::EndpointId;
 use crate::telemetry::metrics::EndpointMetrics;
@@ -96,7 +96,7 @@ impl Endpoint {
 
     /// Ready when a stream at it is to end, since it is given up; `turn` is the stream's own. Nobody is woken when that
     /// begins: the stream finds out by looking.
-    pub fn poll_given_up(&self, cx: &mut Context<'_>, turn: &mut Turn) -> Poll<()> {
+    pub fn poll_given_up(&self, cx: &mut Context<'_>, turn: &mut CutTurn) -> Poll<()> {
         match &*self.given_up.load() {
             Some(cuts) if !self.heard.load(Ordering::Relaxed) => turn.poll(cx, cuts),
             Some(_) | None => {

@@ -2,7 +2,7 @@
 //! body need not know how it is framed.
 
 use super::chunked::{ChunkError, Decoder, Event};
-use super::head::{Fields, Limits, RequestFraming, ResponseFraming, Sender};
+use super::head::{Fields, HeadLimits, RequestFraming, ResponseFraming, Sender};
 
 /// Reads one body.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl From<RequestFraming> for Body {
         match framing {
             RequestFraming::None | RequestFraming::Length(0) => Self::Done,
             RequestFraming::Length(length) => Self::Length(length),
-            RequestFraming::Chunked => Self::Chunked(Decoder::new(Sender::Client, Limits::TRAILERS)),
+            RequestFraming::Chunked => Self::Chunked(Decoder::new(Sender::Client, HeadLimits::TRAILERS)),
         }
     }
 }
@@ -32,7 +32,7 @@ impl From<ResponseFraming> for Body {
         match framing {
             ResponseFraming::Empty | ResponseFraming::Length(0) => Self::Done,
             ResponseFraming::Length(length) => Self::Length(length),
-            ResponseFraming::Chunked => Self::Chunked(Decoder::new(Sender::Xsp, Limits::TRAILERS)),
+            ResponseFraming::Chunked => Self::Chunked(Decoder::new(Sender::Xsp, HeadLimits::TRAILERS)),
             ResponseFraming::UntilClose => Self::UntilClose,
         }
     }

@@ -3,7 +3,7 @@
 
 use super::error::FieldError;
 use super::fields::Fields;
-use super::head::{Limits, Sender};
+use super::head::{HeadLimits, Sender};
 use super::scan::{self, Spans};
 
 /// The most digits of a chunk size: those of the longest u64.
@@ -42,7 +42,7 @@ const NO_TRAILERS: [&str; 20] = [
 pub struct Decoder {
     state: State,
     sender: Sender,
-    trailers: Limits,
+    trailers: HeadLimits,
 }
 
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Decoder {
     ///
     /// What an XSP puts between a chunk's size and the end of the line is dropped: blanks, with which Tomcat pads sizes,
     /// and extensions, which nobody uses. So are trailers that may only stand in a head.
-    pub const fn new(sender: Sender, trailers: Limits) -> Self {
+    pub const fn new(sender: Sender, trailers: HeadLimits) -> Self {
         Self { state: State::Size, sender, trailers }
     }
 
@@ -270,7 +270,7 @@ mod tests {
         sender: Sender,
         pieces: impl Iterator<Item = &'a [u8]>,
     ) -> Result<(Vec<u8>, Option<Fields>), ChunkError> {
-        let mut decoder = Decoder::new(sender, Limits::TRAILERS);
+        let mut decoder = Decoder::new(sender, HeadLimits::TRAILERS);
         let (mut data, mut left) = (Vec::new(), Vec::new());
         for piece in pieces {
             left.extend_from_slice(piece);
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_chunk_is_a_document_and_stays_one() {
-        let mut decoder = Decoder::new(Sender::Client, Limits::TRAILERS);
+        let mut decoder = Decoder::new(Sender::Client, HeadLimits::TRAILERS);
         let mut input = &b"5\r\nhello\r\n0a\r\n0123456789\r\n0\r\n\r\nrest"[..];
         let mut seen = Vec::new();
         loop {
@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn sizes_are_hexadecimal_and_nothing_else() {
         for (line, size) in [("a\r\n", 10), ("00000000000000fF\r\n", 255), ("ffffffffffffffff\r\n", u64::MAX)] {
-            let mut decoder = Decoder::new(Sender::Client, Limits::TRAILERS);
+            let mut decoder = Decoder::new(Sender::Client, HeadLimits::TRAILERS);
             assert_eq!(decoder.next(line.as_bytes()), Ok((line.len(), Some(Event::Chunk(size)))));
         }
         for (line, error) in [
@@ -357,7 +357,11 @@ mod tests {
     #[test]
     fn an_open_size_line_leaves_its_bytes() {
         for line in ["", "0", "0123456789abcdef", "0123456789abcdef\r"] {
-            assert_eq!(Decoder::new(Sender::Client, Limits::TRAILERS).next(line.as_bytes()), Ok((0, None)), "{line:?}");
+            assert_eq!(
+                Decoder::new(Sender::Client, HeadLimits::TRAILERS).next(line.as_bytes()),
+                Ok((0, None)),
+                "{line:?}"
+            );
         }
     }
 
@@ -467,7 +471,7 @@ mod tests {
 
     #[test]
     fn nothing_is_taken_after_the_end() {
-        let mut decoder = Decoder::new(Sender::Client, Limits::TRAILERS);
+        let mut decoder = Decoder::new(Sender::Client, HeadLimits::TRAILERS);
         assert_eq!(decoder.next(b"0\r\n\r\nGET"), Ok((5, Some(Event::End(Fields::default())))));
         assert_eq!(decoder.next(b"GET"), Ok((0, None)));
     }

@@ -7,19 +7,19 @@ use http::Method;
 
 use super::chunked::{Decoder, Event};
 use super::encode;
-use super::head::{Fields, Limits, Persistence, Sender, Version, parse_request, parse_response};
+use super::head::{Fields, HeadLimits, Persistence, Sender, Version, parse_request, parse_response};
 
 mod model;
 
 /// Small, so that short inputs reach the limits.
-const LIMITS: Limits = Limits { head_size: 256, fields: 8 };
+const LIMITS: HeadLimits = HeadLimits { head_size: 256, fields: 8 };
 
 const METHODS: [Method; 4] = [Method::GET, Method::HEAD, Method::POST, Method::OPTIONS];
 
 /// A request head: trickled or whole, it reads the same; accepted, it is made of nothing but lines, and encoded again
 /// it reads the same.
 pub fn request_head(data: &[u8]) {
-    for limits in [LIMITS, Limits::default()] {
+    for limits in [LIMITS, HeadLimits::default()] {
         let whole = parse_request(data, &limits);
         assert_eq!(trickled(data, |bytes| parse_request(bytes, &limits)), whole);
         let Ok(Some((head, used))) = whole else { continue };
@@ -35,7 +35,7 @@ pub fn request_head(data: &[u8]) {
         let mut out = Vec::new();
         encode::request_line(&mut out, &head.method, head.target());
         encode_fields(&mut out, &head.fields);
-        let (again, _) = parse_request(&out, &Limits { head_size: usize::MAX, ..limits })
+        let (again, _) = parse_request(&out, &HeadLimits { head_size: usize::MAX, ..limits })
             .expect("an accepted head is well-formed when encoded again")
             .expect("a head is encoded whole");
         assert_eq!(
@@ -65,7 +65,7 @@ pub fn response_head(data: &[u8]) {
         let mut out = Vec::new();
         encode::status_line(&mut out, head.status, head.reason());
         encode_fields(&mut out, &head.fields);
-        let (again, _) = parse_response(&out, &Limits { head_size: usize::MAX, ..LIMITS }, &method)
+        let (again, _) = parse_response(&out, &HeadLimits { head_size: usize::MAX, ..LIMITS }, &method)
             .expect("an accepted head is well-formed when encoded again")
             .expect("a head is encoded whole");
         assert_eq!((again.status, again.reason(), &again.fields), (head.status, head.reason(), &head.fields));
@@ -90,7 +90,7 @@ pub fn chunked(data: &[u8]) {
 
 /// Feeds the decoder piece by piece, as a connection does: what it leaves comes again before what follows.
 pub(super) fn decode<'a>(pieces: impl Iterator<Item = &'a [u8]>, sender: Sender) -> model::Body {
-    let mut decoder = Decoder::new(sender, Limits::TRAILERS);
+    let mut decoder = Decoder::new(sender, HeadLimits::TRAILERS);
     let mut read = model::Body::default();
     let mut left = Vec::new();
     let mut used = 0;
@@ -137,7 +137,7 @@ pub(super) fn trickled<T: Debug, E: Debug>(
 }
 
 /// A head is lines, and its fields are fields; how many lines?
-fn assert_lines(bytes: &[u8], fields: &Fields, limits: &Limits) -> usize {
+fn assert_lines(bytes: &[u8], fields: &Fields, limits: &HeadLimits) -> usize {
     assert!(bytes.len() <= limits.head_size && fields.len() <= limits.fields);
     let text = bytes.strip_suffix(b"\r\n\r\n").expect("a head ends in an empty line");
     let others = text.iter().filter(|byte| byte.is_ascii_control() && !b"\r\n\t".contains(byte)).count();

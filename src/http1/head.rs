@@ -21,14 +21,14 @@ pub enum Sender {
 
 /// How much a head or a trailer section may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct HeadLimits {
     /// Bytes, from the first of the start line to the empty line's LF; at most `u32::MAX` count.
     pub head_size: usize,
     /// Field lines.
     pub fields: usize,
 }
 
-impl Limits {
+impl HeadLimits {
     /// What chunked bodies may carry after their last chunk: 8 KiB in 32 fields.
     pub const TRAILERS: Self = Self { head_size: 8 * 1024, fields: 32 };
 
@@ -56,7 +56,7 @@ impl Limits {
 }
 
 /// 16 KiB in 100 fields.
-impl Default for Limits {
+impl Default for HeadLimits {
     fn default() -> Self {
         Self { head_size: 16 * 1024, fields: 100 }
     }

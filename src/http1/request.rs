@@ -10,7 +10,7 @@ use http::Method;
 use super::error::{FieldError, Refusal};
 use super::fields::{Fields, Part};
 use super::framing::{self, Persistence, RequestFraming};
-use super::head::{Limits, Sender, Version, VersionFault};
+use super::head::{HeadLimits, Sender, Version, VersionFault};
 use super::scan::{self, Spans};
 use super::target::{self, Form};
 
@@ -113,7 +113,7 @@ pub fn has_begun(buf: &[u8]) -> bool {
 ///
 /// # Errors
 /// The first fault in the order of the bytes, then those of the head as a whole.
-pub fn parse_request(buf: &[u8], limits: &Limits) -> Result<Option<(RequestHead, usize)>, Refusal> {
+pub fn parse_request(buf: &[u8], limits: &HeadLimits) -> Result<Option<(RequestHead, usize)>, Refusal> {
     let Some(skipped) = empty_lines(buf)? else { return Ok(None) };
     let bytes = limits.cut(&buf[skipped..]);
     let Some(line) = request_line(bytes)? else {
@@ -277,8 +277,8 @@ mod tests {
 
     /// The result of the whole, once it was seen that a trickle has the same.
     fn parsed(bytes: &[u8]) -> Result<Option<(RequestHead, usize)>, Refusal> {
-        let whole = parse_request(bytes, &Limits::default());
-        assert_eq!(trickled(bytes, |bytes| parse_request(bytes, &Limits::default())), whole);
+        let whole = parse_request(bytes, &HeadLimits::default());
+        assert_eq!(trickled(bytes, |bytes| parse_request(bytes, &HeadLimits::default())), whole);
         whole
     }
 
@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn an_open_head_waits_for_more() {
         for length in 0..TYPICAL.len() {
-            assert_eq!(parse_request(&TYPICAL.as_bytes()[..length], &Limits::default()), Ok(None), "{length}");
+            assert_eq!(parse_request(&TYPICAL.as_bytes()[..length], &HeadLimits::default()), Ok(None), "{length}");
         }
     }
 
@@ -398,7 +398,7 @@ mod tests {
         }
         assert!(has_begun(b"\r\nG") && !has_begun(b"") && !has_begun(b"\r"));
         // They are no part of what the limit is for.
-        let limits = Limits { head_size: TYPICAL.len(), fields: 3 };
+        let limits = HeadLimits { head_size: TYPICAL.len(), fields: 3 };
         let held = format!("\r\n\r\n{TYPICAL}");
         assert_eq!(parse_request(held.as_bytes(), &limits).unwrap().unwrap().1, held.len());
     }
@@ -711,7 +711,7 @@ mod tests {
     #[test]
     fn limits_are_exact() {
         let exact = TYPICAL.len();
-        let fits = |head_size, fields| parse_request(TYPICAL.as_bytes(), &Limits { head_size, fields });
+        let fits = |head_size, fields| parse_request(TYPICAL.as_bytes(), &HeadLimits { head_size, fields });
         assert_eq!(fits(exact, 3).unwrap().unwrap().1, exact);
         assert_eq!(fits(exact - 1, 3), Err(Refusal::HeadTooLong));
         assert_eq!(fits(exact, 2), Err(FieldError::TooMany.into()));
@@ -719,10 +719,10 @@ mod tests {
         assert_eq!(fits(line, 3), Err(Refusal::HeadTooLong));
         assert_eq!(fits(line - 1, 3), Err(Refusal::TargetTooLong));
         assert_eq!(fits(0, 3), Err(Refusal::TargetTooLong));
-        let limits = Limits { head_size: exact - 1, fields: 3 };
+        let limits = HeadLimits { head_size: exact - 1, fields: 3 };
         assert_eq!(trickled(TYPICAL.as_bytes(), |bytes| parse_request(bytes, &limits)), Err(Refusal::HeadTooLong));
         let endless = [b"GET /".to_vec(), vec![b'a'; 20_000]].concat();
-        assert_eq!(parse_request(&endless, &Limits::default()), Err(Refusal::TargetTooLong));
+        assert_eq!(parse_request(&endless, &HeadLimits::default()), Err(Refusal::TargetTooLong));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use super::error::Garbage;
 use super::fields::{Fields, Part};
 use super::framing::{self, Persistence, ResponseFraming};
-use super::head::{Limits, Sender, Version};
+use super::head::{HeadLimits, Sender, Version};
 use super::scan::{self, Spans};
 
 /// The head of a response that has exactly one reading.
@@ -55,7 +55,11 @@ impl fmt::Debug for ResponseHead {
 ///
 /// # Errors
 /// The first fault in the order of the bytes, then those of the head as a whole.
-pub fn parse_response(buf: &[u8], limits: &Limits, method: &Method) -> Result<Option<(ResponseHead, usize)>, Garbage> {
+pub fn parse_response(
+    buf: &[u8],
+    limits: &HeadLimits,
+    method: &Method,
+) -> Result<Option<(ResponseHead, usize)>, Garbage> {
     let bytes = limits.cut(buf);
     let mut spans = Spans::new();
     let open = if limits.is_spent(bytes) { Err(Garbage::HeadTooLong) } else { Ok(None) };
@@ -127,8 +131,8 @@ mod tests {
     use super::*;
 
     fn parsed(bytes: &[u8], method: &Method) -> Result<Option<(ResponseHead, usize)>, Garbage> {
-        let whole = parse_response(bytes, &Limits::default(), method);
-        assert_eq!(trickled(bytes, |bytes| parse_response(bytes, &Limits::default(), method)), whole);
+        let whole = parse_response(bytes, &HeadLimits::default(), method);
+        assert_eq!(trickled(bytes, |bytes| parse_response(bytes, &HeadLimits::default(), method)), whole);
         whole
     }
 
@@ -147,7 +151,7 @@ mod tests {
         assert_eq!((head.framing, head.persistence), (ResponseFraming::Chunked, Persistence::KeepAlive));
         assert_eq!(head.fields.get_all("set-cookie").collect::<Vec<_>>(), [b"A=1", b"B=2"]);
         for length in 0..text.len() {
-            assert_eq!(parse_response(&text.as_bytes()[..length], &Limits::default(), &Method::POST), Ok(None));
+            assert_eq!(parse_response(&text.as_bytes()[..length], &HeadLimits::default(), &Method::POST), Ok(None));
         }
     }
 
@@ -349,7 +353,7 @@ mod tests {
     #[test]
     fn limits_are_exact() {
         let text = b"HTTP/1.1 200 OK\r\nA: b\r\nB: c\r\n\r\n";
-        let read = |head_size, fields| parse_response(text, &Limits { head_size, fields }, &Method::GET);
+        let read = |head_size, fields| parse_response(text, &HeadLimits { head_size, fields }, &Method::GET);
         assert_eq!(read(text.len(), 2).unwrap().unwrap().1, text.len());
         assert_eq!(read(text.len() - 1, 2), Err(Garbage::HeadTooLong));
         assert_eq!(read(5, 2), Err(Garbage::HeadTooLong));

@@ -356,7 +356,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::http1::head::{Limits, parse_request, parse_response};
+    use crate::http1::head::{HeadLimits, parse_request, parse_response};
 
     const FROM: Downstream<'_> = Downstream {
         peer: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)),
@@ -369,11 +369,11 @@ mod tests {
     };
 
     fn request(raw: &str) -> RequestHead {
-        parse_request(raw.as_bytes(), &Limits::default()).unwrap().unwrap().0
+        parse_request(raw.as_bytes(), &HeadLimits::default()).unwrap().unwrap().0
     }
 
     fn response(raw: &str, method: &Method) -> ResponseHead {
-        parse_response(raw.as_bytes(), &Limits::default(), method).unwrap().unwrap().0
+        parse_response(raw.as_bytes(), &HeadLimits::default(), method).unwrap().unwrap().0
     }
 
     /// `lines` as a request head with `POST /x?y` and Host, sent on.

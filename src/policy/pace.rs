@@ -25,7 +25,7 @@ pub struct Pace {
 
 /// When a new channel may be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Granted {
     /// At once.
     Now,
     /// Then, and not before.
@@ -43,16 +43,16 @@ impl Pace {
     }
 
     /// The next turn at `id`, which is then taken; none is that would be later than `latest`.
-    pub fn take(&mut self, id: EndpointId, now: Instant, latest: Instant) -> Turn {
-        let Some(interval) = self.interval else { return Turn::Now };
+    pub fn take(&mut self, id: EndpointId, now: Instant, latest: Instant) -> Granted {
+        let Some(interval) = self.interval else { return Granted::Now };
         let spent = self.spent.get(&id).map_or(now, |spent| now.max(*spent));
         let wait = (spent - now).saturating_sub(BURST.saturating_sub(interval));
         let at = now + wait;
         if !wait.is_zero() && at > latest {
-            return Turn::Missed;
+            return Granted::Missed;
         }
         self.spent.insert(id, spent + interval);
-        if wait.is_zero() { Turn::Now } else { Turn::At(at) }
+        if wait.is_zero() { Granted::Now } else { Granted::At(at) }
     }
 
     /// Up to `rate` from now on. Turns that were given stay.
@@ -94,7 +94,7 @@ mod tests {
             let mut pace = pace(rate);
             for index in 0..1_000 {
                 let now = start + Duration::from_secs(1) / rate * index + Duration::from_micros(1) * index;
-                assert_eq!(pace.take(id, now, now), Turn::Now, "{index} at {rate}/s");
+                assert_eq!(pace.take(id, now, now), Granted::Now, "{index} at {rate}/s");
             }
         }
     }
@@ -105,20 +105,20 @@ mod tests {
         let latest = start + LONGEST_WAIT;
         let mut pace = pace(200);
         let turns: Vec<_> = (0..10_000).map(|_| pace.take(ids[0], start, latest)).collect();
-        assert_eq!(turns.iter().filter(|turn| **turn == Turn::Now).count(), 20);
-        assert_eq!(turns[20], Turn::At(start + Duration::from_millis(5)));
-        assert_eq!(turns[319], Turn::At(latest));
-        assert!(turns[320..].iter().all(|turn| *turn == Turn::Missed));
-        assert_eq!(pace.take(ids[1], start, latest), Turn::Now, "the other one has a pace of its own");
+        assert_eq!(turns.iter().filter(|turn| **turn == Granted::Now).count(), 20);
+        assert_eq!(turns[20], Granted::At(start + Duration::from_millis(5)));
+        assert_eq!(turns[319], Granted::At(latest));
+        assert!(turns[320..].iter().all(|turn| *turn == Granted::Missed));
+        assert_eq!(pace.take(ids[1], start, latest), Granted::Now, "the other one has a pace of its own");
         pace.forget(ids[0]);
-        assert_eq!(pace.take(ids[0], start, latest), Turn::Now);
+        assert_eq!(pace.take(ids[0], start, latest), Granted::Now);
     }
 
     #[test]
     fn without_a_rate_nobody_waits() {
         let (id, now) = (endpoints(1)[0], Instant::now());
         let mut pace = Pace::new(None);
-        assert!((0..100_000).all(|_| pace.take(id, now, now) == Turn::Now));
+        assert!((0..100_000).all(|_| pace.take(id, now, now) == Granted::Now));
     }
 
     proptest! {
@@ -148,9 +148,9 @@ mod tests {
                 for _ in 0..count {
                     let (latest, turns) = (now + LONGEST_WAIT, &mut turns[which]);
                     let at = match pace.take(ids[which], now, latest) {
-                        Turn::Now => now,
-                        Turn::At(at) => at,
-                        Turn::Missed => {
+                        Granted::Now => now,
+                        Granted::At(at) => at,
+                        Granted::Missed => {
                             prop_assert!(!fits(turns, latest - interval / 100), "turned away at {rate}/s");
                             continue;
                         }

@@ -17,7 +17,7 @@ pub(super) use self::linger::{count, report};
 use super::failure::Failure;
 use super::feed::{Feed, Outbound};
 use crate::farm::{Farm, Overdue, Picked};
-use crate::http1::head::{Expectation, Limits, ResponseHead};
+use crate::http1::head::{Expectation, HeadLimits, ResponseHead};
 use crate::policy::failover::Clock;
 use crate::policy::fault::AttemptEnd;
 use crate::telemetry::access::Attempted;
@@ -55,7 +55,7 @@ pub(super) struct Attempt {
     timeout: Duration,
     patience: Duration,
     /// What the answer's head may have.
-    limits: Limits,
+    limits: HeadLimits,
     reuse: Reuse,
     sent: u64,
     head_sent: bool,

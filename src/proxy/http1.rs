@@ -14,7 +14,7 @@ use crate::http1::body::Body;
 use crate::http1::chunked::Event;
 use crate::http1::encode;
 use crate::http1::head::{
-    self, Limits, Persistence, Refusal, RequestHead, ResponseFraming, ResponseHead, Version, parse_request,
+    self, HeadLimits, Persistence, Refusal, RequestHead, ResponseFraming, ResponseHead, Version, parse_request,
 };
 use crate::policy::headers;
 use crate::tls::stream::Stream;
@@ -109,7 +109,7 @@ impl Http1 {
     pub(super) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        limits: &Limits,
+        limits: &HeadLimits,
         body_size: u64,
     ) -> Poll<Result<Box<RequestHead>, HeadError>> {
         // A head that is refused has no method and no version, and the answer to it has a body.

@@ -12,7 +12,7 @@ use super::channels::Reader;
 use super::exchange::{ClientEnd, ClientError, Exchange};
 use super::feed::Feed;
 use crate::alarm::Alarm;
-use crate::drain::Turn;
+use crate::drain::CutTurn;
 use crate::farm::Endpoint;
 use crate::http1::chunked::Event;
 use crate::http1::head::Fields;
@@ -80,7 +80,7 @@ pub(super) struct Relay<'a, 'c> {
     /// When either side last did something.
     moved: Instant,
     /// When it ends, once its endpoint is given up.
-    turn: Turn,
+    turn: CutTurn,
 }
 
 /// What becomes of the rest of the request's body.
@@ -104,7 +104,7 @@ impl<'a, 'c> Relay<'a, 'c> {
     ) -> Self {
         // Other attempts may have gone on to where this one can't follow; a body with a gap would be another request.
         let body = if feed.reaches(*sent) { RequestBody::GoesUp } else { RequestBody::Abandoned };
-        let (moved, turn) = (Instant::now(), Turn::default());
+        let (moved, turn) = (Instant::now(), CutTurn::default());
         Self { endpoint, connection, feed, sent, patience, body, channel, backlog: 0, moved, turn }
     }
 

@@ -34,7 +34,7 @@ pub struct Snapshot {
     /// How their connections are set up.
     pub tcp: model::Tcp,
     /// The same as `limits`, as the codec wants it.
-    pub head_limits: head::Limits,
+    pub head_limits: head::HeadLimits,
     /// The listening addresses, in file order.
     pub listeners: Arc<[Listener]>,
     /// What `[[https]]` blocks show in the handshake, in file order.

@@ -11,7 +11,7 @@ use super::Arrival;
 use super::block::Line;
 use super::copy::{Outcome, Watch};
 use super::leg::End;
-use crate::drain::Turn;
+use crate::drain::CutTurn;
 use crate::farm::{Endpoint, Picked};
 use crate::policy::fault::AttemptEnd;
 use crate::policy::health::Seen;
@@ -50,7 +50,7 @@ struct Open {
     _at: Held,
     endpoint: Arc<Endpoint>,
     /// When it ends, once its endpoint is given up.
-    turn: Turn,
+    turn: CutTurn,
 }
 
 /// How a connection has ended.
@@ -121,7 +121,7 @@ impl Journal {
             _line: Held::new(&self.line.metrics.open),
             _at: Held::new(&picked.endpoint.metrics().streams),
             endpoint: Arc::clone(&picked.endpoint),
-            turn: Turn::default(),
+            turn: CutTurn::default(),
         });
     }
 

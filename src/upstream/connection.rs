@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::http1::body::Body;
 use crate::http1::chunked::{ChunkError, Event};
-use crate::http1::head::{FieldError, Garbage, Limits, Persistence, ResponseHead, parse_response};
+use crate::http1::head::{FieldError, Garbage, HeadLimits, Persistence, ResponseHead, parse_response};
 use crate::tls::stream::Stream;
 
 /// The most interim answers (1xx) before one answer. Each of them is passed on at once, whether the client reads or not.
@@ -138,7 +138,7 @@ impl Connection {
     pub fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        limits: &Limits,
+        limits: &HeadLimits,
         method: &Method,
     ) -> Poll<Result<ResponseHead, AnswerError>> {
         loop {

@@ -103,9 +103,9 @@ fn farm(
         end_streams_after: or(&fields.end_streams_after, |time| time.0, Some(Duration::from_secs(120))),
         look_when_idle: or(&fields.look_when_idle, |time| time.0, Some(Duration::from_secs(30))),
         ready: or(&fields.ready, |choice| choice.0, Needed::None),
-        response_limits: head::Limits {
-            head_size: or(&fields.response_head_size, |size| small(size.0), head::Limits::RESPONSE.head_size),
-            fields: or(&fields.response_fields, |count| small(count.0), head::Limits::RESPONSE.fields),
+        response_limits: head::HeadLimits {
+            head_size: or(&fields.response_head_size, |size| small(size.0), head::HeadLimits::RESPONSE.head_size),
+            fields: or(&fields.response_fields, |count| small(count.0), head::HeadLimits::RESPONSE.fields),
         },
         failover,
         pool,

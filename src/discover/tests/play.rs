@@ -14,7 +14,7 @@ use tracing::subscriber::DefaultGuard;
 use super::super::resolve::Extent;
 use super::super::*;
 use crate::config::model::{AddressFamily, Failover, Needed, Pool, Site, Source, Tcp, TlsPolicy, TlsVersion};
-use crate::http1::head::Limits;
+use crate::http1::head::HeadLimits;
 use crate::policy::classify::{On5xx, OnSilence, Replay};
 use crate::policy::drained::Drained;
 use crate::policy::srv::Target;
@@ -297,7 +297,7 @@ pub(in crate::discover) fn farm<const N: usize>(name: &str, sources: [Source; N]
         family: AddressFamily::Ipv4,
         drain: Drained::default(),
         channel_rate: None,
-        response_limits: Limits::RESPONSE,
+        response_limits: HeadLimits::RESPONSE,
         end_streams_after: None,
         look_when_idle: None,
         ready: Needed::None,

@@ -59,12 +59,12 @@ impl Turn {
             Self::Missed => return Taken::Never,
         };
         match pace.take(pick.id, now, latest) {
-            pace::Turn::Now => Taken::Now,
-            pace::Turn::At(at) => {
+            pace::Granted::Now => Taken::Now,
+            pace::Granted::At(at) => {
                 *self = Self::Awaited(Box::new(Awaited { latest, at, look_at: now + LOOK_EVERY, pick }));
                 Taken::Later
             }
-            pace::Turn::Missed => {
+            pace::Granted::Missed => {
                 *self = Self::Missed;
                 Taken::Never
             }

@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use http::{Method, StatusCode};
 
 use super::{Attempt, Failure, State};
-use crate::http1::head::Limits;
+use crate::http1::head::HeadLimits;
 use crate::policy::fault::AttemptEnd;
 use crate::policy::health::Seen;
 use crate::proxy::snapshot::Route;
@@ -36,7 +36,11 @@ impl Attempt {
     }
 }
 
-async fn final_status(connection: &mut Connection, limits: &Limits, method: &Method) -> Result<StatusCode, Failure> {
+async fn final_status(
+    connection: &mut Connection,
+    limits: &HeadLimits,
+    method: &Method,
+) -> Result<StatusCode, Failure> {
     loop {
         let head = poll_fn(|cx| connection.poll_head(cx, limits, method)).await?;
         if !head.status.is_informational() {
