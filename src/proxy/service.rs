@@ -135,16 +135,16 @@ impl<E: Exchange> Transaction<'_, E> {
             }
             (Some(endpoint), _) => (session.visiting(&endpoint), Target::Channel(endpoint.id())),
             (None, Intent::OpenChannel) => {
-                let home = self.challenge.home(&route.farm, session, head);
+                let home = self.challenge.home(self.from.client, &route.farm, session, head);
                 (session, Target::NewChannel(route.farm.opening_session(home).home()))
             }
             (None, Intent::Acknowledge) => {
-                let home = self.challenge.home(&route.farm, session, head);
+                let home = self.challenge.home(self.from.client, &route.farm, session, head);
                 let (session, home) = self.acknowledging(&mut route, session, home, head, feed).await?;
                 (session, Target::Farm(home.home()))
             }
             (None, Intent::Heartbeat(_) | Intent::Channel(_) | Intent::Other) => {
-                (session, Target::Farm(self.challenge.home(&route.farm, session, head).home()))
+                (session, Target::Farm(self.challenge.home(self.from.client, &route.farm, session, head).home()))
             }
         };
         let outbound = self.from.outbound(head, &intent, &route, self.journal);
@@ -226,7 +226,7 @@ impl<E: Exchange> Transaction<'_, E> {
     fn respond(&mut self, head: &RequestHead, mut feed: Feed, answered: Answered) -> Body {
         let Answered { route, intent, session, accepted } = answered;
         let Self { from, exchange, journal, challenge, .. } = self;
-        challenge.note(&route.farm, &accepted);
+        challenge.note(from.client, &route.farm, &accepted);
         let cookie =
             (accepted.class == Class::Success).then(|| remember(journal, &accepted, session, &route.cookie)).flatten();
         journal.origin = Origin::Xsp;

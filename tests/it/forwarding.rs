@@ -339,6 +339,33 @@ async fn digest_answers_reach_their_challenger_without_cookies() {
 }
 
 #[tokio::test]
+async fn digest_answers_of_several_clients_behind_a_balancer_reach_their_challengers() {
+    let (stage, ()) = Stage::with(|_, text| {
+        text.set("[[https]]", "trusted_proxies", vec!["127.0.0.0/8".to_owned()]);
+    })
+    .await;
+    let path = "/dms/bc/pc/config.xml";
+    for _ in 0..8 {
+        let mut balancer = stage.raw_client().await;
+        let mut answers = Vec::new();
+        for client in ["198.51.100.1", "198.51.100.2"] {
+            let get = |fields: &str| {
+                format!("GET {path} HTTP/1.1\r\nHost: {CLOUD}\r\nX-Forwarded-For: {client}\r\n{fields}\r\n")
+            };
+            balancer.send(get("")).await;
+            let challenge = balancer.until(|bytes| bytes.windows(4).any(|part| part == b"\r\n\r\n")).await.text();
+            let nonce = challenge.split("nonce=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+            answers.push(get(&format!("Authorization: Digest nonce=\"{nonce}\", uri=\"{path}\"\r\n")));
+        }
+        for answer in answers {
+            balancer.send(answer).await;
+            let got = balancer.until(|bytes| bytes.windows(9).any(|part| part == b"HTTP/1.1 ")).await;
+            assert!(got.text().contains("HTTP/1.1 200"), "{}", got.text());
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_upload_arrives_whole() {
     let stage = Stage::start().await;
     let mut client = stage.client();
