@@ -62,6 +62,20 @@ async fn a_refused_certificate_is_told_in_words_in_the_log_on_the_status_page_an
 }
 
 #[tokio::test]
+async fn a_cti_client_chain_of_the_leaf_alone_is_a_warning() {
+    // Its issuer is none of the farm's CAs, and not in the file.
+    let stage = Stage::cti(|_, text| {
+        text.set("[farm.cti]", "trust", "webex");
+    })
+    .await;
+    let ended = Program::run_in(stage.sim.folder(), &["check", "xspgate.toml"]);
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.code, 0, "{said}");
+    let warning = "warning: XSPs that don't have its issuer will turn [certificate.cti-client] away on their CTI port";
+    assert!(said.contains(warning), "{said}");
+}
+
+#[tokio::test]
 async fn suites_that_a_fresh_xsp_does_not_speak_are_a_warning() {
     let (stage, ()) = Stage::with(|_, text| {
         let suites = ["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256"];
