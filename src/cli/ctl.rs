@@ -187,7 +187,7 @@ fn socket() -> PathBuf {
     if let Some(named) = std::env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
         return named.into();
     }
-    // What is wrong with it otherwise is no concern of who asks a gateway that runs.
+    // Other faults in the file don't matter to somebody who asks a gateway that runs.
     let reading = config::read(Path::new(CONFIGURATION)).ok();
     reading.and_then(|reading| reading.partial.control).unwrap_or_else(|| SOCKET.into())
 }

@@ -89,7 +89,7 @@ impl Farm {
                 error!(farm, "no XSP of the farm is up any more: its requests fail, or go to XSPs that have failed");
                 self.timeline.add(Event::now(Kind::FarmDown, "no XSP is up any more").of_farm(farm));
             }
-            // As loud as the other line, for whoever reads no more than these.
+            // At the same level, so that a log of errors alone shows both ends of an outage.
             Some(Outage::Ends) => {
                 error!(farm, "an XSP of the farm is up again");
                 self.timeline.add(Event::now(Kind::FarmUp, "an XSP is up again").of_farm(farm));

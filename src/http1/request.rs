@@ -67,8 +67,8 @@ impl RequestHead {
         self.method == Method::OPTIONS && matches!(self.path(), b"*" | b"/")
     }
 
-    /// Who is asked, with its port if it has one: the Host field. In HTTP/1.0, which has none by itself, the authority of an
-    /// absolute-form target may say it, or nothing does. Without a dot at the name's end, and without a colon that no port
+    /// The host that the request is for, with its port if it has one: the Host field. HTTP/1.0 may leave that out; then it is the
+    /// authority of an absolute-form target, or nothing. Without a dot at the name's end, and without a colon that no port
     /// follows, which say nothing.
     pub fn authority(&self) -> Option<Cow<'_, str>> {
         let (whole, host) = (ascii(self.authority?.of(&self.bytes)), self.host()?);
@@ -226,7 +226,7 @@ impl RequestLine {
         })
     }
 
-    /// Where it stands who is asked, and where path and query. An absolute form is believed only if it says the same as Host.
+    /// Where the host stands, and where path and query do. An absolute form is believed only if it says the same as Host.
     fn authority_and_target(&self, bytes: &[u8], spans: &Spans) -> Result<(Option<Part>, Part), Refusal> {
         let host = sole_host(bytes, spans)?;
         if host.is_none() && self.version == Version::Http11 {

@@ -54,8 +54,8 @@ impl Client {
     }
 }
 
-/// Reads what has come of a request before any of it is sent on, and says whether its client has left behind a whole one. So it is
-/// done where an event channel is asked for: it would be nobody's, and a second one of an application ends the first.
+/// Reads what has come of a request before any of it is sent on, and says whether its client has left after a whole one. This is for
+/// requests that open an event channel: nobody would read it, and a second one of an application ends the first.
 ///
 /// # Errors
 /// When the body can't be read on.
