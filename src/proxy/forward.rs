@@ -193,6 +193,7 @@ impl<'a> Forward<'a> {
     ) -> Poll<Result<Happened, ClientError>> {
         if self.opens_channel
             && self.client == Client::Waits
+            && !self.running.iter().any(|(_, attempt)| attempt.may_be_delivered())
             && let Some(end) = hear_first(cx, exchange, feed)?
         {
             self.client_ended(end, feed)?;

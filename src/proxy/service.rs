@@ -168,8 +168,9 @@ impl<E: Exchange> Transaction<'_, E> {
             worker.shared.channels.acknowledged(self.from.client, acknowledgement::events(head, feed));
         }
         if !accepted.is_awaited {
-            let Accepted { endpoint, connection, .. } = *accepted;
-            if connection.is_reusable() {
+            let Accepted { endpoint, connection, sent, .. } = *accepted;
+            // An XSP that has answered early would take the rest of the body, or its lack, for the next request's.
+            if feed.is_sent(sent) && connection.is_reusable() {
                 self.from.worker.pool.put(&endpoint, connection);
             }
             return Err(Error::ClientGone);
