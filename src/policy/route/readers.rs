@@ -42,15 +42,13 @@ impl Meaning {
             ([], false) => Self::OpenChannel,
             (["eventresponse"], false) => Self::Acknowledge,
             ([] | ["eventresponse", ..], _) => Self::Other,
-            ([_, "heartbeat"], true) => Self::Heartbeat(segments[below].to_owned()),
-            ([..], _) => Self::Channel(segments[below].to_owned()),
+            ([_, "heartbeat"], true) => Self::Heartbeat(text(segments[below])),
+            ([..], _) => Self::Channel(text(segments[below])),
         }
     }
 
     fn known(intent: &Intent) -> Self {
-        let text = |id: &crate::broadworks::channel::ChannelId| {
-            id.as_bytes().iter().map(|&byte| char::from(byte)).collect::<String>()
-        };
+        let text = |id: &crate::broadworks::channel::ChannelId| str::from_utf8(id.as_bytes()).unwrap().to_owned();
         match intent {
             Intent::OpenChannel => Self::OpenChannel,
             Intent::Heartbeat(id) => Self::Heartbeat(text(id)),
@@ -59,6 +57,11 @@ impl Meaning {
             Intent::Other => Self::Other,
         }
     }
+}
+
+/// The text of a name whose characters are bytes: UTF-8, or ISO-8859-1 where it is none.
+fn text(name: &str) -> String {
+    String::from_utf8(name.chars().map(|c| c as u8).collect()).unwrap_or_else(|_| name.to_owned())
 }
 
 /// What is served below that path, by its beginning alone.
@@ -185,6 +188,8 @@ fn tricky_path() -> impl Strategy<Value = String> {
         "eventresponse",
         "%40",
         "%20",
+        "%ea",
+        "%c3%a9",
         "=",
         "/x",
         "/1",
