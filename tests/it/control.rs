@@ -256,7 +256,7 @@ async fn what_the_configuration_drains_and_nobody_is_is_told_of() {
     assert_eq!(controlled.ctl.done(&["reload"]).await, "reloaded\n");
     controlled.said(&["WARN", "192.0.2.200", "`drain` names what is no XSP's"]).await;
     let table = controlled.ctl.done(&["status"]).await;
-    assert!(table.contains("WARNING: drain names \"192.0.2.200\" in the configuration"), "{table}");
+    assert!(table.contains("WARNING: drain = \"192.0.2.200\" in the configuration"), "{table}");
 }
 
 #[tokio::test]

@@ -46,7 +46,10 @@ struct Traffic {
     error_rate: f64,
 }
 
-/// One line for each XSP, in columns.
+/// How wide addresses are, unless one is longer: any of IPv4 with its port. So a line has at most 80 characters.
+const ADDRESS: usize = 21;
+
+/// One line for each XSP, in columns, below its site where the farm has several.
 pub(super) fn of(status: &Status) -> Result<String> {
     let mut out = String::new();
     let ready = if status.ready { "ready" } else { "NOT READY" };
@@ -55,41 +58,47 @@ pub(super) fn of(status: &Status) -> Result<String> {
         let mark = if farm.retired { ", no longer in the configuration" } else { "" };
         writeln!(out, "\nfarm {}{mark}", farm.name)?;
         for name in &farm.unknown_drains {
-            writeln!(out, "  WARNING: drain names \"{name}\" in the configuration, and no XSP is meant by that")?;
+            writeln!(out, "  WARNING: drain = \"{name}\" in the configuration means no XSP")?;
         }
         if farm.endpoints.is_empty() {
             writeln!(out, "  no XSP is known")?;
             continue;
         }
-        let wide = |column: fn(&Endpoint) -> &str, least| {
-            farm.endpoints.iter().map(|endpoint| column(endpoint).chars().count()).max().unwrap_or(0).max(least)
-        };
-        let (address, site) = (wide(|endpoint| &endpoint.endpoint, 3), wide(|endpoint| &endpoint.site, 4));
-        writeln!(
-            out,
-            "  {:address$}  {:site$}  {:20}  {:12}  {:>10}  {:>8}  {:>8}  {:>11}",
-            "XSP", "site", "state", "for", "requests/s", "errors/s", "channels", "connections"
-        )?;
-        for endpoint in &farm.endpoints {
-            let state = match endpoint.blocked_for {
-                Some(seconds) => format!("{}, {seconds:.0} s left", endpoint.state),
-                None => endpoint.state.clone(),
-            };
-            let since = endpoint.out_since.or(endpoint.since);
-            writeln!(
-                out,
-                "  {:address$}  {:site$}  {state:20}  {:12}  {:>10.1}  {:>8.1}  {:>8}  {:>11}",
-                endpoint.endpoint,
-                endpoint.site,
-                since.map(|at| span(status.time - at)).unwrap_or_default(),
-                endpoint.traffic.rate,
-                endpoint.traffic.error_rate,
-                endpoint.channels,
-                endpoint.streams
-            )?;
+        row(&mut out, ["XSP", "state", "for", "req/s", "err/s", "chans", "conns"])?;
+        let has_sites = farm.endpoints.iter().any(|endpoint| endpoint.site != farm.endpoints[0].site);
+        for (index, endpoint) in farm.endpoints.iter().enumerate() {
+            let is_next = index == 0 || farm.endpoints[index - 1].site != endpoint.site;
+            if has_sites && is_next {
+                writeln!(out, "  {}:", endpoint.site)?;
+            }
+            endpoint.row(&mut out, status.time)?;
         }
     }
     Ok(out)
+}
+
+impl Endpoint {
+    fn row(&self, out: &mut String, now: f64) -> Result<()> {
+        let state = match self.blocked_for {
+            Some(seconds) => format!("{}, {seconds:.0}s", self.state),
+            None => self.state.clone(),
+        };
+        let age = self.out_since.or(self.since).map(|at| span(now - at)).unwrap_or_default();
+        let [rate, errors] = [self.traffic.rate, self.traffic.error_rate].map(|rate| format!("{rate:.1}"));
+        let (channels, streams) = (self.channels.to_string(), self.streams.to_string());
+        row(out, [&self.endpoint, &state, &age, &rate, &errors, &channels, &streams])
+    }
+}
+
+/// A long address has a line to itself.
+fn row(out: &mut String, [address, state, age, rate, errors, channels, streams]: [&str; 7]) -> Result<()> {
+    let mut address = address;
+    if address.len() > ADDRESS {
+        writeln!(out, "  {address}")?;
+        address = "";
+    }
+    writeln!(out, "  {address:ADDRESS$} {state:15} {age:6} {rate:>7} {errors:>5} {channels:>6} {streams:>5}")?;
+    Ok(())
 }
 
 /// The two largest units: who looks wants to know whether it was just now, or last week.
@@ -97,10 +106,10 @@ fn span(seconds: f64) -> String {
     let whole = seconds.max(0.0) as u64;
     let (minutes, hours, days) = (whole / 60, whole / 3600, whole / 86400);
     match (days, hours, minutes) {
-        (0, 0, 0) => format!("{whole} s"),
-        (0, 0, _) => format!("{minutes} min {} s", whole % 60),
-        (0, _, _) => format!("{hours} h {} min", minutes % 60),
-        (_, _, _) => format!("{days} d {} h", hours % 24),
+        (0, 0, 0) => format!("{whole}s"),
+        (0, 0, _) => format!("{minutes}m{:02}s", whole % 60),
+        (0, _, _) => format!("{hours}h{:02}m", minutes % 60),
+        (_, _, _) => format!("{days}d{:02}h", hours % 24),
     }
 }
 
@@ -111,7 +120,7 @@ mod tests {
     #[test]
     fn a_span_has_two_units() {
         for (seconds, expected) in
-            [(-0.3, "0 s"), (59.9, "59 s"), (60.0, "1 min 0 s"), (7_384.0, "2 h 3 min"), (86_400.0 * 9.5, "9 d 12 h")]
+            [(-0.3, "0s"), (59.9, "59s"), (60.0, "1m00s"), (7_384.0, "2h03m"), (86_400.0 * 9.5, "9d12h")]
         {
             assert_eq!(span(seconds), expected);
         }
@@ -126,25 +135,31 @@ mod tests {
                 {"endpoint": "10.0.0.20:443", "site": "b", "state": "blocked", "since": 9990.0, "out_since": 100.0,
                     "blocked_for": 58.6, "channels": 0, "streams": 12, "traffic": {"rate": 0.1, "error_rate": 0.1}}]},
             {"name": "cti", "retired": false, "endpoints": []},
-            {"name": "old", "retired": true, "endpoints": [
-                {"endpoint": "10.0.0.9:443", "site": "default", "state": "departed", "since": null, "blocked_for": null,
+            {"name": "old", "retired": true, "unknown_drains": ["10.0.0.7"], "endpoints": [
+                {"endpoint": "[2001:db8:1234:5678:90ab:cdef:1234:5678]:443", "site": "default", "state": "departed", "since": null, "blocked_for": null,
                     "channels": 3, "streams": 0, "traffic": {"rate": 0.0, "error_rate": 0.0}}]}
             ]}"#;
         let expected = "\
 xspgate 1.2.3, process 77, ready
 
 farm xsp
-  XSP            site    state                 for           requests/s  errors/s  channels  connections
-  10.0.0.1:443   site-a  up                    16 min 40 s         12.3       0.0         7            0
-  10.0.0.20:443  b       blocked, 59 s left    2 h 45 min           0.1       0.1         0           12
+  XSP                   state           for      req/s err/s  chans conns
+  site-a:
+  10.0.0.1:443          up              16m40s    12.3   0.0      7     0
+  b:
+  10.0.0.20:443         blocked, 59s    2h45m      0.1   0.1      0    12
 
 farm cti
   no XSP is known
 
 farm old, no longer in the configuration
-  XSP           site     state                 for           requests/s  errors/s  channels  connections
-  10.0.0.9:443  default  departed                                   0.0       0.0         3            0
+  WARNING: drain = \"10.0.0.7\" in the configuration means no XSP
+  XSP                   state           for      req/s err/s  chans conns
+  [2001:db8:1234:5678:90ab:cdef:1234:5678]:443
+                        departed                   0.0   0.0      3     0
 ";
-        assert_eq!(of(&serde_json::from_str(status).unwrap()).unwrap(), expected);
+        let table = of(&serde_json::from_str(status).unwrap()).unwrap();
+        assert_eq!(table, expected);
+        assert!(table.lines().all(|line| line.len() <= 80 && line == line.trim_end()), "{table}");
     }
 }
