@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use xspgate::config::model::LogFormat;
 use xspgate::policy::fault::AttemptEnd;
 use xspgate::telemetry::access::{Access, AccessLog, Attempted, timestamp};
 use xspgate::telemetry::lines::Lines;
 
 fn access(criterion: &mut Criterion) {
     let lines = Lines::start("bench", std::io::sink()).expect("there is room for a thread");
-    let log = AccessLog::new(lines, NonZeroU32::MIN);
+    let log = AccessLog::new(lines, LogFormat::Json, NonZeroU32::MIN);
     let endpoint: Arc<str> = "192.0.2.10:443".into();
     let attempts = [Attempted {
         endpoint: Arc::clone(&endpoint),

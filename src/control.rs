@@ -57,6 +57,8 @@ pub enum Request {
     TakeOver,
     /// What is logged from now on, as `[log] level` says it; `None`: what the configuration says.
     Log(Option<String>),
+    /// The access log's file is opened anew.
+    Reopen,
 }
 
 /// Which XSPs are meant.
@@ -94,6 +96,7 @@ impl Request {
             Self::Restart => "restart",
             Self::TakeOver => "take-over",
             Self::Log(_) => "log",
+            Self::Reopen => "reopen",
         }
     }
 
@@ -111,7 +114,8 @@ impl Request {
             | Self::Stop
             | Self::Restart
             | Self::TakeOver
-            | Self::Log(_) => None,
+            | Self::Log(_)
+            | Self::Reopen => None,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What the gateway tells about itself: logs, one access event a request, traces, metrics, and what has happened lately.
 
 pub mod access;
+mod format;
+mod json;
 pub mod lines;
 pub mod metrics;
 pub mod timeline;
@@ -48,7 +50,7 @@ pub fn install(log: &Log) -> Result<(), InstallError> {
     let layer = fmt::layer().with_writer(|| LogLine(output)).log_internal_errors(false);
     // A second gateway in one process, as tests start, keeps the first one's subscriber.
     let installed = match log.format {
-        LogFormat::Json => events.with(layer.json().flatten_event(true)).try_init(),
+        LogFormat::Json => events.with(layer.event_format(format::Json)).try_init(),
         LogFormat::Human => events.with(layer.with_ansi(is_for_eyes())).try_init(),
     };
     if installed.is_ok() {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use xspgate::cli::check::load;
 use xspgate::cli::guide::{self, Guide};
 use xspgate::config::Loaded;
+use xspgate::config::model::LogFormat;
 use xspgate::doctor::finding::{Finding, Report, Subject};
 use xspgate::policy::fault::AttemptEnd;
 use xspgate::sim::pki::Pki;
@@ -16,10 +17,11 @@ use xspgate::telemetry::metrics::TABLE;
 use xspgate::tls::certs::Material;
 
 const README: &str = include_str!("../README.md");
+const LOG: &str = include_str!("../docs/log.md");
 
 /// The rows below the table head that begins with `head`, without it and the line under it.
 fn rows(head: &str) -> Vec<&'static str> {
-    let table = README.lines().skip_while(|line| !line.starts_with(head));
+    let table = README.lines().chain(LOG.lines()).skip_while(|line| !line.starts_with(head));
     table.skip(2).take_while(|line| line.starts_with('|')).collect()
 }
 
@@ -107,30 +109,33 @@ fn every_field_of_the_access_log_is_listed() {
     let access = Access {
         time: Duration::ZERO,
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        peer: None,
+        peer: Some(""),
         listener: "",
-        host: None,
-        interface: None,
-        farm: None,
+        host: Some(""),
+        interface: Some(""),
+        farm: Some(""),
         method: "GET",
         path: "/",
-        status: None,
+        status: Some(200),
         origin: "xsp",
-        reason: None,
+        reason: Some(""),
         tracking_id: "",
         trace_id: None,
-        session: None,
-        channel: None,
+        session: Some(""),
+        channel: Some(""),
         received: 0,
         sent: 0,
         took: Duration::ZERO,
         attempts: &[attempt],
     };
-    let names = names(&access);
+    let mut names = names(&access);
+    // Only tracing gives a request one.
+    let traced = names.iter().position(|name| name == "tracking_id").expect("each request has one") + 1;
+    names.insert(traced, "trace_id".to_owned());
     let nested = names.iter().position(|name| name == "endpoint").expect("an attempt has an endpoint");
     let outer = names[..nested].iter().map(|name| format!("`{name}`"));
     let inner = names[nested..].iter().map(|name| format!("`attempts[].{name}`"));
-    assert_eq!(listed("| field |"), outer.chain(inner).collect::<Vec<_>>());
+    assert_eq!(listed("| request's field |"), outer.chain(inner).collect::<Vec<_>>());
 }
 
 #[test]
@@ -140,8 +145,8 @@ fn every_field_of_a_connections_event_is_listed() {
         kind: "cti",
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         listener: "",
-        host: None,
-        peer: None,
+        host: Some(""),
+        peer: Some(""),
         farm: "",
         reason: "ended",
         received: 0,
@@ -167,7 +172,7 @@ fn every_field_of_the_doctors_report_is_listed() {
 /// The names of an event's fields, in order: each stands between quotes before a colon.
 fn names(event: &impl Event) -> Vec<String> {
     let mut line = Vec::new();
-    write_line(&mut line, event);
+    write_line(&mut line, LogFormat::Json, event);
     names_in(std::str::from_utf8(&line).expect("a line is ASCII"))
 }
 

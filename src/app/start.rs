@@ -31,7 +31,7 @@ use crate::farm::{Farm, Looks};
 use crate::policy::affinity::{Key, Keyring};
 use crate::proxy::channels::Channels;
 use crate::proxy::context::Shared;
-use crate::telemetry::access::AccessLog;
+use crate::telemetry::access::{self, AccessLog};
 use crate::telemetry::lines;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::timeline::Timeline;
@@ -245,8 +245,12 @@ fn workers(core: &Core, ordered: Vec<mpsc::UnboundedReceiver<Order>>, alive: &Al
 fn access_log(config: &Config) -> Result<AccessLog> {
     match config.log.access {
         model::AccessLog::On => {
-            let output = lines::output().context("can't start the access log")?;
-            Ok(AccessLog::new(output.clone(), config.log.access_sample))
+            let lines = match &config.log.access_file {
+                Some(path) => access::file::start(path)
+                    .with_context(|| format!("[log] access_file {} can't be written to", path.display()))?,
+                None => lines::output().context("can't start the access log")?.clone(),
+            };
+            Ok(AccessLog::new(lines, config.log.format, config.log.access_sample))
         }
         model::AccessLog::Off => Ok(AccessLog::off()),
     }

@@ -56,6 +56,7 @@ pub(super) const GUIDE: Guide = Guide {
         ("xspgate ctl block 192.0.2.21 --for 10m", "as if it had failed: its sessions move to others"),
         ("xspgate ctl reload", "as SIGHUP does, and say what came of it"),
         ("xspgate ctl restart", "after an upgrade: a new process takes over, and the old one drains"),
+        ("xspgate ctl reopen", "after the access log's file was renamed"),
         ("xspgate ctl log info,xspgate::discover=debug", "see more of DNS, until `xspgate ctl log`"),
     ],
     exit: Some(["done", "refused, with the reason, or no gateway answers", "the command line can't be used"]),
@@ -132,6 +133,8 @@ enum Command {
         #[arg(value_name = "LEVEL")]
         level: Option<String>,
     },
+    /// Open the access log's file anew, after it was rotated
+    Reopen,
 }
 
 #[derive(Args, Debug)]
@@ -178,6 +181,7 @@ pub fn ctl(options: Ctl) -> ExitCode {
         Command::Restart => Request::Restart,
         Command::Stop => Request::Stop,
         Command::Log { level } => Request::Log(level),
+        Command::Reopen => Request::Reopen,
     };
     done(ask(socket, &request))
 }
@@ -204,7 +208,8 @@ const fn patience(request: &Request) -> Duration {
         | Request::Unblock(_)
         | Request::UnblockAll(_)
         | Request::Stop
-        | Request::Log(_) => PATIENCE,
+        | Request::Log(_)
+        | Request::Reopen => PATIENCE,
     }
 }
 

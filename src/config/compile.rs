@@ -53,7 +53,7 @@ pub(super) fn compile(file: &File, source: &Source, gaps: &Gaps) -> (Config, Vec
         drain_rate: settings::drain_rate(file),
         admin: settings::admin(&mut check, file),
         control: settings::control(&mut check, file),
-        log: settings::log(file),
+        log: settings::log(&mut check, file),
         traces: settings::traces(&mut check, file),
         dns: settings::dns(&mut check, file),
         limits: settings::limits(file),

@@ -130,6 +130,7 @@ tables! {
         format: Key<Choice<LogFormat>>,
         access: Key<Access>,
         access_sample: Key<Count<1, 1_000_000>>,
+        access_file: Key<FilePath>,
     }
 
     /// `[traces]`.

@@ -1,7 +1,8 @@
-//! The access log: one JSON object a request on standard output, with every attempt in it. Separate from the other logs,
-//! because it is written a hundred thousand times a second and must never make a request wait.
+//! The access log: one line a request, with every attempt in it. Separate from the other logs, because it is written a
+//! hundred thousand times a second and must never make a request wait.
 
-mod json;
+pub mod file;
+mod human;
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -10,11 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
-use json::Object;
 use smallvec::SmallVec;
 
+use super::json::Object;
 use super::lines::{Kind, Lines};
 use super::traces::TraceId;
+use crate::config::model::LogFormat;
 use crate::policy::fault::AttemptEnd;
 
 /// What a thread keeps for the next line, in bytes. A usual line has 600.
@@ -111,53 +113,78 @@ pub struct Attempted {
     pub took: Duration,
 }
 
+/// How grave each line of the access log is.
+const LEVEL: &str = "INFO";
+/// What part of the program says so.
+const TARGET: &str = "xspgate::access";
+
 /// What a line of the access log is made of.
 pub trait Event {
-    /// Writes its fields.
+    /// When it happened, since 1970.
+    fn time(&self) -> Duration;
+
+    /// Writes its fields for programs. The names with a dot are OpenTelemetry's.
     fn write(&self, object: &mut Object<'_>);
+
+    /// Writes the same for people, after the time and the level.
+    fn tell(&self, out: &mut Vec<u8>);
 }
 
 impl Event for Access<'_> {
+    fn time(&self) -> Duration {
+        self.time
+    }
+
     fn write(&self, object: &mut Object<'_>) {
-        object.seconds("time", self.time);
         object.text("event", "access");
-        object.address("client", self.client);
-        object.text_or_null("peer", self.peer);
+        object.address("client.address", self.client);
+        object.text_if_any("tls.client.subject", self.peer);
         object.text("listener", self.listener);
-        object.text_or_null("host", self.host);
-        object.text_or_null("interface", self.interface);
-        object.text_or_null("farm", self.farm);
-        object.text("method", self.method);
-        object.text("path", self.path);
-        object.number_or_null("status", self.status);
+        object.text_if_any("server.address", self.host);
+        object.text_if_any("interface", self.interface);
+        object.text_if_any("farm", self.farm);
+        object.text("http.request.method", self.method);
+        object.text("url.path", self.path);
+        object.number_if_any("http.response.status_code", self.status);
         object.text("origin", self.origin);
-        object.text_or_null("reason", self.reason);
+        object.text_if_any("reason", self.reason);
         object.text("tracking_id", self.tracking_id);
-        object.shown_or_null("trace_id", self.trace_id);
-        object.text_or_null("session", self.session);
-        object.text_or_null("channel", self.channel);
-        object.number("received", self.received);
-        object.number("sent", self.sent);
+        object.shown_if_any("trace_id", self.trace_id);
+        object.text_if_any("session", self.session);
+        object.text_if_any("channel", self.channel);
+        object.number("http.request.body.size", self.received);
+        object.number("http.response.body.size", self.sent);
         object.milliseconds("ms", self.took);
         object.objects("attempts", self.attempts, Attempted::write);
+    }
+
+    fn tell(&self, out: &mut Vec<u8>) {
+        human::request(self, out);
     }
 }
 
 impl Event for Connection<'_> {
+    fn time(&self) -> Duration {
+        self.time
+    }
+
     fn write(&self, object: &mut Object<'_>) {
-        object.seconds("time", self.time);
         object.text("event", "connection");
         object.text("kind", self.kind);
-        object.address("client", self.client);
+        object.address("client.address", self.client);
+        object.text_if_any("tls.client.subject", self.peer);
         object.text("listener", self.listener);
-        object.text_or_null("host", self.host);
-        object.text_or_null("peer", self.peer);
+        object.text_if_any("server.address", self.host);
         object.text("farm", self.farm);
         object.text("reason", self.reason);
         object.number("received", self.received);
         object.number("sent", self.sent);
         object.milliseconds("ms", self.took);
         object.objects("attempts", self.attempts, Attempted::write);
+    }
+
+    fn tell(&self, out: &mut Vec<u8>) {
+        human::connection(self, out);
     }
 }
 
@@ -166,9 +193,7 @@ impl Attempted {
         object.text("endpoint", &self.endpoint);
         object.text("chosen", self.chosen);
         object.text("outcome", self.outcome.name());
-        if let Some(status) = self.status {
-            object.number("status", status.into());
-        }
+        object.number_if_any("http.response.status_code", self.status);
         object.truth("reused", self.reused);
         object.milliseconds("ms", self.took);
     }
@@ -184,6 +209,7 @@ pub struct AccessLog(Option<Arc<Shared>>);
 #[derive(Debug)]
 struct Shared {
     lines: Lines,
+    format: LogFormat,
     /// Of so many events that need not be told, one is.
     sample: NonZeroU32,
     seen: AtomicU32,
@@ -200,9 +226,9 @@ impl AccessLog {
         Self(None)
     }
 
-    /// Events go to `lines`; of `sample` that need not be told, one is.
-    pub fn new(lines: Lines, sample: NonZeroU32) -> Self {
-        Self(Some(Arc::new(Shared { lines, sample, seen: AtomicU32::new(0) })))
+    /// Events go to `lines` as `format` says; of `sample` that need not be told, one is.
+    pub fn new(lines: Lines, format: LogFormat, sample: NonZeroU32) -> Self {
+        Self(Some(Arc::new(Shared { lines, format, sample, seen: AtomicU32::new(0) })))
     }
 
     /// Whether events are wanted at all.
@@ -221,7 +247,7 @@ impl AccessLog {
         let Some(shared) = &self.0 else { return };
         let mut line = LINE.take();
         line.clear();
-        write_line(&mut line, event);
+        write_line(&mut line, shared.format, event);
         shared.lines.push(Kind::Access, &line);
         // One endless path must not be paid for for ever.
         line.shrink_to(ROOM);
@@ -230,8 +256,14 @@ impl AccessLog {
 }
 
 /// Appends one event, in ASCII.
-pub fn write_line(line: &mut Vec<u8>, event: &impl Event) {
-    event.write(&mut Object::begin(line));
+pub fn write_line(line: &mut Vec<u8>, format: LogFormat, event: &impl Event) {
+    match format {
+        LogFormat::Json => event.write(&mut Object::line(line, event.time(), LEVEL, TARGET)),
+        LogFormat::Human => {
+            human::begin(line, event.time());
+            event.tell(line);
+        }
+    }
     line.push(b'\n');
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use super::access;
 use crate::lock::Locked;
 
 /// What may wait to be written, in bytes. The memory is taken as it is used.
@@ -155,6 +156,11 @@ impl Lines {
         self.flush_until(Instant::now() + FAREWELL);
     }
 
+    /// Has the writing thread look whether there is something to do.
+    pub(super) fn wake(&self) {
+        self.0.wake();
+    }
+
     fn flush_until(&self, deadline: Instant) {
         self.0.hurry.store(true, Ordering::Release);
         while self.0.queue.with(|queue| queue.writer) == At::Work && Instant::now() < deadline {
@@ -193,7 +199,11 @@ impl<S: Write> Writer<S> {
                 queue.writer
             });
             match at {
-                At::Rest => self.rest(),
+                At::Rest => {
+                    // The sink may have been asked for something: all that came before is written. It has nothing to lose.
+                    self.sink.flush().ok();
+                    self.rest();
+                }
                 At::Work => {
                     self.write(&batch);
                     batch.clear();
@@ -285,12 +295,17 @@ fn started(lines: &'static OnceLock<Lines>, name: &str, stream: impl AsFd) -> io
 /// Has all that this process has to say written, and waits for that, a second at most.
 pub fn flush() {
     let deadline = Instant::now() + FAREWELL;
-    OUTPUT.get().into_iter().chain(NOTICES.get()).for_each(|lines| lines.flush_until(deadline));
+    all().for_each(|lines| lines.flush_until(deadline));
 }
 
 /// Lines of `kind` that this process never wrote.
 pub fn dropped(kind: Kind) -> u64 {
-    OUTPUT.get().into_iter().chain(NOTICES.get()).map(|lines| lines.dropped(kind)).sum()
+    all().map(|lines| lines.dropped(kind)).sum()
+}
+
+/// Those of this process.
+fn all() -> impl Iterator<Item = &'static Lines> {
+    OUTPUT.get().into_iter().chain(NOTICES.get()).chain(access::file::lines())
 }
 
 #[cfg(test)]

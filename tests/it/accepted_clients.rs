@@ -255,7 +255,7 @@ async fn a_pass_through_block_takes_clients_without_a_name_where_it_is_the_defau
     assert_eq!(greeting(&mut call).await, "a1");
     drop(call);
     let event = serving.event("connection").await;
-    assert_eq!((&event["kind"], &event["host"]), (&Value::from("passthrough"), &Value::Null));
+    assert_eq!((&event["kind"], &event["server.address"]), (&Value::from("passthrough"), &Value::Null));
     let refused = refusal(&stage.direct().asking_for("other.example.com"), serving.passthrough[0]).await;
     assert!(matches!(refused, Ending::Alert(_)), "{refused:?}");
 }
@@ -336,7 +336,11 @@ async fn a_strange_certificate_makes_its_owner_nobody() {
         request.headers_mut().insert("trackingid", tracking_id.parse().unwrap());
         assert_eq!(client.send(request).await.status, status);
         let event = serving.event_of("access", |event| event["tracking_id"] == tracking_id).await;
-        assert_eq!((&event["peer"], &event["status"]), (&Value::Null, &Value::from(status)), "{event}");
+        assert_eq!(
+            (&event["tls.client.subject"], &event["http.response.status_code"]),
+            (&Value::Null, &Value::from(status)),
+            "{event}"
+        );
         let reason = if status == 403 { Value::from("client-certificate-expired") } else { Value::Null };
         assert_eq!(event["reason"], reason);
     }

@@ -404,6 +404,6 @@ async fn the_log_names_the_client_behind_a_balancer_and_no_session() {
     call.send(format!("GET {target} HTTP/1.1\r\nHost: {CLOUD}\r\n{fields}\r\n\r\n")).await.unwrap();
     within("the answer", call.rest()).await;
     let event = serving.event("access").await;
-    assert_eq!(event["client"], "198.51.100.7");
-    assert_eq!(event["path"], "/com.broadsoft.xsi-actions/v2.0//user/a/profile");
+    assert_eq!(event["client.address"], "198.51.100.7");
+    assert_eq!(event["url.path"], "/com.broadsoft.xsi-actions/v2.0//user/a/profile");
 }

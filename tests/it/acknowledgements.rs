@@ -269,7 +269,7 @@ async fn the_access_log_says_that_an_acknowledgement_was_pinned() {
     let mut channel = Channel::of(client()).await;
     channel.receives(&stage, "event").await;
     assert_eq!(client().send(response(body(acknowledgement("event")))).await.xsp(), channel.xsp);
-    let event = serving.event_of("access", |event| event["path"] == EVENT_RESPONSE).await;
+    let event = serving.event_of("access", |event| event["url.path"] == EVENT_RESPONSE).await;
     assert_eq!(event["attempts"][0]["chosen"], "pinned", "{event}");
     assert_eq!((&event["attempts"][0]["outcome"], &event["session"]), (&"success".into(), &"new".into()), "{event}");
 }

@@ -461,7 +461,11 @@ async fn r_auth_2_the_access_log_says_who_the_peer_was() {
         request.headers_mut().insert("trackingid", tracking_id.parse().unwrap());
         assert_eq!(client.send(request).await.status, status);
         let event = serving.event_of("access", |event| event["tracking_id"] == tracking_id).await;
-        assert_eq!((&event["peer"], &event["status"]), (&peer, &Value::from(status)), "{event}");
+        assert_eq!(
+            (&event["tls.client.subject"], &event["http.response.status_code"]),
+            (&peer, &Value::from(status)),
+            "{event}"
+        );
         if status == 403 {
             assert_eq!(event["reason"], "no-client-certificate");
             assert_eq!(event["attempts"], Value::Array(Vec::new()));

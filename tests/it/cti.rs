@@ -323,12 +323,12 @@ async fn the_access_log_tells_each_connection_with_all_its_attempts() {
     call.finish().await.unwrap();
     rest(&mut call).await;
     let event = serving.event("connection").await;
-    let expected = [("kind", "cti"), ("client", "127.0.0.1"), ("farm", "cti"), ("reason", "ended")];
+    let expected = [("kind", "cti"), ("client.address", "127.0.0.1"), ("farm", "cti"), ("reason", "ended")];
     for (key, value) in expected {
         assert_eq!(event[key], value, "{event}");
     }
     assert_eq!(event["listener"], serving.cti[0].to_string());
-    assert_eq!(event["peer"], "CN=bwcticlient.webex.com");
+    assert_eq!(event["tls.client.subject"], "CN=bwcticlient.webex.com");
     assert_eq!((&event["received"], &event["sent"]), (&9.into(), &(greeted + 9).into()), "{event}");
     let attempts = event["attempts"].as_array().unwrap();
     for (attempt, (name, outcome)) in attempts.iter().zip([("a1", "refused"), ("a2", "success")]) {

@@ -44,6 +44,7 @@ mod hostile;
 mod leaving;
 mod liveness;
 mod load;
+mod logs;
 mod observability;
 mod outages;
 mod outputs;

@@ -110,19 +110,21 @@ async fn the_access_log_tells_each_request_with_all_its_attempts() {
     assert_eq!(client.send(request).await.xsp(), "a2");
     let event = serving.event_of("access", |event| event["tracking_id"] == "TEST_1").await;
     let expected = [
-        ("method", "GET"),
-        ("path", PROFILE),
+        ("level", "INFO"),
+        ("target", "xspgate::access"),
+        ("http.request.method", "GET"),
+        ("url.path", PROFILE),
         ("interface", "xsi-actions"),
         ("farm", "xsp"),
-        ("host", CLOUD),
-        ("client", "127.0.0.1"),
+        ("server.address", CLOUD),
+        ("client.address", "127.0.0.1"),
         ("origin", "xsp"),
         ("session", "new"),
     ];
     for (key, value) in expected {
         assert_eq!(event[key], value, "{event}");
     }
-    assert_eq!(event["status"], 200, "{event}");
+    assert_eq!(event["http.response.status_code"], 200, "{event}");
     let attempts = event["attempts"].as_array().unwrap();
     assert_eq!(attempts.len(), 2, "{event}");
     assert_eq!(attempts[0]["endpoint"], stage.xsp("a1").address().to_string());
@@ -171,8 +173,9 @@ async fn a_sampled_access_log_tells_of_all_that_went_wrong() {
     serving.event_of("access", |event| event["attempts"].as_array().is_some_and(|attempts| attempts.len() == 2)).await;
     let events: Vec<Value> =
         serving.program.output().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let of =
-        |status: u16| events.iter().filter(|event| event["event"] == "access" && event["status"] == status).count();
+    let of = |status: u16| {
+        events.iter().filter(|event| event["event"] == "access" && event["http.response.status_code"] == status).count()
+    };
     assert_eq!((of(404), of(200)), (3, 3), "two of ten that went well, and the one that took two attempts");
 }
 
@@ -188,8 +191,11 @@ async fn the_access_log_tells_of_a_channel_at_its_end() {
     let id = stage.xsp(&xsp).channels().pop().unwrap();
     assert!(stage.xsp(&xsp).end_channel(&id));
     let event = serving.event_of("access", |event| event["channel"] == *id).await;
-    assert_eq!((&event["method"], &event["status"], &event["reason"]), (&"POST".into(), &200.into(), &Value::Null));
-    assert!(event["sent"].as_u64() >= Some(first.len() as u64), "{event}");
+    assert_eq!(
+        (&event["http.request.method"], &event["http.response.status_code"], &event["reason"]),
+        (&"POST".into(), &200.into(), &Value::Null)
+    );
+    assert!(event["http.response.body.size"].as_u64() >= Some(first.len() as u64), "{event}");
     assert_eq!(event["attempts"][0]["endpoint"], stage.xsp(&xsp).address().to_string(), "{event}");
 }
 

@@ -143,7 +143,11 @@ fn the_package_holds_what_it_should_and_no_key() {
     assert!(!listing.contains(".key") && !listing.contains(".pem"), "{listing}");
     let control = folder.path().join("control");
     succeed(dpkg.command().arg("--control").arg(&package).arg(&control));
-    assert_eq!(fs::read_to_string(control.join("conffiles")).unwrap().trim(), "/etc/xspgate/xspgate.toml");
+    let kept = fs::read_to_string(control.join("conffiles")).unwrap();
+    assert_eq!(
+        kept.lines().collect::<BTreeSet<_>>(),
+        BTreeSet::from(["/etc/logrotate.d/xspgate", "/etc/xspgate/xspgate.toml"])
+    );
     for script in ["postinst", "prerm", "postrm"] {
         let mode = fs::metadata(control.join(script)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o755, "{script}");

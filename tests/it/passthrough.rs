@@ -357,15 +357,15 @@ async fn the_access_log_tells_each_connection() {
     let event = serving.event("connection").await;
     let expected = [
         ("kind", "passthrough"),
-        ("client", "127.0.0.1"),
+        ("client.address", "127.0.0.1"),
         ("farm", "direct"),
-        ("host", DOMAIN),
+        ("server.address", DOMAIN),
         ("reason", "client-broke"),
     ];
     for (key, value) in expected {
         assert_eq!(event[key], value, "{event}");
     }
-    assert!(event["peer"].is_null(), "{event}");
+    assert!(event["tls.client.subject"].is_null(), "{event}");
     assert_eq!(event["attempts"][0]["endpoint"], stage.speaker("a1").address().to_string());
     eventually("the end of the XSP's connection", async || stage.speaker("a1").connections().open == 0).await;
 }

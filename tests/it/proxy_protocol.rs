@@ -199,7 +199,7 @@ async fn xsps_and_the_access_log_learn_of_the_client() {
     let to = serving.https[0];
     let mut call = dial(&stage.webex().anonymous().behind(line(WELCOME, to)), to).await.unwrap();
     assert_eq!(ask(&mut call).await, 200);
-    assert_eq!(serving.event("access").await["client"], "192.0.2.7");
+    assert_eq!(serving.event("access").await["client.address"], "192.0.2.7");
     let asked: Vec<_> = stage.sim.xsps.iter().flat_map(|xsp| xsp.requests()).collect();
     assert_eq!(asked.iter().map(|request| request.header("x-forwarded-for")).collect::<Vec<_>>(), ["192.0.2.7"]);
     for (kind, to, webex) in
@@ -209,7 +209,7 @@ async fn xsps_and_the_access_log_learn_of_the_client() {
         greeting(&mut call).await;
         call.reset();
         let event = serving.event_of("connection", |event| event["kind"] == kind).await;
-        assert_eq!(event["client"], "2001:db8::7", "{kind}");
+        assert_eq!(event["client.address"], "2001:db8::7", "{kind}");
     }
 }
 

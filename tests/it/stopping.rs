@@ -57,8 +57,11 @@ async fn the_access_log_tells_of_what_a_stop_has_cut() {
     let id = stage.xsp(&xsp).channels().pop().unwrap();
     serving.program.signal("TERM");
     let event = serving.event_of("access", |event| event["channel"] == *id).await;
-    assert_eq!((&event["status"], &event["reason"], &event["origin"]), (&200.into(), &"cut".into(), &"xsp".into()));
-    assert_eq!(event["sent"], Value::from(first.len()), "{event}");
+    assert_eq!(
+        (&event["http.response.status_code"], &event["reason"], &event["origin"]),
+        (&200.into(), &"cut".into(), &"xsp".into())
+    );
+    assert_eq!(event["http.response.body.size"], Value::from(first.len()), "{event}");
     eventually("the end", async || serving.program.code() == Some(0)).await;
 }
 

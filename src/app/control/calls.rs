@@ -24,6 +24,7 @@ use crate::app::reload::Asked;
 use crate::app::successor::Successor;
 use crate::control::{LONGEST_REQUEST, Reply, Request};
 use crate::farm::Operation;
+use crate::telemetry::access;
 
 /// Callers that have not asked yet.
 const WAITING: Limits = Limits { all: 32, each: 24, sheltered: Duration::ZERO };
@@ -36,6 +37,8 @@ const PATIENT: Limits = Limits { all: 64, each: 64, sheltered: Duration::MAX };
 const LONGEST_BLOCK: Duration = Duration::from_secs(366 * 24 * 3600);
 /// How long a caller may take to ask, and to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a disk may take, so that who asks, and waits no longer than 5 s, hears of it.
+const SHORT_PATIENCE: Duration = Duration::from_secs(3);
 /// How long the last answers may take when the process ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How often it is looked whether they have been given.
@@ -171,7 +174,8 @@ impl Calls {
             | Request::Unblock(_)
             | Request::UnblockAll(_)
             | Request::Stop
-            | Request::Log(_) => return Seat::Same,
+            | Request::Log(_)
+            | Request::Reopen => return Seat::Same,
         };
         slots.acquire(user, std::time::Instant::now()).map_or(Seat::Full, Seat::Another)
     }
@@ -201,6 +205,7 @@ impl Calls {
             Request::Restart => self.hand_over(Successor::Program).await,
             Request::TakeOver => Reply::Refused("that takes a connection of its own".into()),
             Request::Log(level) => self.command(Command::Log(level.clone())).await,
+            Request::Reopen => reopen().await,
         }
     }
 
@@ -226,6 +231,21 @@ impl Calls {
             Ok(outcome @ Outcome::Refused(_)) => Reply::Refused(outcome.to_string()),
             Err(_) => Reply::Refused("the gateway is about to end".into()),
         }
+    }
+}
+
+/// The file's own thread does it; a disk that hangs hangs nobody else.
+async fn reopen() -> Reply {
+    let Some((path, outcome)) = access::file::reopen() else {
+        return Reply::Done("[log] has no access_file: there is nothing to open anew".into());
+    };
+    let path = path.display();
+    match timeout(SHORT_PATIENCE, outcome).await {
+        Ok(Ok(Ok(()))) => Reply::Done(format!("{path} is opened anew")),
+        Ok(Ok(Err(error))) => {
+            Reply::Refused(format!("{path} can't be opened: {error}; the file of before stays in use"))
+        }
+        Ok(Err(_)) | Err(_) => Reply::Refused(format!("{path} is not opened yet: does its disk hang?")),
     }
 }
 
@@ -263,7 +283,8 @@ fn tell(request: &Request, reply: &Reply, uid: u32, pid: Option<i32>) {
         | Request::Reload
         | Request::Restart
         | Request::TakeOver
-        | Request::Stop => (None, None),
+        | Request::Stop
+        | Request::Reopen => (None, None),
     };
     let (what, xsp) = (request.name(), request.whom().map(|whom| &*whom.xsp));
     let all_of = if let Request::UnblockAll(farm) = request { farm.as_deref() } else { None };

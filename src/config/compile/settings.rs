@@ -68,12 +68,18 @@ pub(super) fn control(check: &mut Check<'_>, file: &File) -> Option<PathBuf> {
     Some(check.resolve(socket))
 }
 
-pub(super) fn log(file: &File) -> Log {
+pub(super) fn log(check: &mut Check<'_>, file: &File) -> Log {
     let log = fields(&file.log);
+    let access = or(&log.access, |access| access.0, AccessLog::On);
+    if let (AccessLog::Off, Some(path)) = (access, &log.access_file) {
+        let problem = Problem::warning(path.span(), "access_file without an access log: nothing is written to it");
+        check.report(problem.help("remove it, or `access = false`"));
+    }
     Log {
         level: or(&log.level, |level| level.0.clone(), "info".into()),
         format: or(&log.format, |format| format.0, LogFormat::Json),
-        access: or(&log.access, |access| access.0, AccessLog::On),
+        access,
+        access_file: log.access_file.as_ref().map(|path| check.resolve(path)),
         access_sample: or(
             &log.access_sample,
             |count| rate_of(Some(count.0)).unwrap_or(NonZeroU32::MIN),

@@ -26,6 +26,8 @@ pub struct Log {
     pub access: AccessLog,
     /// `access_sample`: of so many requests that went as they should, one leaves an event.
     pub access_sample: NonZeroU32,
+    /// `access_file`: where the access log goes; `None`: to standard output.
+    pub access_file: Option<PathBuf>,
 }
 
 /// The shape of a log line.
@@ -40,7 +42,7 @@ pub enum LogFormat {
 /// Whether requests and connections without requests are logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessLog {
-    /// One JSON event for each.
+    /// One line for each.
     On,
     /// None.
     Off,
