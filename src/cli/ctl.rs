@@ -1,6 +1,7 @@
 //! `xspgate ctl`: asks a running gateway over its Unix socket.
 
 mod drain;
+mod names;
 mod table;
 
 use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Write};
@@ -135,6 +136,12 @@ enum Command {
     },
     /// Open the access log's file anew, after it was rotated
     Reopen,
+    /// Print the names of XSPs or farms, for shells
+    #[command(hide = true)]
+    Names {
+        /// Whose names
+        kind: names::Kind,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -182,6 +189,7 @@ pub fn ctl(options: Ctl) -> ExitCode {
         Command::Stop => Request::Stop,
         Command::Log { level } => Request::Log(level),
         Command::Reopen => Request::Reopen,
+        Command::Names { kind } => return names::names(socket, kind),
     };
     done(ask(socket, &request))
 }
@@ -254,8 +262,12 @@ fn watch(socket: &Path) -> ExitCode {
 }
 
 fn ask(socket: &Path, request: &Request) -> Result<String> {
+    ask_within(patience(request), socket, request)
+}
+
+/// The answer, if it comes in time.
+fn ask_within(patience: Duration, socket: &Path, request: &Request) -> Result<String> {
     let shown = socket.display();
-    let patience = patience(request);
     let silent = || {
         format!("the gateway at {shown} has not answered within {} s: it hangs, or is being traced", patience.as_secs())
     };

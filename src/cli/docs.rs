@@ -1,6 +1,7 @@
 //! `xspgate docs`: what packages, shells and editors take from the program itself. Nothing of it is written by hand, so
 //! that it can't lag behind.
 
+mod completions;
 mod man;
 
 use std::path::PathBuf;
@@ -85,13 +86,7 @@ pub fn docs(options: &Docs) -> ExitCode {
             }
         },
         Kind::Man { out: None } => print(&man::whole()),
-        Kind::Completions { shell } => print(&completions(*shell)),
+        Kind::Completions { shell } => print(&completions::of(*shell)),
         Kind::Schema => print(&format!("{:#}\n", schema::schema())),
     }
-}
-
-fn completions(shell: Shell) -> String {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut super::command(), "xspgate", &mut script);
-    String::from_utf8(script).expect("scripts are made of text")
 }

@@ -4,11 +4,17 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{Ended, Program};
+use crate::harness::{Ended, Program, Serving, Stage};
 
 /// Runs another program in `folder`, and returns what it has to say; `None`: it is not there, which it must be in CI.
 fn judge(folder: &Path, program: &str, arguments: &[&str]) -> Option<String> {
-    match Command::new(program).args(arguments).current_dir(folder).output() {
+    judge_in(folder, &[], program, arguments)
+}
+
+/// As [`judge`], with these variables in its environment.
+fn judge_in(folder: &Path, environment: &[(&str, &str)], program: &str, arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new(program);
+    match command.args(arguments).envs(environment.iter().copied()).current_dir(folder).output() {
         Ok(output) => {
             let said = [output.stdout, output.stderr].concat();
             let said = String::from_utf8_lossy(&said).into_owned();
@@ -82,6 +88,68 @@ fn bash_completes_commands_and_options() {
     for (words, expected) in [("xspgate", "doctor"), ("xspgate ctl", "undrain"), ("xspgate docs completions", "fish")] {
         let completed = complete(words).is_none_or(|said| said.split_whitespace().any(|word| word == expected));
         assert!(completed, "{words}: {:?}", complete(words));
+    }
+}
+
+#[tokio::test]
+async fn shells_complete_the_names_of_xsps_and_farms() {
+    let stage = Stage::start().await;
+    let folder = stage.sim.folder();
+    let socket = folder.join("control.sock");
+    let section = format!("\n[control]\nsocket = {socket:?}\n");
+    let _serving = Serving::start_changed(&stage, |text| text + &section).await;
+    let xsp = stage.xsp("a1").address().ip().to_string();
+    for shell in ["bash", "zsh", "fish"] {
+        fs::write(folder.join(format!("script.{shell}")), succeeds(folder, &["docs", "completions", shell])).unwrap();
+    }
+    let binary = Path::new(env!("CARGO_BIN_EXE_xspgate")).parent().unwrap().display();
+    let path = format!("PATH={binary}:$PATH");
+    let environment = [("XSPGATE_SOCKET", socket.to_str().unwrap())];
+    // By bash as it would: the words, then the function.
+    let bash = |words: &str| {
+        let line = format!(
+            "{path}; source ./script.bash; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _xspgate xspgate \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD - 1]}}\"; echo \"${{COMPREPLY[@]}}\""
+        );
+        judge_in(folder, &environment, "bash", &["-c", &line])
+    };
+    for (words, expected) in [
+        ("xspgate ctl drain ''", &*xsp),
+        ("xspgate ctl drain 127", &xsp),
+        ("xspgate ctl drain --wait ''", &xsp),
+        ("xspgate ctl unblock ''", &xsp),
+        ("xspgate ctl block --farm ''", "xsp"),
+        ("xspgate ctl unblock --all ''", "xsp"),
+        ("xspgate ctl ''", "undrain"),
+        ("xspgate ctl drain -", "--force"),
+    ] {
+        let said = bash(words);
+        assert!(
+            said.as_ref().is_none_or(|said| said.split_whitespace().any(|word| word == expected)),
+            "{words}: {said:?}"
+        );
+    }
+    for (words, unexpected) in
+        [("xspgate ctl block --for ''", &*xsp), ("xspgate ctl reload ''", &xsp), ("xspgate check ''", &xsp)]
+    {
+        let said = bash(words);
+        assert!(said.as_ref().is_none_or(|said| !said.contains(unexpected)), "{words}: {said:?}");
+    }
+    let line = format!("set -x {path}; source ./script.fish; complete -C 'xspgate ctl drain '")
+        .replace("PATH=", "PATH ")
+        .replace(":$PATH", " $PATH");
+    let said = judge_in(folder, &environment, "fish", &["--no-config", "-c", &line]);
+    assert!(said.as_ref().is_none_or(|said| said.lines().any(|line| line.starts_with(&xsp))), "{said:?}");
+    // Without a terminal zsh completes nothing: the function is asked for what it would offer.
+    let line = format!(
+        "{path}; compdef() {{ }}; compadd() {{ shift; print -l $@ }}; source ./script.zsh; _xspgate_xsps; _xspgate_farms"
+    );
+    let said = judge_in(folder, &environment, "zsh", &["-f", "-c", &line]);
+    let offers = |said: &String| [&*xsp, "xsp"].iter().all(|name| said.lines().any(|line| line == *name));
+    assert!(said.as_ref().is_none_or(offers), "{said:?}");
+    let script = fs::read_to_string(folder.join("script.zsh")).unwrap();
+    for action in [":_xspgate_xsps'", ":FARM:_xspgate_farms'"] {
+        assert!(script.contains(action), "{action}");
     }
 }
 
