@@ -71,3 +71,4 @@ mod traces;
 mod vanished;
 mod waits;
 mod watched;
+mod words;
