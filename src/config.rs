@@ -5,6 +5,7 @@ mod complete;
 pub mod error;
 pub mod file;
 pub mod model;
+pub mod obstacle;
 pub mod place;
 pub mod recover;
 pub mod schema;
@@ -18,6 +19,7 @@ use std::path::Path;
 pub use complete::COMPLETE;
 use error::{Problem, Report, Source};
 use model::Config;
+use obstacle::Purpose;
 
 /// No configuration is larger, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -123,11 +125,17 @@ fn is_file(path: &Path) -> bool {
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, Problem> {
-    let failed = |why: io::Error| Problem::error(None, format!("the file can't be read: {}", error::reason(&why)));
-    let file = File::open(path).map_err(|error| {
-        let problem = failed(error);
-        problem.help("`xspgate check --print-defaults` prints a complete file to start from")
-    })?;
+    let failed = |why: io::Error| {
+        let start = "`xspgate check --print-defaults` prints a complete file to start from";
+        let help =
+            obstacle::help(path, &why, Purpose::Reading).map(|help| match why.kind() == io::ErrorKind::NotFound {
+                true => format!("{help}; {start}"),
+                false => help,
+            });
+        let problem = Problem::error(None, format!("the file can't be read: {}", error::reason(&why)));
+        Problem { help, ..problem }
+    };
+    let file = File::open(path).map_err(failed)?;
     if file.metadata().map_err(failed)?.is_dir() {
         return Err(Problem::error(None, "this is a folder").help("name the file itself, such as xspgate.toml"));
     }

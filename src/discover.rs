@@ -25,7 +25,9 @@ pub use self::status::{DiscoveryStatus, NameStatus};
 use self::names::{Flight, Names, Notice, Urgency};
 use self::sites::{Found, Oddity, SeveralAddresses, Sites};
 use crate::config::model::{Dns, Farm};
+use crate::config::obstacle::Purpose;
 use crate::policy::endpoint::Endpoint;
+use crate::telemetry::Causes;
 
 /// What discovery tells the program.
 #[derive(Clone, Debug)]
@@ -265,8 +267,8 @@ async fn sleep_until(instant: Option<Instant>) {
 
 fn restore(dir: &Path) -> Answers {
     state::load(dir).unwrap_or_else(|error| {
-        let error: &(dyn std::error::Error + 'static) = &error;
-        tracing::warn!(dir = %dir.display(), error, "the saved DNS answers are not used");
+        let help = error.help(dir, Purpose::Reading);
+        tracing::warn!(dir = %dir.display(), error = %Causes(&error), help, "the saved DNS answers are not used");
         Answers::default()
     })
 }
@@ -274,10 +276,10 @@ fn restore(dir: &Path) -> Answers {
 fn log(notice: &Notice) {
     match notice {
         Notice::Failing { question: Question { name, kind }, error, kept } => {
-            let (kind, error): (_, &(dyn std::error::Error + 'static)) = (kind.name(), error);
+            let (kind, error) = (kind.name(), Causes(error));
             match kept {
-                0 => tracing::warn!(%name, kind, error, "a look-up fails and nothing is known: the name is left out"),
-                kept => tracing::warn!(%name, kind, error, kept, "a look-up fails: the last good answer is kept"),
+                0 => tracing::warn!(%name, kind, %error, "a look-up fails and nothing is known: the name is left out"),
+                kept => tracing::warn!(%name, kind, %error, kept, "a look-up fails: the last good answer is kept"),
             }
         }
         Notice::NoTargets { question: Question { name, .. }, had: 0 } => {

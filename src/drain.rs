@@ -22,11 +22,11 @@ pub use self::bell::{Bell, UntilCut};
 pub enum Phase {
     /// It serves.
     Running,
-    /// It says that it is not ready, and serves.
+    /// It says that it is not ready, serves, and ends each connection after its next answer.
     LameDuck,
     /// Another process takes new connections in its place, and it ends each of its own after the next answer.
     HandedOver,
-    /// It takes no new connections, and ends idle ones.
+    /// It takes no new connections, and ends those that stay idle.
     Draining,
     /// It cuts what is left, one connection after the other.
     Cutting,
@@ -53,7 +53,7 @@ impl Phase {
             Self::Running => "it serves",
             Self::LameDuck => "it says that it is not ready, and serves",
             Self::HandedOver => "another process takes new connections in its place",
-            Self::Draining => "it takes no new connections, and ends idle ones",
+            Self::Draining => "it takes no new connections, and ends those that stay idle",
             Self::Cutting => "it cuts what is left, one connection after the other",
             Self::Forced => "it ends at once",
         }

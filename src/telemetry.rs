@@ -9,6 +9,8 @@ pub mod timeline;
 pub mod traces;
 pub mod validity;
 
+use std::error::Error;
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
 
@@ -16,7 +18,7 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, fmt};
+use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::config::model::{Log, LogFormat};
 use lines::Lines;
@@ -47,7 +49,7 @@ pub fn install(log: &Log) -> Result<(), InstallError> {
     let events = tracing_subscriber::registry().with(filter);
     let output = lines::output()?;
     // Trouble with an event is not told on standard error, which may be held up as well.
-    let layer = fmt::layer().with_writer(|| LogLine(output)).log_internal_errors(false);
+    let layer = tracing_subscriber::fmt::layer().with_writer(|| LogLine(output)).log_internal_errors(false);
     // A second gateway in one process, as tests start, keeps the first one's subscriber.
     let installed = match log.format {
         LogFormat::Json => events.with(layer.event_format(format::Json)).try_init(),
@@ -94,6 +96,21 @@ pub fn log_panics() {
 /// Whether colours show as colours.
 fn is_for_eyes() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// An error with all that led to it, for the log: of an error that is a field by itself, JSON has the first words alone.
+pub struct Causes<'a>(pub &'a (dyn Error + 'static));
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            write!(f, ": {cause}")?;
+            next = cause.source();
+        }
+        Ok(())
+    }
 }
 
 /// Why the log's level can't be set.

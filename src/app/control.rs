@@ -11,10 +11,11 @@ use std::os::unix::net::UnixListener as BlockingListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use tokio::sync::watch;
 
 use super::handover_state::HandoverStatus;
+use crate::config::obstacle::{self, Purpose};
 use crate::control::connect;
 pub(super) use calls::{Calls, Handles};
 pub(super) use commands::Commands;
@@ -59,8 +60,10 @@ impl Socket {
             // There is none, or binding will say what is wrong.
             Err(_) => {}
         }
-        let listener =
-            BlockingListener::bind(path).with_context(|| format!("[control] can't make the socket {shown}"))?;
+        let listener = BlockingListener::bind(path).map_err(|error| {
+            let help = obstacle::line(path, &error, Purpose::Writing);
+            anyhow!("[control] can't make the socket {shown}: {error}{help}")
+        })?;
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
         let mut socket = Self::of(listener, path, handover)?;

@@ -20,6 +20,7 @@ use crate::core::Core;
 use crate::farm::{Endpoint, Farm};
 use crate::handover::link::{Link, LinkError, Speaker};
 use crate::handover::{Answer, HandoverState, LAYOUT, Layout, News, PeerProcess, Word};
+use crate::telemetry::Causes;
 use crate::telemetry::timeline::{Event, Kind};
 
 /// How long the other process may take for each thing that it says.
@@ -176,7 +177,7 @@ impl Predecessor {
         match end {
             LinkError::Gone => info!(predecessor = self.name, "it has ended"),
             LinkError::Io(_) | LinkError::Silent | LinkError::Other(_) | LinkError::Strange => {
-                warn!(predecessor = self.name, error = &end as &dyn std::error::Error, "it is heard no more");
+                warn!(predecessor = self.name, error = %Causes(&end), "it is heard no more");
             }
         }
     }

@@ -15,6 +15,7 @@ use clap::{Args, Subcommand};
 use super::check::UNUSABLE;
 use super::guide::Guide;
 use super::output::complain;
+use crate::config::obstacle::{self, Purpose};
 use crate::config::types::Leaf;
 use crate::config::types::name::HostName;
 use crate::tls::certs::now;
@@ -154,7 +155,9 @@ impl Failure {
             Self::Files(files::Error::Exists(_)) => {
                 (Some("--force replaces it; --out names another place".into()), ExitCode::from(UNUSABLE))
             }
-            Self::Files(files::Error::Io { .. }) => (None, ExitCode::FAILURE),
+            Self::Files(files::Error::Io { path, source }) => {
+                (obstacle::help(path, source, Purpose::Writing), ExitCode::FAILURE)
+            }
         };
         if let Some(help) = help {
             complain(format_args!("help: {help}"));

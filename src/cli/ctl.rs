@@ -18,6 +18,7 @@ use super::guide::Guide;
 use super::output::complain;
 use crate::config;
 use crate::config::error::printable;
+use crate::config::obstacle::{self, Purpose};
 use crate::config::types::Leaf;
 use crate::config::types::amount::Time;
 use crate::control::{Reply, Request, SOCKET, Whom, connect};
@@ -242,7 +243,10 @@ fn watch(socket: &Path) -> ExitCode {
         let text = match status(socket) {
             Ok(text) => text,
             // Who watches a gateway that is started anew wants to see it come back.
-            Err(error) if answered => format!("{error:#}; trying again\n"),
+            Err(error) if answered => {
+                let said = format!("{error:#}");
+                format!("{}; trying again\n", said.lines().next().unwrap_or_default())
+            }
             Err(error) => return done(Err(error)),
         };
         answered = true;
@@ -274,10 +278,16 @@ fn ask_within(patience: Duration, socket: &Path, request: &Request) -> Result<St
     let is_silence = |error: &std::io::Error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
     let mut call = connect(socket, patience).map_err(|error| match is_silence(&error) {
         true => anyhow!(silent()),
-        false => anyhow!(error).context(format!(
-            "no gateway answers at {shown}; is it running, as this user's or by root, with [control] socket there? \
-             --socket or {VARIABLE} names another place"
-        )),
+        false => {
+            let help = match error.kind() == ErrorKind::PermissionDenied {
+                true => "\nhelp: its own user and root may call it, and nobody else".to_owned(),
+                false => obstacle::line(socket, &error, Purpose::Reading),
+            };
+            anyhow!(
+                "no gateway answers at {shown}: {error}; is it running, as this user's or by root, with [control] \
+                 socket there? --socket or {VARIABLE} names another place{help}"
+            )
+        }
     })?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');

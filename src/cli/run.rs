@@ -29,7 +29,7 @@ pub(super) const ABOUT: &str = "\
 Run the gateway until SIGTERM or SIGINT.
 
 The addresses that are served are printed to standard error, problems of the configuration too; logs and the access log \
-go to standard output, as [log] says. After the first signal /readyz says 503 for a second, then no new connection is \
+go to standard output, as [log] says. After the first signal every answer is its connection's last, and /readyz says 503 for a second; then no new connection is \
 accepted, and what is in flight has drain_timeout to end; what is left then is cut, drain_rate connections a second. A \
 second signal ends at once.
 
@@ -100,6 +100,8 @@ fn run_to_end(options: Run) -> ExitCode {
             return ExitCode::from(UNUSABLE);
         }
     };
+    // Before all else, since it is what fails first on a busy day, and nobody looks for it then.
+    note_open_files(loaded.config.limits.connections);
     notify(Report::new(loaded.source.clone(), loaded.warnings.clone()));
     if let Err(error) = telemetry::install(&loaded.config.log) {
         notify(format_args!("error: {error}"));
@@ -109,7 +111,6 @@ fn run_to_end(options: Run) -> ExitCode {
         };
     }
     telemetry::log_panics();
-    note_open_files(loaded.config.limits.connections);
     let served = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
         let asks = {
@@ -173,8 +174,9 @@ fn note_open_files(connections: usize) {
     let needed = connections.saturating_mul(2);
     if allowed < needed {
         notify(format_args!(
-            "note: {allowed} open files are allowed, and limits.connections = {connections} takes about {needed}: \
-             see `ulimit -n`"
+            "warning: {allowed} open files are allowed, and limits.connections = {connections} takes about {needed}: new \
+             connections fail when they run out\nhelp: `ulimit -n {needed}` before the start, LimitNOFILE={needed} in \
+             the service, or a lower limits.connections\n"
         ));
     }
 }

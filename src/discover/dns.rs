@@ -13,6 +13,8 @@ mod exchange;
 mod manners;
 mod servers;
 
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -24,6 +26,8 @@ use self::manners::Manners;
 use self::servers::Servers;
 use super::resolve::{Answer, Extent, Question, RecordKind, Resolve, ResolveError};
 use crate::config::model::Dns;
+use crate::config::types::amount::shown_time;
+use crate::telemetry::Causes;
 
 /// Aliases that are followed to one name.
 const ALIASES: usize = 8;
@@ -54,8 +58,9 @@ impl DnsResolver {
     async fn ask(&self, name: &Name, kind: RecordKind) -> Result<Reply, ResolveError> {
         let servers = self.servers.current().await?;
         let first = self.preferred.load(Ordering::Relaxed);
-        let mut result = Err(ResolveError::Unreachable("no DNS server is configured".into()));
-        let mut part = None;
+        let none = "neither [dns] servers nor /etc/resolv.conf names one";
+        let mut result = Err(ResolveError::Unreachable(none.into()));
+        let (mut part, mut said) = (None, Vec::new());
         for turn in 0..servers.len() {
             let index = first.wrapping_add(turn) % servers.len();
             let server = servers[index];
@@ -63,7 +68,8 @@ impl DnsResolver {
             match &result {
                 Ok(Reply::Answer(Answer { extent: Extent::Part, .. })) => part = result.as_ref().ok().cloned(),
                 Err(error) if !error.outcome().is_definite_none() => {
-                    tracing::debug!(%server, error = error as &(dyn std::error::Error + 'static), "no answer");
+                    said.push(told(server, error, self.timeout));
+                    tracing::debug!(%server, error = %Causes(error), "no answer");
                 }
                 Err(_) if part.is_some() => {}
                 Ok(_) | Err(_) => {
@@ -72,7 +78,13 @@ impl DnsResolver {
                 }
             }
         }
-        part.map_or(result, Ok)
+        if let Some(part) = part {
+            return Ok(part);
+        }
+        result.map_err(|last| match said.is_empty() {
+            true => last,
+            false => ResolveError::NoneHelped { last: Box::new(last), said: said.join("; ").into() },
+        })
     }
 }
 
@@ -91,6 +103,29 @@ impl Resolve for DnsResolver {
         }
         Err(ResolveError::Malformed("too many aliases (CNAME)".into()))
     }
+}
+
+/// What came of asking one server.
+fn told(server: SocketAddr, error: &ResolveError, patience: Duration) -> String {
+    let what = match error {
+        ResolveError::Timeout => format!("no answer within {}", shown_time(patience).replace('"', "")),
+        ResolveError::ServFail(code) => format!("answered {code}"),
+        ResolveError::Refused => "refuses questions from this address (REFUSED)".to_owned(),
+        ResolveError::Unreachable(cause) => {
+            let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+            match kind {
+                Some(ErrorKind::ConnectionRefused) => "connection refused, no DNS server is at that port".to_owned(),
+                Some(ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable) => "no route to it".to_owned(),
+                Some(_) | None => cause.to_string(),
+            }
+        }
+        ResolveError::Malformed(cause) => format!("its answer is malformed: {cause}"),
+        ResolveError::NxDomain { .. }
+        | ResolveError::NoRecords { .. }
+        | ResolveError::NoService { .. }
+        | ResolveError::NoneHelped { .. } => error.to_string(),
+    };
+    format!("{server}: {what}")
 }
 
 /// The name as DNS takes it, without a search list.

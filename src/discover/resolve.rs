@@ -97,11 +97,19 @@ pub enum ResolveError {
         ttl: Option<Duration>,
     },
     /// The answer could not be read, or did not fit the question.
-    #[error("the DNS answer is malformed")]
-    Malformed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the DNS answer is malformed: {0}")]
+    Malformed(Box<dyn std::error::Error + Send + Sync>),
     /// No server could be reached, or none is known.
-    #[error("no DNS server could be reached")]
-    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("no DNS server could be reached: {0}")]
+    Unreachable(Box<dyn std::error::Error + Send + Sync>),
+    /// None of the servers that were asked has said anything definite.
+    #[error("no DNS server gave an answer: {said}")]
+    NoneHelped {
+        /// What came of the one that was asked last.
+        last: Box<ResolveError>,
+        /// What came of each, by its address.
+        said: Box<str>,
+    },
 }
 
 /// How a look-up ended, for counting.
@@ -204,6 +212,7 @@ impl ResolveError {
             Self::NoService { .. } => Outcome::NoService,
             Self::Malformed(_) => Outcome::Malformed,
             Self::Unreachable(_) => Outcome::Unreachable,
+            Self::NoneHelped { last, .. } => last.outcome(),
         }
     }
 
@@ -211,7 +220,12 @@ impl ResolveError {
     pub fn negative_ttl(&self) -> Option<Duration> {
         match self {
             Self::NxDomain { ttl } | Self::NoRecords { ttl } | Self::NoService { ttl } => *ttl,
-            Self::Timeout | Self::ServFail(_) | Self::Refused | Self::Malformed(_) | Self::Unreachable(_) => None,
+            Self::Timeout
+            | Self::ServFail(_)
+            | Self::Refused
+            | Self::Malformed(_)
+            | Self::Unreachable(_)
+            | Self::NoneHelped { .. } => None,
         }
     }
 }

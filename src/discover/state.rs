@@ -11,7 +11,9 @@ use tokio::sync::watch;
 
 use super::names::{Denied, LastGood};
 use super::resolve::{Question, RecordKind, Records};
+use crate::config::obstacle::{self, Purpose};
 use crate::policy::srv::Target;
+use crate::telemetry::Causes;
 
 /// The file's name within `state_dir`.
 pub const FILE: &str = "discovery.json";
@@ -35,6 +37,16 @@ pub enum StateError {
     /// Larger than any that this program writes.
     #[error("the file is too large ({0} bytes)")]
     TooLarge(u64),
+}
+
+impl StateError {
+    /// What to do about it, if that can be said of the folder `dir`.
+    pub(super) fn help(&self, dir: &Path, purpose: Purpose) -> Option<String> {
+        match self {
+            Self::Io(error) => obstacle::help(&dir.join(FILE), error, purpose),
+            Self::Broken(_) | Self::Version(_) | Self::TooLarge(_) => None,
+        }
+    }
 }
 
 /// The last good answers to every question.
@@ -158,8 +170,9 @@ pub(super) async fn keep(dir: PathBuf, mut answers: watch::Receiver<Answers>) {
         let target = dir.clone();
         let saved = tokio::task::spawn_blocking(move || save(&target, &newest)).await;
         if let Ok(Err(error)) = saved {
-            let error: &(dyn std::error::Error + 'static) = &error;
-            tracing::warn!(dir = %dir.display(), error, "the last good DNS answers can't be saved");
+            let help = error.help(&dir, Purpose::Writing);
+            let error = Causes(&error);
+            tracing::warn!(dir = %dir.display(), %error, help, "the last good DNS answers can't be saved");
         }
     }
 }

@@ -10,6 +10,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::config::error::reason;
+use crate::config::obstacle::{self, Purpose};
+
 /// Where systems keep the CAs that they believe, as one file.
 const BUNDLES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -29,7 +32,7 @@ pub struct Public {
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// It can't be read.
-    #[error("{} can't be read: {}", path.display(), crate::config::error::reason(source))]
+    #[error("{} can't be read: {}{}", path.display(), reason(source), obstacle::line(path, source, Purpose::Reading))]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -27,8 +27,12 @@ use crate::policy::forwarded;
 use crate::tls::server::ClientAuth;
 use crate::tls::stream::Stream;
 
-/// How long a client may take to read a last answer, while what it still sends is thrown away.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a client may take to read a last answer, while what it still sends is thrown away. Clients close as soon as they have
+/// it; one that is still sending a body, or far away, takes longer.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// How long a process that drains waits for one more request on a connection that idles, to say with its answer that it is the
+/// last. A close that a request crosses is a request lost, and some clients learn of a close by their next request only.
+const ONE_MORE: Duration = Duration::from_secs(5);
 
 /// A client whose handshake is through.
 pub(super) struct Accepted {
@@ -151,6 +155,7 @@ impl Client {
         let limits = &snapshot.limits;
         let start = Instant::now();
         let mut begun = (first == First::Yes || self.http.has_begun()).then_some(start);
+        let mut draining = None;
         let Self { worker, http, alarm, .. } = self;
         poll_fn(|cx: &mut Context<'_>| {
             match http.poll_head(cx, &snapshot.head_limits, limits.request_body_size) {
@@ -162,10 +167,14 @@ impl Client {
             if begun.is_none() && http.has_begun() {
                 begun = Some(Instant::now());
             }
-            if !http.has_begun() && *worker.shared.phase.borrow() >= Phase::Draining {
-                return Poll::Ready(Err(End::Quiet));
+            let mut at = begun.map_or(start + limits.keep_alive_timeout, |begun| begun + limits.request_head_timeout);
+            let phase = *worker.shared.phase.borrow();
+            if phase >= Phase::Draining && !http.has_begun() {
+                if phase >= Phase::Cutting {
+                    return Poll::Ready(Err(End::Quiet));
+                }
+                at = at.min(*draining.get_or_insert_with(Instant::now) + ONE_MORE);
             }
-            let at = begun.map_or(start + limits.keep_alive_timeout, |begun| begun + limits.request_head_timeout);
             alarm.poll_at(cx, at).map(|()| Err(if http.has_begun() { End::Refused(Error::Slow) } else { End::Quiet }))
         })
         .await

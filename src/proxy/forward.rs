@@ -28,6 +28,7 @@ use crate::policy::classify::{Class, Replay};
 use crate::policy::endpoint::EndpointId;
 use crate::policy::failover::{Body, Due, Event, Target, Terms};
 use crate::policy::fault::{AttemptEnd, Fault};
+use crate::telemetry::Causes;
 use crate::telemetry::metrics::ChannelEvent;
 
 /// One request on its way to an answer.
@@ -290,11 +291,11 @@ impl<'a> Forward<'a> {
         tracing::debug!(
             tracking_id = self.journal.tracking_id,
             endpoint = &**attempt.picked.endpoint.label(),
-            error = failure as &dyn std::error::Error,
+            error = %Causes(failure),
             "attempt failed"
         );
         if fault == Fault::Local {
-            tracing::warn!(error = failure as &dyn std::error::Error, "the gateway could not open a connection");
+            tracing::warn!(error = %Causes(failure), "the gateway could not open a connection");
         }
         self.request.on(Event::Failed {
             attempt: number,

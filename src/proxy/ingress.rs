@@ -35,9 +35,10 @@ impl<'a> Ingress<'a> {
         self.block.host(self.introduction)
     }
 
-    /// Whether an answer that leaves now is its connection's last.
+    /// Whether an answer that leaves now is its connection's last. From the moment that the process is told to stop it is, so that
+    /// clients hear of the end by an answer, and not by a close that crosses their next request.
     pub(super) fn last(&self) -> Last {
-        if *self.worker.shared.phase.borrow() >= Phase::HandedOver { Last::Yes } else { self.last }
+        if *self.worker.shared.phase.borrow() > Phase::Running { Last::Yes } else { self.last }
     }
 
     /// The request as XSPs get it.

@@ -11,6 +11,7 @@ use super::journal::Journal;
 use crate::farm::{Farm, Forwarding, Picked, Step, Steps};
 use crate::policy::failover::{Body, Event, Target, Terms};
 use crate::policy::fault::{AttemptEnd, Fault};
+use crate::telemetry::Causes;
 
 /// Nothing of a request is kept that could be lost.
 const WHOLE: Body = Body { is_whole: true, is_complete: true };
@@ -103,11 +104,11 @@ impl Search {
         tracing::debug!(
             farm = self.farm.name(),
             endpoint = &**picked.endpoint.label(),
-            error,
+            error = %Causes(error),
             "an XSP could not be reached"
         );
         if fault == Fault::Local {
-            tracing::warn!(error, "the gateway could not open a connection");
+            tracing::warn!(error = %Causes(error), "the gateway could not open a connection");
         }
         // A step that was given less time than it is due says nothing of the endpoint by taking longer.
         let is_cut_short = fault.is_silence() && self.patience < self.connect_timeout();

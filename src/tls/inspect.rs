@@ -27,12 +27,30 @@ struct Found {
     link: Link,
 }
 
-/// What is in `file`, as text. `key` is a key file, whose certificate is looked for among those of `file`. `now`: seconds
+/// What is in a file.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// As text.
+    pub text: String,
+    /// Whether the key that was named belongs to a certificate or request in it.
+    pub key: KeyFits,
+}
+
+/// Whether a key that was named belongs to what is in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyFits {
+    /// It does; or none was named.
+    Yes,
+    /// It does not, though there is a certificate or a request.
+    No,
+}
+
+/// What is in `file`. `key` is a key file, whose certificate is looked for among those of `file`. `now`: seconds
 /// since 1970, UTC.
 ///
 /// # Errors
 /// One of the files can't be read, or has no PEM block.
-pub fn report(file: &Path, key: Option<&Path>, now: i64) -> Result<String, Problem> {
+pub fn report(file: &Path, key: Option<&Path>, now: i64) -> Result<Told, Problem> {
     let blocks = read(file)?;
     let mut out = format!("{}: {}\n", file.display(), plural(blocks.len(), "block"));
     let (mut certificates, mut keys, mut holders) = (Vec::new(), Vec::new(), Vec::new());
@@ -54,8 +72,13 @@ pub fn report(file: &Path, key: Option<&Path>, now: i64) -> Result<String, Probl
     if !keys.is_empty() && pem::is_exposed(file) {
         line(&mut out, "wrong", "every user of this machine may read it, and there is a key in it: chmod o-rwx");
     }
+    let mut fit = KeyFits::Yes;
     if let Some(path) = key {
-        keys.extend(named(path)?);
+        let named = named(path)?;
+        if named.iter().all(|key| owners(&holders, key).is_empty()) {
+            fit = KeyFits::No;
+        }
+        keys.extend(named);
     }
     let belong = fits(&holders, &keys);
     let chains = chains(&certificates);
@@ -68,7 +91,7 @@ pub fn report(file: &Path, key: Option<&Path>, now: i64) -> Result<String, Probl
     for said in belong {
         line(&mut out, "key", &said);
     }
-    Ok(out)
+    Ok(Told { text: out, key: fit })
 }
 
 fn read(file: &Path) -> Result<Vec<Block>, Problem> {
@@ -240,15 +263,17 @@ fn fits(holders: &[(usize, Vec<u8>)], keys: &[Key]) -> Vec<String> {
     if holders.is_empty() {
         return Vec::new();
     }
-    let of = |key: &Key| {
-        let theirs = holders.iter().filter(|(_, public)| !key.public.is_empty() && *public == key.public);
-        let theirs: Vec<String> = theirs.map(|(number, _)| format!("[{number}]")).collect();
-        match theirs.as_slice() {
-            [] => format!("{} ({}) belongs to none of them", key.name, key.kind.name),
-            theirs => format!("{} ({}) belongs to {}", key.name, key.kind.name, theirs.join(" and ")),
-        }
+    let of = |key: &Key| match owners(holders, key).as_slice() {
+        [] => format!("{} ({}) belongs to none of them", key.name, key.kind.name),
+        theirs => format!("{} ({}) belongs to {}", key.name, key.kind.name, theirs.join(" and ")),
     };
     keys.iter().map(of).collect()
+}
+
+/// The numbers of those that a key belongs to, as they are shown.
+fn owners(holders: &[(usize, Vec<u8>)], key: &Key) -> Vec<String> {
+    let theirs = holders.iter().filter(|(_, public)| !key.public.is_empty() && *public == key.public);
+    theirs.map(|(number, _)| format!("[{number}]")).collect()
 }
 
 fn line(out: &mut String, label: &str, value: &str) {

@@ -159,6 +159,18 @@ fn cas_of_openssl_s_making_sign_too() {
 }
 
 #[test]
+fn a_key_that_belongs_to_nothing_is_a_failure() {
+    let bench = Bench::with_ca();
+    bench.succeeds(&["ca", "--out", "other"]);
+    let wrong = bench.certs(&["inspect", "internal-ca.pem", "--key", "other/internal-ca-key.pem"]);
+    assert_eq!(wrong.code, 1, "{}", wrong.stderr);
+    assert!(wrong.stdout.contains("belongs to none of them"), "{}", wrong.stdout);
+    assert_eq!(wrong.stderr, "error: the key in other/internal-ca-key.pem belongs to nothing that was named\n");
+    let both = ["inspect", "internal-ca.pem", "other/internal-ca.pem", "--key", "other/internal-ca-key.pem"];
+    bench.succeeds(&both);
+}
+
+#[test]
 fn a_request_keeps_its_usages_when_openssl_is_told_to() {
     let bench = Bench::with_ca();
     let said = bench.succeeds(&["cti-client", "--csr"]);

@@ -72,3 +72,4 @@ mod traces;
 mod vanished;
 mod waits;
 mod watched;
+mod words;

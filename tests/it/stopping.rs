@@ -1,4 +1,5 @@
-//! The gateway's own stop: channels live on for a while, and what is left is cut at a steady rate, not all at once.
+//! The gateway's own stop: clients on kept connections hear of it by an answer, channels live on for a while, and what is left is
+//! cut at a steady rate, not all at once.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,9 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 
 use crate::channels::Channel;
-use crate::harness::{CHANNEL, Client, Serving, Stage, body, eventually, request};
+use crate::harness::{CHANNEL, Client, Ctl, PROFILE, RawClient, Received, Serving, Stage, body, eventually, request};
+
+use xspgate::sim::site::CLOUD;
 
 /// Between two cuts.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -80,4 +83,98 @@ async fn a_second_signal_ends_at_once() {
     serving.program.signal("TERM");
     eventually("the end", async || serving.program.code() == Some(0)).await;
     drop(answer);
+}
+
+fn get() -> String {
+    format!("GET {PROFILE} HTTP/1.1\r\nHost: {CLOUD}\r\n\r\n")
+}
+
+/// Whether these bytes are one whole answer with a length.
+fn is_whole(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    length == Some(body.len())
+}
+
+/// Asks again and again on one connection, and looks at nothing but the answer; how many there were until one said that it
+/// is the last, and what came behind that.
+async fn ask_until_last(mut client: RawClient, pause: Duration) -> (usize, Received) {
+    for count in 1.. {
+        client.send(get()).await;
+        let answer = client.until(is_whole).await;
+        assert!(matches!(answer, Received::Open(_)), "request {count} is lost, every {pause:?}: {answer:?}");
+        let text = answer.text();
+        assert!(text.starts_with("HTTP/1.1 200 "), "request {count}: {text}");
+        if text.to_ascii_lowercase().contains("\r\nconnection: close\r\n") {
+            return (count, client.until_closed().await);
+        }
+        tokio::time::sleep(pause).await;
+    }
+    unreachable!("it asks until it is told")
+}
+
+#[tokio::test]
+async fn no_request_on_a_kept_connection_is_lost_at_a_stop() {
+    for stop in ["TERM", "ctl"] {
+        let stage = Stage::start().await;
+        let (_, socket) = stage.with_control();
+        let section = format!("\n[control]\nsocket = {:?}\n", socket.display().to_string());
+        let mut serving = Serving::start_changed(&stage, |text| text + &section).await;
+        // The last ones come when no new connection is accepted any more.
+        let pauses = [2, 10, 50, 250, 1100, 1600].map(Duration::from_millis);
+        let mut clients = Vec::new();
+        for pause in pauses.into_iter().cycle().take(60) {
+            let mut client = RawClient::connect(serving.https[0], &stage.sim.pki.public_roots()).await;
+            client.send(get()).await;
+            client.until(is_whole).await;
+            clients.push(tokio::spawn(ask_until_last(client, pause)));
+        }
+        eventually("requests", async || stage.asked() > 600).await;
+        match stop {
+            "TERM" => serving.program.signal("TERM"),
+            _ => drop(Ctl(socket).done(&["stop"]).await),
+        }
+        for client in clients {
+            let (count, end) = client.await.unwrap();
+            assert_eq!(end, Received::Closed(Vec::new()), "after {count} requests");
+        }
+        eventually("the end", async || serving.program.code() == Some(0)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_last_answer_arrives_whatever_the_client_goes_on_sending() {
+    let stage = Stage::start().await;
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        clients.push(stage.raw_client().await);
+    }
+    stage.gateway.lame_duck();
+    for (index, client) in clients.iter_mut().enumerate() {
+        // More than one read takes.
+        client.send(get().repeat(if index % 2 == 0 { 2 } else { 1500 })).await;
+    }
+    for client in &mut clients {
+        client.send(get()).await;
+        let Received::Closed(answer) = client.until_closed().await else { panic!("it is reset") };
+        assert!(is_whole(&answer), "{}", String::from_utf8_lossy(&answer));
+    }
+    assert_eq!(stage.asked(), clients.len(), "what comes behind the last answer is not served");
+}
+
+#[tokio::test]
+async fn a_connection_that_has_asked_for_nothing_yet_is_served_once_more() {
+    let stage = Stage::start().await;
+    let (mut fresh, mut kept) = (stage.raw_client().await, stage.raw_client().await);
+    kept.send(get()).await;
+    kept.until(is_whole).await;
+    stage.gateway.drain();
+    let address = stage.gateway.https();
+    eventually("no new connections", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
+    for client in [&mut fresh, &mut kept] {
+        client.send(get()).await;
+        let answer = client.until_closed().await;
+        assert!(matches!(answer, Received::Closed(_)) && is_whole(answer.bytes()), "{answer:?}");
+    }
 }

@@ -9,7 +9,7 @@ use super::now;
 use crate::cli::check::{UNUSABLE, print};
 use crate::cli::guide::Guide;
 use crate::cli::output::complain;
-use crate::tls::inspect;
+use crate::tls::inspect::{self, KeyFits};
 
 /// What `certs inspect --help` says.
 pub(super) const ABOUT: &str = "\
@@ -27,7 +27,7 @@ pub(super) const GUIDE: Guide = Guide {
     ],
     exit: Some([
         "all files could be read, whatever is in them",
-        "the answer could not be written",
+        "the key of --key belongs to none of them, or the answer could not be written",
         "the command line can't be used, or a file not be read",
     ]),
 };
@@ -47,9 +47,13 @@ pub(super) struct Inspect {
 pub(super) fn inspect(options: &Inspect) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     let mut reports = Vec::new();
+    let mut fits = false;
     for file in &options.files {
         match inspect::report(file, options.key.as_deref(), now()) {
-            Ok(report) => reports.push(report),
+            Ok(told) => {
+                reports.push(told.text);
+                fits |= told.key == KeyFits::Yes;
+            }
             Err(problem) => {
                 complain(format_args!("error: {}", problem.message));
                 if let Some(help) = problem.help {
@@ -60,5 +64,11 @@ pub(super) fn inspect(options: &Inspect) -> ExitCode {
         }
     }
     let printed = print(&reports.join("\n"));
+    if let (Some(key), false, false) = (&options.key, fits, reports.is_empty()) {
+        complain(format_args!("error: the key in {} belongs to nothing that was named", key.display()));
+        if code == ExitCode::SUCCESS {
+            code = ExitCode::FAILURE;
+        }
+    }
     if code == ExitCode::SUCCESS { printed } else { code }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::error::reason;
+use crate::config::obstacle::{self, Purpose};
 
 /// Where it is without a file.
 const VARIABLE: &str = "XSPGATE_PASSWORD";
@@ -17,7 +18,7 @@ pub(super) enum PasswordError {
     Missing,
     #[error("{VARIABLE} is no text")]
     NoText,
-    #[error("{} can't be read: {}", path.display(), reason(source))]
+    #[error("{} can't be read: {}{}", path.display(), reason(source), obstacle::line(path, source, Purpose::Reading))]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{path} holds a password, and every user of this machine may read it: chmod o-rwx {path}", path = .0.display())]
     Exposed(PathBuf),

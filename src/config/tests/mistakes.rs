@@ -94,7 +94,7 @@ write_timeout = "2 seconds"
  --> x.toml:23:17
   | write_timeout = "2 seconds"
   |                 ^^^^^^^^^^^
-help: a duration is a whole number and ms, s, m or h, such as "600ms" or "2s"
+help: write "2s"
 "##,
     ),
     (
@@ -167,7 +167,7 @@ help: write "0.0.0.0:443"
  --> x.toml:17:11
   | listen = ["192.0.2.1"]
   |           ^^^^^^^^^^^
-help: the port is missing: write "192.0.2.1:443"
+help: the port is missing: write "192.0.2.1:443", or another port
 "##,
     ),
     (

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Leaf, Refusal, matching, quoted};
 
-/// A duration of `MIN` to `MAX` milliseconds: `"600ms"`, `"2s"`, `"5m"`, `"1h"`.
+/// A duration of `MIN` to `MAX` milliseconds: `"600ms"`, `"2s"`, `"5m"`, `"1h"`, `"1m30s"`, `"1h 30m"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Time<const MIN: u64, const MAX: u64>(pub Duration);
 
@@ -36,7 +36,7 @@ impl<const MIN: u64, const MAX: u64> Leaf for Time<MIN, MAX> {
     }
 
     fn schema() -> Value {
-        matching(amounts(MAX, &TIME_UNITS))
+        matching(times(MAX))
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
@@ -54,14 +54,14 @@ impl<const MIN: u64, const MAX: u64> Leaf for OffOrTime<MIN, MAX> {
     }
 
     fn schema() -> Value {
-        matching(format!("off|{}", amounts(MAX, &TIME_UNITS)))
+        matching(format!("off|{}", times(MAX)))
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
         match text {
             "off" => Ok(Self(None)),
-            _ if amount(text, &TIME_UNITS).is_none() => {
-                let help = "a whole number and ms, s, m or h, such as \"600ms\" or \"2s\"; or \"off\"";
+            _ if time(text).is_none() && meant(text).is_none() => {
+                let help = "a whole number and ms, s, m or h, such as \"600ms\" or \"1m30s\"; or \"off\"";
                 Err(Refusal::new(format!("{} is not a duration", quoted(text))).help(help))
             }
             _ => milliseconds(text, MIN, MAX).map(|amount| Self(Some(Duration::from_millis(amount)))),
@@ -168,10 +168,57 @@ impl<const MIN: u64, const MAX: u64> Leaf for OffOrCount<MIN, MAX> {
 }
 
 fn milliseconds(text: &str, min: u64, max: u64) -> Result<u64, Refusal> {
-    let help = "a duration is a whole number and ms, s, m or h, such as \"600ms\" or \"2s\"";
-    let time = amount(text, &TIME_UNITS)
-        .ok_or_else(|| Refusal::new(format!("{} is not a duration", quoted(text))).help(help))?;
+    let time = time(text).ok_or_else(|| {
+        let refusal = Refusal::new(format!("{} is not a duration", quoted(text)));
+        refusal.help(match meant(text) {
+            Some(time) => format!("write {}", shown(time, &TIME_UNITS)),
+            None => "a duration is a whole number and ms, s, m or h, such as \"600ms\" or \"1m30s\"".to_owned(),
+        })
+    })?;
     within(time, min, max, |time| shown(time, &TIME_UNITS), quoted(text))
+}
+
+/// Milliseconds of a duration: numbers with units, the larger ones first, each unit once, with a space between them or none,
+/// as systemd writes them.
+fn time(text: &str) -> Option<u64> {
+    let (mut total, mut units, mut rest) = (0_u64, &TIME_UNITS[..], text);
+    loop {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let letters = rest[digits..].bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (part, left) = rest.split_at(digits + letters);
+        total = total.saturating_add(amount(part, units)?);
+        let (unit, more) = (&part[digits..], left.strip_prefix(' ').unwrap_or(left));
+        units = &units[units.iter().position(|(name, _)| *name == unit)? + 1..];
+        match left {
+            "" => return Some(total),
+            _ => rest = more,
+        }
+    }
+}
+
+/// Milliseconds of what is not written as a duration, and can't mean anything else: `1.5m`, `30 s`, `5min`, `1d`, `30s1m`.
+fn meant(text: &str) -> Option<u64> {
+    const UNITS: [(&[&str], u64); 5] = [
+        (&["d", "day", "days"], 86_400_000),
+        (&["h", "hr", "hrs", "hour", "hours"], 3_600_000),
+        (&["m", "min", "mins", "minute", "minutes"], 60_000),
+        (&["s", "sec", "secs", "second", "seconds"], 1000),
+        (&["ms", "msec", "millisecond", "milliseconds"], 1),
+    ];
+    let lower = text.trim().to_ascii_lowercase();
+    let (mut total, mut rest) = (0.0, lower.as_str());
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
+        let (number, left) = rest.split_at(digits);
+        let left = left.trim_start();
+        let letters = left.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (unit, left) = left.split_at(letters);
+        let (_, factor) = UNITS.iter().find(|(names, _)| names.contains(&unit))?;
+        total += number.parse::<f64>().ok()? * Duration::from_millis(*factor).as_secs_f64();
+        rest = left.trim_start();
+    }
+    let millis = Duration::try_from_secs_f64(total).ok()?.as_millis();
+    u64::try_from(millis).ok().filter(|millis| *millis > 0)
 }
 
 /// Digits and a unit, and nothing else; saturates where the number does not fit.
@@ -183,6 +230,12 @@ fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
         "" => None,
         _ => Some(number.parse::<u64>().unwrap_or(u64::MAX).saturating_mul(*factor)),
     }
+}
+
+/// The regular expression of durations.
+fn times(max: u64) -> String {
+    let part = amounts(max, &TIME_UNITS);
+    format!("(({part}) ?)*({part})")
 }
 
 /// The regular expression of amounts, without the units that are too large for any; 0 of them fits all the same.
@@ -234,12 +287,29 @@ mod tests {
     fn durations_have_a_unit_and_a_range() {
         type T = Time<10, 7_200_000>;
         let good = [("10ms", 10), ("2s", 2000), ("600ms", 600), ("5m", 300_000), ("1h", 3_600_000), ("007s", 7000)];
-        for (text, expected) in good {
+        let composed = [("1m30s", 90_000), ("1h 30m", 5_400_000), ("1s500ms", 1500), ("1h 0m 1s", 3_601_000)];
+        for (text, expected) in good.into_iter().chain(composed) {
             assert_eq!(T::text(text).unwrap().0.as_millis(), expected, "{text}");
         }
-        let bad = ["", "2", "s", "2 s", "-2s", "+2s", "2.5s", "2S", "2sec", "1h30m", "٢s", "1d", "0x1s"];
+        let bad =
+            ["", "2", "s", "-2s", "+2s", "٢s", "0x1s", "1h  30m", "1m ", " 1m", "1m1m", "1m,30s", "1.2.3s", "2h-1m"];
         for text in bad {
             assert!(T::text(text).unwrap_err().message.contains("is not a duration"), "{text}");
+        }
+        let nearly = [
+            ("2 s", "2s"),
+            ("1.5m", "90s"),
+            ("2S", "2s"),
+            ("2sec", "2s"),
+            ("5min", "5m"),
+            ("2 hours", "2h"),
+            ("30s1m", "90s"),
+            ("1 min 30 sec", "90s"),
+            ("1d", "24h"),
+        ];
+        for (text, expected) in nearly {
+            assert_eq!(T::text(text).unwrap_err().help.unwrap(), format!("write {expected:?}"), "{text}");
+            assert_eq!(OffOrTime::<1, 9>::text(text).unwrap_err().help.unwrap(), format!("write {expected:?}"));
         }
         for text in ["9ms", "0s", "3h", "99999999999999999999h"] {
             let refusal = T::text(text).unwrap_err();

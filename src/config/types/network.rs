@@ -55,7 +55,7 @@ impl Leaf for Listen {
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
-        text.parse().map(Self).map_err(|_| not_an_address(text, "0.0.0.0"))
+        text.parse().map(Self).map_err(|_| not_an_address(text, "0.0.0.0", 443))
     }
 
     fn integer(number: i64) -> Result<Self, Refusal> {
@@ -75,7 +75,7 @@ impl Leaf for DnsServer {
     fn text(text: &str) -> Result<Self, Refusal> {
         let address = match text.parse::<IpAddr>() {
             Ok(ip) => SocketAddr::new(ip, 53),
-            Err(_) => text.parse().map_err(|_| not_an_address(text, "10.0.0.53"))?,
+            Err(_) => text.parse().map_err(|_| not_an_address(text, "10.0.0.53", 53))?,
         };
         reachable(text, address.ip(), Some(address.port())).map(|()| Self(address))
     }
@@ -95,7 +95,7 @@ impl Leaf for XspAddress {
             Ok(ip) => (ip, None),
             Err(_) => {
                 let address: SocketAddr = text.parse().map_err(|_| {
-                    let refusal = not_an_address(text, "10.0.0.1");
+                    let refusal = not_an_address(text, "10.0.0.1", 443);
                     match HostName::text(text) {
                         Ok(_) => refusal.help(format!("a name is looked up: write a = {}", quoted(text))),
                         Err(_) => refusal,
@@ -137,10 +137,12 @@ fn reachable(text: &str, ip: IpAddr, port: Option<u16>) -> Result<(), Refusal> {
     }
 }
 
-fn not_an_address(text: &str, example: &str) -> Refusal {
+/// An address and a port are for an example.
+fn not_an_address(text: &str, example: &str, usual: u16) -> Refusal {
     let refusal = Refusal::new(format!("{} is not an address and a port", quoted(text)));
     if let Ok(ip) = text.parse::<IpAddr>() {
-        return refusal.help(format!("the port is missing: write \"{}\"", SocketAddr::new(ip, 443)));
+        let help = format!("the port is missing: write \"{}\", or another port", SocketAddr::new(ip, usual));
+        return refusal.help(help);
     }
     let (address, port) = text.rsplit_once(':').unwrap_or(("", text));
     match port.parse::<u16>() {
@@ -151,11 +153,10 @@ fn not_an_address(text: &str, example: &str) -> Refusal {
             let address = if address == "localhost" { "127.0.0.1" } else { example };
             refusal.help(format!("write \"{address}:{port}\""))
         }
-        Ok(_) => {
-            refusal.help(format!("an IP address and a port, such as \"{example}:443\"; names are not looked up here"))
-        }
+        Ok(_) => refusal
+            .help(format!("an IP address and a port, such as \"{example}:{usual}\"; names are not looked up here")),
         Err(_) if address.parse::<IpAddr>().is_ok() => refusal.help("a port is a number from 1 to 65535"),
-        Err(_) => refusal.help(format!("an IP address and a port, such as \"{example}:443\"")),
+        Err(_) => refusal.help(format!("an IP address and a port, such as \"{example}:{usual}\"")),
     }
 }
 
@@ -237,8 +238,8 @@ mod tests {
             assert_eq!(Listen::text(text).unwrap().0.to_string(), text);
         }
         for (text, expected) in [
-            ("0.0.0.0", "the port is missing: write \"0.0.0.0:443\""),
-            ("::1", "the port is missing: write \"[::1]:443\""),
+            ("0.0.0.0", "the port is missing: write \"0.0.0.0:443\", or another port"),
+            ("::1", "the port is missing: write \"[::1]:443\", or another port"),
             (":443", "write \"0.0.0.0:443\""),
             ("443", "write \"0.0.0.0:443\""),
             ("*:443", "write \"0.0.0.0:443\""),
@@ -278,7 +279,10 @@ mod tests {
     fn a_dns_server_without_a_port_has_port_53() {
         assert_eq!(DnsServer::text("10.0.0.53").unwrap().0.to_string(), "10.0.0.53:53");
         assert_eq!(DnsServer::text("[::1]:5353").unwrap().0.to_string(), "[::1]:5353");
-        assert!(DnsServer::text("dns.example.com").is_err());
+        for text in ["dns.example.com", "dns.example.com:53", "10.0.0.53:dns", "10.0.0.53:", ":", ""] {
+            assert!(DnsServer::text(text).is_err(), "{text}");
+            assert!(!help::<DnsServer>(text).contains("443"), "{text}");
+        }
     }
 
     #[test]

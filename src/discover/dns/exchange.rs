@@ -181,8 +181,8 @@ impl Exchange<'_> {
         let request = self.request(form)?;
         let bytes = match timeout_at(deadline, ask_over_tcp(self.server, &request)).await {
             Ok(Ok(bytes)) => bytes,
-            Ok(Err(error)) => return Err(self.cut_short(error)),
-            Err(late) => return Err(self.cut_short(late.into())),
+            Ok(Err(error)) => return Err(cut_short(&error)),
+            Err(late) => return Err(cut_short(&late.into())),
         };
         let message = parse(&bytes)?;
         match message.queries.as_slice() {
@@ -191,12 +191,6 @@ impl Exchange<'_> {
             _ => return Err(ResolveError::Malformed("it answers another question".into())),
         }
         read(&message, self.name, self.kind)
-    }
-
-    fn cut_short(&self, error: io::Error) -> ResolveError {
-        let server = self.server.ip();
-        let text = format!("DNS server {server} cuts its answers short over UDP, and gives none over TCP: {error}");
-        ResolveError::Malformed(text.into())
     }
 
     fn request(&self, form: Form) -> Result<DnsRequest, ResolveError> {
@@ -335,6 +329,10 @@ fn unread(bytes: &[u8], error: ResolveError) -> ResolveError {
 
 fn is_failure(code: ResponseCode) -> bool {
     code != ResponseCode::NoError && code != ResponseCode::NXDomain
+}
+
+fn cut_short(error: &io::Error) -> ResolveError {
+    ResolveError::Malformed(format!("it is cut short over UDP, and there is none over TCP: {error}").into())
 }
 
 fn unreachable(error: io::Error) -> ResolveError {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Side;
-use crate::discover::{Question, ResolveError};
+use crate::discover::{Outcome, Question, ResolveError};
 use crate::doctor::finding::Finding;
 use crate::policy::srv::Target;
 
@@ -17,21 +17,38 @@ pub(in crate::doctor) fn addresses(question: &Question, addresses: &[IpAddr]) ->
 /// A name for which DNS has no answer.
 pub(in crate::doctor) fn nothing(question: &Question, error: &ResolveError, side: Side) -> Finding {
     let found = format!("{} {}: {error}", question.kind.name(), question.name);
-    let definite = error.outcome().is_definite_none();
-    let help = match (side, definite) {
-        (Side::Xsp, true) => "is the name in the configuration right? If it is, publish the record",
-        (Side::Front, true) => "publish an A record with the gateway's public address (R-DNS-1)",
-        (Side::Xsp, false) => "is the DNS server reachable from here? [dns] servers names others",
-        (Side::Front, false) => "is the DNS server reachable from here? --dns names another",
+    let help = match (outage(error), side) {
+        (Some(help), Side::Xsp) => format!("{help}; [dns] servers names others"),
+        (Some(help), Side::Front) => format!("{help}; --dns names another"),
+        (None, Side::Xsp) => "is the name in the configuration right? If it is, publish the record".to_owned(),
+        (None, Side::Front) => "publish an A record with the gateway's public address (R-DNS-1)".to_owned(),
     };
     Finding::fail(CHECK, found, help)
+}
+
+/// What to do about DNS servers that say nothing definite: the records may be as they should be. `None`: it is definite that
+/// there is none.
+fn outage(error: &ResolveError) -> Option<&'static str> {
+    match error.outcome() {
+        Outcome::Timeout => Some("does the DNS server run, and does a firewall let UDP and TCP port 53 through?"),
+        Outcome::Unreachable => Some("is that a DNS server's address and port, and is there a route to it from here?"),
+        Outcome::ServFail => Some("ask whoever runs the DNS server: it can't reach the zone's own servers, say"),
+        Outcome::Refused => Some("the DNS server must be told to serve this machine's address"),
+        Outcome::Malformed => Some("something answers that is no DNS server, or a firewall rewrites its answers"),
+        Outcome::NxDomain | Outcome::NoRecords | Outcome::NoService | Outcome::Answered => None,
+    }
 }
 
 /// A public name that the gateway's own DNS does not know: it may be seen from outside only.
 pub(in crate::doctor) fn unknown_inside(question: &Question, error: &ResolveError) -> Finding {
     let found = format!("{} {}: {error}", question.kind.name(), question.name);
-    let help = "Webex must find it: publish an A record. If this DNS server merely does not see public names, \
-                `xspgate doctor --from-outside` elsewhere, or --dns with a public server, tells";
+    let elsewhere = "`xspgate doctor --from-outside` elsewhere, or --dns with a public server, tells";
+    let help = match outage(error) {
+        Some(help) => format!("{help}; {elsewhere}"),
+        None => format!(
+            "Webex must find it: publish an A record. If this DNS server merely does not see public names, {elsewhere}"
+        ),
+    };
     Finding::warn(CHECK, found, help)
 }
 
@@ -47,7 +64,9 @@ pub(in crate::doctor) fn targets(question: &Question, targets: &[Target]) -> Fin
 /// An SRV record without targets: the domain's own addresses are used (R-DNS-3).
 pub(in crate::doctor) fn no_targets(question: &Question, error: &ResolveError) -> Finding {
     let found = format!("SRV {}: {error}; the name behind it is used instead (R-DNS-3)", question.name);
-    Finding::warn(CHECK, found, "publish the SRV record, or name the addresses by `a` in the configuration")
+    let publish = "publish the SRV record, or name the addresses by `a` in the configuration".to_owned();
+    let help = outage(error).map_or(publish, |help| format!("{help}; [dns] servers names others"));
+    Finding::warn(CHECK, found, help)
 }
 
 /// An SRV record whose only target is `.`: there is no service, and nothing else is used instead (RFC 2782).
@@ -120,6 +139,28 @@ mod tests {
         let withdrawn = super::not_offered(&question(RecordKind::Srv), &ResolveError::NoService { ttl: None });
         assert!(withdrawn.standing == Standing::Fail && withdrawn.found.contains("not offered"), "{withdrawn:?}");
         let silent = super::nothing(&question(RecordKind::A), &ResolveError::Timeout, Side::Xsp);
-        assert!(silent.help.unwrap().contains("DNS server reachable"));
+        assert!(silent.help.unwrap().contains("does the DNS server run"));
+    }
+
+    #[test]
+    fn an_outage_of_dns_asks_nobody_to_publish_a_record() {
+        let outages = [
+            ResolveError::Timeout,
+            ResolveError::ServFail("SERVFAIL".into()),
+            ResolveError::Refused,
+            ResolveError::Malformed("x".into()),
+            ResolveError::Unreachable("x".into()),
+            ResolveError::NoneHelped { last: Box::new(ResolveError::Timeout), said: "192.0.2.53:53: silent".into() },
+        ];
+        for error in outages {
+            let (a, srv) = (question(RecordKind::A), question(RecordKind::Srv));
+            let all = [nothing(&a, &error, Side::Xsp), nothing(&a, &error, Side::Front), no_targets(&srv, &error)];
+            for finding in all.into_iter().chain([unknown_inside(&a, &error)]) {
+                let help = finding.help.unwrap();
+                assert!(!help.contains("publish") && help.contains("DNS server"), "{error}: {help}");
+            }
+        }
+        let gone = ResolveError::NxDomain { ttl: None };
+        assert!(no_targets(&question(RecordKind::Srv), &gone).help.unwrap().starts_with("publish the SRV record"));
     }
 }

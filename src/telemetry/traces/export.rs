@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::otlp::{Export, Resource};
 use super::span::Finished;
 use crate::config::model::{self, Collector};
+use crate::telemetry::Causes;
 use crate::telemetry::metrics::{Counter, Metrics};
 
 /// Requests that are told of in one go.
@@ -145,8 +146,7 @@ impl Exporter {
         let collector = &self.collector;
         match (delivered, self.standing) {
             (Err(error), Standing::Takes) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(%collector, error, "traces are dropped");
+                tracing::warn!(%collector, error = %Causes(&error), "traces are dropped");
                 self.standing = Standing::Fails;
             }
             (Ok(()), Standing::Fails) => {

@@ -10,6 +10,7 @@ use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use crate::config::error::{Problem, reason};
+use crate::config::obstacle::{self, Purpose};
 
 /// No file is larger, in bytes; all the CAs of a browser are a quarter of it.
 const LARGEST: u64 = 1 << 20;
@@ -64,8 +65,10 @@ pub(super) fn lists(path: &Path, span: &Option<Range<usize>>) -> Result<Vec<u8>,
 fn open(path: &Path, span: &Option<Range<usize>>, largest: u64) -> Result<(Vec<u8>, u32), Problem> {
     use std::os::unix::fs::PermissionsExt;
     let shown = path.display();
-    let failed =
-        |error: std::io::Error| Problem::error(span.clone(), format!("{shown} can't be read: {}", reason(&error)));
+    let failed = |error: std::io::Error| {
+        let problem = Problem::error(span.clone(), format!("{shown} can't be read: {}", reason(&error)));
+        Problem { help: obstacle::help(path, &error, Purpose::Reading), ..problem }
+    };
     // Asked before it is opened, too: opening a pipe waits for somebody who writes, for ever.
     let is_file = path.metadata().map_err(failed)?.is_file();
     let file = is_file.then(|| File::open(path)).transpose().map_err(failed)?;

@@ -291,7 +291,8 @@ fn a_missing_file_is_shown_where_it_is_named() {
     assert_eq!(
         said(site.path()),
         "error: certs/internal-ca.pem can't be read: No such file or directory\n \
-         --> x.toml:35:6\n  | ca = \"certs/internal-ca.pem\"\n  |      ^^^^^^^^^^^^^^^^^^^^^^^\n"
+         --> x.toml:35:6\n  | ca = \"certs/internal-ca.pem\"\n  |      ^^^^^^^^^^^^^^^^^^^^^^^\n\
+         help: the folder certs is there, the file is not\n"
     );
     fs::create_dir(site.path().join("certs/internal-ca.pem")).unwrap();
     assert!(said(site.path()).starts_with("error: certs/internal-ca.pem is not a file\n"));

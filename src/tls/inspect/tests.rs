@@ -19,7 +19,7 @@ fn said(text: &str, key: Option<&str>) -> Result<String, Problem> {
     let file = write(folder.path(), "file.pem", text);
     let key = key.map(|key| write(folder.path(), "key.pem", key));
     let report = report(&file, key.as_deref(), NOW);
-    report.map(|report| report.replace(&format!("{}/", folder.path().display()), ""))
+    report.map(|report| report.text.replace(&format!("{}/", folder.path().display()), ""))
 }
 
 fn told(text: &str, key: Option<&str>) -> String {
@@ -202,7 +202,7 @@ fn a_key_that_others_may_read_is_told() {
     let file = write(folder.path(), "key.pem", &KeyPair::generate().unwrap().serialize_pem());
     for (mode, expected) in [(0o644, true), (0o600, false)] {
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
-        assert_eq!(report(&file, None, NOW).unwrap().contains("every user of this machine may read it"), expected);
+        assert_eq!(report(&file, None, NOW).unwrap().text.contains("every user of this machine may read it"), expected);
     }
 }
 

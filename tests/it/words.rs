@@ -1,0 +1,123 @@
+//! What an operator reads when a file, a limit or a name server is in the way: the cause, and the command that mends it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::process::Command;
+
+use xspgate::sim::site::{CTI_SRV, Layout};
+
+use crate::harness::{Program, Stage, examine};
+
+/// A user and a group that own nothing.
+const NOBODY: &str = "65534";
+
+/// What `check` says of the stage's file to somebody who is not root; `None`: it can't be tried here.
+fn checked_as_nobody(config: &Path) -> Option<String> {
+    let program = env!("CARGO_BIN_EXE_xspgate");
+    let mut command = Command::new("setpriv");
+    let output = command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", program, "check"]).arg(config);
+    let output = output.output().ok().filter(|output| output.status.code() == Some(2));
+    if output.is_none() {
+        eprintln!("left out: it takes root and setpriv to be somebody else");
+    }
+    output.map(|output| String::from_utf8(output.stderr).unwrap())
+}
+
+#[tokio::test]
+async fn a_file_that_the_process_may_not_read_comes_with_the_command_that_mends_it() {
+    let stage = Stage::start().await;
+    let (folder, config) = (stage.sim.folder(), stage.sim.folder().join("xspgate.toml"));
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let mode = if path.is_dir() { 0o755 } else { 0o640 };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        // Without root there is nobody else to be.
+        drop(chown(&path, None, NOBODY.parse().ok()));
+    }
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+    let private = folder.join("private");
+    fs::create_dir(&private).unwrap();
+    fs::rename(folder.join("public-key.pem"), private.join("public-key.pem")).unwrap();
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
+    let text = fs::read_to_string(&config).unwrap().replace("public-key.pem", "private/public-key.pem");
+    fs::write(&config, text).unwrap();
+    let Some(said) = checked_as_nobody(&config) else { return };
+    let shown = private.display();
+    assert!(said.contains("private/public-key.pem can't be read: Permission denied\n"), "{said}");
+    assert!(said.contains(&format!("may not enter {shown} (drwx------ root root): `chgrp ")), "{said}");
+    let command = said.split('`').nth(1).unwrap();
+    assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+    assert_eq!(checked_as_nobody(&config), None, "what the command mends is mended");
+}
+
+#[tokio::test]
+async fn a_missing_file_is_named_with_what_is_there_instead() {
+    let stage = Stage::start().await;
+    let folder = stage.sim.folder();
+    let text = fs::read_to_string(folder.join("xspgate.toml")).unwrap();
+    let said = |text: &str| {
+        fs::write(folder.join("other.toml"), text).unwrap();
+        Program::run_in(folder, &["check", "other.toml"]).stderr
+    };
+    let typo = said(&text.replace("public-key.pem", "public-kye.pem"));
+    let expected = format!("help: did you mean \"public-key.pem\"? It is in {}\n", folder.display());
+    assert!(
+        typo.contains("public-kye.pem can't be read: No such file or directory\n") && typo.contains(&expected),
+        "{typo}"
+    );
+    let elsewhere = said(&text.replace(&format!("{}/public-key.pem", folder.display()), "/nowhere/tls/public-key.pem"));
+    assert!(elsewhere.contains("help: there is no folder /nowhere\n"), "{elsewhere}");
+    let unnamed = Program::run_in(folder, &["check", "xspgatee.toml"]).stderr;
+    assert!(unnamed.contains("help: did you mean \"xspgate.toml\"?"), "{unnamed}");
+}
+
+#[tokio::test]
+async fn a_limit_of_open_files_that_is_too_low_is_said_first_and_once() {
+    let stage = Stage::start().await;
+    let mut text = stage.sim.config(Layout::OneSite);
+    // A warning, which is not to come first.
+    let ca = stage.sim.folder().join("internal-ca.pem").display().to_string();
+    text.set("[trust.unused]", "ca", ca);
+    let config = stage.sim.folder().join("limited.toml");
+    fs::write(&config, text.to_string()).unwrap();
+    let script = format!("ulimit -n 512; exec {} run {}", env!("CARGO_BIN_EXE_xspgate"), config.display());
+    let program = Program::spawn(Command::new("sh").args(["-c", &script]));
+    program.line("what is served", |line| line.starts_with("serving HTTPS").then_some(())).await;
+    let said: Vec<String> = program.lines().into_iter().filter(|line| !line.starts_with('{')).collect();
+    assert!(said[0].starts_with("warning: 512 open files are allowed, and limits.connections = "), "{said:#?}");
+    assert!(said[1].starts_with("help: `ulimit -n "), "{said:#?}");
+    assert_eq!(said.iter().filter(|line| line.contains("open files")).count(), 1, "{said:#?}");
+}
+
+#[tokio::test]
+async fn a_state_folder_that_can_not_be_written_says_why() {
+    let stage = Stage::start().await;
+    let mut text = stage.sim.config(Layout::OneSite);
+    let folder = stage.sim.folder().join("xspgate.toml/state");
+    text.set("", "state_dir", folder.display().to_string());
+    let config = stage.sim.folder().join("stateless.toml");
+    fs::write(&config, text.to_string()).unwrap();
+    let program = Program::start(&["run", config.to_str().unwrap()]);
+    let saved = |line: &str| line.contains("can't be saved").then(|| line.to_owned());
+    let said = program.line("what became of the state", saved).await;
+    assert!(said.contains("(os error 20)") && said.contains("xspgate.toml is not a folder"), "{said}");
+}
+
+#[tokio::test]
+async fn an_outage_of_dns_is_told_by_its_cause_and_asks_nobody_to_publish() {
+    let (stage, closed) = Stage::unready(|sim, text| {
+        let closed = sim.address(55);
+        text.set("[dns]", "servers", vec![closed.to_string()]).remove("[farm.xsp]", "a");
+        text.set("[farm.xsp]", "srv", CTI_SRV);
+        closed
+    })
+    .await;
+    let said = examine(&stage, &["xspgate.toml"]).await;
+    let failed: Vec<_> = said.with("fail").into_iter().chain(said.with("warn")).filter(|f| f.check == "dns").collect();
+    assert!(!failed.is_empty());
+    for finding in failed {
+        assert!(finding.found.contains(&format!("{closed}: connection refused")), "{finding:?}");
+        assert!(!finding.help.as_deref().unwrap_or_default().contains("publish"), "{finding:?}");
+    }
+}
