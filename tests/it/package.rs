@@ -85,9 +85,10 @@ cmp before.key /etc/xspgate/certs/affinity.key
 dpkg --install 1.deb
 cmp before.key /etc/xspgate/certs/affinity.key
 
-mkdir /var/lib/xspgate
+mkdir /var/lib/xspgate /var/log/xspgate
 dpkg --purge xspgate
 test ! -e /var/lib/xspgate
+test ! -e /var/log/xspgate
 test ! -e /etc/xspgate/certs/affinity.key
 test ! -e /etc/xspgate/xspgate.toml
 # What was put there by hand is not the package's to take.
