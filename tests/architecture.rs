@@ -347,3 +347,52 @@ fn files_stay_short() {
     let long = sources().into_iter().filter(|source| source.lines > LONGEST);
     assert_none(&long.map(|source| format!("{}: {} lines", source.path, source.lines)).collect::<Vec<_>>());
 }
+
+/// The arguments of a macro, given what follows its opening parenthesis.
+fn arguments(text: &str) -> Vec<&str> {
+    let (mut found, mut start, mut depth, mut is_text, mut is_escaped) = (Vec::new(), 0, 1, false, false);
+    for (at, character) in text.char_indices() {
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_text => is_escaped = true,
+            '"' => is_text = !is_text,
+            _ if is_text => {}
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth -= 1,
+            ',' if depth == 1 => {
+                found.push(text[start..at].trim());
+                start = at + 1;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            found.push(text[start..at].trim());
+            break;
+        }
+    }
+    found
+}
+
+#[test]
+fn the_fields_of_messages_are_listed() {
+    const DOCUMENT: &str = include_str!("../docs/log.md");
+    let table = DOCUMENT.lines().skip_while(|line| !line.starts_with("| message's field |")).skip(2);
+    let rows = table.take_while(|line| line.starts_with('|')).filter_map(|row| row.split('|').nth(1));
+    let listed: BTreeSet<&str> = rows.flat_map(|names| names.split('`').skip(1).step_by(2)).collect();
+    let sources = sources();
+    let mut used = BTreeSet::new();
+    for level in ["trace!(", "debug!(", "info!(", "warn!(", "error!("] {
+        let macros = sources.iter().flat_map(|source| source.code.split(level).skip(1));
+        for arguments in macros.map(arguments) {
+            // What follows the words is put into them.
+            let fields = arguments.into_iter().take_while(|argument| !argument.starts_with('"'));
+            used.extend(
+                fields.map(|field| field.split(" = ").next().unwrap_or_default().trim_start_matches(['%', '?'])),
+            );
+        }
+    }
+    assert_eq!(used, listed, "docs/log.md lists the fields of messages, each once");
+    for frame in ["time", "level", "target", "event", "message"] {
+        assert!(!used.contains(frame), "{frame} is every line's");
+    }
+}

@@ -3,6 +3,7 @@
 
 mod traced;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +63,7 @@ struct Names {
 impl Names {
     fn new(head: &RequestHead) -> Self {
         let path = without_parameters(head.path());
-        let path = String::from_utf8_lossy(&path);
+        let path = str::from_utf8(&path).map_or_else(|_| String::from_utf8_lossy(&path), Cow::Borrowed);
         let mut text = String::with_capacity(path.len() + head.host().map_or(0, str::len));
         text.push_str(&path);
         Self { path: text.len(), text }

@@ -136,21 +136,21 @@ impl Event for Access<'_> {
     }
 
     fn write(&self, object: &mut Object<'_>) {
-        object.text("event", "access");
+        object.word("event", "access");
         object.address("client.address", self.client);
         object.text_if_any("tls.client.subject", self.peer);
-        object.text("listener", self.listener);
+        object.word("listener", self.listener);
         object.text_if_any("server.address", self.host);
-        object.text_if_any("interface", self.interface);
-        object.text_if_any("farm", self.farm);
-        object.text("http.request.method", self.method);
+        object.word_if_any("interface", self.interface);
+        object.word_if_any("farm", self.farm);
+        object.word("http.request.method", self.method);
         object.text("url.path", self.path);
         object.number_if_any("http.response.status_code", self.status);
-        object.text("origin", self.origin);
-        object.text_if_any("reason", self.reason);
+        object.word("origin", self.origin);
+        object.word_if_any("reason", self.reason);
         object.text("tracking_id", self.tracking_id);
         object.shown_if_any("trace_id", self.trace_id);
-        object.text_if_any("session", self.session);
+        object.word_if_any("session", self.session);
         object.text_if_any("channel", self.channel);
         object.number("http.request.body.size", self.received);
         object.number("http.response.body.size", self.sent);
@@ -169,14 +169,14 @@ impl Event for Connection<'_> {
     }
 
     fn write(&self, object: &mut Object<'_>) {
-        object.text("event", "connection");
-        object.text("kind", self.kind);
+        object.word("event", "connection");
+        object.word("kind", self.kind);
         object.address("client.address", self.client);
         object.text_if_any("tls.client.subject", self.peer);
-        object.text("listener", self.listener);
+        object.word("listener", self.listener);
         object.text_if_any("server.address", self.host);
-        object.text("farm", self.farm);
-        object.text("reason", self.reason);
+        object.word("farm", self.farm);
+        object.word("reason", self.reason);
         object.number("received", self.received);
         object.number("sent", self.sent);
         object.milliseconds("ms", self.took);
@@ -190,9 +190,9 @@ impl Event for Connection<'_> {
 
 impl Attempted {
     fn write(&self, object: &mut Object<'_>) {
-        object.text("endpoint", &self.endpoint);
-        object.text("chosen", self.chosen);
-        object.text("outcome", self.outcome.name());
+        object.word("endpoint", &self.endpoint);
+        object.word("chosen", self.chosen);
+        object.word("outcome", self.outcome.name());
         object.number_if_any("http.response.status_code", self.status);
         object.truth("reused", self.reused);
         object.milliseconds("ms", self.took);
