@@ -11,7 +11,7 @@ use super::sockets::{Slot, Tenant};
 use crate::config::model::{self, Config};
 use crate::farm::{Farm, Looks};
 use crate::http1::head;
-use crate::policy::affinity::{Key, Keyring};
+use crate::policy::affinity::{Key, KeyUse, Keyring};
 use crate::proxy::snapshot::{Block, Face, Listener, Snapshot};
 use crate::stream;
 use crate::telemetry::metrics::Metrics;
@@ -73,6 +73,17 @@ pub(super) fn keys(config: &Config, material: &Material, so_far: Vec<Key>) -> Ve
         true => vec![Key::new(rand::random())],
         false => so_far,
     }
+}
+
+/// Tells which keys sessions go by, if there can be any.
+pub(super) fn tell_keys(config: &Config, keyring: &Keyring, metrics: &Metrics) {
+    let keys: Vec<_> = keyring.prints().filter(|_| !config.https.is_empty()).collect();
+    let prints = |wanted| keys.iter().filter(move |(_, part)| *part == wanted).map(|(print, _)| print.to_string());
+    if let Some(signs) = prints(KeyUse::Signs).next() {
+        let accepted = prints(KeyUse::Accepted).collect::<Vec<_>>().join(", ");
+        tracing::info!(signs, accepted, "affinity keys, by their fingerprints: all gateways need the same");
+    }
+    metrics.affinity_keys(keys);
 }
 
 /// What clients of a block get to see: what they got of it before, one of `faces`, if it is made of the same, so that session

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use crate::config::model::{ClientPurpose, Clients, Config, Failover, Farm, Https, Nameless, Route, Source, Speaks};
 use crate::config::types::amount::shown_time;
+use crate::policy::affinity::{Key, Keyring};
 use crate::policy::classify::{On5xx, OnSilence};
+use crate::tls::certs::Material;
 
 /// The summary; ends with a newline.
-pub(super) fn of(config: &Config, warnings: usize) -> String {
+pub(super) fn of(config: &Config, material: &Material, warnings: usize) -> String {
     let mut out = String::new();
     for block in &config.https {
         https(&mut out, block);
@@ -28,6 +30,7 @@ pub(super) fn of(config: &Config, warnings: usize) -> String {
     for farm in config.farms.values() {
         self::farm(&mut out, farm);
     }
+    affinity(&mut out, config, material);
     if let Some(admin) = &config.admin {
         section(&mut out, "admin", &[admin.listen], "");
     }
@@ -36,6 +39,20 @@ pub(super) fn of(config: &Config, warnings: usize) -> String {
     }
     let _ = writeln!(out, "{}", verdict(0, warnings));
     out
+}
+
+/// The keys, which must be the same on all gateways.
+fn affinity(out: &mut String, config: &Config, material: &Material) {
+    let mut keys = material.affinity_keys.iter().copied().map(Key::new);
+    let keyring = keys.next().map(|signing| Keyring::new(signing, keys));
+    let prints: Vec<String> = keyring.iter().flat_map(Keyring::prints).map(|(print, _)| print.to_string()).collect();
+    let told = match prints.as_slice() {
+        [] if config.https.is_empty() => return,
+        [] => "a key of this gateway's own, made at each start".to_owned(),
+        [signs] => format!("key {signs}"),
+        [signs, accepted @ ..] => format!("key {signs} signs, {} accepted too", accepted.join(", ")),
+    };
+    let _ = writeln!(out, "affinity cookie {}, {told}", config.affinity.cookie);
 }
 
 /// `2 errors, 1 warning`.

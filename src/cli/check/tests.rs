@@ -20,7 +20,7 @@ fn the_example_checks_clean_as_it_stands() {
     assert_eq!(material.authorities["webex"].roots.len(), 2);
     assert_eq!(material.affinity_keys, [*b"0123456789abcdef0123456789abcdef"]);
     assert_eq!(
-        summary::of(&loaded.config, 0),
+        summary::of(&loaded.config, &material, 0),
         "\
 https 0.0.0.0:443
   hosts         webex-cloud-xsp.example.com, webex-app-xsp.example.com
@@ -41,6 +41,7 @@ farm xsp
   site-a        A xsp-a.internal.example.com, port 443
   site-b        A xsp-b.internal.example.com, port 443
   failover      3 tries of 2s, the next after 600ms, blocked for 1m, 5xx confirmed by a look, silence confirmed by a look
+affinity cookie XSPGATE, key 3a302432
 admin 127.0.0.1:9901
 ok
 "
@@ -70,8 +71,8 @@ fn the_summary_shows_which_block_serves_clients_without_a_name() {
     fixture::example(folder.path());
     let hosts = "hosts = [\"webex-cloud-xsp.example.com\", \"webex-app-xsp.example.com\"]";
     let text = EXAMPLE.replace(hosts, &format!("{hosts}\ndefault = true"));
-    let (loaded, _) = load(&fixture::write(folder.path(), "xspgate.toml", &text)).unwrap();
-    let summary = summary::of(&loaded.config, 0);
+    let (loaded, material) = load(&fixture::write(folder.path(), "xspgate.toml", &text)).unwrap();
+    let summary = summary::of(&loaded.config, &material, 0);
     let line = "  hosts         webex-cloud-xsp.example.com, webex-app-xsp.example.com (default)\n";
     assert!(summary.contains(line), "{summary}");
 }
