@@ -27,11 +27,11 @@ https 0.0.0.0:443
   certificate   \"public\"
   xsi-actions   /com.broadsoft.xsi-actions/ -> farm xsp
   xsi-events    /com.broadsoft.xsi-events/ /com.broadsoft.async/ -> farm xsp
-  auth-service  /authService -> farm xsp, from 21 ranges
+  auth-service  /authService -> farm xsp, from 3 ranges
   dms           /dms/ -> farm xsp
   call-settings /callsettings/ -> farm xsp
 cti 0.0.0.0:8012 -> farm cti
-  clients       bwcticlient.webex.com, signed by \"webex\", from 20 ranges
+  clients       bwcticlient.webex.com, signed by \"webex\", from 2 ranges
 farm cti
   verified      xsp.example.com by \"internal\", shows \"cti-client\"
   default       SRV _cti._tcp.internal.example.com, else A internal.example.com, port 8012
@@ -42,6 +42,7 @@ farm xsp
   site-b        A xsp-b.internal.example.com, port 443
   failover      3 tries of 2s, the next after 600ms, blocked for 1m, 5xx confirmed by a look, silence confirmed by a look
 affinity cookie XSPGATE, key 3a302432
+webex 2 ranges of 2027-01-01
 admin 127.0.0.1:9901
 ok
 "
