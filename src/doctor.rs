@@ -35,7 +35,7 @@ use self::names::{View, Xsi};
 use crate::broadworks::interface::Interface;
 use crate::config::model::{Config, Dns, Farm};
 use crate::discover::dns::DnsResolver;
-use crate::tls::certs::Material;
+use crate::tls::certs::{Material, now};
 use crate::tls::setup::SetupError;
 
 /// The whole takes no longer than this, whatever `patience` is.
@@ -86,6 +86,9 @@ pub async fn deployment(config: &Config, material: &Material, options: &Options)
             let all = Subject::new(format!("farm {}, all XSPs", farm.name));
             subjects.push(all.with([verdict::clock::several(&offsets)]));
         }
+    }
+    if let Some(finding) = verdict::ranges::in_use(config, material, now()) {
+        subjects.push(Subject::new("webex").with([finding]));
     }
     subjects.extend(public_names(config, options, deadline).await);
     let fronts = crew::all(deployment::fronts(config, material, options), deadline).await;

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::Admin;
 use super::sampler::Lately;
 use super::status::{
-    Certificate, Channels, Colour, Endpoint, Farm, Host, Listener, Load, Name, Reload, SCHEMA, Served, Site, Status,
-    Stream, Thread,
+    AffinityKey, Certificate, Channels, Colour, Endpoint, Farm, Host, Listener, Load, Name, Reload, SCHEMA, Served,
+    Site, Status, Stream, Thread,
 };
 use crate::config::model::Route;
 use crate::core::Core;
@@ -46,6 +47,7 @@ impl Admin {
             streams: streams(&snapshot, &farms),
             listeners: listeners(&snapshot),
             certificates: self.certificates(unix(now)),
+            affinity_keys: self.affinity_keys(&snapshot),
             discovery: self.discovery(),
             reload: Reload {
                 configuration_refused: metrics.is_reload_refused(),
@@ -135,6 +137,13 @@ impl Admin {
             state: expiry.validity.standing(certs::now()).name(),
         });
         certificates.collect()
+    }
+
+    fn affinity_keys(&self, snapshot: &Snapshot) -> Vec<AffinityKey> {
+        // All farms have the same ones.
+        let farm = self.core.farms().first().filter(|_| !snapshot.faces.is_empty()).map(Arc::clone);
+        let keys = farm.map(|farm| farm.keys()).unwrap_or_default();
+        keys.iter().map(|(print, part)| AffinityKey { fingerprint: print.to_string(), part: part.name() }).collect()
     }
 
     fn discovery(&self) -> Vec<Name> {

@@ -46,6 +46,8 @@ pub struct Status {
     pub farms: Vec<Farm>,
     /// What expires, first what does so first.
     pub certificates: Vec<Certificate>,
+    /// The affinity keys, the signing one first; none if no block has sessions.
+    pub affinity_keys: Vec<AffinityKey>,
     /// The names that are followed in DNS.
     pub discovery: Vec<Name>,
     /// What came of reading files while everything runs.
@@ -238,6 +240,16 @@ pub struct Certificate {
     pub days: f64,
     /// What the clock says of it.
     pub state: &'static str,
+}
+
+/// An affinity key.
+#[derive(Clone, Debug, Serialize)]
+pub struct AffinityKey {
+    /// Its fingerprint, from which nothing of it can be learnt.
+    pub fingerprint: String,
+    /// `signs` or `accepted`.
+    #[serde(rename = "use")]
+    pub part: &'static str,
 }
 
 /// A name in DNS.

@@ -11,7 +11,7 @@ use super::sockets::{Slot, Tenant};
 use crate::config::model::{self, Config};
 use crate::farm::{Farm, Looks};
 use crate::http1::head;
-use crate::policy::affinity::{Key, Keyring};
+use crate::policy::affinity::{Key, KeyUse, Keyring};
 use crate::proxy::snapshot::{Block, Face, Listener, Snapshot};
 use crate::stream;
 use crate::telemetry::metrics::Metrics;
@@ -75,9 +75,21 @@ pub(super) fn keys(config: &Config, material: &Material, so_far: Vec<Key>) -> Ve
     }
 }
 
+/// Tells which keys sessions go by, if there can be any.
+pub(super) fn tell_keys(config: &Config, keyring: &Keyring, metrics: &Metrics) {
+    let keys: Vec<_> = keyring.prints().filter(|_| !config.https.is_empty()).collect();
+    let prints = |wanted| keys.iter().filter(move |(_, part)| *part == wanted).map(|(print, _)| print.to_string());
+    if let Some(signs) = prints(KeyUse::Signs).next() {
+        let accepted = prints(KeyUse::Accepted).collect::<Vec<_>>().join(", ");
+        tracing::info!(signs, accepted, "affinity keys, by their fingerprints: all gateways need the same");
+    }
+    metrics.affinity_keys(keys);
+}
+
 /// What clients of a block get to see: what they got of it before, one of `faces`, if it is made of the same, so that session
 /// tickets go on being good.
 fn face(https: &model::Https, material: &Material, faces: &[Face]) -> Result<Face> {
+    let webex_ranges = material.webex_ranges().map(Arc::from);
     let identity = identity(material, &https.certificate)?;
     let clients = https.clients.iter().chain(https.interfaces.iter().filter_map(|route| route.clients.as_ref())).next();
     let authorities = match clients {
@@ -85,11 +97,11 @@ fn face(https: &model::Https, material: &Material, faces: &[Face]) -> Result<Fac
         None => None,
     };
     if let Some(old) = faces.iter().find(|old| old.is_of(https, &identity, authorities)) {
-        return Ok(Face { https: https.clone(), ..old.clone() });
+        return Ok(Face { https: https.clone(), webex_ranges, ..old.clone() });
     }
     let clients = client_auth(https, material)?;
     let tls = server_config(&https.tls, Arc::clone(&identity), &clients)?;
-    Ok(Face { https: https.clone(), tls, clients, identity, authorities: authorities.cloned() })
+    Ok(Face { https: https.clone(), tls, clients, identity, authorities: authorities.cloned(), webex_ranges })
 }
 
 /// What a block asks of clients in the handshake (R-AUTH-2): a certificate if the block demands it, and whether they have
@@ -136,14 +148,16 @@ pub(super) fn snapshot(
             .with_context(|| format!("[[cti]] with farm \"{}\"", cti.farm.name))?;
         for listener in at(&mut listeners, slots, Tenant::Cti(index), &cti.listen) {
             let farm = running(farms, &cti.farm)?;
-            let block = stream::block::Cti::new(cti, Arc::clone(&tls), farm, &listener.label, metrics);
+            let allow = cti.allow.resolved(material.webex_ranges());
+            let block = stream::block::Cti::new(cti, Arc::clone(&tls), farm, &listener.label, metrics, allow);
             listener.serve_cti(block, cti);
         }
     }
     for passthrough in &config.passthrough {
         for listener in at(&mut listeners, slots, Tenant::Hosts, &passthrough.listen) {
             let farm = running(farms, &passthrough.farm)?;
-            let block = stream::block::Passthrough::new(passthrough, farm, &listener.label, metrics);
+            let allow = passthrough.allow.resolved(material.webex_ranges());
+            let block = stream::block::Passthrough::new(passthrough, farm, &listener.label, metrics, allow);
             listener.pass_through(block, passthrough);
         }
     }

@@ -133,6 +133,9 @@ impl Running {
         for (farm, tls) in made.tls {
             farm.renew_tls(tls);
         }
+        if !Arc::ptr_eq(&self.keyring, &made.keyring) || config.https.is_empty() != self.config.https.is_empty() {
+            assemble::tell_keys(&config, &made.keyring, &metrics);
+        }
         if !Arc::ptr_eq(&self.keyring, &made.keyring) {
             farms.iter().for_each(|farm| farm.renew_keys(Arc::clone(&made.keyring)));
             self.keyring = made.keyring;

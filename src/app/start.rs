@@ -160,6 +160,7 @@ impl Parts {
         inherited.events.drain(..).for_each(|event| timeline.add(event));
         let looks = Arc::default();
         let farms = assemble::farms(config, material, keyring, &metrics, &timeline, &looks)?;
+        assemble::tell_keys(config, keyring, &metrics);
         for handed in &inherited.farms {
             farms.iter().filter(|farm| farm.name() == handed.name).for_each(|farm| farm.take_over(handed));
         }

@@ -5,6 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
+/// When these were published.
+pub const EDITION: &str = "2021";
+
 /// The names that [`named`] knows.
 pub const NAMES: [&str; 3] = ["webex-usa", "webex-emea", "webex-common"];
 

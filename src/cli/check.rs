@@ -83,10 +83,10 @@ pub fn check(options: &Check) -> ExitCode {
         return print(config::COMPLETE);
     };
     match load(path) {
-        Ok((loaded, _)) => {
+        Ok((loaded, material)) => {
             let report = Report::new(loaded.source, loaded.warnings);
             complain(&report);
-            print(&summary::of(&loaded.config, report.warnings()))
+            print(&summary::of(&loaded.config, &material, report.warnings()))
         }
         Err(report) => {
             complain(format_args!(

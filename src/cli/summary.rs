@@ -4,29 +4,41 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::config::model::{ClientPurpose, Clients, Config, Failover, Farm, Https, Nameless, Route, Source, Speaks};
+use crate::broadworks::ranges::EDITION;
+use crate::config::model::{
+    Allow, ClientPurpose, Clients, Config, Failover, Farm, Https, Nameless, Route, Source, Speaks,
+};
 use crate::config::types::amount::shown_time;
+use crate::policy::affinity::{Key, Keyring};
 use crate::policy::classify::{On5xx, OnSilence};
+use crate::tls::certs::Material;
 
 /// The summary; ends with a newline.
-pub(super) fn of(config: &Config, warnings: usize) -> String {
+pub(super) fn of(config: &Config, material: &Material, warnings: usize) -> String {
     let mut out = String::new();
+    let ranges = |allow: &Allow| self::ranges(allow.resolved(material.webex_ranges()).len());
     for block in &config.https {
-        https(&mut out, block);
+        https(&mut out, block, &ranges);
     }
     for block in &config.cti {
         section(&mut out, "cti", &block.listen, &format!("-> farm {}", block.farm.name));
-        line(&mut out, "clients", &format!("{}{}", clients(&block.clients), ranges(block.allow.len())));
+        line(&mut out, "clients", &format!("{}{}", clients(&block.clients), ranges(&block.allow)));
         idle(&mut out, block.idle_timeout);
     }
     for block in &config.passthrough {
         section(&mut out, "passthrough", &block.listen, &format!("-> farm {}", block.farm.name));
-        let hosts = format!("{}{}{}", block.hosts.join(", "), nameless(block.nameless), ranges(block.allow.len()));
+        let hosts = format!("{}{}{}", block.hosts.join(", "), nameless(block.nameless), ranges(&block.allow));
         line(&mut out, "hosts", &hosts);
         idle(&mut out, block.idle_timeout);
     }
     for farm in config.farms.values() {
         self::farm(&mut out, farm);
+    }
+    affinity(&mut out, config, material);
+    if let Some(webex) = material.webex_ranges.as_ref().filter(|_| config.names_webex_ranges()) {
+        let _ = writeln!(out, "webex {} ranges of {}", webex.ranges.len(), webex.day());
+    } else if config.names_webex_ranges() {
+        let _ = writeln!(out, "webex built-in ranges of {EDITION}");
     }
     if let Some(admin) = &config.admin {
         section(&mut out, "admin", &[admin.listen], "");
@@ -36,6 +48,20 @@ pub(super) fn of(config: &Config, warnings: usize) -> String {
     }
     let _ = writeln!(out, "{}", verdict(0, warnings));
     out
+}
+
+/// The keys, which must be the same on all gateways.
+fn affinity(out: &mut String, config: &Config, material: &Material) {
+    let mut keys = material.affinity_keys.iter().copied().map(Key::new);
+    let keyring = keys.next().map(|signing| Keyring::new(signing, keys));
+    let prints: Vec<String> = keyring.iter().flat_map(Keyring::prints).map(|(print, _)| print.to_string()).collect();
+    let told = match prints.as_slice() {
+        [] if config.https.is_empty() => return,
+        [] => "a key of this gateway's own, made at each start".to_owned(),
+        [signs] => format!("key {signs}"),
+        [signs, accepted @ ..] => format!("key {signs} signs, {} accepted too", accepted.join(", ")),
+    };
+    let _ = writeln!(out, "affinity cookie {}, {told}", config.affinity.cookie);
 }
 
 /// `2 errors, 1 warning`.
@@ -90,7 +116,7 @@ fn idle(out: &mut String, timeout: Option<Duration>) {
     }
 }
 
-fn https(out: &mut String, block: &Https) {
+fn https(out: &mut String, block: &Https, ranges: &dyn Fn(&Allow) -> String) {
     section(out, "https", &block.listen, "");
     line(out, "hosts", &format!("{}{}", block.hosts.join(", "), nameless(block.nameless)));
     let client = match &block.clients {
@@ -99,18 +125,18 @@ fn https(out: &mut String, block: &Https) {
     };
     line(out, "certificate", &format!("\"{}\"{client}", block.certificate.name));
     for route in &block.interfaces {
-        line(out, route.interface.name(), &self::route(route));
+        line(out, route.interface.name(), &self::route(route, ranges));
     }
 }
 
-fn route(route: &Route) -> String {
+fn route(route: &Route, ranges: &dyn Fn(&Allow) -> String) -> String {
     let paths = route.paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     let client = match &route.clients {
         Some(clients) => format!(", client certificates of \"{}\" demanded", clients.trust.name),
         None => String::new(),
     };
     let own = if route.failover == route.farm.failover { "" } else { ", failover of its own" };
-    format!("{paths} -> farm {}{}{client}{own}", route.farm.name, ranges(route.allow.len()))
+    format!("{paths} -> farm {}{}{client}{own}", route.farm.name, ranges(&route.allow))
 }
 
 fn farm(out: &mut String, farm: &Farm) {

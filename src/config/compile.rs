@@ -39,6 +39,7 @@ pub(super) fn compile(file: &File, source: &Source, gaps: &Gaps) -> (Config, Vec
     let cti = stream::cti(&mut check, file, &known);
     let passthrough = stream::passthrough(&mut check, file, &known);
     socket::check(&mut check, file, &farms);
+    let webex_ranges = settings::webex_ranges(&mut check, file);
     check.nothing_served(file);
     check.unused(file);
     let mut places = std::mem::take(&mut check.places);
@@ -59,6 +60,7 @@ pub(super) fn compile(file: &File, source: &Source, gaps: &Gaps) -> (Config, Vec
         limits: settings::limits(file),
         tcp,
         affinity: settings::affinity(&mut check, file, &mut places),
+        webex_ranges,
         certificates: present(certificates),
         trusts: present(trusts),
         farms: present(farms),

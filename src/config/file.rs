@@ -99,6 +99,7 @@ tables! {
         limits: Key<Limits>,
         tcp: Key<Tcp>,
         affinity: Key<Affinity>,
+        webex: Key<Webex>,
         #[serde(default)]
         certificate: Sections<Certificate>,
         #[serde(default)]
@@ -177,6 +178,11 @@ tables! {
         cookie: Key<CookieName>,
         key_file: Key<FilePath>,
         lost_channels_for: Key<Time<SECOND, HOUR>>,
+    }
+
+    /// `[webex]`.
+    Webex {
+        ranges: Key<FilePath>,
     }
 
     /// `[certificate.NAME]`.

@@ -1,6 +1,7 @@
 //! The configuration as the rest of the program sees it: resolved names, no strings left to parse. Separate from the file's
 //! shape, so that the two can change on their own.
 
+mod allow;
 mod clients;
 mod failover;
 mod settings;
@@ -20,6 +21,7 @@ use crate::http1::head;
 use crate::policy::drained::Drained;
 use crate::policy::route::PathPrefix;
 
+pub use allow::Allow;
 pub use clients::{ClientPurpose, Clients, Nameless};
 pub use failover::Failover;
 pub use settings::{AccessLog, Admin, Affinity, Collector, Dns, Freebind, Limits, Log, LogFormat, Tcp, Traces};
@@ -53,6 +55,8 @@ pub struct Config {
     pub tcp: Tcp,
     /// `[affinity]`.
     pub affinity: Affinity,
+    /// `[webex] ranges`: the file of the ranges that `allow` names; `None`: those of [`ranges`](crate::broadworks::ranges).
+    pub webex_ranges: Option<PathBuf>,
     /// `[certificate.NAME]`, by name.
     pub certificates: BTreeMap<String, Arc<Certificate>>,
     /// `[trust.NAME]`, by name.
@@ -292,7 +296,7 @@ pub struct Route {
     /// `probe_path`: what the second look at an endpoint asks for.
     pub probe_path: String,
     /// `allow`: the block's, or the interface's own; empty: anyone.
-    pub allow: Vec<IpNet>,
+    pub allow: Allow,
     /// `client_trust`: such a client certificate is demanded by this interface (R-AUTH-2). All interfaces of a block that
     /// demand one demand the same.
     pub clients: Option<Clients>,
@@ -324,7 +328,7 @@ pub struct Cti {
     /// `farm`.
     pub farm: Arc<Farm>,
     /// `allow`; empty: anyone.
-    pub allow: Vec<IpNet>,
+    pub allow: Allow,
     /// `trusted_proxies`: peers whose PROXY protocol is understood.
     pub trusted_proxies: Vec<IpNet>,
     /// `idle_timeout`: silence in both directions; `None` (`"off"`): none.
@@ -345,7 +349,7 @@ pub struct Passthrough {
     /// `farm`.
     pub farm: Arc<Farm>,
     /// `allow`; empty: anyone.
-    pub allow: Vec<IpNet>,
+    pub allow: Allow,
     /// `trusted_proxies`: peers whose PROXY protocol is understood.
     pub trusted_proxies: Vec<IpNet>,
     /// `proxy_protocol`: what tells XSPs of the client.

@@ -17,6 +17,8 @@ pub enum Spot {
     TrustCrl(String),
     /// `key_file` of `[affinity]`.
     AffinityKeyFile,
+    /// `ranges` of `[webex]`.
+    WebexRanges,
     /// A host of an `[[https]]` block.
     Host {
         /// The block's place in [`super::model::Config::https`].

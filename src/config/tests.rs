@@ -5,7 +5,7 @@ mod mistakes;
 mod schema;
 
 use super::error::{Report, Source};
-use super::model::Config;
+use super::model::{Allow, Config};
 use super::{Reading, load, parse};
 
 const EXAMPLE: &str = include_str!("tests/example.toml");
@@ -34,8 +34,8 @@ fn the_example_is_read_as_it_stands() {
     let config = model(EXAMPLE);
     assert_eq!(config.https[0].interfaces.len(), 5);
     assert_eq!(config.https[0].interfaces[0].probe_path, "/com.broadsoft.xsi-actions/v2.0/versions");
-    assert_eq!(config.https[0].interfaces[2].allow.len(), 21);
-    assert_eq!(config.https[0].interfaces[0].allow, []);
+    assert_eq!(config.https[0].interfaces[2].allow.resolved(None).len(), 21);
+    assert_eq!(config.https[0].interfaces[0].allow, Allow::default());
     assert_eq!(config.farms["cti"].port, 8012);
     assert_eq!(config.farms["xsp"].sites.len(), 2);
     assert_eq!(config.certificates["public"].chain.to_str(), Some("certs/public-chain.pem"));

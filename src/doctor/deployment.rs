@@ -60,10 +60,11 @@ pub(super) fn xsps(
 /// What the gateway itself listens on, name by name.
 pub(super) fn fronts(config: &Config, material: &Material, options: &Options) -> Vec<Job<()>> {
     let mut jobs = Vec::new();
+    let allow = |allow: &model::Allow| allow.resolved(material.webex_ranges());
     for block in &config.https {
         for (index, host) in block.hosts.iter().enumerate() {
             let login = options.login.clone().filter(|_| index == 0);
-            let speaks = Speaks::Https(https(config, block, login));
+            let speaks = Speaks::Https(https(config, material, block, login));
             let alpn: &[&[u8]] = &[b"http/1.1"];
             jobs.extend(at(&block.listen, "https", host, &options.public.tls(alpn), &speaks, &[], options));
         }
@@ -71,13 +72,13 @@ pub(super) fn fronts(config: &Config, material: &Material, options: &Options) ->
     for block in &config.cti {
         if let Some(host) = cti_name(config, material, block) {
             let tls = options.public.tls(&[]);
-            jobs.extend(at(&block.listen, "cti", &host, &tls, &Speaks::Cti, &block.allow, options));
+            jobs.extend(at(&block.listen, "cti", &host, &tls, &Speaks::Cti, &allow(&block.allow), options));
         }
     }
     for block in &config.passthrough {
         for host in &block.hosts {
             let tls = options.public.tls(&[]);
-            jobs.extend(at(&block.listen, "passthrough", host, &tls, &Speaks::Unread, &block.allow, options));
+            jobs.extend(at(&block.listen, "passthrough", host, &tls, &Speaks::Unread, &allow(&block.allow), options));
         }
     }
     jobs
@@ -132,13 +133,13 @@ fn own(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(address, listen.port())
 }
 
-fn https(config: &Config, block: &model::Https, login: Option<Login>) -> Https {
+fn https(config: &Config, material: &Material, block: &model::Https, login: Option<Login>) -> Https {
     let served = |route: &model::Route| Served {
         interface: route.interface,
         path: route.paths[0].join(route.interface.probe_suffix()),
         expected: Expected::Yes,
         demands: demands(route.clients.as_ref()),
-        allow: route.allow.clone(),
+        allow: route.allow.resolved(material.webex_ranges()),
     };
     let events = block.interfaces.iter().find(|route| route.interface == Interface::XsiEvents);
     Https {

@@ -6,6 +6,7 @@ pub(super) mod answer;
 pub(super) mod certificate;
 pub(super) mod clock;
 pub(super) mod names;
+pub(super) mod ranges;
 pub(super) mod reach;
 
 /// Whose door was knocked at: the advice differs.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Farm;
-use crate::policy::affinity::Keyring;
+use crate::policy::affinity::{KeyPrint, KeyUse, Keyring};
 use crate::tls::client::ClientTls;
 
 impl Farm {
@@ -18,6 +18,11 @@ impl Farm {
             self.tls.store(Arc::new(tls));
         });
         self.look_at_blocked();
+    }
+
+    /// The fingerprints of the keys that its sessions go by, the signing one first.
+    pub fn keys(&self) -> Vec<(KeyPrint, KeyUse)> {
+        self.keyring.load().prints().collect()
     }
 
     /// Signs new sessions with the first key of `keyring`, and knows those of all its keys.

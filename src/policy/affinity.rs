@@ -14,6 +14,8 @@ use crate::http1::head::Fields;
 
 /// Bytes of the HMAC that a tag keeps.
 const TAG_BYTES: usize = 16;
+/// What a fingerprint is the HMAC of. No tag is one of anything like it: a farm's name holds no space.
+const FINGERPRINT: &[u8] = b"xspgate affinity key, fingerprint";
 /// Characters of a tag.
 const TAG_LENGTH: usize = 22;
 
@@ -36,6 +38,36 @@ impl Key {
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(..)")
+    }
+}
+
+/// By which an operator tells whether two gateways have the same key: 8 hexadecimal digits of an HMAC of a constant, from which
+/// nothing of the key, nor of a tag, can be learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyPrint([u8; 4]);
+
+impl fmt::Display for KeyPrint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// What a key is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyUse {
+    /// New sessions get tags of this one.
+    Signs,
+    /// Tags that were made with it are known.
+    Accepted,
+}
+
+impl KeyUse {
+    /// A word for metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Signs => "signs",
+            Self::Accepted => "accepted",
+        }
     }
 }
 
@@ -78,6 +110,16 @@ impl Keyring {
     /// The tag that is sent for an endpoint of a farm. Equal for equal names, addresses and keys, in every process.
     pub fn tag(&self, farm: &str, address: SocketAddr) -> Tag {
         Tag::of(&self.signing, farm, address)
+    }
+
+    /// The fingerprints of its keys, the signing one first.
+    pub fn prints(&self) -> impl Iterator<Item = (KeyPrint, KeyUse)> {
+        let print = |key: &hmac::Key| {
+            let mac = hmac::sign(key, FINGERPRINT);
+            KeyPrint(*mac.as_ref().first_chunk().expect("SHA-256 is 32 bytes"))
+        };
+        let accepted = self.accepted.iter().map(move |key| (print(key), KeyUse::Accepted));
+        std::iter::once((print(&self.signing), KeyUse::Signs)).chain(accepted)
     }
 
     /// All tags by which that endpoint is recognised, the one that is sent first.
@@ -227,6 +269,31 @@ mod tests {
         let bytes: [u8; 32] = std::array::from_fn(|index| u8::try_from(index).unwrap());
         let tag = Keyring::new(Key::new(bytes), []).tag("xsp", address("10.0.0.1:443"));
         assert_eq!(tag.as_str(), "SXsZ-myLaAApMlmtVbIx6A");
+    }
+
+    #[test]
+    fn a_fingerprint_is_the_same_on_every_gateway_and_tells_nothing_of_a_key_or_a_tag() {
+        let bytes: [u8; 32] = std::array::from_fn(|index| u8::try_from(index).unwrap());
+        let keyring = Keyring::new(Key::new(bytes), [Key::new([7; 32])]);
+        let prints: Vec<_> = keyring.prints().collect();
+        // By another implementation: HMAC-SHA256(00 01 .. 1f, "xspgate affinity key, fingerprint"), its first 4 bytes.
+        assert_eq!(prints[0].0.to_string(), "2911dc17");
+        assert_eq!(prints.iter().map(|(_, part)| *part).collect::<Vec<_>>(), [KeyUse::Signs, KeyUse::Accepted]);
+        assert_ne!(prints[0].0, prints[1].0);
+        for (print, _) in &prints {
+            let text = print.to_string();
+            assert!(!STANDARD.encode(bytes).contains(&text) && !text.starts_with("0001") && !text.starts_with("0707"));
+            for farm in ["xsp", "", "a-b.c_d", "xspgate"] {
+                for (last, port) in (0..=255).zip(1..) {
+                    for tag in keyring.accepted_tags(farm, SocketAddr::from(([10, 0, 0, last], port))) {
+                        let inside = URL_SAFE_NO_PAD.decode(tag.as_str()).unwrap();
+                        assert!(!inside.starts_with(&print.0) && !tag.as_str().starts_with(&text));
+                    }
+                }
+            }
+        }
+        // What a tag is made of begins with a farm's name, which holds neither a space nor a comma.
+        assert!(FINGERPRINT.contains(&b' ') && FINGERPRINT.contains(&b','));
     }
 
     #[test]

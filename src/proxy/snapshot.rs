@@ -59,6 +59,8 @@ pub struct Face {
     pub identity: Arc<CertifiedKey>,
     /// Those who sign clients' certificates, if any are asked for.
     pub authorities: Option<Arc<Authorities>>,
+    /// What Webex's names in `allow` stand for, if a file says so.
+    pub webex_ranges: Option<Arc<[IpNet]>>,
 }
 
 impl Face {
@@ -164,7 +166,7 @@ impl Block {
                 probe_path: route.probe_path.clone(),
                 cookie: cookie_name(cookie, first_farm, https, route),
                 metrics: metrics.route(listener, route.interface.name()),
-                allow: route.allow.clone(),
+                allow: route.allow.resolved(face.webex_ranges.as_deref()),
                 clients: match https.clients.as_ref().or(route.clients.as_ref()) {
                     Some(_) => ClientCertificate::Demanded,
                     None => ClientCertificate::NotDemanded,

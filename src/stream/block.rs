@@ -45,13 +45,20 @@ pub struct Line {
 
 impl Cti {
     /// A block whose farm runs as `farm`, as seen on the listening address `listener`.
-    pub fn new(cti: &model::Cti, tls: Arc<ServerConfig>, farm: Arc<Farm>, listener: &str, metrics: &Metrics) -> Self {
+    pub fn new(
+        cti: &model::Cti,
+        tls: Arc<ServerConfig>,
+        farm: Arc<Farm>,
+        listener: &str,
+        metrics: &Metrics,
+        allow: Vec<IpNet>,
+    ) -> Self {
         let line = Line {
             metrics: metrics.stream(listener, farm.name()),
             farm,
             kind: "cti",
             idle_timeout: cti.idle_timeout,
-            allow: cti.allow.clone(),
+            allow,
             trusted_proxies: cti.trusted_proxies.clone(),
         };
         Self { tls, line: Arc::new(line) }
@@ -60,13 +67,19 @@ impl Cti {
 
 impl Passthrough {
     /// A block whose farm runs as `farm`, as seen on the listening address `listener`.
-    pub fn new(passthrough: &model::Passthrough, farm: Arc<Farm>, listener: &str, metrics: &Metrics) -> Self {
+    pub fn new(
+        passthrough: &model::Passthrough,
+        farm: Arc<Farm>,
+        listener: &str,
+        metrics: &Metrics,
+        allow: Vec<IpNet>,
+    ) -> Self {
         let line = Line {
             metrics: metrics.stream(listener, farm.name()),
             farm,
             kind: "passthrough",
             idle_timeout: passthrough.idle_timeout,
-            allow: passthrough.allow.clone(),
+            allow,
             trusted_proxies: passthrough.trusted_proxies.clone(),
         };
         Self { line: Arc::new(line), proxy_protocol: passthrough.proxy_protocol }

@@ -1,6 +1,7 @@
 //! Every metric, registered once, behind typed handles: nobody else names the `prometheus` crate, so that a label can't
 //! be misspelt, and no label ever holds a path, a user or a client's address.
 
+mod affinity;
 mod certificates;
 mod channel;
 mod endpoint;
@@ -76,6 +77,7 @@ pub struct Metrics {
     transitions: IntCounterVec,
     probes: IntCounterVec,
     sessions: IntCounterVec,
+    affinity_keys: IntGaugeVec,
     channels: IntGaugeVec,
     channels_opened: IntCounterVec,
     channels_closed: IntCounterVec,
@@ -168,6 +170,7 @@ impl Default for Metrics {
             transitions: registrar.counters("xspgate_blocklist_transitions_total"),
             probes: registrar.counters("xspgate_probes_total"),
             sessions: registrar.counters("xspgate_sessions_total"),
+            affinity_keys: registrar.gauges("xspgate_affinity_key_info"),
             channels: registrar.gauges("xspgate_channels"),
             channels_opened: registrar.counters("xspgate_channels_opened_total"),
             channels_closed: registrar.counters("xspgate_channels_closed_total"),

@@ -11,6 +11,7 @@ pub(crate) mod fixture;
 mod identity;
 mod keyring;
 pub(in crate::tls) mod pem;
+mod ranges;
 mod revocation;
 
 use std::cmp::Reverse;
@@ -20,6 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ipnet::IpNet;
 use rustls::DistinguishedName;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
 use rustls::sign::CertifiedKey;
@@ -34,6 +36,7 @@ use authority::Bundle;
 use bundle::Sorted;
 use chain::Link;
 use files::Reading;
+pub use ranges::WebexRanges;
 
 /// What the files hold, ready for use.
 #[derive(Clone)]
@@ -46,6 +49,8 @@ pub struct Material {
     pub expiries: Vec<Expiry>,
     /// `[affinity] key_file`: the first signs, all are accepted. Empty: no key file is named.
     pub affinity_keys: Vec<[u8; 32]>,
+    /// `[webex] ranges`; `None`: no file is named.
+    pub webex_ranges: Option<WebexRanges>,
     /// What the files were like.
     pub read: Reading,
 }
@@ -90,6 +95,11 @@ impl fmt::Debug for Material {
 }
 
 impl Material {
+    /// The ranges that Webex's names in `allow` stand for, if a file says so.
+    pub fn webex_ranges(&self) -> Option<&[IpNet]> {
+        self.webex_ranges.as_ref().map(|webex| webex.ranges.as_slice())
+    }
+
     /// This, with what `old` holds wherever the files are the same as they were then: what has not changed is not made
     /// anew, and stays comparable by its address.
     #[must_use]
@@ -164,8 +174,12 @@ fn load_at(config: &Config, now: i64) -> (Option<Material>, Vec<Problem>) {
     let affinity_keys = key_file
         .and_then(|path| keyring::load(path, config.places.of(&Spot::AffinityKeyFile), &mut problems))
         .unwrap_or_default();
+    let webex_ranges = config.webex_ranges.as_deref();
+    let webex_ranges =
+        webex_ranges.and_then(|path| ranges::load(path, &config.places.of(&Spot::WebexRanges), now, &mut problems));
     let fatal = problems.iter().any(|problem| problem.severity == Severity::Error);
-    ((!fatal).then_some(Material { identities, authorities, expiries, affinity_keys, read }), problems)
+    let material = Material { identities, authorities, expiries, affinity_keys, webex_ranges, read };
+    ((!fatal).then_some(material), problems)
 }
 
 fn expiry(section: &str, file: &Path, facts: &Facts) -> Expiry {

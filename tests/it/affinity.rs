@@ -1,12 +1,16 @@
 //! R-AFF-1, R-AFF-2, R-APP-1: a session stays at its XSP, whatever happens around it.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
+use serde_json::Value;
 use xspgate::sim::xsp::Behaviour;
 
-use crate::harness::{CHANNEL, Client, DEADLINE, Gateway, PROFILE, Stage, body, request, within};
+use crate::harness::{
+    CHANNEL, Client, DEADLINE, Gateway, PROFILE, Program, Stage, body, eventually, get_plain, request, within,
+};
 
 #[tokio::test]
 async fn r_aff_1_a_session_stays_at_its_xsp() {
@@ -190,4 +194,57 @@ async fn r_aff_1_the_xsps_own_cookies_keep_their_paths() {
     assert!(cookies[1].starts_with("XSPGATE="));
     let home = answer.headers()["x-xsp"].to_str().unwrap().to_owned();
     assert!(stage.xsp(&home).until(DEADLINE, |requests| requests.len() == 1).await);
+}
+
+#[tokio::test]
+async fn r_aff_1_gateways_can_be_compared_by_the_fingerprints_of_their_keys() {
+    let stage = Stage::start().await;
+    let folder = stage.sim.folder();
+    let shown = async |gateway: &Gateway| {
+        let (_, status) = get_plain(gateway.admin_address(), "/status").await;
+        let status: Value = serde_json::from_str(&status).unwrap();
+        let keys = status["affinity_keys"].as_array().unwrap().clone();
+        keys.iter()
+            .map(|key| [&key["fingerprint"], &key["use"]].map(|text| text.as_str().unwrap().to_owned()))
+            .collect()
+    };
+    let measured = async |fingerprint: &str, part: &str| {
+        let labels = [("fingerprint", fingerprint), ("use", part)];
+        stage.metrics().await.count("xspgate_affinity_key_info", &labels)
+    };
+    let keys: Vec<[String; 2]> = shown(&stage.gateway).await;
+    let [[first, signs]] = keys.as_slice() else { panic!("{keys:?}") };
+    assert_eq!((signs.as_str(), first.len()), ("signs", 8));
+    assert_eq!(measured(first, "signs").await, 1.0);
+    let check = Program::run_in(folder, &["check", "xspgate.toml"]).stdout;
+    assert!(check.contains(&format!("\naffinity cookie XSPGATE, key {first}\n")), "{check}");
+    let other = Gateway::start(&folder.join("xspgate.toml")).await;
+    assert_eq!(shown(&other).await, keys, "the same key is the same everywhere");
+
+    let path = folder.join("affinity.key");
+    let old = fs::read_to_string(&path).unwrap();
+    let made = Program::run_in(folder, &["certs", "affinity-key", "--out", "affinity.key", "--force"]).stdout;
+    let new = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{new}{old}")).unwrap();
+    stage.gateway.renew();
+    eventually("the new key", async || shown(&stage.gateway).await.len() == 2).await;
+    let keys: Vec<[String; 2]> = shown(&stage.gateway).await;
+    assert_eq!((&keys[1][0], keys[1][1].as_str()), (first, "accepted"));
+    assert!(made.contains(&format!("its fingerprint is {}\n", keys[0][0])), "{made}");
+    assert_eq!((measured(&keys[0][0], "signs").await, measured(first, "accepted").await), (1.0, 1.0));
+    assert_eq!(measured(first, "signs").await, 0.0);
+    let check = Program::run_in(folder, &["check", "xspgate.toml"]).stdout;
+    assert!(check.contains(&format!("key {} signs, {first} accepted too\n", keys[0][0])), "{check}");
+    let told = get_plain(stage.gateway.admin_address(), "/status").await.1 + &check;
+    assert!(!told.contains(old.trim()) && !told.contains(new.trim()));
+}
+
+#[tokio::test]
+async fn a_gateway_without_sessions_has_no_key_to_compare() {
+    let (stage, ()) = Stage::unready(|sim, text| {
+        sim.serve_cti(text);
+        text.remove_section("[[https]]").remove_section("[farm.xsp]").remove_section("[farm.xsp.failover]");
+    })
+    .await;
+    assert_eq!(stage.metrics().await.count("xspgate_affinity_key_info", &[]), 0.0);
 }

@@ -57,7 +57,10 @@ fn every_configuration_checks_clean() {
         let loaded = checked(file);
         let warnings: Vec<_> = loaded.warnings.iter().map(|warning| warning.message.as_str()).collect();
         // A container has a network of its own, so that it has to be.
-        assert!(matches!(*warnings, [one] if one.starts_with("the admin listener can be reached")), "{warnings:?}");
+        assert!(warnings[0].starts_with("the admin listener can be reached"), "{warnings:?}");
+        // Which ranges Webex has today is the operator's to find out.
+        let others = warnings[1..].iter().filter(|warning| !warning.starts_with("Webex's addresses as of"));
+        assert_eq!(others.count(), 0, "{warnings:?}");
         // The one folder that can be written to there.
         let socket = loaded.config.control.as_deref().and_then(Path::parent);
         assert!(socket.is_some() && socket == loaded.config.state_dir.as_deref(), "{file}: {socket:?}");

@@ -53,6 +53,7 @@ mod passthrough;
 mod pooled;
 mod prometheus;
 mod proxy_protocol;
+mod ranges;
 mod reload;
 mod renewal;
 mod retries;

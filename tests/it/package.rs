@@ -30,7 +30,8 @@ chroot "$1/root" sh -exc "$3" 2>&1
 const LIFE: &str = r#"
 cd /run/given
 export DEBIAN_FRONTEND=noninteractive
-dpkg --install 1.deb
+dpkg --install 1.deb > said
+grep 'made a new affinity key' said
 test "$(stat -c '%U:%G %a' /etc/xspgate /etc/xspgate/certs)" = "root:xspgate 750
 root:xspgate 750"
 test "$(stat -c '%U:%G %a' /etc/xspgate/certs/affinity.key)" = 'root:xspgate 640'

@@ -295,6 +295,8 @@
       ['expires', (one) => clock(one.expires)],
     ];
     table(byId('certificate-table'), certificates, status.certificates, (one) => `${one.section} ${one.serial} ${one.subject}`, 'None is used.');
+    const keys = status.affinity_keys.map((one) => `${one.fingerprint} ${one.use === 'signs' ? 'signs' : 'is accepted'}`);
+    write(byId('affinity-keys'), keys.length > 0 ? `affinity keys, the same on all gateways: ${keys.join(', ')}` : '');
     const names = [
       ['name', (one) => one.name],
       ['type', (one) => one.type],

@@ -4,7 +4,7 @@ use tracing::{info, warn};
 
 use crate::config::error::{Problem, Source};
 use crate::config::model::Config;
-use crate::tls::certs::files::Files;
+use crate::tls::certs::files::{Files, WEBEX};
 use crate::tls::certs::{self, Material};
 use crate::tls::peer::day;
 
@@ -31,6 +31,10 @@ pub(super) fn tell_of_file(config: &Config, files: &Files, problem: &Problem, co
 pub(super) fn tell_renewed(old: &Material, new: &Material) {
     let now = certs::now();
     for section in new.read.changed(&old.read) {
+        if let Some(webex) = new.webex_ranges.as_ref().filter(|_| section == WEBEX) {
+            info!(section, ranges = webex.ranges.len(), of = webex.day(), "the ranges of Webex's addresses renewed");
+            continue;
+        }
         // What is over already has been told of by a warning.
         let expiries = new.expiries.iter().filter(|expiry| expiry.section == section && expiry.validity.to >= now);
         let ends = expiries.map(|expiry| expiry.validity.to).min().map(day);

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{Failure, existing};
 use crate::cli::guide::Guide;
+use crate::policy::affinity::Keyring;
 use crate::tls::issue::affinity_key;
 use crate::tls::issue::files::{self, Output, Readers};
 
@@ -39,13 +40,17 @@ pub(super) struct AffinityKey {
 
 /// Makes it; what to say about it, or the key itself.
 pub(super) fn make(options: &AffinityKey) -> Result<String, Failure> {
-    let key = format!("{}\n", affinity_key()?);
+    let key = affinity_key()?;
+    // It has just been made as one.
+    let print = key.parse().ok().and_then(|key| Keyring::new(key, []).prints().next());
+    let print = print.map(|(print, _)| print.to_string()).unwrap_or_default();
+    let key = format!("{key}\n");
     let Some(path) = &options.out else { return Ok(key) };
     let output = Output { path: path.clone(), text: key, readers: Readers::Owner };
     files::write(&[output], existing(options.force))?;
     let shown = path.display();
     Ok(format!(
-        "{shown}\n  a key for the affinity cookie, for your eyes only\n\
-         next: copy it to every gateway, and name it as `key_file` of [affinity]\n"
+        "{shown}\n  a key for the affinity cookie, for your eyes only; its fingerprint is {print}\n\
+         next: copy it to every gateway, where `xspgate check` shows the same, and name it as `key_file` of [affinity]\n"
     ))
 }

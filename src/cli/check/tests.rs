@@ -20,18 +20,18 @@ fn the_example_checks_clean_as_it_stands() {
     assert_eq!(material.authorities["webex"].roots.len(), 2);
     assert_eq!(material.affinity_keys, [*b"0123456789abcdef0123456789abcdef"]);
     assert_eq!(
-        summary::of(&loaded.config, 0),
+        summary::of(&loaded.config, &material, 0),
         "\
 https 0.0.0.0:443
   hosts         webex-cloud-xsp.example.com, webex-app-xsp.example.com
   certificate   \"public\"
   xsi-actions   /com.broadsoft.xsi-actions/ -> farm xsp
   xsi-events    /com.broadsoft.xsi-events/ /com.broadsoft.async/ -> farm xsp
-  auth-service  /authService -> farm xsp, from 21 ranges
+  auth-service  /authService -> farm xsp, from 3 ranges
   dms           /dms/ -> farm xsp
   call-settings /callsettings/ -> farm xsp
 cti 0.0.0.0:8012 -> farm cti
-  clients       bwcticlient.webex.com, signed by \"webex\", from 20 ranges
+  clients       bwcticlient.webex.com, signed by \"webex\", from 2 ranges
 farm cti
   verified      xsp.example.com by \"internal\", shows \"cti-client\"
   default       SRV _cti._tcp.internal.example.com, else A internal.example.com, port 8012
@@ -41,6 +41,8 @@ farm xsp
   site-a        A xsp-a.internal.example.com, port 443
   site-b        A xsp-b.internal.example.com, port 443
   failover      3 tries of 2s, the next after 600ms, blocked for 1m, 5xx confirmed by a look, silence confirmed by a look
+affinity cookie XSPGATE, key 3a302432
+webex 2 ranges of 2027-01-01
 admin 127.0.0.1:9901
 ok
 "
@@ -70,8 +72,8 @@ fn the_summary_shows_which_block_serves_clients_without_a_name() {
     fixture::example(folder.path());
     let hosts = "hosts = [\"webex-cloud-xsp.example.com\", \"webex-app-xsp.example.com\"]";
     let text = EXAMPLE.replace(hosts, &format!("{hosts}\ndefault = true"));
-    let (loaded, _) = load(&fixture::write(folder.path(), "xspgate.toml", &text)).unwrap();
-    let summary = summary::of(&loaded.config, 0);
+    let (loaded, material) = load(&fixture::write(folder.path(), "xspgate.toml", &text)).unwrap();
+    let summary = summary::of(&loaded.config, &material, 0);
     let line = "  hosts         webex-cloud-xsp.example.com, webex-app-xsp.example.com (default)\n";
     assert!(summary.contains(line), "{summary}");
 }

@@ -13,7 +13,7 @@ use super::{Check, Kind, Known, or, security};
 use crate::broadworks::interface::Interface;
 use crate::config::error::Problem;
 use crate::config::file::{self, File, Key, List};
-use crate::config::model::{ChannelReplay, ClientPurpose, Clients, Farm, Https, Nameless, Route};
+use crate::config::model::{Allow, ChannelReplay, ClientPurpose, Clients, Farm, Https, Nameless, Route};
 use crate::config::place::Spot;
 use crate::config::types::choice::{Choice, Preset};
 use crate::config::types::name::HostName;
@@ -113,8 +113,15 @@ pub(super) fn nameless(key: &Key<Preset>) -> Nameless {
     or(key, |preset| preset.0, Nameless::LeftToOthers)
 }
 
-pub(super) fn allow(list: &List<Allowed>) -> Vec<IpNet> {
-    list.iter().flat_map(Spanned::get_ref).flat_map(|allowed| allowed.get_ref().0.iter().copied()).collect()
+pub(super) fn allow(list: &List<Allowed>) -> Allow {
+    let mut allow = Allow::default();
+    for allowed in list.iter().flat_map(Spanned::get_ref) {
+        match *allowed.get_ref() {
+            Allowed::Range(range) => allow.ranges.push(range),
+            Allowed::Webex(name) => allow.webex.push(name),
+        }
+    }
+    allow
 }
 
 pub(super) fn ranges(list: &List<network::Range>) -> Vec<IpNet> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::{Check, Named, fields, or};
+use crate::broadworks::ranges;
 use crate::config::error::Problem;
 use crate::config::file::{self, File};
 use crate::config::model::{
@@ -16,6 +17,7 @@ use crate::config::model::{
 };
 use crate::config::place::{Places, Spot};
 use crate::config::types::amount::shown_time;
+use crate::config::types::network::Allowed;
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -208,6 +210,35 @@ pub(super) fn affinity(check: &mut Check<'_>, file: &File, places: &mut Places) 
         key_file: affinity.key_file.as_ref().map(|path| check.resolve(path)),
         lost_channels_for: or(&affinity.lost_channels_for, |time| time.0, seconds(120)),
     }
+}
+
+/// Whose ranges `allow` means by Webex's names. What is built in has aged, and decides over who may connect.
+pub(super) fn webex_ranges(check: &mut Check<'_>, file: &File) -> Option<PathBuf> {
+    let webex = fields(&file.webex);
+    let blocks = file.https.iter().map(Spanned::get_ref);
+    let interfaces = blocks.clone().flat_map(|block| block.interface.values().map(|own| &own.get_ref().allow));
+    let others = file.cti.iter().map(|block| &block.get_ref().allow);
+    let others = others.chain(file.passthrough.iter().map(|block| &block.get_ref().allow));
+    let lists = blocks.map(|block| &block.allow).chain(interfaces).chain(others);
+    let mut elements = lists.flatten().flat_map(Spanned::get_ref);
+    let named = elements.find(|element| matches!(element.get_ref(), Allowed::Webex(_)));
+    match (&webex.ranges, named) {
+        (Some(path), named) => {
+            check.places.note(Spot::WebexRanges, path.span());
+            if named.is_none() && check.gaps.is_empty() {
+                let message = "nothing uses these ranges: no `allow` names webex-usa, webex-emea or webex-common";
+                check.report(Problem::warning(path.span(), message));
+            }
+        }
+        (None, Some(named)) if check.gaps.is_empty() => {
+            let message = format!("Webex's addresses as of {} decide over who may connect", ranges::EDITION);
+            let help = "write the ranges that Cisco publishes today into a file, one a line, and name it as `ranges` \
+                        under [webex]";
+            check.report(Problem::warning(named.span(), message).help(help));
+        }
+        (None, _) => {}
+    }
+    webex.ranges.as_ref().map(|path| check.resolve(path))
 }
 
 pub(super) fn certificates(check: &mut Check<'_>, file: &File) -> Named<Certificate> {

@@ -736,7 +736,7 @@ help: add "x25519" or "secp256r1", or set min_version = "1.3"
         "an override of an interface that is not served",
         "",
         r##"[https.interface.auth-service]
-allow = ["webex-usa"]
+allow = ["192.0.2.0/24"]
 "##,
         r##"error: "auth-service" is not among this block's interfaces
  --> x.toml:22:18

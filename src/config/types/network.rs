@@ -43,7 +43,12 @@ pub struct Range(pub IpNet);
 
 /// What `allow` lists: a range in CIDR notation, or a published one by its name (R-FW-1).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Allowed(pub Vec<IpNet>);
+pub enum Allowed {
+    /// It is written there.
+    Range(IpNet),
+    /// One of [`ranges::NAMES`].
+    Webex(&'static str),
+}
 
 impl Leaf for Listen {
     fn expected() -> String {
@@ -173,7 +178,7 @@ impl Leaf for Range {
         match ranges::named(text) {
             Some(_) => Err(Refusal::new(format!("the range {} can't be used here", quoted(text)))
                 .help("Webex connects as a client; write the proxies' addresses, such as \"192.0.2.0/24\"")),
-            None => range(text).map(Self),
+            None => cidr(text).map(Self),
         }
     }
 }
@@ -188,8 +193,8 @@ impl Leaf for Allowed {
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
-        if let Some(ranges) = ranges::named(text) {
-            return Ok(Self(ranges.to_vec()));
+        if let Some(name) = ranges::NAMES.into_iter().find(|name| *name == text) {
+            return Ok(Self::Webex(name));
         }
         if text.starts_with(|c: char| c.is_ascii_alphabetic()) && !text.contains([':', '/']) {
             let refusal = Refusal::new(format!("{} is not the name of a range", quoted(text)));
@@ -199,11 +204,15 @@ impl Leaf for Allowed {
                     .help(format!("one of \"{}\", or a range such as \"192.0.2.0/24\"", ranges::NAMES.join("\", \""))),
             });
         }
-        range(text).map(|range| Self(vec![range]))
+        cidr(text).map(Self::Range)
     }
 }
 
-fn range(text: &str) -> Result<IpNet, Refusal> {
+/// A range in CIDR notation, or an address.
+///
+/// # Errors
+/// It is neither, or has bits beyond its prefix.
+pub fn cidr(text: &str) -> Result<IpNet, Refusal> {
     let help = "an address, or an address and a prefix length, such as \"192.0.2.0/24\" or \"2001:db8::/32\"";
     let range = match text.parse::<IpAddr>() {
         Ok(ip) => IpNet::from(ip),
@@ -287,10 +296,10 @@ mod tests {
 
     #[test]
     fn r_fw_1_allowed_are_ranges_addresses_and_published_names() {
-        for (text, expected) in [("192.0.2.0/24", 1), ("192.0.2.7", 1), ("2001:db8::/32", 1), ("webex-usa", 10)] {
-            assert_eq!(Allowed::text(text).unwrap().0.len(), expected, "{text}");
+        for (text, expected) in [("192.0.2.0/24", "192.0.2.0/24"), ("192.0.2.7", "192.0.2.7/32")] {
+            assert_eq!(Allowed::text(text).unwrap(), Allowed::Range(expected.parse().unwrap()), "{text}");
         }
-        assert_eq!(Allowed::text("192.0.2.7").unwrap().0[0].to_string(), "192.0.2.7/32");
+        assert_eq!(Allowed::text("webex-usa").unwrap(), Allowed::Webex("webex-usa"));
         assert_eq!(
             help::<Allowed>("192.0.2.7/24"),
             "\"192.0.2.0/24\" for the whole range, \"192.0.2.7\" for the one address"

@@ -1,7 +1,7 @@
 //! What there is to measure, in one table, so that the registry and the README can both be held against it.
 
 /// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
-pub const TABLE: [(&str, &str, &str, &str); 45] = [
+pub const TABLE: [(&str, &str, &str, &str); 46] = [
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
     (
@@ -84,6 +84,12 @@ pub const TABLE: [(&str, &str, &str, &str); 45] = [
         "counter",
         "farm, event",
         "session decisions: new, kept, moved, unknown (a cookie that names no endpoint)",
+    ),
+    (
+        "xspgate_affinity_key_info",
+        "gauge",
+        "fingerprint, use",
+        "1 for each affinity key, by its fingerprint: signs (cookies of new sessions), accepted",
     ),
     ("xspgate_channels", "gauge", "farm, endpoint", "event channels whose id is known, by the XSP that they are at"),
     ("xspgate_channels_opened_total", "counter", "farm, endpoint", "event channels whose id was learnt"),

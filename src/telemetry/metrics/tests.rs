@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::policy::affinity::{Key, Keyring};
 use crate::policy::fault::{AttemptEnd, Fault};
 use crate::telemetry::validity::Validity;
 
@@ -27,6 +28,7 @@ fn touched() -> (Metrics, FarmMetrics, Arc<EndpointMetrics>) {
     metrics.route("192.0.2.1:443", "dms").answered(Class::Status(2));
     let farm = metrics.farm("xsp");
     farm.session(SessionEvent::New);
+    metrics.affinity_keys(Keyring::new(Key::new([1; 32]), []).prints());
     metrics.stream("192.0.2.1:8012", "cti").ended("ended");
     let endpoint = metrics.endpoint("xsp", "192.0.2.10:443");
     endpoint.attempted(AttemptEnd::Fault(Fault::Timeout));

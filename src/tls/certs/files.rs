@@ -16,6 +16,8 @@ use crate::config::place::Spot;
 
 /// The section of the affinity keys.
 pub const AFFINITY: &str = "affinity";
+/// The section of Webex's ranges.
+pub const WEBEX: &str = "webex";
 
 /// Every file that a configuration names, in no order that matters.
 #[derive(Clone, Debug)]
@@ -80,6 +82,9 @@ impl Files {
         }
         if let Some(path) = &config.affinity.key_file {
             named(AFFINITY.to_owned(), Spot::AffinityKeyFile, path);
+        }
+        if let Some(path) = &config.webex_ranges {
+            named(WEBEX.to_owned(), Spot::WebexRanges, path);
         }
         Self(files)
     }
