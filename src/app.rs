@@ -30,6 +30,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::config::Loaded;
 use crate::core::Core;
 use crate::drain::Phase;
+use crate::proxy::listener;
 use crate::supervisor::{self, Watcher};
 use crate::telemetry::timeline::{Event, Kind};
 use crate::tls::certs::Material;
@@ -186,20 +187,21 @@ impl Gateway {
     }
 
     /// Takes no new connections, and returns once the last one has gone: by itself within `drain_timeout`, or cut
-    /// after it, at `drain_rate`.
+    /// after it, spread over `drain_spread`.
     pub async fn drain(&mut self) {
         self.enter(Phase::Draining);
         // Also if nothing is left to wait for.
         let told = supervisor::stopping(STOPPING.1);
+        let patience = self.core.shared.snapshot.load().drain_timeout;
         tokio::select! {
-            () = self.wind_down() => {}
+            () = self.wind_down(patience, "drain_timeout") => {}
             () = tell_of_stopping() => {}
         }
         told.wait_shortly();
     }
 
-    /// As [`Gateway::drain`], with new connections and the service manager's attention another process' already. That one
-    /// hears only from this one of event channels that are where this one's own predecessor is, so it outlives it.
+    /// As [`Gateway::drain`], with new connections and the service manager's attention another process' already, so that there
+    /// is more time: `handover_timeout`. That one hears only from this one of event channels that are where this one's own predecessor is, so it outlives it.
     ///
     /// # Errors
     /// The other process has ended when it was to begin. Nobody serves then, and whoever starts this one should at once.
@@ -209,25 +211,45 @@ impl Gateway {
             // The error says that all that runs beside the workers has ended.
             Ok(HandoverStatus::Done | HandoverStatus::Pending) | Err(_) => {}
         }
-        self.wind_down().await;
+        let patience = self.core.shared.snapshot.load().handover_timeout;
+        self.wind_down(patience, "handover_timeout").await;
         if let Some(predecessor) = &mut self.predecessor {
             predecessor.wait().await;
         }
         Ok(())
     }
 
-    async fn wind_down(&mut self) {
-        let patience = self.core.shared.snapshot.load().drain_timeout;
+    /// Waits for `patience`, which is what `key` says, and cuts what is left then.
+    async fn wind_down(&mut self, patience: Duration, key: &'static str) {
         if tokio::time::timeout(patience, self.emptied()).await.is_err() {
-            tracing::info!("drain_timeout is over: what is left is cut");
+            tracing::info!("{key} is over: what is left is cut");
             self.cut().await;
         }
     }
 
-    /// Cuts what is left, at `drain_rate`, and returns once the last connection has gone. A worker that does not move cuts
-    /// nothing, and is waited for no longer once it is the last.
+    /// Cuts what is left, spread over `drain_spread`, and returns once the last connection has gone. A worker that does not
+    /// move cuts nothing, and is waited for no longer once it is the last.
     pub async fn cut(&mut self) {
+        let left = listener::open();
+        let [channels, cti, passthrough] = self.core.held();
+        let shared = &self.core.shared;
+        let seconds = (shared.cuts.interval(left) * u32::try_from(left).unwrap_or(u32::MAX)).as_secs_f64();
+        tracing::info!(
+            connections = left,
+            channels,
+            cti,
+            passthrough,
+            seconds,
+            "cutting what is left, one after the other"
+        );
+        shared.cuts.begin(left);
         self.enter(Phase::Cutting);
+        self.until_cut().await;
+        let cut = self.core.shared.cuts.cut();
+        tracing::info!(connections = left, cut, "nothing is left; what was not cut had ended by itself");
+    }
+
+    async fn until_cut(&mut self) {
         let pulses = self.core.pulses.clone();
         let nobody_moves = async {
             while pulses.threads().any(|(thread, moves)| moves && worker::is_worker(thread)) {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::discover::DiscoveryStatus;
 use crate::drain::Phase;
-use crate::farm::{Farm, Looks};
+use crate::farm::{Farm, Looks, StreamKind};
 use crate::proxy::context::Shared;
 use crate::supervisor::Pulses;
 use crate::telemetry::metrics::Metrics;
@@ -40,6 +40,15 @@ impl Core {
     /// Has the farms run that `change` makes of those that do. It may be called again if they change meanwhile.
     pub fn change_farms(&self, mut change: impl FnMut(&[Arc<Farm>]) -> Arc<[Arc<Farm>]>) {
         self.shared.snapshot.rcu(|snapshot| snapshot.with_farms(change(&snapshot.farms)));
+    }
+
+    /// How many streams this process has, by [`StreamKind`].
+    pub fn held(&self) -> [u64; StreamKind::ALL.len()] {
+        let mut all = [0; StreamKind::ALL.len()];
+        for endpoint in self.farms().iter().flat_map(|farm| farm.endpoints()) {
+            all.iter_mut().zip(endpoint.held()).for_each(|(all, its)| *all += its);
+        }
+        all
     }
 
     /// Whether no process that has been replaced drains yet.

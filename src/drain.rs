@@ -1,10 +1,9 @@
-//! The end of a process, in phases that only go one way. What is left at the end is cut at a steady rate: clients whose
-//! connections are all cut at once all come to another gateway at once. So are streams that end before that because their
-//! XSP is given up: their clients all come to the other XSPs.
+//! The end of a process, in phases that only go one way. What is left at the end is cut one after the other, spread over a
+//! time: clients whose connections are all cut at once all come to another gateway at once. So are streams that end before
+//! that, because their XSP is given up or by an operator's word: their clients all come to the other XSPs.
 
 mod bell;
 
-use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -15,7 +14,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::lock::Locked;
 
-pub use self::bell::{Bell, UntilCut};
+pub use self::bell::{Bell, Cut, Ending, UntilCut};
+
+/// Between two cuts at most: a few connections need no whole minute.
+const FAR_ENOUGH: Duration = Duration::from_secs(1);
 
 /// How far the process is on its way to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,23 +74,45 @@ pub struct Cuts {
     state: Locked<State>,
     /// How often connections were called to look whether they are to end.
     calls: AtomicU64,
+    /// How many were cut at the process' end.
+    cut: AtomicU64,
 }
 
 #[derive(Debug)]
 struct State {
+    spread: Duration,
     interval: Duration,
     next: Option<Instant>,
 }
 
 impl Cuts {
-    /// Up to `rate` connections a second; `None`: all at once.
-    pub fn new(rate: Option<NonZeroU32>) -> Self {
-        Self { state: Locked::new(State { interval: interval(rate), next: None }), calls: AtomicU64::new(0) }
+    /// Whatever is to be cut at a time is spread over `spread`; 0: all at once.
+    pub fn new(spread: Duration) -> Self {
+        let state = State { spread, interval: Duration::ZERO, next: None };
+        Self { state: Locked::new(state), calls: AtomicU64::new(0), cut: AtomicU64::new(0) }
     }
 
-    /// As [`Cuts::new`], from now on.
-    pub fn set_rate(&self, rate: Option<NonZeroU32>) {
-        self.state.with(|state| state.interval = interval(rate));
+    /// As [`Cuts::new`], for what is to be cut from now on.
+    pub fn set_spread(&self, spread: Duration) {
+        self.state.with(|state| state.spread = spread);
+    }
+
+    /// How far apart the cuts of `count` connections are, so that all of them take the whole time, but no two are further
+    /// apart than a second.
+    pub fn interval(&self, count: usize) -> Duration {
+        let spread = self.state.with(|state| state.spread);
+        (spread / u32::try_from(count.max(1)).unwrap_or(u32::MAX)).min(FAR_ENOUGH)
+    }
+
+    /// So many connections are left, and take their turns from now on.
+    pub fn begin(&self, count: usize) {
+        let interval = self.interval(count);
+        self.state.with(|state| state.interval = interval);
+    }
+
+    /// How many connections have been cut at the process' end so far.
+    pub fn cut(&self) -> u64 {
+        self.cut.load(Ordering::Relaxed)
     }
 
     /// Has every connection of the process look, soon, whether it is to end.
@@ -116,12 +140,17 @@ impl CutTurn {
         self.0.get_or_insert_with(|| Box::pin(sleep_until(cuts.turn(Instant::now())))).as_mut().poll(cx)
     }
 
+    /// Ready at `at`.
+    pub fn poll_at(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if sleep.deadline() != at {
+            sleep.as_mut().reset(at);
+        }
+        sleep.as_mut().poll(cx)
+    }
+
     /// It is not cut after all, for now.
     pub fn give_back(&mut self) {
         self.0 = None;
     }
-}
-
-fn interval(rate: Option<NonZeroU32>) -> Duration {
-    rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.get())
 }

@@ -12,6 +12,7 @@
 //! - [`proxy`] is a request's life: route, affinity, forward, answer; and where every connection arrives.
 //! - [`stream`] is the life of a connection without requests: CTI and pass-through.
 //! - [`policy`] decides, and [`broadworks`] knows the applications; both are pure.
+//! - [`registry`] has the connections that live long, so that an operator may see them, and end them.
 //! - [`upstream`] dials XSPs, keeps idle connections, and runs one exchange on one connection.
 //! - [`core`] is what all parts of a running gateway share.
 //! - [`telemetry`] and [`admin`] tell what is going on.
@@ -26,7 +27,7 @@
 //! - [`sim`] is a simulated site for the demo, the tests and the benches.
 //!
 //! Imports point one way: `policy`, `http1`, `broadworks`, `proxy_protocol` <- `config` <- `tls` <- `renewal`, `farm`,
-//! `discover` <- `upstream` <- `doctor`, `stream` <- `proxy` <- `worker`, `core` <- `admin` <- `app` <- `cli`.
+//! `discover` <- `upstream`, `registry` <- `doctor`, `stream` <- `proxy` <- `worker`, `core` <- `admin` <- `app` <- `cli`.
 
 pub mod admin;
 pub mod alarm;
@@ -46,6 +47,7 @@ pub mod lock;
 pub mod policy;
 pub mod proxy;
 pub mod proxy_protocol;
+pub mod registry;
 pub mod renewal;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -12,6 +12,7 @@ mod search;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::registry::Registry;
 use crate::telemetry::access::AccessLog;
 
 /// Who has come, and where to.
@@ -25,6 +26,8 @@ pub struct Arrival {
     pub host: Option<String>,
     /// The subject of the client's certificate, if it was verified.
     pub peer: Option<Arc<str>>,
+    /// Where it is to be found while it lives.
+    pub registry: Arc<Registry>,
     /// Where connections are told about.
     pub access: AccessLog,
 }

@@ -196,7 +196,7 @@ fn hosts(snapshot: &Snapshot, farms: &[Farm]) -> Vec<Host> {
 fn streams(snapshot: &Snapshot, farms: &[Farm]) -> Vec<Stream> {
     let colours: BTreeMap<&str, Colour> = farms.iter().map(|farm| (farm.name.as_str(), farm.colour)).collect();
     let stream = |host: Option<&str>, listener: &str, line: &Line| Stream {
-        kind: line.kind,
+        kind: line.kind.name(),
         host: host.map(str::to_owned),
         listener: listener.to_owned(),
         colour: colours.get(line.farm.name()).copied().unwrap_or(Colour::Red),

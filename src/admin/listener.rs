@@ -269,6 +269,7 @@ mod tests {
     use crate::proxy::channels::Channels;
     use crate::proxy::context::Shared;
     use crate::proxy::snapshot::Snapshot;
+    use crate::registry::Registry;
     use crate::supervisor::Pulses;
     use crate::telemetry::access::AccessLog;
     use crate::telemetry::metrics::Metrics;
@@ -344,6 +345,7 @@ mod tests {
             listeners: [].into(),
             faces: [].into(),
             drain_timeout: config.drain_timeout,
+            handover_timeout: config.handover_timeout,
             farms: [].into(),
         };
         let metrics = Arc::new(Metrics::default());
@@ -353,7 +355,8 @@ mod tests {
             access: AccessLog::off(),
             traces: Traces::start(None, &metrics).unwrap(),
             phase,
-            cuts: Arc::new(Cuts::new(config.drain_rate)),
+            registry: Registry::new(Arc::new(Cuts::new(config.drain_spread))),
+            cuts: Arc::new(Cuts::new(config.drain_spread)),
         };
         let (timeline, discovery) = (Timeline::default(), DiscoveryStatus::default());
         Core {

@@ -171,6 +171,7 @@ pub(super) fn snapshot(
         listeners: listeners.into(),
         faces: shown.into(),
         drain_timeout: config.drain_timeout,
+        handover_timeout: config.handover_timeout,
         farms: farms.into(),
     })
 }

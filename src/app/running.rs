@@ -146,7 +146,7 @@ impl Running {
         shared.snapshot.store(Arc::new(made.snapshot));
         retired.iter().for_each(|farm| farm.retire());
         shared.channels.set_remember(config.affinity.lost_channels_for);
-        shared.cuts.set_rate(config.drain_rate);
+        shared.cuts.set_spread(config.drain_spread);
         if let Some(traces) = made.traces {
             shared.traces.replace(traces);
         }

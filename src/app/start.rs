@@ -31,6 +31,7 @@ use crate::farm::{Farm, Looks};
 use crate::policy::affinity::{Key, Keyring};
 use crate::proxy::channels::Channels;
 use crate::proxy::context::Shared;
+use crate::registry::Registry;
 use crate::telemetry::access::{self, AccessLog};
 use crate::telemetry::lines;
 use crate::telemetry::metrics::Metrics;
@@ -177,13 +178,15 @@ impl Parts {
         phase: watch::Receiver<Phase>,
     ) -> Result<Core> {
         let Self { metrics, timeline, looks, farms } = self;
+        let cuts = Arc::new(Cuts::new(config.drain_spread));
         let shared = Shared {
             snapshot: ArcSwap::from_pointee(assemble::snapshot(config, material, &farms, &metrics, &plan.slots, None)?),
             channels: Channels::new(config.affinity.lost_channels_for),
             access: access_log(config)?,
             traces: Traces::start(config.traces.as_ref(), &metrics).context("can't start the traces")?,
             phase,
-            cuts: Arc::new(Cuts::new(config.drain_rate)),
+            registry: Registry::new(Arc::clone(&cuts)),
+            cuts,
         };
         let (discovery, pulses) = (discovery.status(), side_threads::pulses(config.workers));
         Ok(Core { shared: Arc::new(shared), metrics, timeline, looks, discovery, pulses, is_alone: Arc::default() })

@@ -35,6 +35,7 @@ const SECOND: u64 = 1000;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
+const WEEK: u64 = 7 * DAY;
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
 
@@ -90,7 +91,8 @@ tables! {
         state_dir: Key<FilePath>,
         reload_on_change: Key<Followed>,
         drain_timeout: Key<Time<0, DAY>>,
-        drain_rate: Key<OffOrCount<1, 1_000_000>>,
+        drain_spread: Key<Time<0, HOUR>>,
+        handover_timeout: Key<Time<0, WEEK>>,
         admin: Key<Admin>,
         control: Key<Control>,
         log: Key<Log>,

@@ -37,8 +37,10 @@ pub struct Config {
     pub reloads: Reloads,
     /// How long a stop waits for what is in flight (`drain_timeout`).
     pub drain_timeout: Duration,
-    /// How many connections a second are cut after that (`drain_rate`); `None` (`"off"`): all at once.
-    pub drain_rate: Option<NonZeroU32>,
+    /// How long the ends of what is left then are spread (`drain_spread`).
+    pub drain_spread: Duration,
+    /// How long a process that has been replaced keeps its streams (`handover_timeout`).
+    pub handover_timeout: Duration,
     /// `[admin]`; `None`: no admin listener.
     pub admin: Option<Admin>,
     /// `[control] socket`: where control calls come in; `None`: nowhere.

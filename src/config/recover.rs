@@ -121,6 +121,9 @@ impl<'a> Walk<'a> {
             let refusal = match shape {
                 Shape::Table { keys, .. } => match keys.iter().find(|(known, _)| *known == key) {
                     Some((_, shape)) => self.value(Place::Key(key), value, shape),
+                    None if key == describe::GONE && keys.iter().any(|(known, _)| *known == describe::SUCCESSOR) => {
+                        Err(describe::gone_key(span))
+                    }
                     None => {
                         let known = || keys.iter().map(|(known, _)| *known);
                         let near = nearest(key, known());

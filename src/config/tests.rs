@@ -51,6 +51,16 @@ fn a_key_in_place_of_a_configuration_is_not_shown() {
 }
 
 #[test]
+fn a_key_of_earlier_versions_keeps_no_gateway_from_starting() {
+    let text = format!("drain_rate = 20\n{EXAMPLE}");
+    let expected = "warning: `drain_rate` does nothing any more\n --> x.toml:1:1\n  | drain_rate = 20\n  | ^^^^^^^^^^\n\
+        help: leave it out; `drain_spread` says over how long the ends of connections are spread\n";
+    assert_eq!(said(&text), expected);
+    assert_eq!(model(&text), model(EXAMPLE));
+    assert!(said(&EXAMPLE.replace("[farm.xsp]\n", "[farm.xsp]\ndrain_rate = 20\n")).contains("unknown key"));
+}
+
+#[test]
 fn line_ends_do_not_matter() {
     assert_eq!(said(&EXAMPLE.replace('\n', "\r\n")), "");
     assert_eq!(model(&EXAMPLE.replace('\n', "\r\n")), model(EXAMPLE));

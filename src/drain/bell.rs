@@ -4,7 +4,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use super::{CutTurn, Cuts, Phase};
 use crate::lock::Locked;
@@ -33,12 +33,35 @@ struct WakerSlot {
     index: Option<usize>,
 }
 
+/// A connection that may be cut.
+pub trait Cut: Future<Output = ()> {
+    /// It is to end. One that has an end of its own, such as a last word to its peers, begins it, and is soon over.
+    fn cut(&mut self) -> Ending;
+}
+
+/// What a connection does when it is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It ends by itself in a moment.
+    Begun,
+    /// Nothing: it may be dropped.
+    None,
+}
+
+impl<F: Future<Output = ()> + ?Sized> Cut for Pin<Box<F>> {
+    fn cut(&mut self) -> Ending {
+        Ending::None
+    }
+}
+
 /// A connection that is served to its end, or until it is cut.
 #[derive(Debug)]
 pub struct UntilCut<F, H> {
     connection: F,
     slot: WakerSlot,
     turn: CutTurn,
+    /// Its turn has come, and it ends by itself.
+    is_ending: bool,
     _held: H,
 }
 
@@ -74,6 +97,7 @@ impl Bell {
             connection,
             slot: WakerSlot { bell: Arc::clone(self), index: None },
             turn: CutTurn::default(),
+            is_ending: false,
             _held: held,
         }
     }
@@ -103,28 +127,35 @@ impl Drop for WakerSlot {
     }
 }
 
-impl<F: Future<Output = ()> + Unpin, H: Unpin> Future for UntilCut<F, H> {
+impl<F: Cut + Unpin, H: Unpin> Future for UntilCut<F, H> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { connection, slot, turn, .. } = &mut *self;
-        if Pin::new(connection).poll(cx).is_ready() {
+        let Self { connection, slot, turn, is_ending, .. } = &mut *self;
+        if Pin::new(&mut *connection).poll(cx).is_ready() {
             return Poll::Ready(());
         }
         if slot.index.is_none() {
             slot.register(cx.waker());
         }
-        if !slot.bell.cutting.load(Ordering::Acquire) {
+        if *is_ending || !slot.bell.cutting.load(Ordering::Acquire) {
             return Poll::Pending;
         }
-        turn.poll(cx, &slot.bell.cuts)
+        ready!(turn.poll(cx, &slot.bell.cuts));
+        slot.bell.cuts.cut.fetch_add(1, Ordering::Relaxed);
+        match connection.cut() {
+            Ending::None => Poll::Ready(()),
+            Ending::Begun => {
+                *is_ending = true;
+                Pin::new(connection).poll(cx)
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::future::{pending, poll_fn};
-    use std::num::NonZeroU32;
     use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
@@ -133,13 +164,15 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_left_is_cut_at_a_steady_rate() {
-        for (rate, took) in [(Some(10), 900), (Some(1000), 9), (None, 0)] {
-            let bell = Bell::new(Arc::new(Cuts::new(rate.and_then(NonZeroU32::new))));
+    async fn what_is_left_is_spread_over_a_time() {
+        for (spread, took) in [(1000, 900), (10, 9), (0, 0), (60_000, 9000)] {
+            let cuts = Arc::new(Cuts::new(Duration::from_millis(spread)));
+            let bell = Bell::new(Arc::clone(&cuts));
             let cut = |_| tokio::spawn(bell.until_cut(Box::pin(pending()), ()));
             let connections: Vec<_> = (0..10).map(cut).collect();
             tokio::time::sleep(Duration::from_secs(1)).await;
             assert!(connections.iter().all(|connection| !connection.is_finished()));
+            cuts.begin(connections.len());
             bell.ring(Phase::Cutting);
             let begun = Instant::now();
             let mut ends = Vec::new();
@@ -148,15 +181,15 @@ mod tests {
                 ends.push(begun.elapsed());
             }
             let last = *ends.iter().max().unwrap();
-            assert!(last >= Duration::from_millis(took), "{rate:?}: {ends:?}");
-            assert!(last < Duration::from_millis(took + 10), "{rate:?}: {ends:?}");
+            assert!(last >= Duration::from_millis(took), "{spread}: {ends:?}");
+            assert!(last < Duration::from_millis(took + 10), "{spread}: {ends:?}");
             assert_eq!(bell.slots.with(|slots| slots.free.len()), 10);
         }
     }
 
     #[tokio::test]
     async fn a_connection_is_polled_when_the_phase_changes() {
-        let bell = Bell::new(Arc::new(Cuts::new(None)));
+        let bell = Bell::new(Arc::new(Cuts::new(Duration::ZERO)));
         let (polls, over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let seen = (Arc::clone(&polls), Arc::clone(&over));
         let connection = Box::pin(poll_fn(move |_| {
@@ -175,7 +208,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn connections_that_are_called_look_and_take_turns() {
-        let (cuts, given_up) = (Arc::new(Cuts::new(NonZeroU32::new(10))), Arc::new(AtomicBool::new(false)));
+        let (cuts, given_up) = (Arc::new(Cuts::new(Duration::from_secs(1))), Arc::new(AtomicBool::new(false)));
+        cuts.begin(10);
         let bell = Bell::new(Arc::clone(&cuts));
         let connection = |_| {
             let (cuts, given_up, mut turn) = (Arc::clone(&cuts), Arc::clone(&given_up), CutTurn::default());
@@ -204,9 +238,38 @@ mod tests {
         assert_eq!(ended(), 5, "the others live on");
     }
 
+    /// Ends by itself, a second after it is told to.
+    struct Polite(Option<Pin<Box<tokio::time::Sleep>>>);
+
+    impl Future for Polite {
+        type Output = ();
+
+        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+            self.0.as_mut().map_or(Poll::Pending, |farewell| farewell.as_mut().poll(cx))
+        }
+    }
+
+    impl Cut for Polite {
+        fn cut(&mut self) -> Ending {
+            self.0 = Some(Box::pin(tokio::time::sleep(Duration::from_secs(1))));
+            Ending::Begun
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_has_an_end_of_its_own_comes_to_it() {
+        let bell = Bell::new(Arc::new(Cuts::new(Duration::ZERO)));
+        let connection = tokio::spawn(bell.until_cut(Polite(None), ()));
+        tokio::task::yield_now().await;
+        bell.ring(Phase::Cutting);
+        let begun = Instant::now();
+        connection.await.unwrap();
+        assert_eq!(begun.elapsed().as_millis(), 1000);
+    }
+
     #[tokio::test]
     async fn places_are_used_again() {
-        let bell = Bell::new(Arc::new(Cuts::new(None)));
+        let bell = Bell::new(Arc::new(Cuts::new(Duration::ZERO)));
         for _ in 0..3 {
             let task = tokio::spawn(bell.until_cut(Box::pin(tokio::task::yield_now()), ()));
             task.await.unwrap();

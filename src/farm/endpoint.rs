@@ -3,17 +3,42 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::ClientConfig;
+use serde::{Deserialize, Serialize};
 
 use crate::config::model;
-use crate::drain::{CutTurn, Cuts};
 use crate::policy::affinity::Tag;
 use crate::policy::endpoint::EndpointId;
-use crate::telemetry::metrics::EndpointMetrics;
+use crate::telemetry::metrics::{EndpointMetrics, Gauge};
+
+/// What lives long at an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StreamKind {
+    /// An event channel.
+    Channel,
+    /// A CTI connection.
+    Cti,
+    /// A connection that passes through.
+    Passthrough,
+}
+
+impl StreamKind {
+    /// In the order of their values.
+    pub const ALL: [Self; 3] = [Self::Channel, Self::Cti, Self::Passthrough];
+
+    /// A word for people, logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Channel => "channel",
+            Self::Cti => "cti",
+            Self::Passthrough => "passthrough",
+        }
+    }
+}
 
 /// One endpoint of a farm that runs.
 #[derive(Debug)]
@@ -29,8 +54,10 @@ pub struct Endpoint {
     pub(super) leaving: AtomicBool,
     /// Whether anything has come from it since somebody asked.
     pub(super) heard: AtomicBool,
-    /// What gives its streams their turns to end, while it is given up.
-    pub(super) given_up: ArcSwapOption<Cuts>,
+    /// Whether its streams are to end, unless something comes from it.
+    pub(super) given_up: AtomicBool,
+    /// What this process has there, by [`StreamKind`].
+    pub(super) held: [AtomicU64; StreamKind::ALL.len()],
     /// Why its certificate was refused when it was dialled last.
     pub(super) refusal: Arc<ArcSwapOption<String>>,
 }
@@ -94,15 +121,32 @@ impl Endpoint {
         }
     }
 
-    /// Ready when a stream at it is to end, since it is given up; `turn` is the stream's own. Nobody is woken when that
-    /// begins: the stream finds out by looking.
-    pub fn poll_given_up(&self, cx: &mut Context<'_>, turn: &mut CutTurn) -> Poll<()> {
-        match &*self.given_up.load() {
-            Some(cuts) if !self.heard.load(Ordering::Relaxed) => turn.poll(cx, cuts),
-            Some(_) | None => {
-                turn.give_back();
-                Poll::Pending
-            }
+    /// Whether its streams are to end, since it is given up, and nothing has come from it.
+    pub fn gives_up_streams(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed) && !self.heard.load(Ordering::Relaxed)
+    }
+
+    /// A stream of this process has reached it.
+    pub fn holds(&self, kind: StreamKind) {
+        self.held[kind as usize].fetch_add(1, Ordering::Relaxed);
+        self.gauge(kind).inc();
+    }
+
+    /// A stream of this process has ended.
+    pub fn lets_go(&self, kind: StreamKind) {
+        self.held[kind as usize].fetch_sub(1, Ordering::Relaxed);
+        self.gauge(kind).dec();
+    }
+
+    /// How many streams of this process are there, by [`StreamKind`].
+    pub fn held(&self) -> [u64; StreamKind::ALL.len()] {
+        StreamKind::ALL.map(|kind| self.held[kind as usize].load(Ordering::Relaxed))
+    }
+
+    fn gauge(&self, kind: StreamKind) -> &Gauge {
+        match kind {
+            StreamKind::Channel => &self.metrics.channels,
+            StreamKind::Cti | StreamKind::Passthrough => &self.metrics.streams,
         }
     }
 

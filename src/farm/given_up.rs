@@ -8,7 +8,6 @@ use std::time::Instant;
 use tracing::{info, warn};
 
 use super::{Endpoint, Farm, State};
-use crate::drain::Cuts;
 use crate::policy::health::blocklist::Standing;
 use crate::telemetry::timeline::Kind;
 
@@ -38,7 +37,7 @@ impl Farm {
                 }
                 match (endpoint.is_given_up(), self.is_to_end(state, endpoint, now)) {
                     (true, false) => {
-                        endpoint.given_up.store(None);
+                        endpoint.given_up.store(false, Ordering::Relaxed);
                         taken_back.push(Arc::clone(endpoint));
                     }
                     (false, true) if holds_streams(endpoint) => lifeless.push(Arc::clone(endpoint)),
@@ -54,9 +53,9 @@ impl Farm {
         lifeless
     }
 
-    /// A look at `endpoint` has failed as well, by `sign`: its streams end, in the turns that `cuts` gives, unless something has
-    /// come from it meanwhile.
-    pub fn give_up(&self, endpoint: &Arc<Endpoint>, sign: Sign, cuts: &Arc<Cuts>) {
+    /// A look at `endpoint` has failed as well, by `sign`: its streams are to end, unless something has come from it
+    /// meanwhile; whether they are.
+    pub fn give_up(&self, endpoint: &Arc<Endpoint>, sign: Sign) -> bool {
         let now = Instant::now();
         let is_given_up = self.state.with(|state| {
             if sign == Sign::Refusal && !has_another(state, endpoint, now) {
@@ -66,12 +65,12 @@ impl Farm {
                 && !endpoint.is_given_up()
                 && self.is_to_end(state, endpoint, now);
             if is_it {
-                endpoint.given_up.store(Some(Arc::clone(cuts)));
+                endpoint.given_up.store(true, Ordering::Relaxed);
             }
             is_it
         });
         if !is_given_up {
-            return;
+            return false;
         }
         let (channels, streams) = (endpoint.metrics.channels.get(), endpoint.metrics.streams.get());
         warn!(
@@ -82,12 +81,12 @@ impl Farm {
             "endpoint stays blocked; its event channels, and its CTI and pass-through connections, are ended"
         );
         self.note(&endpoint.label, Kind::GivenUp, format!("event channels: {channels}, connections: {streams}"));
-        cuts.call();
+        true
     }
 
     /// `endpoint` is given up no longer: the streams that it still has stay.
     pub(super) fn take_back(&self, endpoint: &Endpoint) {
-        if endpoint.given_up.swap(None).is_some() {
+        if endpoint.given_up.swap(false, Ordering::Relaxed) {
             self.tell_taken_back(endpoint);
         }
     }
@@ -112,10 +111,10 @@ fn has_another(state: &State, endpoint: &Endpoint, now: Instant) -> bool {
 
 impl Endpoint {
     fn is_given_up(&self) -> bool {
-        self.given_up.load().is_some()
+        self.given_up.load(Ordering::Relaxed)
     }
 }
 
 fn holds_streams(endpoint: &Endpoint) -> bool {
-    endpoint.metrics.channels.get() > 0 || endpoint.metrics.streams.get() > 0
+    endpoint.held().iter().any(|held| *held > 0)
 }

@@ -117,6 +117,11 @@ impl Farm {
         }
     }
 
+    /// All endpoints that are known, those that have left too.
+    pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        self.state.with(|state| state.endpoints.values().map(Arc::clone).collect())
+    }
+
     /// Its endpoints by their labels, in order, for whoever has named none of them.
     pub fn labels(&self) -> Vec<Arc<str>> {
         let mut labels: Vec<_> =

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 
 use super::news::{News, What};
 use super::{Endpoint, Farm, State};
@@ -149,7 +149,8 @@ impl Farm {
             label,
             leaving: AtomicBool::new(false),
             heard: AtomicBool::new(false),
-            given_up: ArcSwapOption::empty(),
+            given_up: AtomicBool::new(false),
+            held: Default::default(),
             refusal: Arc::default(),
         }
     }

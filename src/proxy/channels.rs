@@ -18,13 +18,15 @@ use super::documents::Assembly;
 use crate::broadworks::channel::ChannelId;
 use crate::broadworks::channel::event::{EventId, event_ids};
 use crate::broadworks::channel::finder::{Finder, Found};
+use crate::drain::CutTurn;
 use crate::farm::{Endpoint, Farm};
 use crate::handover::{News, PeerProcess};
 use crate::http1::chunked::Event;
 use crate::lock::Locked;
 use crate::policy::channels as policy;
 use crate::policy::events::{Events, Trail};
-use crate::telemetry::metrics::{ChannelEnd, ChannelEvent, Held};
+use crate::registry::{Registered, Why};
+use crate::telemetry::metrics::{ChannelEnd, ChannelEvent};
 use succession::Inherited;
 
 /// No gateway has so many connections.
@@ -188,7 +190,9 @@ pub(super) struct Reader<'a> {
     channels: &'a Channels,
     farm: &'a Arc<Farm>,
     endpoint: &'a Arc<Endpoint>,
-    client: IpAddr,
+    registered: Registered,
+    /// When it ends, once it is told to.
+    turn: CutTurn,
     /// Gets the id, once it is known.
     note: &'a mut Option<ChannelId>,
     reading: Reading,
@@ -209,20 +213,29 @@ struct Known {
     trail: Trail<IpAddr, u64>,
     /// `None`: nobody can tell any more.
     cut: Option<oneshot::Receiver<()>>,
-    _open: Held,
 }
 
 impl<'a> Reader<'a> {
-    /// Nothing is known yet of a channel that `endpoint` of `farm` opens for `client`; `note` gets its id.
+    /// Nothing is known yet of a channel that `endpoint` of `farm` opens, and that is `registered`; `note` gets its id.
     pub(super) fn new(
         channels: &'a Channels,
         farm: &'a Arc<Farm>,
         endpoint: &'a Arc<Endpoint>,
-        client: IpAddr,
+        registered: Registered,
         note: &'a mut Option<ChannelId>,
     ) -> Self {
-        let reading = Reading::Searching(Finder::new());
-        Self { channels, farm, endpoint, client, note, reading, assembly: Assembly::default() }
+        let (reading, turn) = (Reading::Searching(Finder::new()), CutTurn::default());
+        Self { channels, farm, endpoint, registered, turn, note, reading, assembly: Assembly::default() }
+    }
+
+    /// Takes note of how many bytes have come from the client, and gone to it.
+    pub(super) fn moved(&self, received: u64, sent: u64) {
+        self.registered.moved(received, sent);
+    }
+
+    /// Ready when it is to end before its time.
+    pub(super) fn poll_told(&mut self, cx: &mut Context<'_>) -> Poll<Why> {
+        self.registered.poll_cut(cx, &mut self.turn)
     }
 
     /// Takes one event of the XSP's body, and gives `out` those of the client's: a chunk for each document.
@@ -285,9 +298,8 @@ impl<'a> Reader<'a> {
         });
         let Some(stream) = opened else { return Reading::Over };
         self.endpoint.metrics().channels_opened.inc();
-        let trail = Trail::new(self.client, self.endpoint.key());
-        let open = Held::new(&self.endpoint.metrics().channels);
-        Reading::Known(Box::new(Known { stream, trail, cut: Some(told), _open: open }))
+        let trail = Trail::new(self.registered.entry().client, self.endpoint.key());
+        Reading::Known(Box::new(Known { stream, trail, cut: Some(told) }))
     }
 
     /// Ready once the channel is known to be lost though its stream is not.
@@ -309,8 +321,9 @@ impl<'a> Reader<'a> {
         self.channels.with(|state| {
             state.tell(None, |_| Some(News::Ended { channel: text(known.stream.id()), end }));
             match end {
-                ChannelEnd::Client | ChannelEnd::Xsp | ChannelEnd::Cut => state.table.closed(&known.stream),
-                ChannelEnd::Lost => state.table.lost(&known.stream, Instant::now()),
+                ChannelEnd::Client | ChannelEnd::Xsp => state.table.closed(&known.stream),
+                // Its client learns of it by a heartbeat at the latest.
+                ChannelEnd::Lost | ChannelEnd::Cut => state.table.lost(&known.stream, Instant::now()),
             }
             state.events.ended(&known.trail);
             let id = known.stream.id();

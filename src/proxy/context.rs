@@ -10,6 +10,7 @@ use super::channels::Channels;
 use super::snapshot::Snapshot;
 use crate::drain::{Bell, Cuts, Phase};
 use crate::policy::health::Seen;
+use crate::registry::Registry;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::traces::Traces;
 use crate::upstream::pool::Pool;
@@ -27,6 +28,8 @@ pub struct Shared {
     pub traces: Traces,
     /// How far the process is on its way to its end.
     pub phase: watch::Receiver<Phase>,
+    /// The connections that live long.
+    pub registry: Arc<Registry>,
     /// When the connections that are left at its end are cut.
     pub cuts: Arc<Cuts>,
 }

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::connection::{Accepted, serve_https};
 use super::context::Worker;
 use super::snapshot::{Introduction, Listener, Served};
+use crate::drain::{Cut, Ending};
 use crate::proxy_protocol::{self, Header, Read};
 use crate::stream::block::{Cti, Line, Passthrough};
 use crate::stream::{Arrival, cti, passthrough};
@@ -31,7 +32,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What serves a connection from now on. Boxed, so that a connection's task never holds more than its present phase: what
 /// welcoming takes is given back before the connection falls silent.
-type Service = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) enum Service {
+    Cti(cti::Serving),
+    Other(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
 
 /// A connection's life.
 pub(super) enum Serving {
@@ -54,8 +58,18 @@ impl Future for Serving {
                     Some(service) => Self::Welcome(service),
                     None => return Poll::Ready(()),
                 },
-                Self::Welcome(service) => return service.as_mut().poll(cx),
+                Self::Welcome(Service::Cti(serving)) => return Pin::new(serving).poll(cx),
+                Self::Welcome(Service::Other(serving)) => return serving.as_mut().poll(cx),
             }
+        }
+    }
+}
+
+impl Cut for Serving {
+    fn cut(&mut self) -> Ending {
+        match self {
+            Self::Welcome(Service::Cti(serving)) => serving.cut(),
+            Self::Welcome(Service::Other(_)) | Self::Welcoming(_) => Ending::None,
         }
     }
 }
@@ -82,21 +96,22 @@ async fn welcome(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAd
         listener: Arc::clone(&here.label),
         host,
         peer,
+        registry: Arc::clone(&worker.shared.registry),
         access: worker.shared.access.clone(),
     };
     Some(match arrived {
         Arrived::Https(accepted) => {
             count_version(here, &accepted.stream);
-            Box::pin(serve_https(worker, listener, accepted))
+            Service::Other(Box::pin(serve_https(worker, listener, accepted)))
         }
         Arrived::Cti(block, client, stream) => {
             count_version(here, &stream);
             let arrival = arrival(client, None, Peer::verified(stream.common()).subject().cloned());
-            Box::pin(cti::serve(&block, arrival, stream))
+            Service::Cti(cti::serve(&block, arrival, stream))
         }
         Arrived::Passthrough(block, client, host, through) => {
             let arrival = arrival(client, host, None);
-            Box::pin(passthrough::serve(&block, arrival, through))
+            Service::Other(Box::pin(passthrough::serve(&block, arrival, through)))
         }
     })
 }

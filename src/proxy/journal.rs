@@ -135,6 +135,11 @@ impl Journal {
         }
     }
 
+    /// The subject of the client's certificate, if it was verified.
+    pub(super) fn peer(&self) -> Option<Arc<str>> {
+        self.peer.clone()
+    }
+
     /// When the request's head was there.
     pub(super) const fn begun(&self) -> Instant {
         self.begun

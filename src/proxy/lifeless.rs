@@ -1,6 +1,7 @@
 //! The last looks at endpoints that stay blocked, before their streams are ended. Separate from other looks, because what
 //! depends on them is what an endpoint has had for long: its block may have run out, and nobody has tried it since.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::Worker;
@@ -9,6 +10,7 @@ use super::snapshot::Way;
 use crate::farm::{Looking, Sign};
 use crate::policy::fault::{Evidence, Scope};
 use crate::policy::health::Found;
+use crate::registry::{Entry, Why};
 
 /// So many looks fail before streams are ended.
 const LOOKS: u32 = 3;
@@ -22,10 +24,13 @@ pub fn watch(worker: &Worker) {
     for farm in snapshot.farms.iter() {
         for endpoint in farm.lifeless() {
             let Some(mut looking) = farm.claim_look(&endpoint) else { continue };
-            let (way, cuts) = (snapshot.way_to(farm, None), worker.shared.cuts.clone());
+            let (way, shared) = (snapshot.way_to(farm, None), Arc::clone(&worker.shared));
             tokio::spawn(async move {
-                if let Some(sign) = sign_of(last_looks(&way, &mut looking).await) {
-                    looking.farm().give_up(&looking.endpoint, sign, &cuts);
+                if let Some(sign) = sign_of(last_looks(&way, &mut looking).await)
+                    && looking.farm().give_up(&looking.endpoint, sign)
+                {
+                    let is_there = |entry: &Entry| Arc::ptr_eq(&entry.endpoint, &looking.endpoint);
+                    shared.registry.cut(&shared.registry.find(is_there), Why::GivenUp);
                 }
             });
         }

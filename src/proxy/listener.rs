@@ -25,6 +25,11 @@ const SAID_AGAIN: Duration = Duration::from_secs(10);
 /// Open client connections of the whole process.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
+/// How many client connections of the whole process are open.
+pub fn open() -> usize {
+    OPEN.load(Ordering::Relaxed)
+}
+
 /// One of [`OPEN`].
 struct Seat;
 

@@ -12,10 +12,10 @@ use super::channels::Reader;
 use super::exchange::{ClientEnd, ClientError, Exchange};
 use super::feed::Feed;
 use crate::alarm::Alarm;
-use crate::drain::CutTurn;
 use crate::farm::Endpoint;
 use crate::http1::chunked::Event;
 use crate::http1::head::Fields;
+use crate::registry::Why;
 use crate::upstream::connection::{AnswerError, BodyTurn, Connection};
 
 /// Why an answer broke off. The client's connection is then cut without a proper end, since the answer has none.
@@ -36,9 +36,9 @@ pub(super) enum RelayError {
     /// The answer is an event channel's, and its XSP is gone.
     #[error("the channel is lost")]
     ChannelLost,
-    /// The answer is a stream, and its XSP has been given up.
-    #[error("the XSP stays blocked")]
-    XspBlocked,
+    /// The answer is a stream, and was told to end.
+    #[error("the stream was told to end")]
+    Cut(Why),
 }
 
 impl RelayError {
@@ -51,7 +51,9 @@ impl RelayError {
             Self::Xsp(_) => "xsp-broke",
             Self::XspStalled => "xsp-stalled",
             Self::ChannelLost => "channel-lost",
-            Self::XspBlocked => "xsp-blocked",
+            Self::Cut(Why::GivenUp) => "xsp-blocked",
+            Self::Cut(Why::Operator) => "cut-by-operator",
+            Self::Cut(Why::Drained) => "cut-by-drain",
         }
     }
 }
@@ -79,8 +81,6 @@ pub(super) struct Relay<'a, 'c> {
     backlog: usize,
     /// When either side last did something.
     moved: Instant,
-    /// When it ends, once its endpoint is given up.
-    turn: CutTurn,
 }
 
 /// What becomes of the rest of the request's body.
@@ -104,8 +104,7 @@ impl<'a, 'c> Relay<'a, 'c> {
     ) -> Self {
         // Other attempts may have gone on to where this one can't follow; a body with a gap would be another request.
         let body = if feed.reaches(*sent) { RequestBody::GoesUp } else { RequestBody::Abandoned };
-        let (moved, turn) = (Instant::now(), CutTurn::default());
-        Self { endpoint, connection, feed, sent, patience, body, channel, backlog: 0, moved, turn }
+        Self { endpoint, connection, feed, sent, patience, body, channel, backlog: 0, moved: Instant::now() }
     }
 
     /// Moves the body to its end.
@@ -164,13 +163,20 @@ impl<'a, 'c> Relay<'a, 'c> {
                         }
                     }
                     let Some(patience) = self.patience.answer else {
-                        ready!(self.endpoint.poll_given_up(cx, &mut self.turn));
-                        return Poll::Ready(Err(RelayError::XspBlocked));
+                        let Some(channel) = &mut self.channel else { return Poll::Pending };
+                        return Poll::Ready(Err(RelayError::Cut(ready!(channel.poll_told(cx)))));
                     };
                     ready!(alarm.poll_at(cx, self.moved + patience));
                     return Poll::Ready(Err(RelayError::XspStalled));
                 }
             }
+        }
+    }
+
+    /// Takes note of how many bytes of bodies have come from the client so far, and gone to it.
+    pub(super) fn passed(&self, received: u64, sent: u64) {
+        if let Some(channel) = &self.channel {
+            channel.moved(received, sent);
         }
     }
 

@@ -9,6 +9,7 @@ use super::acknowledgement;
 use super::answer::{Answer, Last};
 use super::challenge::Challenge;
 use super::channels::{Home, Reader};
+use super::context::Shared;
 use super::error::{Error, refuse};
 use super::exchange::{Exchange, Retracted};
 use super::feed::Feed;
@@ -21,7 +22,7 @@ use super::snapshot::Route;
 use super::tracking::tracking_id;
 use crate::alarm::Alarm;
 use crate::broadworks::xsi::Intent;
-use crate::farm::{Endpoint, Session};
+use crate::farm::{Endpoint, Session, StreamKind};
 use crate::http1::chunked::ChunkError;
 use crate::http1::head::{Expectation, RequestFraming, RequestHead, ResponseFraming};
 use crate::policy::affinity::{cookie_values, set_cookie};
@@ -29,6 +30,7 @@ use crate::policy::classify::Class;
 use crate::policy::failover::Target;
 use crate::policy::health::Seen;
 use crate::policy::route::Unroutable;
+use crate::registry::Why;
 use crate::telemetry::metrics::{ChannelEnd, ChannelEvent, Heartbeat, SessionEvent};
 use crate::upstream::connection::{AnswerError, Connection};
 
@@ -260,15 +262,19 @@ impl<E: Exchange> Transaction<'_, E> {
     async fn relay(&mut self, body: &mut Body) -> Result<(), RelayError> {
         let Self { from, exchange, journal, alarm, .. } = self;
         let Body { route, endpoint, connection, feed, sent, patience, kind } = body;
-        let Journal { channel, sent: passed, .. } = &mut **journal;
-        let channels = &from.worker.shared.channels;
-        let mut reader = (*kind == Kind::Channel)
-            .then(|| Box::new(Reader::new(channels, &route.farm, endpoint, from.client, channel)));
+        let peer = journal.peer();
+        let Journal { channel, sent: passed, received, .. } = &mut **journal;
+        let Shared { channels, registry, .. } = &*from.worker.shared;
+        let mut reader = (*kind == Kind::Channel).then(|| {
+            let registered = registry.register(StreamKind::Channel, from.client, peer, endpoint);
+            Box::new(Reader::new(channels, &route.farm, endpoint, registered, channel))
+        });
         let mut relay = Relay::new(endpoint, connection, feed, sent, *patience, reader.as_deref_mut());
         let relayed = poll_fn(|cx| {
             let relayed = relay.poll(cx, *exchange, alarm);
             // It may be cut off at any time.
             *passed = exchange.sent();
+            relay.passed(*received, *passed);
             relayed
         })
         .await;
@@ -276,9 +282,13 @@ impl<E: Exchange> Transaction<'_, E> {
             reader.ended(match &relayed {
                 Ok(()) => ChannelEnd::Xsp,
                 Err(RelayError::Client(_) | RelayError::ClientStalled) => ChannelEnd::Client,
-                Err(RelayError::Xsp(_) | RelayError::XspStalled | RelayError::ChannelLost | RelayError::XspBlocked) => {
-                    ChannelEnd::Lost
-                }
+                Err(RelayError::Cut(Why::Operator | Why::Drained)) => ChannelEnd::Cut,
+                Err(
+                    RelayError::Xsp(_)
+                    | RelayError::XspStalled
+                    | RelayError::ChannelLost
+                    | RelayError::Cut(Why::GivenUp),
+                ) => ChannelEnd::Lost,
             });
         }
         relayed

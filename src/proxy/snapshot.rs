@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub faces: Arc<[Face]>,
     /// How long a stop waits for what is in flight.
     pub drain_timeout: Duration,
+    /// How long a process that has been replaced keeps its streams.
+    pub handover_timeout: Duration,
     /// Every farm that runs. Those that no block leads to any more are among them, as long as something is left of them, and
     /// those that one will lead to as soon as their XSPs are found.
     pub farms: Arc<[Arc<Farm>]>,

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use rustls::ServerConfig;
 
 use crate::config::model::{self, ProxyProtocol};
-use crate::farm::Farm;
+use crate::farm::{Farm, StreamKind};
 use crate::telemetry::metrics::{Metrics, StreamMetrics};
 
 /// One `[[cti]]` block on one listening address.
@@ -36,8 +36,8 @@ pub struct Line {
     pub farm: Arc<Farm>,
     /// Its counters.
     pub metrics: StreamMetrics,
-    /// `cti` or `passthrough`.
-    pub kind: &'static str,
+    /// What they are.
+    pub kind: StreamKind,
     pub(super) idle_timeout: Option<Duration>,
     allow: Vec<IpNet>,
     trusted_proxies: Vec<IpNet>,
@@ -56,7 +56,7 @@ impl Cti {
         let line = Line {
             metrics: metrics.stream(listener, farm.name()),
             farm,
-            kind: "cti",
+            kind: StreamKind::Cti,
             idle_timeout: cti.idle_timeout,
             allow,
             trusted_proxies: cti.trusted_proxies.clone(),
@@ -77,7 +77,7 @@ impl Passthrough {
         let line = Line {
             metrics: metrics.stream(listener, farm.name()),
             farm,
-            kind: "passthrough",
+            kind: StreamKind::Passthrough,
             idle_timeout: passthrough.idle_timeout,
             allow,
             trusted_proxies: passthrough.trusted_proxies.clone(),

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::leg::{End, Leg, Received};
 use crate::alarm::Alarm;
+use crate::registry::Why;
 
 /// How often a leg that is not read from is asked whether its peer has reset it.
 const GLANCE: Duration = Duration::from_millis(250);
@@ -65,8 +66,8 @@ pub(super) enum Outcome {
     XspBroke(io::Error),
     /// Nothing moved for `idle_timeout`.
     Idle,
-    /// The XSP has been given up.
-    XspBlocked,
+    /// It was told to end.
+    Cut(Why),
 }
 
 /// What passes from one leg to the other.
@@ -93,8 +94,8 @@ pub(super) trait Watch {
     fn down_ends(&mut self, _: End) -> io::Result<()> {
         Ok(())
     }
-    /// Asked when nothing moves: ready when the connection is to end, since the XSP has been given up.
-    fn poll_given_up(&mut self, _: &mut Context<'_>) -> Poll<()> {
+    /// Asked when nothing moves: ready when the connection is to end before its time.
+    fn poll_cut(&mut self, _: &mut Context<'_>) -> Poll<Why> {
         Poll::Pending
     }
 }
@@ -154,8 +155,8 @@ impl<C: Leg, X: Leg> Copying<C, X> {
         if moved && let Some(idle) = &mut self.idle {
             idle.moved = Instant::now();
         }
-        if watch.poll_given_up(cx).is_ready() {
-            return Poll::Ready(Outcome::XspBlocked);
+        if let Poll::Ready(why) = watch.poll_cut(cx) {
+            return Poll::Ready(Outcome::Cut(why));
         }
         self.poll_clock(cx)
     }

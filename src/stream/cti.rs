@@ -3,8 +3,9 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustls::{AlertDescription, ProtocolVersion};
@@ -17,8 +18,10 @@ use super::journal::Journal;
 use super::leg::{End, Leg};
 use super::search::Search;
 use crate::alarm::Alarm;
+use crate::drain::{Cut, Ending};
 use crate::farm::Picked;
 use crate::policy::fault::{AttemptEnd, Fault};
+use crate::registry::Why;
 use crate::tls::stream::Stream;
 use crate::upstream::connect::{Dial, connect, handshake_fault};
 
@@ -28,11 +31,64 @@ const REPLAY: usize = 16 * 1024;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Serves `client`, whose handshake is through, to its end.
-pub fn serve(block: &Cti, arrival: Arrival, client: Stream) -> impl Future<Output = ()> + use<> {
-    let bridging = Box::pin(bridge(Arc::clone(&block.line), arrival, client));
-    async move {
-        if let Some(bridge) = bridging.await {
-            bridge.run().await;
+pub fn serve(block: &Cti, arrival: Arrival, client: Stream) -> Serving {
+    Serving(Stage::Bridging(Box::pin(bridge(Arc::clone(&block.line), arrival, client))))
+}
+
+/// A CTI connection's life. Not a future of the compiler's making, so that it can be told to end at any time.
+pub struct Serving(Stage);
+
+enum Stage {
+    Bridging(Pin<Box<dyn Future<Output = Option<Box<Bridge>>> + Send>>),
+    Bridged(Box<Bridge>),
+    Finishing(Pin<Box<dyn Future<Output = ()> + Send>>),
+    Over,
+}
+
+impl Future for Serving {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            self.0 = match &mut self.0 {
+                Stage::Bridging(bridging) => match ready!(bridging.as_mut().poll(cx)) {
+                    Some(bridge) => Stage::Bridged(bridge),
+                    None => Stage::Over,
+                },
+                Stage::Bridged(bridge) => {
+                    let Bridge { copying, journal } = &mut **bridge;
+                    let outcome = ready!(copying.poll(cx, journal));
+                    self.finish(|bridge| bridge.finish(outcome))
+                }
+                Stage::Finishing(finishing) => {
+                    ready!(finishing.as_mut().poll(cx));
+                    Stage::Over
+                }
+                Stage::Over => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl Cut for Serving {
+    fn cut(&mut self) -> Ending {
+        match &self.0 {
+            Stage::Bridged(_) => {
+                self.0 = self.finish(Bridge::take_leave);
+                Ending::Begun
+            }
+            Stage::Finishing(_) => Ending::Begun,
+            Stage::Bridging(_) | Stage::Over => Ending::None,
+        }
+    }
+}
+
+impl Serving {
+    /// What is left of a bridge that ends as `end` says.
+    fn finish<F: Future<Output = ()> + Send + 'static>(&mut self, end: impl FnOnce(Box<Bridge>) -> F) -> Stage {
+        match std::mem::replace(&mut self.0, Stage::Over) {
+            Stage::Bridged(bridge) => Stage::Finishing(Box::pin(end(bridge))),
+            stage @ (Stage::Bridging(_) | Stage::Finishing(_) | Stage::Over) => stage,
         }
     }
 }
@@ -44,9 +100,11 @@ struct Bridge {
 }
 
 impl Bridge {
-    async fn run(mut self: Box<Self>) {
-        let outcome = poll_fn(|cx| self.copying.poll(cx, &mut self.journal)).await;
-        Box::pin(self.finish(outcome)).await;
+    /// Ends with the process: both are told that nothing is missing.
+    async fn take_leave(self: Box<Self>) {
+        let Self { copying, journal } = *self;
+        tokio::join!(farewell(copying.client), farewell(copying.xsp));
+        drop(journal);
     }
 
     /// Ends what is left: a leg that broke breaks the other one.
@@ -58,11 +116,11 @@ impl Bridge {
             Outcome::ClientBroke(_) => copying.xsp.reset(),
             Outcome::XspBroke(_) => copying.client.reset(),
             // Nor may an XSP that comes to life take it for a proper end.
-            Outcome::XspBlocked => {
+            Outcome::Cut(Why::GivenUp) => {
                 copying.client.reset();
                 copying.xsp.reset();
             }
-            Outcome::Idle => {
+            Outcome::Idle | Outcome::Cut(Why::Operator | Why::Drained) => {
                 tokio::join!(farewell(copying.client), farewell(copying.xsp));
             }
         }

@@ -12,9 +12,10 @@ use super::block::Line;
 use super::copy::{Outcome, Watch};
 use super::leg::End;
 use crate::drain::CutTurn;
-use crate::farm::{Endpoint, Picked};
+use crate::farm::Picked;
 use crate::policy::fault::AttemptEnd;
 use crate::policy::health::Seen;
+use crate::registry::{Registered, Why};
 use crate::telemetry::access::{Attempted, Attempts, Connection, timestamp};
 use crate::telemetry::metrics::Held;
 
@@ -47,9 +48,8 @@ enum FirstEnd {
 #[derive(Debug)]
 struct Open {
     _line: Held,
-    _at: Held,
-    endpoint: Arc<Endpoint>,
-    /// When it ends, once its endpoint is given up.
+    registered: Registered,
+    /// When it ends, once it is to.
     turn: CutTurn,
 }
 
@@ -58,6 +58,10 @@ struct Open {
 enum StreamEnd {
     /// With the process.
     Cut,
+    /// By an operator's word.
+    CutByOperator,
+    /// Its XSP was drained, and the time that it had was over.
+    CutByDrain,
     /// No XSP was reached.
     NoXsp,
     /// In an orderly way.
@@ -74,6 +78,8 @@ impl StreamEnd {
     const fn name(self) -> &'static str {
         match self {
             Self::Cut => "cut",
+            Self::CutByOperator => "cut-by-operator",
+            Self::CutByDrain => "cut-by-drain",
             Self::NoXsp => "no-xsp",
             Self::Ended => "ended",
             Self::ClientBroke => "client-broke",
@@ -117,10 +123,10 @@ impl Journal {
 
     /// An XSP is reached.
     pub(super) fn bridged(&mut self, picked: &Picked) {
+        let Arrival { client, peer, registry, .. } = &self.arrival;
         self.open = Some(Open {
             _line: Held::new(&self.line.metrics.open),
-            _at: Held::new(&picked.endpoint.metrics().streams),
-            endpoint: Arc::clone(&picked.endpoint),
+            registered: registry.register(self.line.kind, *client, peer.clone(), &picked.endpoint),
             turn: CutTurn::default(),
         });
     }
@@ -148,16 +154,24 @@ impl Journal {
                 StreamEnd::XspBroke
             }
             Outcome::Idle => StreamEnd::Idle,
-            Outcome::XspBlocked => StreamEnd::XspBlocked,
+            Outcome::Cut(Why::GivenUp) => StreamEnd::XspBlocked,
+            Outcome::Cut(Why::Operator) => StreamEnd::CutByOperator,
+            Outcome::Cut(Why::Drained) => StreamEnd::CutByDrain,
         };
         self.end = match (self.first_end, outcome) {
-            (FirstEnd::None | FirstEnd::Proper, _) | (_, Outcome::Idle | Outcome::XspBlocked) => end,
+            (FirstEnd::None | FirstEnd::Proper, _) | (_, Outcome::Idle | Outcome::Cut(_)) => end,
             (FirstEnd::CutByClient, _) => StreamEnd::ClientBroke,
             (FirstEnd::CutByXsp, _) => StreamEnd::XspBroke,
         };
         if let (StreamEnd::XspBroke, Some(open)) = (self.end, &self.open) {
             let (farm, rules) = (&self.line.farm, self.line.farm.config().failover.rules());
-            farm.observe(&open.endpoint, Seen::Ended, std::time::Instant::now(), None, &rules);
+            farm.observe(&open.registered.entry().endpoint, Seen::Ended, std::time::Instant::now(), None, &rules);
+        }
+    }
+
+    fn moved(&self) {
+        if let Some(open) = &self.open {
+            open.registered.moved(self.received, self.sent);
         }
     }
 
@@ -175,14 +189,16 @@ impl Watch for Journal {
     fn up(&mut self, bytes: &[u8]) {
         self.received += bytes.len() as u64;
         self.line.metrics.received.inc_by(bytes.len() as u64);
+        self.moved();
     }
 
     fn down(&mut self, bytes: &[u8]) {
         self.sent += bytes.len() as u64;
         self.line.metrics.sent.inc_by(bytes.len() as u64);
         if let Some(open) = &self.open {
-            open.endpoint.heard();
+            open.registered.entry().endpoint.heard();
         }
+        self.moved();
     }
 
     fn up_ends(&mut self, end: End) {
@@ -194,9 +210,9 @@ impl Watch for Journal {
         Ok(())
     }
 
-    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<Why> {
         match &mut self.open {
-            Some(open) => open.endpoint.poll_given_up(cx, &mut open.turn),
+            Some(open) => open.registered.poll_cut(cx, &mut open.turn),
             None => Poll::Pending,
         }
     }
@@ -207,7 +223,7 @@ impl Drop for Journal {
         self.line.metrics.ended(self.end.name());
         self.arrival.access.log(&Connection {
             time: self.time,
-            kind: self.line.kind,
+            kind: self.line.kind.name(),
             client: self.arrival.client,
             listener: &self.arrival.listener,
             host: self.arrival.host.as_deref(),

@@ -21,6 +21,7 @@ use crate::config::model::ProxyProtocol;
 use crate::farm::Picked;
 use crate::policy::fault::{AttemptEnd, Fault};
 use crate::proxy_protocol::{self, Header};
+use crate::registry::Why;
 use crate::upstream::connect::{ConnectError, Dial, open};
 
 /// A client that is to be passed through.
@@ -78,10 +79,10 @@ impl Bridge {
         let outcome = poll_fn(|cx| self.copying.poll(cx, &mut self.journal)).await;
         self.journal.ended(&outcome);
         match outcome {
-            Outcome::Ended | Outcome::Idle => {}
+            Outcome::Ended | Outcome::Idle | Outcome::Cut(Why::Operator | Why::Drained) => {}
             Outcome::ClientBroke(_) => self.copying.xsp.reset(),
             Outcome::XspBroke(_) => self.copying.client.reset(),
-            Outcome::XspBlocked => {
+            Outcome::Cut(Why::GivenUp) => {
                 self.copying.client.reset();
                 self.copying.xsp.reset();
             }

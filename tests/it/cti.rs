@@ -284,8 +284,8 @@ async fn a_drain_leaves_connections_until_its_time_is_over() {
     assert_bridged(&mut call, b"<Request/>").await;
     let Stage { gateway, sim } = stage;
     gateway.stop().await;
-    rest(&mut call).await;
-    until(sim.cti("a1"), "the end of the XSP's connection", |records| !records[0].is_open()).await;
+    assert_eq!(rest(&mut call).await, (vec![], Ending::CloseNotify));
+    until(sim.cti("a1"), "the end of the XSP's connection", ended(End::CloseNotify)).await;
 }
 
 #[tokio::test]

@@ -36,8 +36,8 @@ fn checked(file: &str) -> Loaded {
 /// Seconds that a stop takes at most, from the signal on.
 fn stop(loaded: &Loaded) -> u64 {
     let config = &loaded.config;
-    let cut = config.drain_rate.map_or(0, |rate| config.limits.connections as u64 / u64::from(rate.get()));
-    1 + config.drain_timeout.as_secs() + cut
+    // The second before, and the one in which the last client may take its leave.
+    1 + config.drain_timeout.as_secs() + config.drain_spread.as_secs() + 1
 }
 
 fn ports(addresses: &[SocketAddr]) -> Vec<u64> {

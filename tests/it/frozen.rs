@@ -279,7 +279,7 @@ async fn streams_that_a_process_has_left_behind_end_as_well() {
 #[tokio::test]
 async fn streams_of_an_xsp_end_one_after_the_other() {
     let stage = cti_stage(|text| {
-        text.set("", "drain_rate", 10);
+        text.set("", "drain_spread", "1s");
     })
     .await;
     let mut calls = Vec::new();
@@ -307,10 +307,7 @@ async fn streams_of_an_xsp_end_one_after_the_other() {
 
 #[tokio::test]
 async fn an_xsp_that_comes_to_life_keeps_the_streams_that_it_still_has() {
-    let stage = cti_stage(|text| {
-        text.set("", "drain_rate", 1);
-    })
-    .await;
+    let stage = cti_stage(|_| ()).await;
     let mut calls = Vec::new();
     for _ in 0..4 {
         let (call, xsp) = stage.greeted().await;

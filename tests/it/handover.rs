@@ -86,7 +86,7 @@ impl Succession {
     /// As [`Succession::start`]; no test sees the end of what an old process has.
     async fn patient() -> Self {
         Self::start(|text| {
-            text.set("", "drain_timeout", "5m");
+            text.set("", "handover_timeout", "5m");
         })
         .await
     }
@@ -193,7 +193,7 @@ fn handovers() -> usize {
 #[tokio::test]
 async fn promise_9_no_request_fails_and_no_channel_breaks_while_others_take_over() {
     let mut succession = Succession::start(|text| {
-        text.set("", "drain_timeout", "5m").set("", "workers", 2_i64);
+        text.set("", "handover_timeout", "5m").set("", "workers", 2_i64);
     })
     .await;
     let mut channels = succession.channels(if handovers() > 2 { 1000 } else { 40 }).await;
@@ -219,7 +219,7 @@ async fn promise_9_no_request_fails_and_no_channel_breaks_while_others_take_over
 #[tokio::test]
 async fn r_aff_2_channels_end_with_the_old_process_and_none_of_them_is_looked_for_elsewhere() {
     let mut succession = Succession::start(|text| {
-        text.set("", "drain_timeout", "2s").set("", "drain_rate", 20_i64);
+        text.set("", "handover_timeout", "2s").set("", "drain_spread", "500ms");
     })
     .await;
     let mut channels = succession.channels(12).await;
@@ -400,7 +400,7 @@ async fn the_program_is_started_as_it_is_on_disk_then() {
 #[tokio::test]
 async fn workers_and_addresses_may_change_on_the_way() {
     let mut succession = Succession::start(|text| {
-        text.set("", "workers", 3_i64).set("", "drain_timeout", "5m");
+        text.set("", "workers", 3_i64).set("", "handover_timeout", "5m");
         text.set("[[https]]", "listen", vec!["127.0.0.1:0".to_owned(), "127.0.0.2:0".to_owned()]);
     })
     .await;
@@ -448,7 +448,7 @@ async fn a_process_that_somebody_else_has_started_may_take_over() {
 #[tokio::test]
 async fn a_signal_cuts_what_an_old_process_has_and_a_second_one_ends_it() {
     let mut succession = Succession::start(|text| {
-        text.set("", "drain_timeout", "24h").set("", "drain_rate", 1_i64);
+        text.set("", "handover_timeout", "24h");
     })
     .await;
     let mut channels = succession.channels(8).await;
@@ -468,7 +468,7 @@ async fn a_signal_cuts_what_an_old_process_has_and_a_second_one_ends_it() {
 #[tokio::test]
 async fn cti_connections_live_on_in_the_old_process_and_come_to_the_new_one() {
     let stage = Stage::cti(|_, text| {
-        text.set("", "drain_timeout", "3s");
+        text.set("", "handover_timeout", "3s");
     })
     .await;
     let mut serving = Serving::start(&stage).await;
@@ -702,7 +702,7 @@ async fn r_aff_2_channels_of_the_new_process_are_known_to_those_before_it_for_th
 #[tokio::test]
 async fn an_xsp_is_vacated_once_the_old_process_has_gone_too() {
     let stage = Stage::cti(|_, text| {
-        text.set("", "drain_timeout", "4s");
+        text.set("", "handover_timeout", "4s");
     })
     .await;
     let (config, socket) = stage.with_control();

@@ -19,7 +19,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 async fn channels_live_on_until_the_drain_is_over_and_are_cut_one_by_one() {
     const COUNT: usize = 12;
     let (stage, ()) = Stage::with(|_, text| {
-        text.set("", "drain_timeout", "1s").set("", "drain_rate", 20_i64).set("", "workers", 2_i64);
+        text.set("", "drain_timeout", "1s").set("", "drain_spread", "600ms").set("", "workers", 2_i64);
     })
     .await;
     let mut channels = Vec::new();

@@ -17,7 +17,7 @@ const SIGNALS: [Item; 3] = [
     (
         "SIGTERM, SIGINT",
         "Stop. For a second /readyz says 503, then no new connection is accepted, and what is in flight has drain_timeout \
-         to end. What is left then is cut, drain_rate connections a second. A second signal ends at once.",
+         to end. What is left then is cut, spread over drain_spread. A second signal ends at once.",
     ),
     (
         "SIGHUP",

@@ -19,7 +19,7 @@ use crate::config::place::{Places, Spot};
 use crate::config::types::amount::shown_time;
 use crate::config::types::network::Allowed;
 
-const fn seconds(seconds: u64) -> Duration {
+pub(super) const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
@@ -33,14 +33,6 @@ pub(super) fn workers(file: &File) -> usize {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
         workers => workers,
     }
-}
-
-pub(super) fn drain_timeout(file: &File) -> Duration {
-    or(&file.drain_timeout, |time| time.0, seconds(30))
-}
-
-pub(super) fn drain_rate(file: &File) -> Option<NonZeroU32> {
-    or(&file.drain_rate, |rate| rate_of(rate.0), NonZeroU32::new(1000))
 }
 
 /// A rate that its type keeps within `u32` and above 0.

@@ -58,6 +58,16 @@ pub(super) fn wrong_type(
     Problem { help, ..Problem::error(span.clone(), format!("expected {expected}, found {}", found(value))) }
 }
 
+/// A key of earlier versions, at the top of the file, and what there is in its place.
+pub(super) const GONE: &str = "drain_rate";
+pub(super) const SUCCESSOR: &str = "drain_spread";
+
+/// [`GONE`] is there still: a gateway that is upgraded in place starts all the same.
+pub(super) fn gone_key(span: Range<usize>) -> Problem {
+    Problem::warning(span, format!("`{GONE}` does nothing any more"))
+        .help(format!("leave it out; `{SUCCESSOR}` says over how long the ends of connections are spread"))
+}
+
 /// A key that there is not: `near` is one that there is, and `known` are all of these.
 pub(super) fn unknown_key(
     span: Range<usize>,

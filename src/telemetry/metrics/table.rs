@@ -123,7 +123,7 @@ pub const TABLE: [(&str, &str, &str, &str); 46] = [
         "xspgate_streams_total",
         "counter",
         "listener, farm, outcome",
-        "CTI and pass-through connections that have ended: ended, client-broke, xsp-broke, xsp-blocked (it stayed blocked), no-xsp, idle, cut (by the gateway's own end)",
+        "CTI and pass-through connections that have ended: ended, client-broke, xsp-broke, xsp-blocked (it stayed blocked), no-xsp, idle, cut (by the gateway's own end), cut-by-operator, cut-by-drain (the time that `--cut-after` gave was over)",
     ),
     (
         "xspgate_stream_bytes_total",
