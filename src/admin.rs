@@ -94,6 +94,7 @@ impl Admin {
         metrics.connections_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
         metrics.threads(self.core.pulses.threads());
         metrics.forget_discovered();
+        metrics.state_unsaved.set(i64::from(self.core.discovery.is_unsaved()));
         for name in self.core.discovery.names().iter() {
             let age = name.last_success.map(|at| at.elapsed());
             metrics.discovered(&name.question.name, name.question.kind.name(), age, name.records);

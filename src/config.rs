@@ -12,14 +12,15 @@ pub mod schema;
 mod syntax;
 pub mod types;
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 pub use complete::COMPLETE;
 use error::{Problem, Report, Source};
 use model::Config;
 use obstacle::Purpose;
+
+use crate::files::{self, Kind, Streams, Unreadable};
 
 /// No configuration is larger, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -65,7 +66,11 @@ pub fn load(path: &Path) -> Result<Loaded, Report> {
 /// # Errors
 /// The file could not be read, or is no text.
 pub fn read(path: &Path) -> Result<Reading, Report> {
-    let bytes = bytes(path).map_err(|problem| {
+    read_from(path, Streams::Own)
+}
+
+fn read_from(path: &Path, streams: Streams) -> Result<Reading, Report> {
+    let bytes = bytes(path, streams).map_err(|problem| {
         let source = Source { path: path.to_owned(), text: String::new() };
         Report::new(source, vec![problem])
     })?;
@@ -86,15 +91,7 @@ pub fn read(path: &Path) -> Result<Reading, Report> {
 /// # Errors
 /// As [`read`], and it is no file.
 pub fn read_again(path: &Path) -> Result<Reading, Report> {
-    match std::fs::metadata(path) {
-        Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
-            let problem = Problem::error(None, "this is no file, so that it can't be read again")
-                .help("start the gateway with a file, or anew with what it is to read");
-            Err(Report::new(Source { path: path.to_owned(), text: String::new() }, vec![problem]))
-        }
-        // What else is wrong with it is found by reading.
-        Ok(_) | Err(_) => read(path),
-    }
+    read_from(path, Streams::Refused)
 }
 
 /// What the file at `path` holds, for whoever only wants to know whether that has changed.
@@ -102,12 +99,8 @@ pub fn read_again(path: &Path) -> Result<Reading, Report> {
 /// # Errors
 /// Why it can't be read.
 pub fn content(path: &Path) -> Result<Vec<u8>, io::ErrorKind> {
-    if !is_file(path) {
-        return Err(io::ErrorKind::InvalidInput);
-    }
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
-    read.map(|_| bytes).map_err(|error| error.kind())
+    let read = files::read(path, LARGEST, Streams::Refused);
+    read.map(|(bytes, _)| bytes).map_err(|error| error.into_io().kind())
 }
 
 /// Reads a configuration's text.
@@ -119,12 +112,7 @@ pub fn parse(source: Source) -> Reading {
     Reading { partial, problems, source }
 }
 
-fn is_file(path: &Path) -> bool {
-    // What can't be looked at is told by opening it.
-    std::fs::metadata(path).map_or(true, |metadata| metadata.is_file())
-}
-
-fn bytes(path: &Path) -> Result<Vec<u8>, Problem> {
+fn bytes(path: &Path, streams: Streams) -> Result<Vec<u8>, Problem> {
     let failed = |why: io::Error| {
         let start = "`xspgate check --print-defaults` prints a complete file to start from";
         let help =
@@ -135,16 +123,22 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Problem> {
         let problem = Problem::error(None, format!("the file can't be read: {}", error::reason(&why)));
         Problem { help, ..problem }
     };
-    let file = File::open(path).map_err(failed)?;
-    if file.metadata().map_err(failed)?.is_dir() {
-        return Err(Problem::error(None, "this is a folder").help("name the file itself, such as xspgate.toml"));
-    }
-    let mut bytes = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
-    match bytes.len() as u64 > LARGEST {
-        true => Err(Problem::error(None, "the file is larger than 1 MiB").help("is it the right one?")),
-        false => Ok(bytes),
-    }
+    files::read(path, LARGEST, streams).map(|(bytes, _)| bytes).map_err(|error| match (error, streams) {
+        (Unreadable::System(error), _) => failed(error),
+        (Unreadable::TooLarge(_), _) => {
+            Problem::error(None, "the file is larger than 1 MiB").help("is it the right one?")
+        }
+        (Unreadable::NotAFile(Kind::Folder), _) => {
+            Problem::error(None, "this is a folder").help("name the file itself, such as xspgate.toml")
+        }
+        (Unreadable::NotAFile(kind), Streams::Own) => {
+            Problem::error(None, format!("this is {kind}, not a file")).help("copy what it holds into a file")
+        }
+        (Unreadable::NotAFile(kind), Streams::Refused) => {
+            Problem::error(None, format!("this is {kind}, not a file, so that it can't be read again"))
+                .help("start the gateway with a file, or anew with what it is to read")
+        }
+    })
 }
 
 fn not_text(path: &Path, error: &std::string::FromUtf8Error) -> Report {

@@ -139,7 +139,7 @@ impl Discovery {
         mut tell: impl FnMut(Event) + Send,
     ) {
         if let Some(dir) = &self.state_dir {
-            tokio::spawn(state::keep(dir.clone(), self.answers()));
+            tokio::spawn(state::keep(dir.clone(), self.answers(), self.status()));
         }
         let mut flights = Flights::new(resolver);
         loop {

@@ -20,6 +20,7 @@
 //! - [`handover`] is what a process hands over to the one that takes its place.
 //! - [`renewal`] notices certificates and keys that change on disk.
 //! - [`supervisor`] tells the service manager how the process does.
+//! - [`files`] reads what a configuration names, and waits for nothing that has a file's name and is none.
 //! - [`alarm`] is one timer for a whole connection, [`drain`] the phases in which a process ends, and [`lock`] the one
 //!   kind of lock.
 //! - [`app`] puts it all together; [`cli`] is what an operator types.
@@ -41,6 +42,7 @@ pub mod discover;
 pub mod doctor;
 pub mod drain;
 pub mod farm;
+pub mod files;
 pub mod handover;
 pub mod http1;
 pub mod lock;

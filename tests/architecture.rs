@@ -6,11 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The library's modules. Each may import from those that stand before it, and from no other.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 28] = [
     "http1",
     "proxy_protocol",
     "broadworks",
     "policy",
+    "files",
     "config",
     "control",
     "lock",
@@ -61,7 +62,7 @@ const HOMES: [(&str, &[&str]); 11] = [
     ("prost", &["telemetry/traces"]),
     ("webpki", &["tls/anchors", "tls/clients", "tls/client/verifier", "tls/refusal", "tls/setup", "tls/certs"]),
     ("x509_parser", &["tls/peer", "tls/portrait", "broadworks/cti", "sim/cti"]),
-    ("rustix", &["handover/link", "telemetry/access/file"]),
+    ("rustix", &["files", "handover/link", "telemetry/access/file"]),
     ("rcgen", &["sim/pki", "tls/issue"]),
     ("toml", &["config", "sim/site"]),
 ];

@@ -3,25 +3,21 @@
 
 mod calls;
 mod commands;
+mod leftover;
 
 use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener as BlockingListener;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use tokio::sync::watch;
 
 use super::handover_state::HandoverStatus;
 use crate::config::obstacle::{self, Purpose};
-use crate::control::connect;
 pub(super) use calls::{Calls, Handles};
 pub(super) use commands::Commands;
-
-/// How long another gateway may take to take a call before it is known to be there.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The socket; its file goes with it.
 #[derive(Debug)]
@@ -49,17 +45,7 @@ impl Socket {
         if let Some(listener) = inherited.filter(|_| is_socket(path)) {
             return Self::of(listener, path, handover);
         }
-        match connect(path, PATIENCE) {
-            Ok(_) => bail!("[control] another gateway has its socket at {shown}"),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                bail!("[control] another gateway has its socket at {shown}, and takes no calls there")
-            }
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused && is_socket(path) => {
-                fs::remove_file(path).with_context(|| format!("[control] can't remove the old socket {shown}"))?;
-            }
-            // There is none, or binding will say what is wrong.
-            Err(_) => {}
-        }
+        leftover::clear(path)?;
         let listener = BlockingListener::bind(path).map_err(|error| {
             let help = obstacle::line(path, &error, Purpose::Writing);
             anyhow!("[control] can't make the socket {shown}: {error}{help}")

@@ -63,6 +63,12 @@ pub fn line(path: &Path, error: &io::Error, purpose: Purpose) -> String {
     help(path, error, purpose).map_or_else(String::new, |help| format!("\nhelp: {}", printable(&help)))
 }
 
+/// The name of the user whose file is at `path`; a number if it has none.
+pub fn owner(path: &Path) -> String {
+    let uid = fs::symlink_metadata(path).map(|metadata| metadata.uid());
+    uid.map_or_else(|_| "somebody".to_owned(), |uid| Who::now().names.user(uid))
+}
+
 impl Who {
     fn now() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -271,7 +277,7 @@ fn parts(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
 }
 
 /// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
+pub fn quoted(path: &Path) -> String {
     let shown = path.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:,".contains(c);
     if shown.chars().all(is_plain) { shown } else { format!("'{}'", shown.replace('\'', "'\\''")) }

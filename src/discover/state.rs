@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::names::{Denied, LastGood};
 use super::resolve::{Question, RecordKind, Records};
+use super::status::DiscoveryStatus;
 use crate::config::obstacle::{self, Purpose};
+use crate::files::{self, Streams, Unreadable};
 use crate::policy::srv::Target;
 use crate::telemetry::Causes;
 
@@ -19,6 +22,9 @@ use crate::telemetry::Causes;
 pub const FILE: &str = "discovery.json";
 /// The layout of the file; another one is not read.
 const VERSION: u32 = 1;
+/// How soon a write that has failed is tried again, the first time and at the latest.
+const AGAIN: Duration = Duration::from_secs(1);
+const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 /// A larger file is not ours.
 const MAX_SIZE: u64 = 4 << 20;
 
@@ -34,9 +40,9 @@ pub enum StateError {
     /// Written by another version of this program.
     #[error("the file has layout {0}, not {VERSION}")]
     Version(u32),
-    /// Larger than any that this program writes.
-    #[error("the file is too large ({0} bytes)")]
-    TooLarge(u64),
+    /// Something else, or larger than any that this program writes.
+    #[error("the file can't be used: {0}")]
+    Unusable(Unreadable),
 }
 
 impl StateError {
@@ -44,7 +50,7 @@ impl StateError {
     pub(super) fn help(&self, dir: &Path, purpose: Purpose) -> Option<String> {
         match self {
             Self::Io(error) => obstacle::help(&dir.join(FILE), error, purpose),
-            Self::Broken(_) | Self::Version(_) | Self::TooLarge(_) => None,
+            Self::Broken(_) | Self::Version(_) | Self::Unusable(_) => None,
         }
     }
 }
@@ -108,16 +114,12 @@ struct SavedTarget {
 /// # Errors
 /// When the file can't be read, is broken, too large, or of another layout. The caller goes on without it.
 pub(super) fn load(dir: &Path) -> Result<Answers, StateError> {
-    let path = dir.join(FILE);
-    let bytes = match std::fs::metadata(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Answers::default()),
-        Err(error) => return Err(error.into()),
-        // A pipe would be waited for.
-        Ok(metadata) if !metadata.is_file() => return Err(io::Error::from(io::ErrorKind::InvalidInput).into()),
-        Ok(metadata) if metadata.len() > MAX_SIZE => return Err(StateError::TooLarge(metadata.len())),
-        Ok(_) => std::fs::read(&path)?,
-    };
-    Answers::parse(&bytes)
+    match files::read(&dir.join(FILE), MAX_SIZE, Streams::Refused) {
+        Ok((bytes, _)) => Answers::parse(&bytes),
+        Err(Unreadable::System(error)) if error.kind() == io::ErrorKind::NotFound => Ok(Answers::default()),
+        Err(Unreadable::System(error)) => Err(error.into()),
+        Err(error) => Err(StateError::Unusable(error)),
+    }
 }
 
 impl Answers {
@@ -157,24 +159,62 @@ fn save(dir: &Path, answers: &Answers) -> Result<(), StateError> {
 }
 
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = std::fs::File::create(path)?;
+    // What a process of the same number has left behind, or anything else that would be waited for.
+    let _ = std::fs::remove_file(path);
+    let mut file = std::fs::File::create_new(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
 
-/// Saves whatever is sent, off the runtime's thread, the newest only. Ends, with the last one saved, when the sender is
-/// dropped.
-pub(super) async fn keep(dir: PathBuf, mut answers: watch::Receiver<Answers>) {
-    while answers.changed().await.is_ok() {
+/// Saves whatever is sent, off the runtime's thread, the newest only. What can't be saved is tried again until it can. Ends,
+/// with the last one saved, when the sender is dropped.
+pub(super) async fn keep(dir: PathBuf, mut answers: watch::Receiver<Answers>, status: DiscoveryStatus) {
+    // How long it is until the next try, if one has failed.
+    let mut pause: Option<Duration> = None;
+    loop {
+        let retry = async {
+            match pause {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => std::future::pending().await,
+            }
+        };
+        let goes_on = tokio::select! {
+            changed = answers.changed() => changed.is_ok(),
+            () = retry => true,
+        };
+        if !goes_on && pause.is_none() {
+            return;
+        }
         let newest = answers.borrow_and_update().clone();
         let target = dir.clone();
-        let saved = tokio::task::spawn_blocking(move || save(&target, &newest)).await;
-        if let Ok(Err(error)) = saved {
-            let help = error.help(&dir, Purpose::Writing);
-            let error = Causes(&error);
-            tracing::warn!(dir = %dir.display(), %error, help, "the last good DNS answers can't be saved");
+        match tokio::task::spawn_blocking(move || save(&target, &newest)).await {
+            Ok(Err(error)) => {
+                if pause.is_none() {
+                    tell_of_failure(&dir, &error);
+                }
+                pause = Some(pause.map_or(AGAIN, |pause| (pause * 2).min(AT_LEAST_EVERY)));
+            }
+            Ok(Ok(())) if pause.take().is_some() => {
+                tracing::info!(file = %dir.join(FILE).display(), "the last good DNS answers are saved again");
+            }
+            // A panic has been logged.
+            Ok(Ok(())) | Err(_) => {}
+        }
+        status.saved(if pause.is_some() { Err(()) } else { Ok(()) });
+        if !goes_on {
+            return;
         }
     }
+}
+
+fn tell_of_failure(dir: &Path, error: &StateError) {
+    let (file, help, error) = (dir.join(FILE), error.help(dir, Purpose::Writing), Causes(error));
+    tracing::warn!(
+        file = %file.display(),
+        %error,
+        help,
+        "the last good DNS answers can't be saved: a restart while DNS is out would not find its XSPs; it is tried again"
+    );
 }
 
 impl Name {

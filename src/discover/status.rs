@@ -2,6 +2,7 @@
 //! must not disturb the schedule.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -10,7 +11,10 @@ use super::resolve::{Outcome, Question};
 
 /// The state of all names that are followed; cheap to clone, and to read at any time.
 #[derive(Clone, Debug, Default)]
-pub struct DiscoveryStatus(Arc<ArcSwap<Vec<NameStatus>>>);
+pub struct DiscoveryStatus {
+    names: Arc<ArcSwap<Vec<NameStatus>>>,
+    is_unsaved: Arc<AtomicBool>,
+}
 
 /// One name's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,10 +34,19 @@ pub struct NameStatus {
 impl DiscoveryStatus {
     /// The names, in order, as of the newest answer.
     pub fn names(&self) -> Arc<Vec<NameStatus>> {
-        self.0.load_full()
+        self.names.load_full()
     }
 
     pub(super) fn publish(&self, names: Vec<NameStatus>) {
-        self.0.store(Arc::new(names));
+        self.names.store(Arc::new(names));
+    }
+
+    /// Whether the last good answers can't be written to `state_dir`.
+    pub fn is_unsaved(&self) -> bool {
+        self.is_unsaved.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn saved(&self, saved: Result<(), ()>) {
+        self.is_unsaved.store(saved.is_err(), Ordering::Relaxed);
     }
 }

@@ -12,6 +12,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::error::reason;
 use crate::config::obstacle::{self, Purpose};
+use crate::files::{self, Streams, Unreadable};
 
 /// Where systems keep the CAs that they believe, as one file.
 const BUNDLES: [&str; 4] = [
@@ -20,6 +21,9 @@ const BUNDLES: [&str; 4] = [
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
+
+/// No file of CAs is larger, in bytes.
+const LARGEST: u64 = 16 << 20;
 
 /// The CAs that a front's certificate must lead to.
 #[derive(Clone, Debug)]
@@ -51,14 +55,13 @@ impl Public {
     /// `more` can't be read, or holds no certificate. A machine without CAs is no error: nothing but `more` is believed then.
     pub fn load(more: Option<&Path>) -> Result<Self, TrustError> {
         let mut roots = RootCertStore::empty();
-        let system = BUNDLES.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default();
+        let system = BUNDLES.iter().find_map(|path| read(Path::new(path)).ok()).unwrap_or_default();
         let mut names = Vec::new();
         if add(&mut roots, &system) > 0 {
             names.push("this machine's CAs".to_owned());
         }
         if let Some(path) = more {
-            let pem = std::fs::read(path);
-            let pem = pem.map_err(|source| TrustError::Unreadable { path: path.to_owned(), source })?;
+            let pem = read(path).map_err(|source| TrustError::Unreadable { path: path.to_owned(), source })?;
             if add(&mut roots, &pem) == 0 {
                 return Err(TrustError::Empty(path.to_owned()));
             }
@@ -90,6 +93,10 @@ impl Public {
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         config
     }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    files::read(path, LARGEST, Streams::Own).map(|(bytes, _)| bytes).map_err(Unreadable::into_io)
 }
 
 /// How many of the certificates in `pem` can be believed.

@@ -91,6 +91,8 @@ pub struct Metrics {
     lookups: IntCounterVec,
     discovery_age: GaugeVec,
     discovery_records: IntGaugeVec,
+    /// 1 while the last good answers of DNS can't be written to `state_dir`.
+    pub state_unsaved: IntGauge,
     certificates: Certificates,
     reloads: [IntCounter; Reloaded::ALL.len()],
     /// 1 while the configuration on disk can't be used.
@@ -184,6 +186,7 @@ impl Default for Metrics {
             lookups: registrar.counters("xspgate_discovery_lookups_total"),
             discovery_age: registrar.floats("xspgate_discovery_age_seconds"),
             discovery_records: registrar.gauges("xspgate_discovery_records"),
+            state_unsaved: registrar.gauges("xspgate_state_unsaved").with_label_values::<&str>(&[]),
             certificates: Certificates::new(&registrar),
             reloads: {
                 let reloads = registrar.counters("xspgate_reloads_total");

@@ -46,6 +46,7 @@ mod liveness;
 mod load;
 mod logs;
 mod observability;
+mod odd_places;
 mod outages;
 mod outputs;
 mod package;

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::config::error::reason;
 use crate::config::obstacle::{self, Purpose};
+use crate::files::{self, Streams};
 
+/// No file with a password is larger, in bytes.
+const LARGEST: u64 = 1 << 20;
 /// Where it is without a file.
 const VARIABLE: &str = "XSPGATE_PASSWORD";
 
@@ -34,11 +37,12 @@ pub(super) fn read(file: Option<&Path>) -> Result<String, PasswordError> {
         };
     };
     let unreadable = |source| PasswordError::Unreadable { path: path.to_owned(), source };
-    let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode();
-    if mode & 0o004 != 0 {
+    let (text, metadata) = files::read(path, LARGEST, Streams::Own).map_err(|error| unreadable(error.into_io()))?;
+    if metadata.permissions().mode() & 0o004 != 0 {
         return Err(PasswordError::Exposed(path.to_owned()));
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let text =
+        String::from_utf8(text).map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
     let password = text.lines().next().unwrap_or_default();
     if password.is_empty() { Err(PasswordError::Missing) } else { Ok(password.to_owned()) }
 }

@@ -13,8 +13,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::discover::resolve::ResolveError;
+use crate::files::{self, Streams};
 use crate::lock::Locked;
 
+/// The system's list is no larger, in bytes.
+const LARGEST: u64 = 1 << 20;
 /// How long reading the list of the system's servers may take.
 const READING: Duration = Duration::from_secs(2);
 
@@ -84,7 +87,10 @@ impl SystemServers {
         if unchanged && !self.servers.is_empty() {
             return Ok(self);
         }
-        match std::fs::read(path).map_err(NetError::from).and_then(parse_resolv_conf) {
+        match files::read(path, LARGEST, Streams::Refused)
+            .map_err(|error| NetError::from(error.into_io()))
+            .and_then(|(text, _)| parse_resolv_conf(text))
+        {
             Ok((config, _)) => {
                 let address = |server: &NameServerConfig| SocketAddr::new(server.ip, 53);
                 Ok(Self { modified: modified.ok(), servers: config.name_servers().iter().map(address).collect() })

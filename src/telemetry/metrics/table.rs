@@ -1,7 +1,7 @@
 //! What there is to measure, in one table, so that the registry and the README can both be held against it.
 
 /// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
-pub const TABLE: [(&str, &str, &str, &str); 46] = [
+pub const TABLE: &[(&str, &str, &str, &str)] = &[
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
     (
@@ -134,6 +134,12 @@ pub const TABLE: [(&str, &str, &str, &str); 46] = [
     ("xspgate_discovery_lookups_total", "counter", "name, type, outcome", "DNS look-ups by outcome"),
     ("xspgate_discovery_age_seconds", "gauge", "name, type", "time since DNS last answered for the name"),
     ("xspgate_discovery_records", "gauge", "name, type", "records in the last good answer"),
+    (
+        "xspgate_state_unsaved",
+        "gauge",
+        "",
+        "1 while the last good answers of DNS can't be written to state_dir; it is tried again",
+    ),
     (
         "xspgate_log_dropped_total",
         "counter",

@@ -66,7 +66,7 @@ fn the_table_says_what_a_scraper_gets() {
     let (kinds, helps) = (declared("TYPE "), declared("HELP "));
     let named: BTreeSet<&str> = TABLE.iter().map(|row| row.0).collect();
     assert_eq!(kinds.keys().map(String::as_str).collect::<BTreeSet<_>>(), named);
-    for (name, kind, labelled, help) in TABLE {
+    for &(name, kind, labelled, help) in TABLE {
         assert_eq!((kinds[name].as_str(), helps[name].as_str()), (kind, help), "{name}");
         let expected = labelled.split(", ").filter(|label| !label.is_empty()).map(str::to_owned);
         assert_eq!(labels(&text, name), expected.collect(), "{name}");

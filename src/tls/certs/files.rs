@@ -2,7 +2,7 @@
 //! number. Separate from reading them, because most of the time the only question is whether they are still the same.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use super::pem;
 use crate::config::error::Problem;
 use crate::config::model::Config;
 use crate::config::place::Spot;
+use crate::files::{Streams, Unreadable, open};
 
 /// The section of the affinity keys.
 pub const AFFINITY: &str = "affinity";
@@ -130,10 +131,8 @@ fn stamp(path: &Path) -> Result<Stamp, ErrorKind> {
 
 /// Of a file's bytes, as far as they would be read. What is no file has none: a pipe is not waited for.
 fn print(path: &Path) -> io::Result<Print> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(ErrorKind::InvalidInput.into());
-    }
-    let mut file = File::open(path)?.take(pem::LARGEST_LIST + 1);
+    let (file, _) = open(path, Streams::Refused).map_err(Unreadable::into_io)?;
+    let mut file = file.take(pem::LARGEST_LIST + 1);
     let (mut piece, mut context) = ([0; 16 * 1024], Context::new(&SHA256));
     loop {
         match file.read(&mut piece) {

@@ -1,8 +1,6 @@
 //! PEM files as operators have them: with notes between the blocks, byte order marks, lost newlines. Separate from what is
 //! in the blocks, because a file that is no PEM deserves an answer of its own.
 
-use std::fs::File;
-use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
@@ -11,6 +9,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 
 use crate::config::error::{Problem, reason};
 use crate::config::obstacle::{self, Purpose};
+use crate::files::{self, Streams, Unreadable};
 
 /// No file is larger, in bytes; all the CAs of a browser are a quarter of it.
 const LARGEST: u64 = 1 << 20;
@@ -69,19 +68,15 @@ fn open(path: &Path, span: &Option<Range<usize>>, largest: u64) -> Result<(Vec<u
         let problem = Problem::error(span.clone(), format!("{shown} can't be read: {}", reason(&error)));
         Problem { help: obstacle::help(path, &error, Purpose::Reading), ..problem }
     };
-    // Asked before it is opened, too: opening a pipe waits for somebody who writes, for ever.
-    let is_file = path.metadata().map_err(failed)?.is_file();
-    let file = is_file.then(|| File::open(path)).transpose().map_err(failed)?;
-    let metadata = file.as_ref().map(File::metadata).transpose().map_err(failed)?;
-    let Some((file, metadata)) = file.zip(metadata).filter(|(_, metadata)| metadata.is_file()) else {
-        return Err(Problem::error(span.clone(), format!("{shown} is not a file")));
-    };
-    let mut bytes = Vec::new();
-    file.take(largest + 1).read_to_end(&mut bytes).map_err(failed)?;
-    match bytes.len() as u64 {
-        0 => Err(Problem::error(span.clone(), format!("{shown} is empty"))),
-        length if length <= largest => Ok((bytes, metadata.permissions().mode())),
-        _ => {
+    match files::read(path, largest, Streams::Refused) {
+        Ok((bytes, _)) if bytes.is_empty() => Err(Problem::error(span.clone(), format!("{shown} is empty"))),
+        Ok((bytes, metadata)) => Ok((bytes, metadata.permissions().mode())),
+        Err(Unreadable::System(error)) => Err(failed(error)),
+        Err(Unreadable::NotAFile(kind)) => {
+            let problem = Problem::error(span.clone(), format!("{shown} is {kind}, not a file"));
+            Err(problem.help("name the file itself"))
+        }
+        Err(Unreadable::TooLarge(_)) => {
             let message = format!("{shown} is larger than {} MiB", largest >> 20);
             Err(Problem::error(span.clone(), message).help("is it the right file?"))
         }

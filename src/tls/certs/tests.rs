@@ -295,11 +295,14 @@ fn a_missing_file_is_shown_where_it_is_named() {
          help: the folder certs is there, the file is not\n"
     );
     fs::create_dir(site.path().join("certs/internal-ca.pem")).unwrap();
-    assert!(said(site.path()).starts_with("error: certs/internal-ca.pem is not a file\n"));
+    assert!(said(site.path()).starts_with("error: certs/internal-ca.pem is a folder, not a file\n"));
     fs::remove_dir(site.path().join("certs/internal-ca.pem")).unwrap();
     let made = std::process::Command::new("mkfifo").arg(site.path().join("certs/internal-ca.pem")).status();
     if made.is_ok_and(|status| status.success()) {
-        assert!(said(site.path()).starts_with("error: certs/internal-ca.pem is not a file\n"), "not waited for");
+        assert!(
+            said(site.path()).starts_with("error: certs/internal-ca.pem is a pipe, not a file\n"),
+            "not waited for"
+        );
     }
 }
 
