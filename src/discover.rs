@@ -210,7 +210,7 @@ impl Discovery {
         let now = now();
         let outcome = result.as_ref().err().map_or(Outcome::Answered, ResolveError::outcome);
         let question = flight.question.clone();
-        tracing::debug!(name = %question.name, kind = question.kind.name(), outcome = outcome.name(), "looked up");
+        tracing::debug!(dns.question.name = %question.name, kind = question.kind.name(), outcome = outcome.name(), "looked up");
         for notice in self.names.answered(flight, result, now, &mut rand::rng()) {
             log(&notice);
             event_of(notice).into_iter().for_each(&mut *tell);
@@ -268,7 +268,7 @@ async fn sleep_until(instant: Option<Instant>) {
 fn restore(dir: &Path) -> Answers {
     state::load(dir).unwrap_or_else(|error| {
         let help = error.help(dir, Purpose::Reading);
-        tracing::warn!(dir = %dir.display(), error = %Causes(&error), help, "the saved DNS answers are not used");
+        tracing::warn!(file.directory = %dir.display(), error.message = %Causes(&error), help, "the saved DNS answers are not used");
         Answers::default()
     })
 }
@@ -278,27 +278,31 @@ fn log(notice: &Notice) {
         Notice::Failing { question: Question { name, kind }, error, kept } => {
             let (kind, error) = (kind.name(), Causes(error));
             match kept {
-                0 => tracing::warn!(%name, kind, %error, "a look-up fails and nothing is known: the name is left out"),
-                kept => tracing::warn!(%name, kind, %error, kept, "a look-up fails: the last good answer is kept"),
+                0 => {
+                    tracing::warn!(dns.question.name = %name, kind, error.message = %error, "a look-up fails and nothing is known: the name is left out")
+                }
+                kept => {
+                    tracing::warn!(dns.question.name = %name, kind, error.message = %error, kept, "a look-up fails: the last good answer is kept")
+                }
             }
         }
         Notice::NoTargets { question: Question { name, .. }, had: 0 } => {
-            tracing::info!(%name, "SRV has no target: the domain's own addresses are used");
+            tracing::info!(dns.question.name = %name, "SRV has no target: the domain's own addresses are used");
         }
         Notice::NoTargets { question: Question { name, .. }, had } => {
-            tracing::warn!(%name, had, "SRV has no target any more: the domain's own addresses are used if it has some");
+            tracing::warn!(dns.question.name = %name, had, "SRV has no target any more: the domain's own addresses are used if it has some");
         }
         Notice::NoService { question: Question { name, .. }, had } => tracing::warn!(
-            %name,
+            dns.question.name = %name,
             had,
             "SRV says that the service is not offered here (its target is \".\"): the domain's own addresses are not used; \
              ask whoever keeps the zone if that is not so"
         ),
         Notice::Recovered { question: Question { name, kind }, failures, records } => {
-            tracing::info!(%name, kind = kind.name(), failures, records, "a look-up works again");
+            tracing::info!(dns.question.name = %name, kind = kind.name(), failures, records, "a look-up works again");
         }
         Notice::TooMany { question: Question { name, kind }, records } => {
-            tracing::warn!(%name, kind = kind.name(), records, "more records than are used");
+            tracing::warn!(dns.question.name = %name, kind = kind.name(), records, "more records than are used");
         }
     }
 }
@@ -332,7 +336,7 @@ fn tell_of(farm: &str, oddity: &Oddity) {
 
 fn warn_of_several(several: &SeveralAddresses) {
     let SeveralAddresses { target, taken, addresses } = several;
-    tracing::warn!(%target, %taken, ?addresses, "an SRV target has several addresses: only one is used");
+    tracing::warn!(srv_target = %target, %taken, ?addresses, "an SRV target has several addresses: only one is used");
 }
 
 #[cfg(test)]

@@ -104,14 +104,14 @@ fn start() -> Option<SyncSender<Notice>> {
     let writing = move || {
         while let Ok(notice) = notices.recv() {
             if let Err(error) = sd_notify::notify(&notice.states) {
-                tracing::warn!(%error, "the service manager can't be told");
+                tracing::warn!(error.message = %error, "the service manager can't be told");
             }
         }
     };
     match thread::Builder::new().name("notify".to_owned()).spawn(writing) {
         Ok(_) => Some(out),
         Err(error) => {
-            tracing::error!(%error, "the service manager can't be told: there is no thread for it");
+            tracing::error!(error.message = %error, "the service manager can't be told: there is no thread for it");
             None
         }
     }

@@ -85,8 +85,8 @@ pub fn log_panics() {
         let trace = (trace.status() == std::backtrace::BacktraceStatus::Captured).then(|| trace.to_string());
         tracing::error!(
             place,
-            thread,
-            trace,
+            thread.name = thread,
+            exception.stacktrace = trace,
             why = panic.payload_as_str(),
             "the program is at fault: a thread panicked"
         );

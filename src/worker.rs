@@ -225,7 +225,7 @@ async fn serve(worker: &Worker, mut orders: mpsc::UnboundedReceiver<Order>) {
                 Ok(accepted) => {
                     drop(tokio::spawn(accept(worker.clone(), listener, accepted, socket, open, alive.clone())));
                 }
-                Err(error) => tracing::error!(%error, "a listening socket could not be used"),
+                Err(error) => tracing::error!(error.message = %error, "a listening socket could not be used"),
             }
         }
         // Nobody gives orders any more, and what is served is served.

@@ -115,7 +115,7 @@ impl Listener {
         let socket = match tokio::net::TcpListener::from_std(socket) {
             Ok(socket) => socket,
             Err(error) => {
-                tracing::error!(%error, "the admin listener can't be used");
+                tracing::error!(error.message = %error, "the admin listener can't be used");
                 return std::future::pending().await;
             }
         };

@@ -177,7 +177,7 @@ impl Predecessor {
         match end {
             LinkError::Gone => info!(predecessor = self.name, "it has ended"),
             LinkError::Io(_) | LinkError::Silent | LinkError::Other(_) | LinkError::Strange => {
-                warn!(predecessor = self.name, error = %Causes(&end), "it is heard no more");
+                warn!(predecessor = self.name, error.message = %Causes(&end), "it is heard no more");
             }
         }
     }

@@ -112,9 +112,11 @@ impl Reload {
         let done = match hand_over(&mut self.running, &self.path, successor) {
             Ok((pid, handover, following)) => {
                 match handover {
-                    HandoverStatus::Done | HandoverStatus::Pending => info!(pid, "another process has taken over"),
+                    HandoverStatus::Done | HandoverStatus::Pending => {
+                        info!(process.pid = pid, "another process has taken over")
+                    }
                     HandoverStatus::Lost => {
-                        error!(pid, "the process that was to take over has ended in that very moment")
+                        error!(process.pid = pid, "the process that was to take over has ended in that very moment")
                     }
                 }
                 self.running.for_successor.handover.send_replace(handover);
@@ -139,7 +141,7 @@ impl Reload {
             thread::Builder::new().name("hear-peer".into()).spawn(move || hearing.hear(&core))
         });
         if let Err(error) = shared {
-            warn!(%error, "the process that has taken over is heard of no more");
+            warn!(error.message = %error, "the process that has taken over is heard of no more");
         }
     }
 

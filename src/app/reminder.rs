@@ -72,11 +72,11 @@ fn tell(expiry: &Expiry, now: i64) {
     match validity.from.filter(|from| now < *from) {
         Some(from) => {
             let (days, from) = ((from - now) / DAY, day(from));
-            warn!(section, file, subject, serial, from, days, help, "{what}");
+            warn!(section, file.path = file, subject, serial, from, days, help, "{what}");
         }
         None => {
             let (days, since) = ((now - validity.to) / DAY, day(validity.to));
-            warn!(section, file, subject, serial, since, days, help, "{what}");
+            warn!(section, file.path = file, subject, serial, since, days, help, "{what}");
         }
     }
 }

@@ -246,7 +246,7 @@ impl Telling {
                 words.push(Word::News(news));
             }
             if let Err(error) = self.speaker.send(words) {
-                warn!(%error, "the process that has taken over is heard of no more");
+                warn!(error.message = %error, "the process that has taken over is heard of no more");
                 return self.speaker.hang_up();
             }
         }

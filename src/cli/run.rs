@@ -201,7 +201,7 @@ fn serve(config: &Path, mut gateway: Gateway, runtime: &Runtime, asks: Asks) -> 
     if let Some(address) = gateway.admin() {
         notify(format_args!("serving /metrics, /status and the status page on {address}"));
     }
-    tracing::info!(config = %config.display(), version = env!("CARGO_PKG_VERSION"), "started");
+    tracing::info!(file.path = %config.display(), service.version = env!("CARGO_PKG_VERSION"), "started");
     runtime.block_on(async {
         let mut signals = Signals::new(asks)?;
         supervisor::ready();

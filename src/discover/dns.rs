@@ -69,7 +69,7 @@ impl DnsResolver {
                 Ok(Reply::Answer(Answer { extent: Extent::Part, .. })) => part = result.as_ref().ok().cloned(),
                 Err(error) if !error.outcome().is_definite_none() => {
                     said.push(told(server, error, self.timeout));
-                    tracing::debug!(%server, error = %Causes(error), "no answer");
+                    tracing::debug!(%server, error.message = %Causes(error), "no answer");
                 }
                 Err(_) if part.is_some() => {}
                 Ok(_) | Err(_) => {

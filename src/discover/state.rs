@@ -195,7 +195,7 @@ pub(super) async fn keep(dir: PathBuf, mut answers: watch::Receiver<Answers>, st
                 pause = Some(pause.map_or(AGAIN, |pause| (pause * 2).min(AT_LEAST_EVERY)));
             }
             Ok(Ok(())) if pause.take().is_some() => {
-                tracing::info!(file = %dir.join(FILE).display(), "the last good DNS answers are saved again");
+                tracing::info!(file.path = %dir.join(FILE).display(), "the last good DNS answers are saved again");
             }
             // A panic has been logged.
             Ok(Ok(())) | Err(_) => {}
@@ -210,8 +210,8 @@ pub(super) async fn keep(dir: PathBuf, mut answers: watch::Receiver<Answers>, st
 fn tell_of_failure(dir: &Path, error: &StateError) {
     let (file, help, error) = (dir.join(FILE), error.help(dir, Purpose::Writing), Causes(error));
     tracing::warn!(
-        file = %file.display(),
-        %error,
+        file.path = %file.display(),
+        error.message = %error,
         help,
         "the last good DNS answers can't be saved: a restart while DNS is out would not find its XSPs; it is tried again"
     );

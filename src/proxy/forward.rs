@@ -291,11 +291,11 @@ impl<'a> Forward<'a> {
         tracing::debug!(
             tracking_id = self.journal.tracking_id,
             endpoint = &**attempt.picked.endpoint.label(),
-            error = %Causes(failure),
+            error.message = %Causes(failure),
             "attempt failed"
         );
         if fault == Fault::Local {
-            tracing::warn!(error = %Causes(failure), "the gateway could not open a connection");
+            tracing::warn!(error.message = %Causes(failure), "the gateway could not open a connection");
         }
         self.request.on(Event::Failed {
             attempt: number,
@@ -331,7 +331,7 @@ impl<'a> Forward<'a> {
                 tracing::info!(
                     tracking_id = self.journal.tracking_id,
                     farm = self.route.farm.name(),
-                    status = status.as_u16(),
+                    http.response.status_code = status.as_u16(),
                     "an XSP redirects; Webex follows no redirect"
                 );
             }

@@ -121,9 +121,9 @@ fn tell(here: &Listener, client: IpAddr, reason: &'static str) {
     let listener = &*here.label;
     let ours = reason.starts_with("client-certificate") || matches!(reason, "not-allowed" | "untrusted-proxy");
     if ours && here.is_news(reason) {
-        tracing::info!(%client, listener, reason, "a client was turned away; the next are counted, and told of in 10 s");
+        tracing::info!(client.address = %client, listener, reason, "a client was turned away; the next are counted, and told of in 10 s");
     } else {
-        tracing::debug!(%client, listener, reason, "a client did not get through its handshake");
+        tracing::debug!(client.address = %client, listener, reason, "a client did not get through its handshake");
     }
 }
 
@@ -132,13 +132,13 @@ fn doubt(here: &Listener, client: IpAddr, fault: Fault) {
     let (listener, reason) = (&*here.label, fault.reason());
     if here.is_news(reason) {
         tracing::info!(
-            %client,
+            client.address = %client,
             listener,
             reason,
             "a client's certificate is not believed: {fault}; interfaces that demand one answer 403; the next are told of in 10 s"
         );
     } else {
-        tracing::debug!(%client, listener, reason, "a client's certificate is not believed: {fault}");
+        tracing::debug!(client.address = %client, listener, reason, "a client's certificate is not believed: {fault}");
     }
 }
 

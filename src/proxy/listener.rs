@@ -78,7 +78,7 @@ pub async fn accept(
                 Ok((tcp, peer)) => begin(&worker, listener, tcp, peer, &alive),
                 Err(error) => {
                     if told.is_none_or(|told: Instant| told.elapsed() >= SAID_AGAIN) {
-                        tracing::warn!(%error, "connections can't be accepted");
+                        tracing::warn!(error.message = %error, "connections can't be accepted");
                         told = Some(Instant::now());
                     }
                     tokio::time::sleep(OUT_OF_SOCKETS).await;

@@ -146,11 +146,11 @@ impl Journal {
         let end = match outcome {
             Outcome::Ended => StreamEnd::Ended,
             Outcome::ClientBroke(error) => {
-                tracing::debug!(client = %self.arrival.client, %error, "a client's connection broke");
+                tracing::debug!(client.address = %self.arrival.client, error.message = %error, "a client's connection broke");
                 StreamEnd::ClientBroke
             }
             Outcome::XspBroke(error) => {
-                tracing::debug!(farm = self.line.farm.name(), %error, "an XSP's connection broke");
+                tracing::debug!(farm = self.line.farm.name(), error.message = %error, "an XSP's connection broke");
                 StreamEnd::XspBroke
             }
             Outcome::Idle => StreamEnd::Idle,

@@ -104,11 +104,11 @@ impl Search {
         tracing::debug!(
             farm = self.farm.name(),
             endpoint = &**picked.endpoint.label(),
-            error = %Causes(error),
+            error.message = %Causes(error),
             "an XSP could not be reached"
         );
         if fault == Fault::Local {
-            tracing::warn!(error = %Causes(error), "the gateway could not open a connection");
+            tracing::warn!(error.message = %Causes(error), "the gateway could not open a connection");
         }
         // A step that was given less time than it is due says nothing of the endpoint by taking longer.
         let is_cut_short = fault.is_silence() && self.patience < self.connect_timeout();

@@ -126,8 +126,10 @@ impl Heart {
     fn judged(&self, stands_still: bool) {
         let thread = &*self.thread;
         match (self.stands_still.swap(stands_still, Ordering::Relaxed), stands_still) {
-            (false, true) => tracing::error!(thread, "a thread has not moved for {PATIENCE:?}: /livez says 503"),
-            (true, false) => tracing::info!(thread, "the thread moves again, or has ended"),
+            (false, true) => {
+                tracing::error!(thread.name = thread, "a thread has not moved for {PATIENCE:?}: /livez says 503")
+            }
+            (true, false) => tracing::info!(thread.name = thread, "the thread moves again, or has ended"),
             (false, false) | (true, true) => {}
         }
     }

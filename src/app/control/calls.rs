@@ -86,7 +86,7 @@ impl Calls {
         let listener = match socket.listener.try_clone().and_then(UnixListener::from_std) {
             Ok(listener) => listener,
             Err(error) => {
-                tracing::error!(%error, "the control socket can't be used");
+                tracing::error!(error.message = %error, "the control socket can't be used");
                 return std::future::pending().await;
             }
         };
@@ -112,7 +112,7 @@ impl Calls {
     fn admit(&self, call: UnixStream, owner: u32) {
         let Ok(caller) = call.peer_cred() else { return };
         if caller.uid() != 0 && caller.uid() != owner {
-            warn!(uid = caller.uid(), pid = caller.pid(), "a control call of another user is refused");
+            warn!(user.id = caller.uid(), process.pid = caller.pid(), "a control call of another user is refused");
             let refused = Reply::Refused("it hears its own user and root, and no other user".into());
             // A fresh socket has room for it; a caller that has left does not miss it.
             drop(call.into_std().and_then(|mut call| call.write_all(&text(&refused))));
@@ -152,7 +152,12 @@ impl Calls {
         };
         if request == Request::TakeOver {
             let (uid, pid) = (caller.uid(), caller.pid());
-            info!(what = request.name(), uid, pid, "control call; reloads and restarts wait until it has taken over");
+            info!(
+                what = request.name(),
+                user.id = uid,
+                process.pid = pid,
+                "control call; reloads and restarts wait until it has taken over"
+            );
             // It is answered by what it gets, or does not get.
             drop(self.hand_over(Successor::Came(call.into_std()?)).await);
             return Ok(());
@@ -290,7 +295,19 @@ fn tell(request: &Request, reply: &Reply, uid: u32, pid: Option<i32>) {
     let all_of = if let Request::UnblockAll(farm) = request { farm.as_deref() } else { None };
     let farm = all_of.or_else(|| request.whom().and_then(|whom| whom.farm.as_deref()));
     match reply {
-        Reply::Done(_) => info!(what, xsp, farm, seconds, level, uid, pid, "control call"),
-        Reply::Refused(why) => info!(what, xsp, farm, seconds, level, uid, pid, why, "control call refused"),
+        Reply::Done(_) => {
+            info!(what, xsp, farm, seconds, filter = level, user.id = uid, process.pid = pid, "control call")
+        }
+        Reply::Refused(why) => info!(
+            what,
+            xsp,
+            farm,
+            seconds,
+            filter = level,
+            user.id = uid,
+            process.pid = pid,
+            why,
+            "control call refused"
+        ),
     }
 }

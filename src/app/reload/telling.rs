@@ -24,7 +24,7 @@ pub(super) fn tell(source: &Source, problem: &Problem, consequence: &'static str
 pub(super) fn tell_of_file(config: &Config, files: &Files, problem: &Problem, consequence: &'static str) {
     let (section, file) = files.origin(config, problem).unzip();
     let file = file.map(|file| file.display().to_string());
-    warn!(section, file, problem = problem.message, help = problem.help, "{consequence}");
+    warn!(section, file.path = file, problem = problem.message, help = problem.help, "{consequence}");
 }
 
 /// Tells of the sections whose files have changed.

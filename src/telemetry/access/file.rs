@@ -85,8 +85,10 @@ impl Sink {
     fn note(&mut self, outcome: &io::Result<usize>) {
         let path = self.path.display();
         match (outcome, self.fails) {
-            (Err(error), false) => warn!(file = %path, %error, "access_file can't be written to: its lines are lost"),
-            (Ok(_), true) => info!(file = %path, "access_file is written to again"),
+            (Err(error), false) => {
+                warn!(file.path = %path, error.message = %error, "access_file can't be written to: its lines are lost")
+            }
+            (Ok(_), true) => info!(file.path = %path, "access_file is written to again"),
             (Err(_), true) | (Ok(_), false) => return,
         }
         self.fails = outcome.is_err();

@@ -146,7 +146,7 @@ impl Exporter {
         let collector = &self.collector;
         match (delivered, self.standing) {
             (Err(error), Standing::Takes) => {
-                tracing::warn!(%collector, error = %Causes(&error), "traces are dropped");
+                tracing::warn!(%collector, error.message = %Causes(&error), "traces are dropped");
                 self.standing = Standing::Fails;
             }
             (Ok(()), Standing::Fails) => {
