@@ -83,7 +83,7 @@ async fn an_xsp_is_taken_out_by_hand_and_brought_back() {
     channel.receives(&controlled.stage, "still there").await;
     let table = controlled.ctl.done(&["status"]).await;
     assert!(table.lines().any(|line| line.contains(&address) && line.contains("draining")), "{table}");
-    controlled.said(&["control call", "\"drain\"", &address, "\"uid\"", "\"pid\""]).await;
+    controlled.said(&["control call", "\"drain\"", &address, "\"user.id\"", "\"process.pid\""]).await;
     // A reload is no reason to forget it.
     assert_eq!(controlled.ctl.done(&["reload"]).await, "nothing has changed\n");
     let ended = controlled.ctl.run(&["drain", &address, "--wait", "--timeout", "10ms"]).await;

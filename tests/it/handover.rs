@@ -50,7 +50,7 @@ impl Drop for Heir {
 /// Waits until another process has taken over from `program`.
 async fn successor(program: &Program) -> Heir {
     let pid = |line: &str| {
-        let pid = line.split_once("another process has taken over")?.1.split_once("\"pid\":")?.1;
+        let pid = line.split_once("another process has taken over")?.1.split_once("\"process.pid\":")?.1;
         pid.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
     };
     Heir(program.line("who takes over", pid).await)
