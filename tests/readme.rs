@@ -11,7 +11,7 @@ use xspgate::config::Loaded;
 use xspgate::doctor::finding::{Finding, Report, Subject};
 use xspgate::policy::fault::AttemptEnd;
 use xspgate::sim::pki::Pki;
-use xspgate::telemetry::access::{Access, Attempted, Connection, Event, write_line};
+use xspgate::telemetry::access::{Access, Attempted, Connection, Event, Opened, write_line};
 use xspgate::telemetry::metrics::TABLE;
 use xspgate::tls::certs::Material;
 
@@ -151,6 +151,22 @@ fn every_field_of_a_connections_event_is_listed() {
     };
     let names = names(&connection).into_iter().map(|name| format!("`{name}`"));
     assert_eq!(listed("| connection's field |"), names.collect::<Vec<_>>());
+}
+
+#[test]
+fn every_field_of_an_openings_event_is_listed() {
+    let opened = Opened {
+        kind: "cti",
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        peer: None,
+        listener: "",
+        farm: "",
+        endpoint: "",
+        tracking_id: None,
+        channel: None,
+    };
+    let names = names(&opened).into_iter().map(|name| format!("`{name}`"));
+    assert_eq!(listed("| opening's field |"), names.collect::<Vec<_>>());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! because it is written a hundred thousand times a second and must never make a request wait.
 
 mod json;
+mod opened;
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use json::Object;
+pub use opened::Opened;
 use smallvec::SmallVec;
 
 use super::lines::{Kind, Lines};

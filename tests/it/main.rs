@@ -44,6 +44,7 @@ mod hostile;
 mod leaving;
 mod liveness;
 mod load;
+mod maintenance;
 mod observability;
 mod outages;
 mod outputs;

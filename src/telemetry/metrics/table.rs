@@ -1,7 +1,7 @@
 //! What there is to measure, in one table, so that the registry and the README can both be held against it.
 
 /// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
-pub const TABLE: [(&str, &str, &str, &str); 45] = [
+pub const TABLE: [(&str, &str, &str, &str); 47] = [
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
     (
@@ -10,6 +10,13 @@ pub const TABLE: [(&str, &str, &str, &str); 45] = [
         "thread",
         "1 while the thread moves, 0 while it has stood still for 2 s: /livez says 503 then",
     ),
+    (
+        "xspgate_process_streams",
+        "gauge",
+        "pid, kind",
+        "event channels (channel), CTI and pass-through connections of this process and of those that it has replaced; the series of a process go with it",
+    ),
+    ("xspgate_process_heard_seconds", "gauge", "pid", "how long ago the process has said what it has; 0 for this one"),
     ("xspgate_connections", "gauge", "listener", "open client connections"),
     (
         "xspgate_connections_limit",
@@ -85,7 +92,7 @@ pub const TABLE: [(&str, &str, &str, &str); 45] = [
         "farm, event",
         "session decisions: new, kept, moved, unknown (a cookie that names no endpoint)",
     ),
-    ("xspgate_channels", "gauge", "farm, endpoint", "event channels whose id is known, by the XSP that they are at"),
+    ("xspgate_channels", "gauge", "farm, endpoint", "event channels of all processes, by the XSP that they are at"),
     ("xspgate_channels_opened_total", "counter", "farm, endpoint", "event channels whose id was learnt"),
     (
         "xspgate_channels_closed_total",
@@ -112,7 +119,7 @@ pub const TABLE: [(&str, &str, &str, &str); 45] = [
         "Location headers from XSPs: followed within the farm, or passed on",
     ),
     ("xspgate_streams", "gauge", "listener, farm", "CTI and pass-through connections that have reached an XSP"),
-    ("xspgate_endpoint_streams", "gauge", "farm, endpoint", "the same by the XSP that they are at"),
+    ("xspgate_endpoint_streams", "gauge", "farm, endpoint", "the same by the XSP that they are at, of all processes"),
     (
         "xspgate_streams_total",
         "counter",
