@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::core::Core;
 use crate::drain::Phase;
+use crate::farm::StreamKind;
 use crate::worker;
 use line::{Calls, Line};
 pub use listener::Listener;
@@ -93,6 +94,12 @@ impl Admin {
         let limit = self.core.shared.snapshot.load().limits.connections;
         metrics.connections_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
         metrics.threads(self.core.pulses.threads());
+        let processes = self.core.all_processes();
+        metrics.processes(processes.iter().map(|process| {
+            let [channels, cti, passthrough] = process.streams();
+            let [channel, cti_name, passed] = StreamKind::ALL.map(StreamKind::name);
+            (process.pid, process.heard, [(channel, channels), (cti_name, cti), (passed, passthrough)])
+        }));
         metrics.forget_discovered();
         metrics.state_unsaved.set(i64::from(self.core.discovery.is_unsaved()));
         for name in self.core.discovery.names().iter() {

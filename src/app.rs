@@ -8,6 +8,7 @@ mod control_thread;
 mod discovery_thread;
 mod handover_state;
 mod outcome;
+mod peers;
 mod predecessor;
 mod reload;
 mod reminder;
@@ -30,6 +31,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::config::Loaded;
 use crate::core::Core;
 use crate::drain::Phase;
+use crate::handover::Talk;
 use crate::proxy::listener;
 use crate::supervisor::{self, Watcher};
 use crate::telemetry::timeline::{Event, Kind};
@@ -140,6 +142,11 @@ impl Gateway {
         }
     }
 
+    /// Has the processes that this one has replaced cut what they have, as they would by a signal.
+    pub fn stop_those_before(&self) {
+        self.core.processes.tell_before(Talk::Stop);
+    }
+
     /// Has the configuration and the files that it names read again, whether they look changed or not; what comes of it is
     /// for whoever wants to know. `None`: the process ends.
     pub fn reload(&self) -> impl Future<Output = Option<Outcome>> + use<> {
@@ -221,6 +228,7 @@ impl Gateway {
 
     /// Waits for `patience`, which is what `key` says, and cuts what is left then.
     async fn wind_down(&mut self, patience: Duration, key: &'static str) {
+        self.core.processes.ends_in(patience);
         if tokio::time::timeout(patience, self.emptied()).await.is_err() {
             tracing::info!("{key} is over: what is left is cut");
             self.cut().await;
@@ -242,6 +250,7 @@ impl Gateway {
             seconds,
             "cutting what is left, one after the other"
         );
+        self.core.processes.ends_in(Duration::from_secs_f64(seconds));
         shared.cuts.begin(left);
         self.enter(Phase::Cutting);
         self.until_cut().await;

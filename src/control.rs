@@ -2,12 +2,15 @@
 //! Separate from those who ask and answer, because both must mean the same.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::farm::StreamKind;
 
 /// Where the gateway is found unless told otherwise.
 pub const SOCKET: &str = "/run/xspgate/control.sock";
@@ -39,6 +42,15 @@ pub enum Request {
     Drain(Whom),
     /// The same, even if no XSP of their farm is up then.
     ForceDrain(Whom),
+    /// As [`Request::Drain`], or by force, and what is there after so many seconds is cut.
+    DrainThenCut {
+        /// Which.
+        whom: Whom,
+        /// Even if no XSP of their farm is up then.
+        force: bool,
+        /// After how many seconds.
+        seconds: f64,
+    },
     /// They get them again.
     Undrain(Whom),
     /// XSPs are blocked, for so many seconds; `None`: as long as if they had failed.
@@ -47,6 +59,10 @@ pub enum Request {
     Unblock(Whom),
     /// All XSPs are taken off it, of this farm; `None`: of every one.
     UnblockAll(Option<String>),
+    /// Event channels, and CTI and pass-through connections, are to end.
+    Cut(Whose),
+    /// These are told of.
+    Connections(Whose),
     /// The configuration is read again.
     Reload,
     /// The gateway stops; asked for once more, at once.
@@ -70,6 +86,52 @@ pub struct Whom {
     pub farm: Option<String>,
 }
 
+/// Whose connections are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whose {
+    /// An XSP's, as [`Whom::xsp`] has it, or a client's: its address, the subject of its certificate, or a name in that; `None`:
+    /// everybody's.
+    pub what: Option<String>,
+    /// Only in this farm; `None`: in every one.
+    pub farm: Option<String>,
+}
+
+/// What [`Request::Connections`] is answered with, in JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Connections {
+    /// When this was said, in seconds since 1970.
+    pub time: f64,
+    /// Those that are told of, oldest first.
+    pub connections: Vec<Row>,
+    /// How many there are besides.
+    pub left_out: u64,
+    /// Processes that may have more, and have not said, in words.
+    pub unknown: Vec<String>,
+}
+
+/// One stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The process that has it.
+    pub pid: u32,
+    /// What it is.
+    pub kind: StreamKind,
+    /// Its client's address.
+    pub client: IpAddr,
+    /// The subject of its client's certificate, if that was verified.
+    pub peer: Option<String>,
+    /// The XSP's farm.
+    pub farm: String,
+    /// The XSP.
+    pub endpoint: SocketAddr,
+    /// When it was opened, in seconds since 1970.
+    pub opened: f64,
+    /// Bytes from the client.
+    pub received: u64,
+    /// Bytes to the client.
+    pub sent: u64,
+}
+
 /// What has come of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -87,6 +149,9 @@ impl Request {
             Self::Status => "status",
             Self::Drain(_) => "drain",
             Self::ForceDrain(_) => "force-drain",
+            Self::DrainThenCut { .. } => "drain-then-cut",
+            Self::Cut(_) => "cut",
+            Self::Connections(_) => "connections",
             Self::Undrain(_) => "undrain",
             Self::Block(..) => "block",
             Self::Unblock(_) => "unblock",
@@ -105,10 +170,13 @@ impl Request {
         match self {
             Self::Drain(whom)
             | Self::ForceDrain(whom)
+            | Self::DrainThenCut { whom, .. }
             | Self::Undrain(whom)
             | Self::Block(whom, _)
             | Self::Unblock(whom) => Some(whom),
             Self::Status
+            | Self::Cut(_)
+            | Self::Connections(_)
             | Self::UnblockAll(_)
             | Self::Reload
             | Self::Stop

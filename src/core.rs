@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::discover::DiscoveryStatus;
 use crate::drain::Phase;
 use crate::farm::{Farm, Looks, StreamKind};
+use crate::handover::{Held, Process};
+use crate::processes::{Processes, own};
 use crate::proxy::context::Shared;
+use crate::proxy::listener;
 use crate::supervisor::Pulses;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::timeline::Timeline;
@@ -27,6 +30,8 @@ pub struct Core {
     pub discovery: DiscoveryStatus,
     /// Which threads move.
     pub pulses: Pulses,
+    /// The processes that share this one's place.
+    pub processes: Arc<Processes>,
     /// Whether no other process holds anything at an XSP, of which this one would not know.
     pub is_alone: Arc<AtomicBool>,
 }
@@ -49,6 +54,34 @@ impl Core {
             all.iter_mut().zip(endpoint.held()).for_each(|(all, its)| *all += its);
         }
         all
+    }
+
+    /// This process and those before it, newest first.
+    pub fn all_processes(&self) -> Vec<Process> {
+        let phase = self.phase();
+        let (since, ends) = self.processes.since(phase);
+        let farms = self.farms();
+        let held = farms.iter().flat_map(|farm| {
+            farm.endpoints().into_iter().filter_map(|endpoint| {
+                let streams = endpoint.held();
+                let held = Held { farm: farm.name().to_owned(), endpoint: endpoint.address(), streams };
+                streams.iter().any(|count| *count > 0).then_some(held)
+            })
+        });
+        let mut held: Vec<Held> = held.collect();
+        held.sort_by(|one, other| (&one.farm, one.endpoint).cmp(&(&other.farm, other.endpoint)));
+        let this = Process {
+            pid: own(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            phase: phase.name().to_owned(),
+            started: self.processes.started(),
+            since,
+            ends,
+            connections: u64::try_from(listener::open()).unwrap_or(u64::MAX),
+            held,
+            heard: 0.0,
+        };
+        [vec![this], self.processes.heard()].concat()
     }
 
     /// Whether no process that has been replaced drains yet.

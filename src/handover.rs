@@ -5,6 +5,7 @@
 //! (`SO_REUSEPORT`) would share connections with the old one's, and those that wait there when it is closed are reset.
 
 pub mod link;
+mod talk;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -13,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::telemetry::metrics::ChannelEnd;
 use crate::telemetry::timeline::Event;
+
+pub use self::talk::{Answered, Held, Message, Process, TALKS, Talk};
 
 /// The layout of everything in here; another one is not taken over.
 pub const LAYOUT: u32 = 1;
@@ -47,6 +50,9 @@ pub struct HandoverState {
     pub answers: String,
     /// What has happened lately, oldest first.
     pub events: Vec<Event>,
+    /// [`TALKS`], if it understands that; earlier versions do not say.
+    #[serde(default)]
+    pub talks: u32,
 }
 
 /// A listening address.
@@ -90,6 +96,9 @@ pub struct Endpoint {
     pub departed: bool,
     /// What is held against it.
     pub block: Option<Block>,
+    /// It is drained, and what is left there after so many seconds is cut.
+    #[serde(default)]
+    pub cut_in: Option<f64>,
 }
 
 /// An endpoint's place on the blocklist.
@@ -143,7 +152,7 @@ pub struct Place {
 }
 
 /// What the one who goes says after the [`HandoverState`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Word {
     /// Something has happened.
@@ -154,21 +163,46 @@ pub enum Word {
     Go,
     /// It stays: why.
     Refused(String),
+    /// What only one hears that [understands](TALKS) it.
+    Talk(Talk),
 }
 
 /// What the one who comes says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// It could begin.
     Ready {
         /// Its process.
         pid: u32,
+        /// [`TALKS`], if it understands that; earlier versions do not say.
+        #[serde(default)]
+        talks: u32,
     },
     /// It can't: why.
     Refused(String),
     /// Something has happened, since it accepts connections: those of the one who goes may name its channels, too.
     News(News),
+    /// What only one hears that [understands](TALKS) it.
+    Talk(Talk),
+}
+
+impl From<Message> for Word {
+    fn from(message: Message) -> Self {
+        match message {
+            Message::News(news) => Self::News(news),
+            Message::Talk(talk) => Self::Talk(talk),
+        }
+    }
+}
+
+impl From<Message> for Answer {
+    fn from(message: Message) -> Self {
+        match message {
+            Message::News(news) => Self::News(news),
+            Message::Talk(talk) => Self::Talk(talk),
+        }
+    }
 }
 
 /// Another process that shares event channels with this one, seen from here.

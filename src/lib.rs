@@ -17,7 +17,7 @@
 //! - [`core`] is what all parts of a running gateway share.
 //! - [`telemetry`] and [`admin`] tell what is going on.
 //! - [`control`] is what an operator may ask of a running gateway, and gets told.
-//! - [`handover`] is what a process hands over to the one that takes its place.
+//! - [`handover`] is what a process hands over to the one that takes its place, and [`processes`] knows those that share one.
 //! - [`renewal`] notices certificates and keys that change on disk.
 //! - [`supervisor`] tells the service manager how the process does.
 //! - [`files`] reads what a configuration names, and waits for nothing that has a file's name and is none.
@@ -47,6 +47,7 @@ pub mod handover;
 pub mod http1;
 pub mod lock;
 pub mod policy;
+pub mod processes;
 pub mod proxy;
 pub mod proxy_protocol;
 pub mod registry;

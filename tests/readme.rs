@@ -12,7 +12,7 @@ use xspgate::config::model::LogFormat;
 use xspgate::doctor::finding::{Finding, Report, Subject};
 use xspgate::policy::fault::AttemptEnd;
 use xspgate::sim::pki::Pki;
-use xspgate::telemetry::access::{Access, Attempted, Connection, Event, write_line};
+use xspgate::telemetry::access::{Access, Attempted, Connection, Event, Opened, write_line};
 use xspgate::telemetry::metrics::TABLE;
 use xspgate::tls::certs::Material;
 
@@ -156,6 +156,23 @@ fn every_field_of_a_connections_event_is_listed() {
     };
     let names = names(&connection).into_iter().map(|name| format!("`{name}`"));
     assert_eq!(listed("| connection's field |"), names.collect::<Vec<_>>());
+}
+
+#[test]
+fn every_field_of_an_openings_event_is_listed() {
+    let opened = Opened {
+        time: Duration::ZERO,
+        kind: "cti",
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        peer: Some(""),
+        listener: "",
+        farm: "",
+        endpoint: "",
+        tracking_id: Some(""),
+        channel: Some(""),
+    };
+    let names = names(&opened).into_iter().map(|name| format!("`{name}`"));
+    assert_eq!(listed("| opening's field |"), names.collect::<Vec<_>>());
 }
 
 #[test]

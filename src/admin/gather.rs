@@ -9,8 +9,8 @@ use std::time::{Instant, SystemTime};
 use super::Admin;
 use super::sampler::Lately;
 use super::status::{
-    AffinityKey, Certificate, Channels, Colour, Endpoint, Farm, Host, Listener, Load, Name, Reload, SCHEMA, Served,
-    Site, Status, Stream, Thread,
+    AffinityKey, Certificate, Channels, Colour, Endpoint, Farm, Host, Listener, Load, Name, Process, Reload, SCHEMA,
+    Served, Site, Status, Stream, Thread,
 };
 use crate::config::model::Route;
 use crate::core::Core;
@@ -40,6 +40,7 @@ impl Admin {
             started: unix(self.started),
             phase: shared.phase.borrow().name(),
             alone: self.core.is_alone(),
+            processes: self.processes(),
             ready: unready.is_none(),
             unready,
             threads: pulses.threads().map(thread).collect(),
@@ -69,6 +70,10 @@ impl Admin {
             sampler.sample(farm.name(), &farm.describe(), Instant::now(), out_since);
         }
         sampler.keep(|name| farms.iter().any(|farm| farm.name() == name));
+    }
+
+    fn processes(&self) -> Vec<Process> {
+        self.core.all_processes().into_iter().map(Process::from).collect()
     }
 
     fn farm(&self, farm: &farm::Farm) -> Farm {
@@ -104,7 +109,7 @@ impl Admin {
     }
 
     fn endpoint(&self, farm: &farm::Farm, described: Described, traffic: Load) -> Endpoint {
-        let Described { address, site, target, state, blocked_for, metrics } = described;
+        let Described { address, site, target, state, blocked_for, cut_in, metrics } = described;
         Endpoint {
             endpoint: address,
             site,
@@ -113,6 +118,7 @@ impl Admin {
             since: self.sampler.since(farm.name(), address, state).map(unix),
             out_since: state.is_out().then(|| self.out_since(farm, address)).flatten(),
             blocked_for: blocked_for.map(|left| left.as_secs_f64()),
+            cut_in: cut_in.map(|left| left.as_secs_f64()),
             channels: metrics.channels.get(),
             streams: metrics.streams.get(),
             idle: metrics.pool_idle.get(),

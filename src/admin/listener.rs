@@ -266,6 +266,7 @@ mod tests {
     use crate::discover::DiscoveryStatus;
     use crate::drain::{Cuts, Phase};
     use crate::http1::head::HeadLimits;
+    use crate::processes::Processes;
     use crate::proxy::channels::Channels;
     use crate::proxy::context::Shared;
     use crate::proxy::snapshot::Snapshot;
@@ -366,6 +367,7 @@ mod tests {
             looks: Arc::default(),
             discovery,
             pulses,
+            processes: Processes::new(),
             is_alone: Arc::default(),
         }
     }

@@ -120,6 +120,7 @@ mod tests {
             target: None,
             state,
             blocked_for: None,
+            cut_in: None,
             metrics: Arc::clone(metrics),
         }
     }

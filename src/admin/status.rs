@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::broadworks::interface::Interface;
 use crate::farm::EndpointState;
+use crate::handover;
 use crate::telemetry::timeline::Event;
 
 /// Goes up when a field goes or changes its meaning; a field that is added does not count.
@@ -30,6 +31,8 @@ pub struct Status {
     pub phase: &'static str,
     /// Whether no process that this one has replaced holds anything yet, of which nothing is said here.
     pub alone: bool,
+    /// This process, and those that it has replaced and that have streams still, newest first.
+    pub processes: Vec<Process>,
     /// Whether requests should come here.
     pub ready: bool,
     /// Why not.
@@ -54,6 +57,50 @@ pub struct Status {
     pub reload: Reload,
     /// What has happened, newest first.
     pub events: Vec<Event>,
+}
+
+/// One process.
+#[derive(Clone, Debug, Serialize)]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// As of the status.
+    pub phase: String,
+    /// When it began to serve.
+    pub started: f64,
+    /// Since when it is in that phase.
+    pub since: f64,
+    /// When that ends at the latest; none while it serves.
+    pub ends: Option<f64>,
+    /// How many seconds ago it has said so; 0 for the one that answers.
+    pub heard: f64,
+    /// Its client connections.
+    pub connections: u64,
+    /// Its event channels.
+    pub channels: u64,
+    /// Its CTI connections.
+    pub cti: u64,
+    /// Its pass-through connections.
+    pub passthrough: u64,
+    /// The same by XSP.
+    pub held: Vec<Held>,
+}
+
+/// What a process has at one XSP.
+#[derive(Clone, Debug, Serialize)]
+pub struct Held {
+    /// Its farm.
+    pub farm: String,
+    /// `address:port`.
+    pub endpoint: SocketAddr,
+    /// Event channels.
+    pub channels: u64,
+    /// CTI connections.
+    pub cti: u64,
+    /// Pass-through connections.
+    pub passthrough: u64,
 }
 
 /// One thread.
@@ -168,7 +215,7 @@ pub struct Site {
 /// A farm's event channels.
 #[derive(Clone, Debug, Serialize)]
 pub struct Channels {
-    /// Those whose id is known and that are open.
+    /// Those that are open, in all processes.
     pub open: i64,
     /// Those that were ever opened, at the endpoints that are still known.
     pub opened: u64,
@@ -193,9 +240,11 @@ pub struct Endpoint {
     pub out_since: Option<f64>,
     /// Seconds until its block ends.
     pub blocked_for: Option<f64>,
-    /// Event channels on it whose id is known.
+    /// Seconds until what is left there is cut, if it is drained and that was asked for.
+    pub cut_in: Option<f64>,
+    /// Event channels on it, of all processes.
     pub channels: i64,
-    /// CTI and pass-through connections on it.
+    /// CTI and pass-through connections on it, of all processes.
     pub streams: i64,
     /// Connections to it that wait for a request.
     pub idle: i64,
@@ -277,6 +326,18 @@ pub struct Reload {
     pub certificates_refused: bool,
     /// The last time that something was taken over or refused.
     pub last: Option<Event>,
+}
+
+impl From<handover::Process> for Process {
+    fn from(process: handover::Process) -> Self {
+        let [channels, cti, passthrough] = process.streams();
+        let handover::Process { pid, version, phase, started, since, ends, connections, held, heard } = process;
+        let held = held.into_iter().map(|handover::Held { farm, endpoint, streams: [channels, cti, passthrough] }| {
+            Held { farm, endpoint, channels, cti, passthrough }
+        });
+        let held = held.collect();
+        Self { pid, version, phase, started, since, ends, heard, connections, channels, cti, passthrough, held }
+    }
 }
 
 impl Served {

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use super::control::Commands;
+use super::peers;
 use super::predecessor::Predecessor;
 use super::reminder::remind;
 use crate::admin::Admin;
@@ -29,6 +30,7 @@ impl ControlThread {
     /// Runs all of it until the process ends.
     pub(super) async fn run(self) {
         let Self { core, admin, commands, begun, pulse } = self;
+        let peers_of = core.clone();
         let (phase, serving) = (core.shared.phase.clone(), core.shared.phase.clone());
         let following = async {
             // The error says that the process ends before it has begun.
@@ -45,6 +47,7 @@ impl ControlThread {
         tokio::select! {
             () = admin.run() => {}
             () = commands.run() => {}
+            () = peers::run(&peers_of) => {}
             () = following => {}
             () = pulse.beats() => {}
             () = reached(phase, Phase::Forced) => {}

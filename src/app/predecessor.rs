@@ -15,11 +15,13 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::handover_state::Inherited;
+use super::peers;
 use crate::control::{Request, connect};
 use crate::core::Core;
 use crate::farm::{Endpoint, Farm};
 use crate::handover::link::{Link, LinkError, Speaker};
-use crate::handover::{Answer, HandoverState, LAYOUT, Layout, News, PeerProcess, Word};
+use crate::handover::{Answer, HandoverState, LAYOUT, Layout, Message, News, PeerProcess, TALKS, Word};
+use crate::proxy::channels::Told;
 use crate::telemetry::Causes;
 use crate::telemetry::timeline::{Event, Kind};
 
@@ -37,7 +39,9 @@ pub struct Predecessor {
     /// Ready once the other end is gone.
     gone: Option<Gone>,
     /// What happens here since this process accepts connections.
-    report: Option<mpsc::UnboundedReceiver<News>>,
+    report: Option<mpsc::UnboundedReceiver<Message>>,
+    /// Whether it understands what processes say of themselves.
+    talks: bool,
 }
 
 /// Tells that a process is heard of no more.
@@ -84,7 +88,7 @@ impl Predecessor {
     fn new(socket: UnixStream) -> Result<Self> {
         let (heard, gone) = mpsc::channel(1);
         let name = "the running gateway".to_owned();
-        Ok(Self { link: Link::new(socket, PATIENCE)?, name, heard, gone: Some(Gone(gone)), report: None })
+        Ok(Self { link: Link::new(socket, PATIENCE)?, name, heard, gone: Some(Gone(gone)), report: None, talks: false })
     }
 
     /// Tells it why this process can't take its place.
@@ -107,6 +111,7 @@ impl Predecessor {
         }
         let state: HandoverState = serde_json::from_slice(&text)?;
         self.name = format!("process {} (version {})", state.pid, state.version);
+        self.talks = state.talks >= TALKS;
         Inherited::new(state, descriptors.into_iter())
     }
 
@@ -117,7 +122,7 @@ impl Predecessor {
 
     /// What tells it of event channels here; once.
     pub(super) fn report(&mut self) -> Option<Report> {
-        Some(Report { speaker: self.link.speaker().ok()?, news: self.report.take()? })
+        Some(Report { speaker: self.link.speaker().ok()?, messages: self.report.take()? })
     }
 
     /// Who it is.
@@ -131,6 +136,7 @@ impl Predecessor {
             match self.link.receive()? {
                 Word::News(news) => take(core, PeerProcess::Predecessor, news),
                 Word::Complete => return Ok(()),
+                Word::Talk(talk) => peers::take(core, talk),
                 Word::Go => bail!("{} goes too soon", self.name),
                 Word::Refused(why) => bail!("{} stays: {why}", self.name),
             }
@@ -142,13 +148,16 @@ impl Predecessor {
         // However long it takes: the other one may have let go by the time that this one gives up.
         self.link.wait_for_ever()?;
         // If it can't be told, it has said why before it hung up.
-        drop(self.link.send([Answer::Ready { pid: process::id() }]));
+        drop(self.link.send([Answer::Ready { pid: process::id(), talks: TALKS }]));
         loop {
             match self.link.receive() {
                 Ok(Word::News(news)) => take(core, PeerProcess::Predecessor, news),
+                Ok(Word::Talk(talk)) => peers::take(core, talk),
                 Ok(Word::Complete) => {}
                 Ok(Word::Go) => {
-                    self.report = Some(core.shared.channels.report());
+                    let Told { sender, messages } = core.shared.channels.report();
+                    self.report = Some(messages);
+                    core.processes.has_before(&self.name, self.talks.then_some(sender));
                     return Ok(());
                 }
                 Ok(Word::Refused(why)) => bail!("{} stays: {why}", self.name),
@@ -167,11 +176,13 @@ impl Predecessor {
         let end = loop {
             match self.link.receive() {
                 Ok(Word::News(news)) => take(core, PeerProcess::Predecessor, news),
+                Ok(Word::Talk(talk)) => peers::take(core, talk),
                 Ok(Word::Complete | Word::Go | Word::Refused(_)) => {}
                 Err(error) => break error,
             }
         };
         core.shared.channels.orphaned(PeerProcess::Predecessor);
+        core.processes.gone();
         core.timeline.add(Event::now(Kind::PredecessorGone, self.name.clone()));
         drop(self.heard);
         match end {
@@ -183,20 +194,20 @@ impl Predecessor {
     }
 }
 
-/// Tells another process what becomes of event channels.
+/// Tells another process what becomes of event channels, and what is wanted of it.
 #[derive(Debug)]
 pub(super) struct Report {
     speaker: Speaker,
-    news: mpsc::UnboundedReceiver<News>,
+    messages: mpsc::UnboundedReceiver<Message>,
 }
 
 impl Report {
     /// Until this process or the other one ends. Blocks.
     pub(super) fn tell(mut self) {
-        while let Some(news) = self.news.blocking_recv() {
-            let mut words = vec![Answer::News(news)];
-            while let Ok(news) = self.news.try_recv() {
-                words.push(Answer::News(news));
+        while let Some(message) = self.messages.blocking_recv() {
+            let mut words = vec![Answer::from(message)];
+            while let Ok(message) = self.messages.try_recv() {
+                words.push(Answer::from(message));
             }
             if self.speaker.send(words).is_err() {
                 // It drains: what it does not know is rarely asked for there.

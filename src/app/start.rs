@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Gateway;
 use super::assemble;
@@ -29,6 +29,7 @@ use crate::discover::{Answers, Discovery};
 use crate::drain::{Cuts, Phase};
 use crate::farm::{Farm, Looks};
 use crate::policy::affinity::{Key, Keyring};
+use crate::processes::Processes;
 use crate::proxy::channels::Channels;
 use crate::proxy::context::Shared;
 use crate::registry::Registry;
@@ -99,7 +100,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
     let (asks, asked) = channel();
     let (begun, begins) = oneshot::channel();
     let (opens, opened) = oneshot::channel();
-    let stop = Arc::new(Notify::new());
+    let stop = Arc::clone(&core.processes.stop);
     let side_threads = SideThreads {
         core: core.clone(),
         admin,
@@ -189,7 +190,16 @@ impl Parts {
             cuts,
         };
         let (discovery, pulses) = (discovery.status(), side_threads::pulses(config.workers));
-        Ok(Core { shared: Arc::new(shared), metrics, timeline, looks, discovery, pulses, is_alone: Arc::default() })
+        Ok(Core {
+            shared: Arc::new(shared),
+            metrics,
+            timeline,
+            looks,
+            discovery,
+            pulses,
+            processes: Processes::new(),
+            is_alone: Arc::default(),
+        })
     }
 }
 

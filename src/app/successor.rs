@@ -15,13 +15,15 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::handover_state::{ForSuccessor, HandoverStatus};
+use super::peers;
 use super::predecessor::take;
 use super::running::Running;
 use crate::core::Core;
 use crate::drain::Phase;
 use crate::handover::link::{Link, LinkError, Speaker};
-use crate::handover::{Answer, HandoverState, LAYOUT, News, PeerProcess, Word};
+use crate::handover::{Answer, HandoverState, LAYOUT, Message, News, PeerProcess, TALKS, Talk, Word};
 use crate::policy::affinity::Key;
+use crate::proxy::channels::Told;
 use crate::supervisor;
 
 /// How long the other process may take to be ready: it reads its configuration, and looks for XSPs that are new to it.
@@ -45,7 +47,7 @@ pub(super) enum Successor {
 #[derive(Debug)]
 pub(super) struct Following {
     link: Link,
-    news: mpsc::UnboundedReceiver<News>,
+    messages: mpsc::UnboundedReceiver<Message>,
 }
 
 /// Hands over to `successor`, which goes by the configuration at `config`: its process, and what it is to be told from then on.
@@ -68,9 +70,9 @@ pub(super) fn hand_over(
         Successor::Came(socket) => Link::new(socket, PATIENCE)?,
     };
     let shared = Arc::clone(&running.core.shared);
-    let (known, mut news) = shared.channels.follow();
-    match pass(&mut link, running, known, &mut news) {
-        Ok((pid, handover)) => Ok((pid, handover, Following { link, news })),
+    let (known, mut told) = shared.channels.follow();
+    match pass(&mut link, running, known, &mut told) {
+        Ok((pid, handover)) => Ok((pid, handover, Following { link, messages: told.messages })),
         Err(error) => {
             shared.channels.follow_no_more();
             // Who finds nobody there any more would begin, since somebody has to serve.
@@ -138,20 +140,15 @@ fn end_of(mut child: Child) -> Result<ExitStatus> {
 }
 
 /// Gives everything to the process at the other end of `link`, and lets go once that one is ready.
-fn pass(
-    link: &mut Link,
-    running: &mut Running,
-    known: Vec<News>,
-    news: &mut mpsc::UnboundedReceiver<News>,
-) -> Result<(u32, HandoverStatus)> {
+fn pass(link: &mut Link, running: &mut Running, known: Vec<News>, told: &mut Told) -> Result<(u32, HandoverStatus)> {
     let given =
         give(link, running).and_then(|()| Ok(link.send(known.into_iter().map(Word::News).chain([Word::Complete]))?));
     // It may have said why it takes no more.
-    let pid = match (link.receive(), given) {
-        (Ok(Answer::Ready { pid }), Ok(())) => pid,
+    let (pid, talks) = match (link.receive(), given) {
+        (Ok(Answer::Ready { pid, talks }), Ok(())) => (pid, talks),
         (Ok(Answer::Refused(why)), _) => bail!("the new process can't take over: {why}"),
         (Ok(Answer::Ready { .. }), Err(error)) => return Err(error),
-        (Ok(Answer::News(_)), _) => bail!("the new process begins too soon"),
+        (Ok(Answer::News(_) | Answer::Talk(_)), _) => bail!("the new process begins too soon"),
         (Err(LinkError::Gone), _) => bail!("the new process has ended: see what it has written to standard error"),
         (Err(error), _) => return Err(anyhow!(error).context("the new process is not ready")),
     };
@@ -160,12 +157,16 @@ fn pass(
     }
     supervisor::handed_over(pid);
     let mut last = Vec::new();
-    while let Ok(news) = news.try_recv() {
-        last.push(Word::News(news));
+    while let Ok(message) = told.messages.try_recv() {
+        last.push(Word::from(message));
     }
     // If it can't be told, it has gone in this very moment, and there is no way back.
-    let told = link.send(last.into_iter().chain([Word::Go]));
-    Ok((pid, told.map_or(HandoverStatus::Lost, |()| HandoverStatus::Done)))
+    let gone = link.send(last.into_iter().chain([Word::Go]));
+    if talks >= TALKS {
+        running.core.processes.has_after(told.sender.clone());
+        running.core.processes.tell_after(Talk::Holds(running.core.all_processes()));
+    }
+    Ok((pid, gone.map_or(HandoverStatus::Lost, |()| HandoverStatus::Done)))
 }
 
 fn give(link: &Link, running: &Running) -> Result<()> {
@@ -210,6 +211,7 @@ fn handover_state(running: &Running) -> Result<(HandoverState, Vec<OwnedFd>)> {
         farms: running.core.farms().iter().map(|farm| farm.hand_over()).collect(),
         answers: answers.borrow().text(),
         events,
+        talks: TALKS,
     };
     let sockets = sockets.iter().flatten().map(AsFd::as_fd);
     let admin = admin.iter().map(|(_, socket)| socket.as_fd());
@@ -224,26 +226,26 @@ impl Following {
     /// # Errors
     /// The system's.
     pub(super) fn split(self) -> io::Result<(Telling, Hearing)> {
-        let Self { mut link, news } = self;
+        let Self { mut link, messages } = self;
         link.wait_for_ever()?;
-        Ok((Telling { speaker: link.speaker()?, news }, Hearing(link)))
+        Ok((Telling { speaker: link.speaker()?, messages }, Hearing(link)))
     }
 }
 
-/// What tells the other process of the event channels here.
+/// What tells the other process of what is here.
 #[derive(Debug)]
 pub(super) struct Telling {
     speaker: Speaker,
-    news: mpsc::UnboundedReceiver<News>,
+    messages: mpsc::UnboundedReceiver<Message>,
 }
 
 impl Telling {
     /// Until this process ends. Blocks.
     pub(super) fn tell(mut self) {
-        while let Some(news) = self.news.blocking_recv() {
-            let mut words = vec![Word::News(news)];
-            while let Ok(news) = self.news.try_recv() {
-                words.push(Word::News(news));
+        while let Some(message) = self.messages.blocking_recv() {
+            let mut words = vec![Word::from(message)];
+            while let Ok(message) = self.messages.try_recv() {
+                words.push(Word::from(message));
             }
             if let Err(error) = self.speaker.send(words) {
                 warn!(error.message = %error, "the process that has taken over is heard of no more");
@@ -263,6 +265,7 @@ impl Hearing {
         while let Ok(answer) = self.0.receive() {
             match answer {
                 Answer::News(news) => take(core, PeerProcess::Successor, news),
+                Answer::Talk(talk) => peers::take(core, talk),
                 Answer::Ready { .. } | Answer::Refused(_) => {}
             }
         }

@@ -1,7 +1,9 @@
 //! `xspgate ctl`: asks a running gateway over its Unix socket.
 
+mod connections;
 mod drain;
 mod names;
+mod processes;
 mod table;
 
 use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Write};
@@ -21,7 +23,7 @@ use crate::config::error::printable;
 use crate::config::obstacle::{self, Purpose};
 use crate::config::types::Leaf;
 use crate::config::types::amount::Time;
-use crate::control::{Reply, Request, SOCKET, Whom, connect};
+use crate::control::{Reply, Request, SOCKET, Whom, Whose, connect};
 
 /// The longest that a gateway may take to answer what it only has to say.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -54,7 +56,13 @@ pub(super) const GUIDE: Guide = Guide {
         ("xspgate ctl status --watch", "every XSP, and what is there, each second"),
         ("xspgate ctl drain 192.0.2.21", "before maintenance: nothing new for that XSP"),
         ("xspgate ctl drain 192.0.2.21 --wait --timeout 2h", "and come back when nothing is left there"),
+        (
+            "xspgate ctl drain 192.0.2.21 --cut-after 5m --wait",
+            "CTI lives for days: what is left after 5 minutes is cut",
+        ),
         ("xspgate ctl undrain 192.0.2.21", "after it"),
+        ("xspgate ctl connections 192.0.2.21", "event channels, CTI and pass-through there, of all processes"),
+        ("xspgate ctl cut 198.51.100.7", "end what that client has"),
         ("xspgate ctl block 192.0.2.21 --for 10m", "as if it had failed: its sessions move to others"),
         ("xspgate ctl reload", "as SIGHUP does, and say what came of it"),
         ("xspgate ctl restart", "after an upgrade: a new process takes over, and the old one drains"),
@@ -99,6 +107,30 @@ enum Command {
         /// Also the last one of its farm that is up
         #[arg(long)]
         force: bool,
+        /// Cut what is there after so long, one after the other, unless it is drained no more by then
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        cut_after: Option<Duration>,
+    },
+    /// End the event channels, CTI and pass-through connections of an XSP or of a client, one after the other
+    Cut {
+        /// An XSP, as `drain` takes it, or a client: its address, or a name in its certificate's subject
+        #[arg(value_name = "XSP|CLIENT")]
+        whose: String,
+        /// Only in this farm
+        #[arg(long)]
+        farm: Option<String>,
+    },
+    /// Show event channels, CTI and pass-through connections, the oldest first
+    Connections {
+        /// Only those of an XSP or of a client, as `cut` takes them
+        #[arg(value_name = "XSP|CLIENT")]
+        whose: Option<String>,
+        /// Only in this farm
+        #[arg(long)]
+        farm: Option<String>,
+        /// Print them in JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Give it new ones again
     Undrain(Named),
@@ -172,9 +204,18 @@ pub fn ctl(options: Ctl) -> ExitCode {
         Command::Status { json: true, .. } => return done(ask(socket, &Request::Status)),
         Command::Status { watch: true, .. } => return watch(socket),
         Command::Status { .. } => return done(status(socket)),
-        Command::Drain { xsp, wait, timeout, force } => {
+        Command::Cut { whose, farm } => Request::Cut(Whose { what: Some(whose), farm }),
+        Command::Connections { whose, farm, json } => {
+            let told = ask(socket, &Request::Connections(Whose { what: whose, farm }));
+            return done(if json { told } else { told.and_then(|told| connections::of(&told)) });
+        }
+        Command::Drain { xsp, wait, timeout, force, cut_after } => {
             let whom = Whom::from(xsp);
-            let request = if force { Request::ForceDrain(whom.clone()) } else { Request::Drain(whom.clone()) };
+            let request = match (cut_after, force) {
+                (Some(after), _) => Request::DrainThenCut { whom: whom.clone(), force, seconds: after.as_secs_f64() },
+                (None, true) => Request::ForceDrain(whom.clone()),
+                (None, false) => Request::Drain(whom.clone()),
+            };
             let drained = ask(socket, &request);
             if !wait || drained.is_err() {
                 return done(drained);
@@ -212,6 +253,9 @@ const fn patience(request: &Request) -> Duration {
         Request::Status
         | Request::Drain(_)
         | Request::ForceDrain(_)
+        | Request::DrainThenCut { .. }
+        | Request::Cut(_)
+        | Request::Connections(_)
         | Request::Undrain(_)
         | Request::Block(..)
         | Request::Unblock(_)
@@ -234,7 +278,9 @@ fn done(answer: Result<String>) -> ExitCode {
 
 fn status(socket: &Path) -> Result<String> {
     let status = ask(socket, &Request::Status)?;
-    table::of(&serde_json::from_str(&status).context("the gateway's status can't be read")?)
+    let unreadable = "the gateway's status can't be read";
+    let table = table::of(&serde_json::from_str(&status).context(unreadable)?)?;
+    Ok(table + &processes::of(&serde_json::from_str(&status).context(unreadable)?)?)
 }
 
 fn watch(socket: &Path) -> ExitCode {

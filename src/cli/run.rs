@@ -209,6 +209,7 @@ fn serve(config: &Path, mut gateway: Gateway, runtime: &Runtime, asks: Asks) -> 
             End::Stop => {
                 tracing::info!("stopping; a second signal ends at once");
                 gateway.enter(Phase::LameDuck);
+                gateway.stop_those_before();
                 let asked_again = gateway.asked_to_stop();
                 tokio::select! {
                     () = async {
@@ -221,9 +222,11 @@ fn serve(config: &Path, mut gateway: Gateway, runtime: &Runtime, asks: Asks) -> 
             }
             End::Succeeded => {
                 tracing::info!("draining; a signal cuts what is left, and a second one ends at once");
+                let asked = gateway.asked_to_stop();
                 tokio::select! {
                     ended = gateway.outlive() => return ended,
                     () = signals.stop() => {}
+                    () = asked => {}
                 }
                 tokio::select! {
                     () = gateway.cut() => {}

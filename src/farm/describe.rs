@@ -25,6 +25,8 @@ pub struct Described {
     pub state: EndpointState,
     /// How long until its block ends, while it has one.
     pub blocked_for: Option<Duration>,
+    /// How long until what is left there is cut, if that is to be.
+    pub cut_in: Option<Duration>,
     /// Its counters.
     pub metrics: Arc<EndpointMetrics>,
 }
@@ -80,6 +82,7 @@ impl State {
         members.sort_unstable_by_key(|member| (member.endpoint().tier, member.endpoint().address));
         let described = |member: &Member| {
             let endpoint = member.endpoint();
+            let known = self.endpoints.get(&member.id())?;
             let standing = self.health.standing(member.id(), now);
             let site = config.sites.get(usize::from(endpoint.tier.site));
             Some(Described {
@@ -91,7 +94,8 @@ impl State {
                     Standing::Blocked { until } => Some(until.saturating_duration_since(now)),
                     Standing::Up | Standing::Probation | Standing::OnTrial => None,
                 },
-                metrics: Arc::clone(&self.endpoints.get(&member.id())?.metrics),
+                cut_in: known.cut_at().map(|at| at.saturating_duration_since(now)),
+                metrics: Arc::clone(&known.metrics),
             })
         };
         members.into_iter().filter_map(described).collect()

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::ClientConfig;
@@ -58,6 +59,8 @@ pub struct Endpoint {
     pub(super) given_up: AtomicBool,
     /// What this process has there, by [`StreamKind`].
     pub(super) held: [AtomicU64; StreamKind::ALL.len()],
+    /// When what is left there is cut, if it is drained still.
+    pub(super) cut_at: ArcSwapOption<Instant>,
     /// Why its certificate was refused when it was dialled last.
     pub(super) refusal: Arc<ArcSwapOption<String>>,
 }
@@ -136,6 +139,11 @@ impl Endpoint {
     pub fn lets_go(&self, kind: StreamKind) {
         self.held[kind as usize].fetch_sub(1, Ordering::Relaxed);
         self.gauge(kind).dec();
+    }
+
+    /// When what is left there is cut, if it is drained still; `None`: never.
+    pub fn cut_at(&self) -> Option<Instant> {
+        self.cut_at.load().as_deref().copied()
     }
 
     /// How many streams of this process are there, by [`StreamKind`].

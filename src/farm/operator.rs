@@ -16,10 +16,11 @@ use crate::telemetry::timeline::Kind;
 /// What is done to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// It gets no new sessions, also if it goes and comes back; but the last one that is up stays.
-    Drain,
+    /// It gets no new sessions, also if it goes and comes back; but the last one that is up stays. What is there after so long
+    /// is cut; `None`: it may stay.
+    Drain(Option<Duration>),
     /// The same, even if nobody is up then.
-    ForceDrain,
+    ForceDrain(Option<Duration>),
     /// It gets them again, unless something else drains it.
     Undrain,
     /// It is blocked for so long, whatever it answers; `None`: for `block_for`.
@@ -56,14 +57,20 @@ impl Farm {
             meant.iter().filter(up).map(|endpoint| endpoint.id).collect()
         });
         match what {
-            Operation::Drain | Operation::ForceDrain => {
+            Operation::Drain(cut_after) | Operation::ForceDrain(cut_after) => {
                 let news = self.state.with(|state| {
                     state.drained_by_operator.add(whom.clone());
                     self.drain(state)
                 });
                 self.tell_all(news);
+                if let Some(at) = cut_after.and_then(|after| now.checked_add(after)) {
+                    meant.iter().for_each(|endpoint| endpoint.cut_at.store(Some(Arc::new(at))));
+                }
             }
-            Operation::Undrain => self.undrain(whom),
+            Operation::Undrain => {
+                meant.iter().for_each(|endpoint| endpoint.cut_at.store(None));
+                self.undrain(whom);
+            }
             Operation::Block(time) => meant.iter().for_each(|endpoint| self.block(endpoint, time)),
             Operation::Unblock => meant.iter().for_each(|endpoint| self.unblock(endpoint)),
         }
@@ -143,7 +150,17 @@ impl Farm {
         labels
     }
 
-    fn meant(&self, whom: &Whom) -> Vec<Arc<Endpoint>> {
+    /// Those whose streams have had their time, and are to be cut now: each is told of once.
+    pub fn due_cuts(&self, now: Instant) -> Vec<Arc<Endpoint>> {
+        let is_due = |endpoint: &Arc<Endpoint>| {
+            let is_due = endpoint.cut_at().is_some_and(|at| at <= now);
+            is_due && endpoint.cut_at.swap(None).is_some() && endpoint.is_leaving()
+        };
+        self.endpoints().into_iter().filter(is_due).collect()
+    }
+
+    /// The endpoints that `whom` means.
+    pub fn meant(&self, whom: &Whom) -> Vec<Arc<Endpoint>> {
         self.state.with(|state| {
             let meant = state.roster.members().filter(|member| means(whom, member));
             meant.filter_map(|member| state.endpoints.get(&member.id()).map(Arc::clone)).collect()

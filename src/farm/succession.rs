@@ -25,7 +25,7 @@ impl Farm {
     /// All that another process needs to go on with it.
     pub fn hand_over(&self) -> handover::Farm {
         let now = Instant::now();
-        let endpoint = |health: &Health, member: &Member| {
+        let endpoint = |health: &Health, member: &Member, known: &Endpoint| {
             let Found { address, tier: Tier { site, priority }, weight, ref target } = *member.endpoint();
             handover::Endpoint {
                 address,
@@ -38,11 +38,16 @@ impl Farm {
                 target: target.as_deref().map(str::to_owned),
                 departed: member.presence() == Presence::Departed,
                 block: block(health, member.id(), now),
+                cut_in: known.cut_at().map(|at| at.saturating_duration_since(now).as_secs_f64()),
             }
         };
         self.state.with(|state| handover::Farm {
             name: self.name.clone(),
-            endpoints: state.roster.members().map(|member| endpoint(&state.health, member)).collect(),
+            endpoints: state
+                .roster
+                .members()
+                .filter_map(|member| Some(endpoint(&state.health, member, state.endpoints.get(&member.id())?)))
+                .collect(),
             drained: state.drained_by_operator.iter().map(ToString::to_string).collect(),
         })
     }
@@ -63,9 +68,12 @@ impl Farm {
         }
         let now = Instant::now();
         for endpoint in all {
-            if let (Some(block), Some(known)) = (&endpoint.block, self.at(endpoint.address)) {
+            let Some(known) = self.at(endpoint.address) else { continue };
+            if let Some(block) = &endpoint.block {
                 self.go_on_blocking(&known, block, now);
             }
+            let cut_in = endpoint.cut_in.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            known.cut_at.store(cut_in.and_then(|left| now.checked_add(left)).map(Arc::new));
         }
         info!(farm = self.name(), endpoints = all.len(), "farm taken over");
         let news = self.state.with(|state| {

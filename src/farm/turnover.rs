@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::news::{News, What};
 use super::{Endpoint, Farm, State};
@@ -151,6 +151,7 @@ impl Farm {
             heard: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
             held: Default::default(),
+            cut_at: ArcSwapOption::empty(),
             refusal: Arc::default(),
         }
     }

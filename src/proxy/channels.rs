@@ -20,7 +20,7 @@ use crate::broadworks::channel::event::{EventId, event_ids};
 use crate::broadworks::channel::finder::{Finder, Found};
 use crate::drain::CutTurn;
 use crate::farm::{Endpoint, Farm};
-use crate::handover::{News, PeerProcess};
+use crate::handover::{Message, News, PeerProcess};
 use crate::http1::chunked::Event;
 use crate::lock::Locked;
 use crate::policy::channels as policy;
@@ -28,6 +28,7 @@ use crate::policy::events::{Events, Trail};
 use crate::registry::{Registered, Why};
 use crate::telemetry::metrics::{ChannelEnd, ChannelEvent};
 use succession::Inherited;
+pub use succession::Told;
 
 /// No gateway has so many connections.
 const CAPACITY: usize = 10_000_000;
@@ -53,7 +54,7 @@ struct State {
     /// Those whose streams another process has, which drains.
     inherited: Inherited,
     /// Who is told of all this.
-    peers: Vec<(PeerProcess, mpsc::UnboundedSender<News>)>,
+    peers: Vec<(PeerProcess, mpsc::UnboundedSender<Message>)>,
     /// The farms of which it was told that a channel could not be read.
     unread: HashSet<Box<str>>,
     /// Places that are needed no more, for [`Channels::with`] to drop.
@@ -193,10 +194,18 @@ pub(super) struct Reader<'a> {
     registered: Registered,
     /// When it ends, once it is told to.
     turn: CutTurn,
-    /// Gets the id, once it is known.
-    note: &'a mut Option<ChannelId>,
+    /// Which channel it is, until that has been told.
+    identity: Option<Identity>,
     reading: Reading,
     assembly: Assembly,
+}
+
+/// Which channel an answer is.
+#[derive(Debug)]
+pub(super) enum Identity {
+    Known(ChannelId),
+    /// Its id can't be read.
+    Unread,
 }
 
 #[derive(Debug)]
@@ -216,21 +225,25 @@ struct Known {
 }
 
 impl<'a> Reader<'a> {
-    /// Nothing is known yet of a channel that `endpoint` of `farm` opens, and that is `registered`; `note` gets its id.
+    /// Nothing is known yet of a channel that `endpoint` of `farm` opens, and that is `registered`.
     pub(super) fn new(
         channels: &'a Channels,
         farm: &'a Arc<Farm>,
         endpoint: &'a Arc<Endpoint>,
         registered: Registered,
-        note: &'a mut Option<ChannelId>,
     ) -> Self {
         let (reading, turn) = (Reading::Searching(Finder::new()), CutTurn::default());
-        Self { channels, farm, endpoint, registered, turn, note, reading, assembly: Assembly::default() }
+        Self { channels, farm, endpoint, registered, turn, identity: None, reading, assembly: Assembly::default() }
     }
 
     /// Takes note of how many bytes have come from the client, and gone to it.
     pub(super) fn moved(&self, received: u64, sent: u64) {
         self.registered.moved(received, sent);
+    }
+
+    /// Which channel it is, once that is known; told once.
+    pub(super) const fn identity(&mut self) -> Option<Identity> {
+        self.identity.take()
     }
 
     /// Ready when it is to end before its time.
@@ -261,11 +274,12 @@ impl<'a> Reader<'a> {
         self.reading = match finder.read(bytes) {
             Found::Searching => return,
             Found::Id(id) => {
-                *self.note = Some(id.clone());
+                self.identity = Some(Identity::Known(id.clone()));
                 self.opened(id)
             }
             Found::GivenUp => {
                 self.unread();
+                self.identity = Some(Identity::Unread);
                 Reading::Over
             }
         };

@@ -12,12 +12,14 @@ use http::Method;
 use tokio::time::Instant;
 
 use super::attempt::Attempt;
+use super::channels::Identity;
 use super::snapshot::Route;
 use crate::broadworks::channel::ChannelId;
+use crate::farm::{Endpoint, StreamKind};
 use crate::http1::head::RequestHead;
 use crate::policy::fault::AttemptEnd;
 use crate::policy::route::without_parameters;
-use crate::telemetry::access::{Access, AccessLog, Attempts, timestamp};
+use crate::telemetry::access::{Access, AccessLog, Attempts, Opened, timestamp};
 use crate::telemetry::metrics::{Class, ListenerMetrics, SessionEvent};
 use crate::telemetry::traces::{Trace, TraceId};
 
@@ -133,6 +135,26 @@ impl Journal {
             received: 0,
             sent: 0,
         }
+    }
+
+    /// The event channel that the request opens is open at `endpoint`.
+    pub(super) fn opened(&mut self, endpoint: &Endpoint, opened: Identity) {
+        self.channel = match opened {
+            Identity::Known(id) => Some(id),
+            Identity::Unread => None,
+        };
+        let channel = self.channel.as_ref().map(|id| String::from_utf8_lossy(id.as_bytes()));
+        self.access.log(&Opened {
+            time: timestamp(),
+            kind: StreamKind::Channel.name(),
+            client: self.client,
+            peer: self.peer.as_deref(),
+            listener: &self.listener,
+            farm: self.route.as_ref().map_or("", |route| route.farm.name()),
+            endpoint: endpoint.label(),
+            tracking_id: Some(&self.tracking_id),
+            channel: channel.as_deref(),
+        });
     }
 
     /// The subject of the client's certificate, if it was verified.

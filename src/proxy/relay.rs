@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::attempt::send_body;
-use super::channels::Reader;
+use super::channels::{Identity, Reader};
 use super::exchange::{ClientEnd, ClientError, Exchange};
 use super::feed::Feed;
 use crate::alarm::Alarm;
@@ -171,6 +171,11 @@ impl<'a, 'c> Relay<'a, 'c> {
                 }
             }
         }
+    }
+
+    /// Which event channel is open, once that is known: told once.
+    pub(super) fn opened(&mut self) -> Option<Identity> {
+        self.channel.as_mut()?.identity()
     }
 
     /// Takes note of how many bytes of bodies have come from the client so far, and gone to it.

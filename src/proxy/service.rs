@@ -263,18 +263,20 @@ impl<E: Exchange> Transaction<'_, E> {
         let Self { from, exchange, journal, alarm, .. } = self;
         let Body { route, endpoint, connection, feed, sent, patience, kind } = body;
         let peer = journal.peer();
-        let Journal { channel, sent: passed, received, .. } = &mut **journal;
         let Shared { channels, registry, .. } = &*from.worker.shared;
         let mut reader = (*kind == Kind::Channel).then(|| {
             let registered = registry.register(StreamKind::Channel, from.client, peer, endpoint);
-            Box::new(Reader::new(channels, &route.farm, endpoint, registered, channel))
+            Box::new(Reader::new(channels, &route.farm, endpoint, registered))
         });
         let mut relay = Relay::new(endpoint, connection, feed, sent, *patience, reader.as_deref_mut());
         let relayed = poll_fn(|cx| {
             let relayed = relay.poll(cx, *exchange, alarm);
             // It may be cut off at any time.
-            *passed = exchange.sent();
-            relay.passed(*received, *passed);
+            journal.sent = exchange.sent();
+            relay.passed(journal.received, journal.sent);
+            if let Some(opened) = relay.opened() {
+                journal.opened(endpoint, opened);
+            }
             relayed
         })
         .await;

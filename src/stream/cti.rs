@@ -147,6 +147,7 @@ async fn bridge(line: Arc<Line>, arrival: Arrival, mut client: Stream) -> Option
         match settled {
             Settled::Kept => {
                 search.succeeded();
+                bridge.journal.kept();
                 return Some(bridge);
             }
             Settled::Over(outcome) => {

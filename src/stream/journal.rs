@@ -16,7 +16,7 @@ use crate::farm::Picked;
 use crate::policy::fault::AttemptEnd;
 use crate::policy::health::Seen;
 use crate::registry::{Registered, Why};
-use crate::telemetry::access::{Attempted, Attempts, Connection, timestamp};
+use crate::telemetry::access::{Attempted, Attempts, Connection, Opened, timestamp};
 use crate::telemetry::metrics::Held;
 
 /// One connection's story.
@@ -128,6 +128,22 @@ impl Journal {
             _line: Held::new(&self.line.metrics.open),
             registered: registry.register(self.line.kind, *client, peer.clone(), &picked.endpoint),
             turn: CutTurn::default(),
+        });
+    }
+
+    /// It keeps the connection.
+    pub(super) fn kept(&self) {
+        let Some(open) = &self.open else { return };
+        self.arrival.access.log(&Opened {
+            time: timestamp(),
+            kind: self.line.kind.name(),
+            client: self.arrival.client,
+            peer: self.arrival.peer.as_deref(),
+            listener: &self.arrival.listener,
+            farm: self.line.farm.name(),
+            endpoint: open.registered.entry().endpoint.label(),
+            tracking_id: None,
+            channel: None,
         });
     }
 

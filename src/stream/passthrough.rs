@@ -105,6 +105,7 @@ async fn bridge(line: Arc<Line>, told: ProxyProtocol, arrival: Arrival, client: 
     };
     search.succeeded();
     journal.bridged(&picked);
+    journal.kept();
     journal.up(&client.hello);
     let copying = Copying::new(Plain::new(client.tcp), Plain::new(xsp), line.idle_timeout);
     Some(Box::new(Bridge { copying, journal }))

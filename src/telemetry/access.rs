@@ -3,6 +3,7 @@
 
 pub mod file;
 mod human;
+mod opened;
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
+pub use opened::Opened;
 use smallvec::SmallVec;
 
 use super::json::Object;

@@ -58,6 +58,8 @@ pub struct Metrics {
     pub traces_exported: Counter,
     /// Traced requests lost.
     pub traces_dropped: Counter,
+    process_streams: IntGaugeVec,
+    process_heard: GaugeVec,
     connections: IntGaugeVec,
     connections_total: IntCounterVec,
     connections_refused: IntCounterVec,
@@ -153,6 +155,8 @@ impl Default for Metrics {
             log_dropped: lines::Kind::ALL.map(|kind| log_dropped.with_label_values(&[kind.name()])),
             traces_exported: traces.with_label_values(&["exported"]),
             traces_dropped: traces.with_label_values(&["dropped"]),
+            process_streams: registrar.gauges("xspgate_process_streams"),
+            process_heard: registrar.floats("xspgate_process_heard_seconds"),
             connections: registrar.gauges("xspgate_connections"),
             connections_total: registrar.counters("xspgate_connections_total"),
             connections_refused: registrar.counters("xspgate_connections_refused_total"),
@@ -216,6 +220,20 @@ impl Metrics {
         self.threads.reset();
         for (thread, moves) in threads {
             self.threads.with_label_values(&[thread]).set(i64::from(moves));
+        }
+    }
+
+    /// Which processes there are, what each has by kind, and how long ago it has said so.
+    pub fn processes<'a>(&self, processes: impl Iterator<Item = (u32, f64, [(&'a str, u64); 3])>) {
+        self.process_streams.reset();
+        self.process_heard.reset();
+        for (pid, heard, streams) in processes {
+            let pid = pid.to_string();
+            self.process_heard.with_label_values(&[pid.as_str()]).set(heard);
+            for (kind, count) in streams {
+                let gauge = self.process_streams.with_label_values(&[pid.as_str(), kind]);
+                gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
         }
     }
 

@@ -595,6 +595,7 @@ impl Player {
             farms: Vec::new(),
             answers: String::new(),
             events: Vec::new(),
+            talks: 0,
         };
         link.send([state]).unwrap();
         link

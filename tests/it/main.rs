@@ -45,6 +45,7 @@ mod leaving;
 mod liveness;
 mod load;
 mod logs;
+mod maintenance;
 mod observability;
 mod odd_places;
 mod outages;

@@ -169,11 +169,13 @@ impl Calls {
 
     fn seat(&self, request: &Request, user: u32) -> Seat {
         let slots = match request {
-            Request::Status => &self.answering,
+            Request::Status | Request::Connections(_) => &self.answering,
             Request::Reload | Request::Restart | Request::TakeOver => &self.patient,
             // What is said of these is short, and always finds room.
             Request::Drain(_)
             | Request::ForceDrain(_)
+            | Request::DrainThenCut { .. }
+            | Request::Cut(_)
             | Request::Undrain(_)
             | Request::Block(..)
             | Request::Unblock(_)
@@ -191,8 +193,22 @@ impl Calls {
                 Ok(status) => Reply::Done(String::from_utf8_lossy(&status).into_owned()),
                 Err(silence) => refused(silence),
             },
-            Request::Drain(whom) => self.command(Command::Operate(whom.clone(), Operation::Drain)).await,
-            Request::ForceDrain(whom) => self.command(Command::Operate(whom.clone(), Operation::ForceDrain)).await,
+            Request::Drain(whom) => self.command(Command::Operate(whom.clone(), Operation::Drain(None))).await,
+            Request::ForceDrain(whom) => {
+                self.command(Command::Operate(whom.clone(), Operation::ForceDrain(None))).await
+            }
+            Request::DrainThenCut { whom, force, seconds } => match Duration::try_from_secs_f64(*seconds) {
+                Ok(after) if after <= LONGEST_BLOCK => {
+                    let what = match force {
+                        true => Operation::ForceDrain(Some(after)),
+                        false => Operation::Drain(Some(after)),
+                    };
+                    self.command(Command::Operate(whom.clone(), what)).await
+                }
+                Ok(_) | Err(_) => Reply::Refused("that is no time".into()),
+            },
+            Request::Cut(whose) => self.command(Command::Cut(whose.clone())).await,
+            Request::Connections(whose) => self.command(Command::Connections(whose.clone())).await,
             Request::Undrain(whom) => self.command(Command::Operate(whom.clone(), Operation::Undrain)).await,
             Request::Block(whom, seconds) => match seconds.map(Duration::try_from_secs_f64).transpose() {
                 Ok(time) if time.is_none_or(|time| time <= LONGEST_BLOCK) => {
@@ -277,11 +293,13 @@ async fn say(call: &mut UnixStream, reply: &Reply, slot: &Slot<u32>) -> io::Resu
 
 fn tell(request: &Request, reply: &Reply, uid: u32, pid: Option<i32>) {
     let (seconds, level) = match request {
-        Request::Status => return,
+        Request::Status | Request::Connections(_) => return,
         Request::Block(_, seconds) => (*seconds, None),
+        Request::DrainThenCut { seconds, .. } => (Some(*seconds), None),
         Request::Log(level) => (None, level.as_deref()),
         Request::Drain(_)
         | Request::ForceDrain(_)
+        | Request::Cut(_)
         | Request::Undrain(_)
         | Request::Unblock(_)
         | Request::UnblockAll(_)

@@ -4,13 +4,17 @@
 use std::sync::Arc;
 
 use crate::admin::line::{self, Line};
+use crate::app::peers;
 use crate::config::types::Leaf;
 use crate::config::types::name::LogFilter;
 use crate::config::types::network::DrainedXsp;
-use crate::control::{Reply, Whom};
+use crate::control::{Connections, Reply, Row, Whom, Whose};
 use crate::core::Core;
 use crate::farm::{Farm, Meant, Operation};
+use crate::handover::{Answered, Talk};
+use crate::policy::drained::Whom as Meaning;
 use crate::policy::endpoint::Presence;
+use crate::processes::{Asking, now};
 use crate::telemetry;
 
 /// What may be asked of the control thread.
@@ -18,6 +22,10 @@ use crate::telemetry;
 pub(in crate::app) enum Command {
     /// That to these XSPs.
     Operate(Whom, Operation),
+    /// These streams are to end, in all processes.
+    Cut(Whose),
+    /// These streams are told of, of all processes.
+    Connections(Whose),
     /// All XSPs of this farm are taken off the blocklist; `None`: of every farm.
     UnblockAll(Option<String>),
     /// The log is as loud as that from now on; `None`: as the configuration says.
@@ -42,6 +50,18 @@ impl Commands {
         loop {
             let call = self.calls.next().await;
             let reply = match &call.question {
+                Command::Cut(whose) => {
+                    let (own, asking) = (peers::cut(&self.core, whose), self.ask(whose, Talk::Cut));
+                    let whose = whose.clone();
+                    // The others may take a moment, and other calls wait for none of them.
+                    drop(tokio::spawn(async move { call.answer(cut(&whose, own, asking.answers().await)) }));
+                    continue;
+                }
+                Command::Connections(whose) => {
+                    let (own, asking) = (peers::list(&self.core, whose), self.ask(whose, Talk::List));
+                    drop(tokio::spawn(async move { call.answer(connections(own, asking.answers().await)) }));
+                    continue;
+                }
                 Command::Operate(whom, what) => self.operate(whom, *what),
                 Command::UnblockAll(farm) => self.unblock_all(farm.as_deref()),
                 Command::Log(level) => set_level(level.as_deref()),
@@ -50,13 +70,17 @@ impl Commands {
         }
     }
 
+    fn ask(&self, whose: &Whose, question: fn(u64, Whose) -> Talk) -> Asking {
+        self.core.processes.ask(|number| question(number, whose.clone()))
+    }
+
     fn operate(&self, whom: &Whom, what: Operation) -> Reply {
         let meant = match DrainedXsp::text(&whom.xsp) {
             Ok(meant) => meant.0,
             Err(_) => return Reply::Refused(format!("\"{}\" is no XSP: {}", whom.xsp, DrainedXsp::expected())),
         };
         let farms = self.farms(whom.farm.as_deref());
-        if let (Operation::Drain, Some(farm)) = (what, farms.iter().find(|farm| farm.is_last(&meant))) {
+        if let (Operation::Drain(_), Some(farm)) = (what, farms.iter().find(|farm| farm.is_last(&meant))) {
             return Reply::Refused(format!(
                 "nobody else is up in farm {}: its new sessions would get 503; with --force it is drained all the same",
                 farm.name()
@@ -73,17 +97,29 @@ impl Commands {
         if lines.is_empty() {
             return Reply::Refused(unknown(whom, &farms));
         }
-        let lines = match what {
-            Operation::Drain | Operation::ForceDrain if !self.core.is_alone() => {
-                [lines, vec!["a process that was replaced drains yet, and may hold more there".into()]].concat()
-            }
-            Operation::Drain
-            | Operation::ForceDrain
-            | Operation::Undrain
-            | Operation::Block(_)
-            | Operation::Unblock => lines,
-        };
+        let lines = [lines, self.elsewhere(whom, what, &meant, &farms)].concat();
         if is_drained_still { Reply::Refused(lines.join("\n")) } else { Reply::Done(lines.join("\n")) }
+    }
+
+    /// Has the processes before this one do the same, where they have a part in it, and says of whom nothing is known.
+    fn elsewhere(&self, whom: &Whom, what: Operation, meant: &Meaning, farms: &[Arc<Farm>]) -> Vec<String> {
+        let processes = &self.core.processes;
+        match what {
+            Operation::Drain(cut_after) | Operation::ForceDrain(cut_after) => {
+                processes.tell_before(Talk::Drain(whom.clone(), cut_after.map(|after| after.as_secs_f64())));
+                let unheard = if self.core.is_alone() { None } else { processes.unheard() };
+                let told =
+                    |name| format!("{name} was replaced and drains yet: it may hold more there, and has not said");
+                unheard.map(told).into_iter().collect()
+            }
+            Operation::Undrain => {
+                processes.tell_before(Talk::Undrain(whom.clone()));
+                let endpoints = farms.iter().flat_map(|farm| farm.meant(meant));
+                endpoints.for_each(|endpoint| self.core.shared.registry.spare(&endpoint));
+                Vec::new()
+            }
+            Operation::Block(_) | Operation::Unblock => Vec::new(),
+        }
     }
 
     fn unblock_all(&self, name: Option<&str>) -> Reply {
@@ -97,9 +133,39 @@ impl Commands {
     }
 
     fn farms(&self, name: Option<&str>) -> Vec<Arc<Farm>> {
-        let farms = self.core.farms();
-        let meant = farms.iter().filter(|farm| name.is_none_or(|name| name == farm.name()));
-        meant.map(Arc::clone).collect()
+        peers::named(&self.core, name)
+    }
+}
+
+type Others = (Vec<Answered>, Vec<String>);
+
+fn cut(whose: &Whose, own: Answered, (others, unknown): Others) -> Reply {
+    let all = [vec![own], others].concat();
+    let is_anybody = |answered: &&Answered| answered.streams.iter().any(|count| *count > 0);
+    let cutting =
+        all.iter().filter(is_anybody).map(|Answered { pid, streams: [channels, cti, passthrough], .. }| {
+            format!("process {pid}: cutting event channels: {channels}, CTI: {cti}, pass-through: {passthrough}")
+        });
+    let lines: Vec<String> = cutting.collect();
+    if lines.is_empty() {
+        let what = whose.what.as_deref().unwrap_or_default();
+        let nobody = format!("no XSP or client with an event channel or a connection is meant by \"{what}\"");
+        return Reply::Refused([vec![nobody], unknown].concat().join("\n"));
+    }
+    Reply::Done([lines, unknown].concat().join("\n"))
+}
+
+fn connections(own: Answered, (others, unknown): Others) -> Reply {
+    let all = [vec![own], others].concat();
+    let count: u64 = all.iter().flat_map(|answered| answered.streams).sum();
+    let mut rows: Vec<Row> = all.into_iter().flat_map(|answered| answered.rows).collect();
+    rows.sort_by(|one, other| one.opened.total_cmp(&other.opened));
+    rows.truncate(peers::MOST_ROWS);
+    let left_out = count.saturating_sub(u64::try_from(rows.len()).unwrap_or(u64::MAX));
+    let told = Connections { time: now(), connections: rows, left_out, unknown };
+    match serde_json::to_string(&told) {
+        Ok(text) => Reply::Done(text),
+        Err(error) => Reply::Refused(error.to_string()),
     }
 }
 
@@ -123,10 +189,10 @@ fn has_rest(level: &str) -> bool {
 
 fn outcome(what: Operation, farm: &Farm, one: &Meant) -> String {
     match (what, one.presence) {
-        (Operation::Drain | Operation::ForceDrain, Presence::Departed) => {
+        (Operation::Drain(_) | Operation::ForceDrain(_), Presence::Departed) => {
             format!("gone from DNS, and {}", draining(farm, one))
         }
-        (Operation::Drain | Operation::ForceDrain, Presence::Present | Presence::Draining) => draining(farm, one),
+        (Operation::Drain(_) | Operation::ForceDrain(_), Presence::Present | Presence::Draining) => draining(farm, one),
         (Operation::Undrain, Presence::Present) => "not drained any more".into(),
         (Operation::Undrain, Presence::Draining) => {
             "STILL drained, by `drain` in the configuration or as another name".into()

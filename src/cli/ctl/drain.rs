@@ -12,6 +12,7 @@ use crate::cli::check::print;
 use crate::config::types::Leaf;
 use crate::config::types::network::DrainedXsp;
 use crate::control::{Request, Whom};
+use crate::processes::STALE;
 
 /// The part of `/status` that counts.
 #[derive(Debug, Deserialize)]
@@ -19,12 +20,20 @@ struct Status {
     /// Whether there is no older process that may hold more.
     #[serde(default = "yes")]
     alone: bool,
+    /// Those that have said what they hold; the first one answers.
+    #[serde(default)]
+    processes: Vec<Process>,
     farms: Vec<Farm>,
 }
 
 /// An older gateway does not say.
 const fn yes() -> bool {
     true
+}
+
+#[derive(Debug, Deserialize)]
+struct Process {
+    heard: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -46,7 +55,7 @@ struct Endpoint {
 struct Left {
     channels: i64,
     streams: i64,
-    /// An older process drains yet.
+    /// An older process drains yet, and has not said what it has.
     more: bool,
 }
 
@@ -93,6 +102,9 @@ impl Status {
             .filter(|one| meant.means(one.endpoint, one.target.as_deref()))
             .map(|one| (one.channels, one.streams));
         let (channels, streams) = meant.reduce(|all, one| (all.0 + one.0, all.1 + one.1))?;
-        Some(Left { channels, streams, more: !self.alone })
+        // What is counted is of all processes, unless one has not said what it has.
+        let all_are_heard =
+            self.processes.len() > 1 && self.processes.iter().all(|process| process.heard < STALE.as_secs_f64());
+        Some(Left { channels, streams, more: !self.alone && !all_are_heard })
     }
 }

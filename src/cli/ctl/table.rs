@@ -102,7 +102,7 @@ fn row(out: &mut String, [address, state, age, rate, errors, channels, streams]:
 }
 
 /// The two largest units: who looks wants to know whether it was just now, or last week.
-fn span(seconds: f64) -> String {
+pub(super) fn span(seconds: f64) -> String {
     let whole = seconds.max(0.0) as u64;
     let (minutes, hours, days) = (whole / 60, whole / 3600, whole / 86400);
     match (days, hours, minutes) {

@@ -12,13 +12,22 @@ use super::{Channels, Place, State, text};
 use crate::broadworks::channel::ChannelId;
 use crate::broadworks::channel::event::EventId;
 use crate::farm::{Endpoint, Farm};
-use crate::handover::{self, News, PeerProcess};
+use crate::handover::{self, Message, News, PeerProcess};
 use crate::policy::channels::{self as policy, Home};
 use crate::policy::events::Trail;
 use crate::telemetry::metrics::{ChannelEnd, Held};
 
 /// The key of no endpoint: there are never so many.
 const NOWHERE: u64 = u64::MAX;
+
+/// What another process is told.
+#[derive(Debug)]
+pub struct Told {
+    /// Where it goes in.
+    pub sender: mpsc::UnboundedSender<Message>,
+    /// Where it comes out.
+    pub messages: mpsc::UnboundedReceiver<Message>,
+}
 
 /// The channels whose streams another process has.
 #[derive(Debug, Default)]
@@ -40,11 +49,12 @@ struct Channel {
 }
 
 impl Channels {
-    /// Whatever is known, and from then on whatever happens, for the process that takes this one's place.
-    pub fn follow(&self) -> (Vec<News>, mpsc::UnboundedReceiver<News>) {
+    /// Whatever is known, and from then on whatever happens, for the process that takes this one's place; what else it is told
+    /// goes the same way.
+    pub fn follow(&self) -> (Vec<News>, Told) {
         self.with(|state| {
-            let news = state.tell_from_now_on(PeerProcess::Successor);
-            (state.known(), news)
+            let told = state.tell_from_now_on(PeerProcess::Successor);
+            (state.known(), told)
         })
     }
 
@@ -54,7 +64,7 @@ impl Channels {
     }
 
     /// Whatever happens from now on here, or in those who take this process' place, for the one whose place it has taken.
-    pub fn report(&self) -> mpsc::UnboundedReceiver<News> {
+    pub fn report(&self) -> Told {
         self.with(|state| state.tell_from_now_on(PeerProcess::Predecessor))
     }
 
@@ -120,10 +130,10 @@ impl State {
         }
     }
 
-    fn tell_from_now_on(&mut self, peer: PeerProcess) -> mpsc::UnboundedReceiver<News> {
-        let (sender, news) = mpsc::unbounded_channel();
-        self.peers.push((peer, sender));
-        news
+    fn tell_from_now_on(&mut self, peer: PeerProcess) -> Told {
+        let (sender, messages) = mpsc::unbounded_channel();
+        self.peers.push((peer, sender.clone()));
+        Told { sender, messages }
     }
 
     /// Tells the processes before and after this one, but for the one that it comes `from`.
@@ -135,7 +145,7 @@ impl State {
         let Some(news) = news(self) else { return };
         for (_, other) in others {
             // The error says that it has gone, and somebody else notices.
-            other.send(news.clone()).ok();
+            other.send(Message::News(news.clone())).ok();
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io::Write;
 use std::time::Duration;
 
-use super::{Access, Attempted, Connection, LEVEL, TARGET};
+use super::{Access, Attempted, Connection, LEVEL, Opened, TARGET};
 use crate::telemetry::json;
 
 /// What stands before each event, as before any other line of the log.
@@ -38,6 +38,16 @@ pub(super) fn request(event: &Access<'_>, out: &mut Vec<u8>) {
     pair(out, "listener", Some(event.listener));
     name(out, "tracking_id", Some(event.tracking_id));
     pair(out, "trace_id", event.trace_id);
+}
+
+pub(super) fn opened(event: &Opened<'_>, out: &mut Vec<u8>) {
+    put(out, format_args!("{} open at {}", event.kind, event.endpoint));
+    pair(out, "client", Some(event.client));
+    name(out, "peer", event.peer);
+    pair(out, "farm", Some(event.farm));
+    name(out, "channel", event.channel);
+    pair(out, "listener", Some(event.listener));
+    name(out, "tracking_id", event.tracking_id);
 }
 
 pub(super) fn connection(event: &Connection<'_>, out: &mut Vec<u8>) {
@@ -148,6 +158,26 @@ mod tests {
             3.050 ms client=198.51.100.7 peer=\"CN=a \\\"b\\\",O=c\" host=xsp.example.com interface=xsi-actions farm=xsp \
             origin=xsp session=new received=0 sent=12 tried=[192.0.2.10:443 random refused 1.200 ms, 192.0.2.11:443 \
             random success 200 1.200 ms] listener=0.0.0.0:443 tracking_id=\"T 1\"\n";
+        assert_eq!(String::from_utf8(line).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_opened_says_where() {
+        let event = Opened {
+            time: Duration::ZERO,
+            kind: "channel",
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            peer: None,
+            listener: "0.0.0.0:443",
+            farm: "xsp",
+            endpoint: "192.0.2.10:443",
+            tracking_id: Some("T1"),
+            channel: Some("a b"),
+        };
+        let mut line = Vec::new();
+        write_line(&mut line, LogFormat::Human, &event);
+        let expected = "1970-01-01T00:00:00.000000Z  INFO xspgate::access: channel open at 192.0.2.10:443 client=127.0.0.1 \
+            farm=xsp channel=\"a b\" listener=0.0.0.0:443 tracking_id=T1\n";
         assert_eq!(String::from_utf8(line).unwrap(), expected);
     }
 

@@ -10,6 +10,13 @@ pub const TABLE: &[(&str, &str, &str, &str)] = &[
         "thread",
         "1 while the thread moves, 0 while it has stood still for 2 s: /livez says 503 then",
     ),
+    (
+        "xspgate_process_streams",
+        "gauge",
+        "pid, kind",
+        "event channels (channel), CTI and pass-through connections of this process and of those that it has replaced; the series of a process go with it",
+    ),
+    ("xspgate_process_heard_seconds", "gauge", "pid", "how long ago the process has said what it has; 0 for this one"),
     ("xspgate_connections", "gauge", "listener", "open client connections"),
     (
         "xspgate_connections_limit",
@@ -91,7 +98,7 @@ pub const TABLE: &[(&str, &str, &str, &str)] = &[
         "fingerprint, use",
         "1 for each affinity key, by its fingerprint: signs (cookies of new sessions), accepted",
     ),
-    ("xspgate_channels", "gauge", "farm, endpoint", "event channels whose id is known, by the XSP that they are at"),
+    ("xspgate_channels", "gauge", "farm, endpoint", "event channels of all processes, by the XSP that they are at"),
     ("xspgate_channels_opened_total", "counter", "farm, endpoint", "event channels whose id was learnt"),
     (
         "xspgate_channels_closed_total",
@@ -118,7 +125,7 @@ pub const TABLE: &[(&str, &str, &str, &str)] = &[
         "Location headers from XSPs: followed within the farm, or passed on",
     ),
     ("xspgate_streams", "gauge", "listener, farm", "CTI and pass-through connections that have reached an XSP"),
-    ("xspgate_endpoint_streams", "gauge", "farm, endpoint", "the same by the XSP that they are at"),
+    ("xspgate_endpoint_streams", "gauge", "farm, endpoint", "the same by the XSP that they are at, of all processes"),
     (
         "xspgate_streams_total",
         "counter",

@@ -1,0 +1,336 @@
+//! Streams in an operator's hands: event channels and CTI connections of all processes are counted, listed, drained and cut, and
+//! nothing is lost that was not announced.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::Value;
+use xspgate::sim::cti::{Call, Ending};
+use xspgate::sim::site::{APP, CLOUD, Text};
+
+use crate::channels::Channel;
+use crate::handover::{Heir, heir};
+use crate::harness::{Client, Ctl, PROFILE, Serving, Stage, assert_bridged, dial, eventually, greeting, rest, signal};
+
+/// A gateway for HTTPS and CTI, as a program of its own, and those that have taken its place.
+struct Operated {
+    // Dropped first, so that what stands behind the gateways outlives them.
+    heirs: Vec<Heir>,
+    serving: Serving,
+    stage: Stage,
+    ctl: Ctl,
+}
+
+impl Operated {
+    async fn start(change: impl FnOnce(&mut Text)) -> Self {
+        let stage = Stage::cti(|_, text| change(text)).await;
+        let (socket, config) = (stage.sim.folder().join("control.sock"), stage.sim.folder().join("logged.toml"));
+        let section = format!("\n[control]\nsocket = {:?}\n", socket.display().to_string());
+        let serving = Serving::start_changed(&stage, |text| text + &section).await;
+        assert!(config.exists());
+        Self { heirs: Vec::new(), serving, stage, ctl: Ctl(socket) }
+    }
+
+    fn client(&self) -> Client {
+        Client::new(self.serving.https[0], self.stage.sim.pki.public_roots())
+    }
+
+    async fn call(&self) -> Call {
+        let mut call = dial(&self.stage.webex(), self.serving.cti[0]).await.unwrap();
+        greeting(&mut call).await;
+        call
+    }
+
+    /// The address of the XSP by that name, as one that speaks CTI.
+    fn speaker(&self, name: &str) -> String {
+        self.stage.speaker(name).address().to_string()
+    }
+
+    async fn restart(&mut self) -> u32 {
+        let said = self.ctl.done(&["restart"]).await;
+        self.heirs.push(heir(&said));
+        self.heirs.last().unwrap().0
+    }
+
+    async fn status(&self) -> Value {
+        serde_json::from_str(&self.ctl.done(&["status", "--json"]).await).unwrap()
+    }
+
+    /// What each process has: its id, event channels and CTI connections, newest first.
+    async fn processes(&self) -> Vec<(u64, u64, u64)> {
+        let status = self.status().await;
+        let of = |process: &Value, field: &str| process[field].as_u64().unwrap();
+        let processes = status["processes"].as_array().unwrap().iter();
+        processes.map(|process| (of(process, "pid"), of(process, "channels"), of(process, "cti"))).collect()
+    }
+
+    async fn until_processes(&self, expected: &[(u32, u64, u64)]) {
+        let expected: Vec<_> = expected.iter().map(|(pid, channels, cti)| (u64::from(*pid), *channels, *cti)).collect();
+        let mut last = Vec::new();
+        for _ in 0..200 {
+            last = self.processes().await;
+            if last == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{last:?} instead of {expected:?}");
+    }
+
+    /// What all processes have at a CTI XSP.
+    async fn streams(&self, xsp: &str) -> u64 {
+        let status = self.status().await;
+        let farms = status["farms"].as_array().unwrap().iter();
+        let endpoints = farms.flat_map(|farm| farm["endpoints"].as_array().unwrap());
+        let mut meant = endpoints.filter(|one| one["endpoint"] == self.speaker(xsp));
+        meant.next().unwrap()["streams"].as_u64().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_each_of_three_processes_holds_is_told_and_drained_and_cut() {
+    let mut operated = Operated::start(|_| ()).await;
+    let first = operated.serving.program.id();
+    let (mut old_call, mut channel) = (operated.call().await, Channel::of(operated.client()).await);
+    let second = operated.restart().await;
+    operated.until_processes(&[(second, 0, 0), (first, 1, 1)]).await;
+    let mut call = operated.call().await;
+    let third = operated.restart().await;
+    operated.until_processes(&[(third, 0, 0), (second, 0, 1), (first, 1, 1)]).await;
+    let mut new_call = operated.call().await;
+    operated.until_processes(&[(third, 0, 1), (second, 0, 1), (first, 1, 1)]).await;
+    assert_eq!(operated.streams("a1").await, 3, "of all processes");
+    let table = operated.ctl.done(&["status"]).await;
+    for pid in [first, second, third] {
+        assert!(table.lines().any(|line| line.trim_start().starts_with(&pid.to_string())), "{table}");
+    }
+    let metrics = operated.serving.metrics().await;
+    let pid = first.to_string();
+    assert_eq!(metrics.count("xspgate_process_streams", &[("pid", &pid), ("kind", "cti")]), 1.0);
+    assert_eq!(metrics.count("xspgate_endpoint_streams", &[]), 3.0);
+    let status = operated.status().await;
+    let oldest = &status["processes"][2];
+    assert_eq!((&oldest["phase"], oldest["ends"].is_f64()), (&"handed-over".into(), true), "{oldest}");
+
+    let listed: Value = serde_json::from_str(&operated.ctl.done(&["connections", "--json"]).await).unwrap();
+    let rows = listed["connections"].as_array().unwrap();
+    assert_eq!((rows.len(), &listed["left_out"], listed["unknown"].as_array().unwrap().len()), (4, &0.into(), 0));
+    assert_eq!(rows.iter().filter(|row| row["peer"] == "CN=bwcticlient.webex.com").count(), 3, "{listed}");
+    assert!(rows.iter().any(|row| row["kind"] == "channel" && row["pid"] == first && row["sent"].as_u64() > Some(0)));
+
+    let said = operated.ctl.done(&["drain", &operated.speaker("a1")]).await;
+    assert!(said.contains("3 CTI connections left") && !said.contains("may hold more"), "{said}");
+    assert_bridged(&mut old_call, b"<Request/>").await;
+    let said = operated.ctl.done(&["cut", "bwcticlient.webex.com"]).await;
+    for pid in [first, second, third] {
+        assert!(said.contains(&format!("process {pid}: cutting event channels: 0, CTI: 1,")), "{said}");
+    }
+    for call in [&mut old_call, &mut call, &mut new_call] {
+        assert_eq!(rest(call).await, (vec![], Ending::CloseNotify));
+    }
+    operated.until_processes(&[(third, 0, 0), (first, 1, 0)]).await;
+    channel.receives(&operated.stage, "still there").await;
+    assert!(operated.ctl.refused(&["cut", "192.0.2.200"]).await.contains("no XSP or client"));
+    operated.ctl.done(&["cut", &operated.stage.xsp(&channel.xsp).address().to_string()]).await;
+    let beat = channel.heartbeat();
+    channel.cut().await;
+    assert_eq!(operated.client().send(beat).await.status, StatusCode::NOT_FOUND);
+    operated.until_processes(&[(third, 0, 0)]).await;
+}
+
+#[tokio::test]
+async fn a_drain_reaches_the_old_process_and_cuts_what_stays_unless_it_is_taken_back() {
+    let mut operated = Operated::start(|_| ()).await;
+    let mut old_call = operated.call().await;
+    let first = operated.serving.program.id();
+    let second = operated.restart().await;
+    operated.until_processes(&[(second, 0, 0), (first, 0, 1)]).await;
+    let mut call = operated.call().await;
+    let address = operated.speaker("a1");
+    operated.ctl.done(&["drain", &address, "--cut-after", "2s"]).await;
+    operated.ctl.done(&["undrain", &address]).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_bridged(&mut old_call, b"<Request/>").await;
+    assert_bridged(&mut call, b"<Request/>").await;
+    let waiting =
+        async { operated.ctl.done(&["drain", &address, "--cut-after", "500ms", "--wait", "--timeout", "20s"]).await };
+    let ending = async {
+        assert_eq!(rest(&mut old_call).await, (vec![], Ending::CloseNotify));
+        assert_eq!(rest(&mut call).await, (vec![], Ending::CloseNotify));
+    };
+    let (said, ()) = tokio::join!(waiting, ending);
+    assert!(said.ends_with("nothing is left\n"), "{said}");
+    let reason = async |operated: &Operated| operated.serving.event("connection").await["reason"].clone();
+    assert_eq!(reason(&operated).await, "cut-by-drain");
+}
+
+#[tokio::test]
+async fn a_time_that_a_drain_has_set_outlives_a_restart() {
+    let mut operated = Operated::start(|_| ()).await;
+    let mut old_call = operated.call().await;
+    operated.ctl.done(&["drain", &operated.speaker("a1"), "--cut-after", "3s"]).await;
+    operated.restart().await;
+    let status = operated.status().await;
+    let endpoints = status["farms"].as_array().unwrap().iter().flat_map(|farm| farm["endpoints"].as_array().unwrap());
+    let mut timed = endpoints.filter(|one| one["cut_in"].is_f64());
+    assert_eq!(timed.next().unwrap()["endpoint"], operated.speaker("a1"));
+    assert_eq!(rest(&mut old_call).await, (vec![], Ending::CloseNotify));
+}
+
+#[tokio::test]
+async fn an_old_process_that_hangs_holds_up_nothing_and_its_numbers_are_told_to_be_old() {
+    let mut operated = Operated::start(|_| ()).await;
+    let _call = operated.call().await;
+    let first = operated.serving.program.id();
+    let second = operated.restart().await;
+    operated.until_processes(&[(second, 0, 0), (first, 0, 1)]).await;
+    assert!(signal(first, "STOP"));
+    let listed = operated.ctl.done(&["connections"]).await;
+    assert!(listed.contains(&format!("UNKNOWN: process {first} has not answered within a second")), "{listed}");
+    eventually("that its numbers are old", async || {
+        operated.ctl.done(&["status"]).await.contains("UNKNOWN: it has said nothing for")
+    })
+    .await;
+    let said = operated.ctl.done(&["drain", &operated.speaker("a1")]).await;
+    assert!(said.contains(&format!("process {first} was replaced and drains yet: it may hold more there")), "{said}");
+    assert_eq!(operated.client().get(PROFILE).await.status, StatusCode::OK);
+    assert!(signal(first, "CONT"));
+    eventually("that it is heard of again", async || !operated.ctl.done(&["status"]).await.contains("UNKNOWN")).await;
+    // What was said meanwhile is done.
+    let listed = operated.ctl.done(&["connections"]).await;
+    assert!(listed.lines().any(|line| line.contains(&operated.speaker("a1"))), "{listed}");
+}
+
+#[tokio::test]
+async fn what_is_left_after_a_hand_over_is_cut_with_numbers_in_the_log() {
+    let mut operated = Operated::start(|text| {
+        text.set("", "handover_timeout", "1s").set("[log]", "level", "info");
+    })
+    .await;
+    let mut calls = [operated.call().await, operated.call().await];
+    let channel = Channel::of(operated.client()).await;
+    operated.restart().await;
+    for call in &mut calls {
+        assert_eq!(rest(call).await, (vec![], Ending::CloseNotify));
+    }
+    channel.cut().await;
+    let has = |parts: &[&str]| {
+        let parts: Vec<String> = parts.iter().map(|part| (*part).to_owned()).collect();
+        move |line: &str| parts.iter().all(|part| line.contains(part)).then_some(())
+    };
+    let program = &operated.serving.program;
+    program.line("its time", has(&["handover_timeout is over"])).await;
+    program.line("numbers", has(&["cutting what is left", "\"channels\":1", "\"cti\":2"])).await;
+    program.line("the end", has(&["nothing is left", "\"cut\":3"])).await;
+}
+
+#[tokio::test]
+async fn a_connection_is_told_of_when_it_is_open() {
+    let operated = Operated::start(|_| ()).await;
+    let _call = operated.call().await;
+    let open = operated.serving.event_of("open", |event| event["kind"] == "cti").await;
+    assert_eq!(open["peer"], "CN=bwcticlient.webex.com");
+    assert_eq!(open["endpoint"], operated.speaker("a1"));
+    let channel = Channel::of(operated.client()).await;
+    let open = operated.serving.event_of("open", |event| event["kind"] == "channel").await;
+    assert_eq!(open["channel"], *channel.id);
+    assert_eq!(open["endpoint"], operated.stage.xsp(&channel.xsp).address().to_string());
+}
+
+#[tokio::test]
+async fn a_stop_of_the_newest_process_ends_what_the_old_one_has() {
+    let mut operated = Operated::start(|text| {
+        text.set("", "drain_timeout", "1s");
+    })
+    .await;
+    let mut old_call = operated.call().await;
+    operated.restart().await;
+    let mut call = operated.call().await;
+    operated.ctl.done(&["stop"]).await;
+    assert_eq!(rest(&mut old_call).await, (vec![], Ending::CloseNotify));
+    assert_eq!(rest(&mut call).await, (vec![], Ending::CloseNotify));
+    eventually("the old one's end", async || operated.serving.program.code() == Some(0)).await;
+}
+
+/// How many channels and half as many CTI connections the scenario has: `XSPGATE_STREAMS` channels.
+fn size() -> usize {
+    std::env::var("XSPGATE_STREAMS").map_or(20, |count| count.parse().expect("XSPGATE_STREAMS is a number"))
+}
+
+/// A day's work: an upgrade, a new certificate, maintenance of an XSP, and the stop. Whatever ends was announced.
+#[tokio::test]
+async fn promise_9_nothing_is_lost_that_was_not_announced() {
+    let mut operated = Operated::start(|text| {
+        text.set("", "drain_spread", "2s").set("", "drain_timeout", "1s");
+    })
+    .await;
+    let first = operated.serving.program.id();
+    let (mut channels, mut calls) = (Vec::new(), Vec::new());
+    for number in 0..size() {
+        channels.push(Channel::of(operated.client()).await);
+        if number % 2 == 0 {
+            calls.push(operated.call().await);
+        }
+    }
+    let (count, half) = (channels.len() as u64, calls.len() as u64);
+    let second = operated.restart().await;
+    operated.until_processes(&[(second, 0, 0), (first, count, half)]).await;
+    let folder = operated.stage.sim.folder().to_owned();
+    operated.stage.sim.pki.public(&[CLOUD, APP]).write(Path::new(&folder), "public").unwrap();
+    operated.ctl.done(&["reload"]).await;
+    for (number, channel) in channels.iter_mut().enumerate() {
+        channel.receives(&operated.stage, &format!("event-{number}")).await;
+    }
+    for call in &mut calls {
+        assert_bridged(call, b"<Request/>").await;
+    }
+    operated.until_processes(&[(second, 0, 0), (first, count, half)]).await;
+
+    // By the book: all CTI is at a1, and comes again elsewhere.
+    let address = operated.speaker("a1");
+    let waiting =
+        async { operated.ctl.done(&["drain", &address, "--cut-after", "1s", "--wait", "--timeout", "60s"]).await };
+    let coming_again = async {
+        let mut again = Vec::new();
+        for mut call in calls {
+            assert_eq!(rest(&mut call).await, (vec![], Ending::CloseNotify), "announced, and with a proper end");
+            let mut next = dial(&operated.stage.webex(), operated.serving.cti[0]).await.unwrap();
+            assert_eq!(greeting(&mut next).await, "a2");
+            again.push(next);
+        }
+        again
+    };
+    let (said, mut calls) = tokio::join!(waiting, coming_again);
+    assert!(said.ends_with("nothing is left\n"), "{said}");
+    operated.until_processes(&[(second, 0, half), (first, count, 0)]).await;
+    operated.ctl.done(&["undrain", &address]).await;
+
+    let xsp = channels[0].xsp.clone();
+    let address = operated.stage.xsp(&xsp).address().to_string();
+    let (there, mut elsewhere): (Vec<_>, Vec<_>) = channels.into_iter().partition(|channel| channel.xsp == xsp);
+    let left = elsewhere.len() as u64;
+    let waiting =
+        async { operated.ctl.done(&["drain", &address, "--farm", "xsp", "--cut-after", "1s", "--wait"]).await };
+    let ends = there.into_iter().map(|channel| tokio::spawn(channel.cut())).collect::<Vec<_>>();
+    let said = waiting.await;
+    assert!(said.ends_with("nothing is left\n"), "{said}");
+    for end in ends {
+        end.await.unwrap();
+    }
+    operated.until_processes(&[(second, 0, half), (first, left, 0)]).await;
+    for (number, channel) in elsewhere.iter_mut().enumerate() {
+        channel.receives(&operated.stage, &format!("later-{number}")).await;
+    }
+    operated.ctl.done(&["stop"]).await;
+    for channel in elsewhere {
+        channel.cut().await;
+    }
+    for call in &mut calls {
+        assert_eq!(rest(call).await, (vec![], Ending::CloseNotify));
+    }
+    eventually("the old one's end", async || operated.serving.program.code() == Some(0)).await;
+    let socket = operated.ctl.0.clone();
+    eventually("the new one's end", async || fs::metadata(&socket).is_err()).await;
+}
