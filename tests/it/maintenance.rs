@@ -231,7 +231,7 @@ async fn a_connection_is_told_of_when_it_is_open() {
     let operated = Operated::start(|_| ()).await;
     let _call = operated.call().await;
     let open = operated.serving.event_of("open", |event| event["kind"] == "cti").await;
-    assert_eq!(open["peer"], "CN=bwcticlient.webex.com");
+    assert_eq!(open["tls.client.subject"], "CN=bwcticlient.webex.com");
     assert_eq!(open["endpoint"], operated.speaker("a1"));
     let channel = Channel::of(operated.client()).await;
     let open = operated.serving.event_of("open", |event| event["kind"] == "channel").await;
