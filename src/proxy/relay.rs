@@ -36,6 +36,9 @@ pub(super) enum RelayError {
     /// The answer is an event channel's, and its XSP is gone.
     #[error("the channel is lost")]
     ChannelLost,
+    /// The answer is a stream, and its client is believed no longer.
+    #[error("the client's certificate is believed no longer")]
+    ClientUntrusted,
     /// The answer is a stream, and its XSP has been given up.
     #[error("the XSP stays blocked")]
     XspBlocked,
@@ -51,6 +54,7 @@ impl RelayError {
             Self::Xsp(_) => "xsp-broke",
             Self::XspStalled => "xsp-stalled",
             Self::ChannelLost => "channel-lost",
+            Self::ClientUntrusted => "client-untrusted",
             Self::XspBlocked => "xsp-blocked",
         }
     }
@@ -164,6 +168,9 @@ impl<'a, 'c> Relay<'a, 'c> {
                         }
                     }
                     let Some(patience) = self.patience.answer else {
+                        if exchange.poll_untrusted(cx).is_ready() {
+                            return Poll::Ready(Err(RelayError::ClientUntrusted));
+                        }
                         ready!(self.endpoint.poll_given_up(cx, &mut self.turn));
                         return Poll::Ready(Err(RelayError::XspBlocked));
                     };

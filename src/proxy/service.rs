@@ -276,6 +276,7 @@ impl<E: Exchange> Transaction<'_, E> {
             reader.ended(match &relayed {
                 Ok(()) => ChannelEnd::Xsp,
                 Err(RelayError::Client(_) | RelayError::ClientStalled) => ChannelEnd::Client,
+                Err(RelayError::ClientUntrusted) => ChannelEnd::Cut,
                 Err(RelayError::Xsp(_) | RelayError::XspStalled | RelayError::ChannelLost | RelayError::XspBlocked) => {
                     ChannelEnd::Lost
                 }

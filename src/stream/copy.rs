@@ -67,6 +67,8 @@ pub(super) enum Outcome {
     Idle,
     /// The XSP has been given up.
     XspBlocked,
+    /// The client's certificate is believed no longer.
+    ClientUntrusted,
 }
 
 /// What passes from one leg to the other.

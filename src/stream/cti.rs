@@ -19,6 +19,7 @@ use super::search::Search;
 use crate::alarm::Alarm;
 use crate::farm::Picked;
 use crate::policy::fault::{AttemptEnd, Fault};
+use crate::tls::clients::Trusted;
 use crate::tls::stream::Stream;
 use crate::upstream::connect::{Dial, connect, handshake_fault};
 
@@ -28,11 +29,16 @@ const REPLAY: usize = 16 * 1024;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Serves `client`, whose handshake is through, to its end.
-pub fn serve(block: &Cti, arrival: Arrival, client: Stream) -> impl Future<Output = ()> + use<> {
+pub fn serve(
+    block: &Cti,
+    arrival: Arrival,
+    client: Stream,
+    trusted: Option<Box<Trusted>>,
+) -> impl Future<Output = ()> + use<> {
     let bridging = Box::pin(bridge(Arc::clone(&block.line), arrival, client));
     async move {
         if let Some(bridge) = bridging.await {
-            bridge.run().await;
+            bridge.run(trusted).await;
         }
     }
 }
@@ -44,8 +50,17 @@ struct Bridge {
 }
 
 impl Bridge {
-    async fn run(mut self: Box<Self>) {
-        let outcome = poll_fn(|cx| self.copying.poll(cx, &mut self.journal)).await;
+    async fn run(mut self: Box<Self>, mut trusted: Option<Box<Trusted>>) {
+        let outcome = poll_fn(|cx| {
+            if let Poll::Ready(outcome) = self.copying.poll(cx, &mut self.journal) {
+                return Poll::Ready(outcome);
+            }
+            match &mut trusted {
+                Some(trusted) => trusted.poll(cx, self.copying.client.common()).map(|()| Outcome::ClientUntrusted),
+                None => Poll::Pending,
+            }
+        })
+        .await;
         Box::pin(self.finish(outcome)).await;
     }
 
@@ -62,7 +77,7 @@ impl Bridge {
                 copying.client.reset();
                 copying.xsp.reset();
             }
-            Outcome::Idle => {
+            Outcome::Idle | Outcome::ClientUntrusted => {
                 tokio::join!(farewell(copying.client), farewell(copying.xsp));
             }
         }

@@ -68,6 +68,8 @@ enum StreamEnd {
     Idle,
     /// The XSP stayed blocked.
     XspBlocked,
+    /// The client is believed no longer.
+    ClientUntrusted,
 }
 
 impl StreamEnd {
@@ -80,6 +82,7 @@ impl StreamEnd {
             Self::XspBroke => "xsp-broke",
             Self::Idle => "idle",
             Self::XspBlocked => "xsp-blocked",
+            Self::ClientUntrusted => "client-untrusted",
         }
     }
 }
@@ -149,9 +152,11 @@ impl Journal {
             }
             Outcome::Idle => StreamEnd::Idle,
             Outcome::XspBlocked => StreamEnd::XspBlocked,
+            Outcome::ClientUntrusted => StreamEnd::ClientUntrusted,
         };
         self.end = match (self.first_end, outcome) {
-            (FirstEnd::None | FirstEnd::Proper, _) | (_, Outcome::Idle | Outcome::XspBlocked) => end,
+            (FirstEnd::None | FirstEnd::Proper, _)
+            | (_, Outcome::Idle | Outcome::XspBlocked | Outcome::ClientUntrusted) => end,
             (FirstEnd::CutByClient, _) => StreamEnd::ClientBroke,
             (FirstEnd::CutByXsp, _) => StreamEnd::XspBroke,
         };

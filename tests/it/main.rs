@@ -69,6 +69,7 @@ mod supervision;
 mod tls;
 mod topology;
 mod traces;
+mod untrusted;
 mod vanished;
 mod waits;
 mod watched;

@@ -1,7 +1,7 @@
 //! What there is to measure, in one table, so that the registry and the README can both be held against it.
 
 /// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
-pub const TABLE: [(&str, &str, &str, &str); 46] = [
+pub const TABLE: [(&str, &str, &str, &str); 47] = [
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
     (
@@ -26,6 +26,12 @@ pub const TABLE: [(&str, &str, &str, &str); 46] = [
     ),
     ("xspgate_tls_handshakes_total", "counter", "listener, version", "TLS handshakes with clients that succeeded"),
     ("xspgate_tls_handshake_failures_total", "counter", "listener, reason", "TLS handshakes with clients that failed"),
+    (
+        "xspgate_clients_ended_total",
+        "counter",
+        "listener, reason",
+        "clients ended because their certificate is believed no longer (end_untrusted)",
+    ),
     (
         "xspgate_requests_total",
         "counter",
@@ -123,7 +129,7 @@ pub const TABLE: [(&str, &str, &str, &str); 46] = [
         "xspgate_streams_total",
         "counter",
         "listener, farm, outcome",
-        "CTI and pass-through connections that have ended: ended, client-broke, xsp-broke, xsp-blocked (it stayed blocked), no-xsp, idle, cut (by the gateway's own end)",
+        "CTI and pass-through connections that have ended: ended, client-broke, xsp-broke, xsp-blocked (it stayed blocked), client-untrusted (end_untrusted), no-xsp, idle, cut (by the gateway's own end)",
     ),
     (
         "xspgate_stream_bytes_total",
