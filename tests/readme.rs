@@ -31,6 +31,7 @@ fn checked(text: &str) -> (Loaded, Material) {
     let certs = folder.path().join("certs");
     fs::create_dir(&certs).expect("a folder for certificates");
     Pki::new().write(&certs, &["webex-cloud-xsp.example.com", "webex-app-xsp.example.com"]).expect("certificates");
+    fs::write(folder.path().join("webex-ranges.txt"), "198.51.100.0/24\n").expect("ranges");
     let path = folder.path().join("xspgate.toml");
     fs::write(&path, text).expect("a configuration");
     load(&path).unwrap_or_else(|report| panic!("\n{report}"))

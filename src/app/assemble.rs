@@ -14,11 +14,12 @@ use crate::http1::head;
 use crate::policy::affinity::{Key, KeyUse, Keyring};
 use crate::proxy::snapshot::{Block, Face, Listener, Snapshot};
 use crate::stream;
+use crate::stream::block::CtiFace;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::timeline::Timeline;
 use crate::tls::certs::{Authorities, Material};
 use crate::tls::client::ClientTls;
-use crate::tls::clients::ClientVerifier;
+use crate::tls::clients::{ClientVerifier, TrustWatch};
 use crate::tls::server::{ClientAuth, cti_server_config, server_config};
 
 /// The farms, without endpoints yet.
@@ -91,8 +92,7 @@ pub(super) fn tell_keys(config: &Config, keyring: &Keyring, metrics: &Metrics) {
 fn face(https: &model::Https, material: &Material, faces: &[Face]) -> Result<Face> {
     let webex_ranges = material.webex_ranges().map(Arc::from);
     let identity = identity(material, &https.certificate)?;
-    let clients = https.clients.iter().chain(https.interfaces.iter().filter_map(|route| route.clients.as_ref())).next();
-    let authorities = match clients {
+    let authorities = match https.demand() {
         Some(clients) => Some(authorities(material, &clients.trust)?),
         None => None,
     };
@@ -101,7 +101,11 @@ fn face(https: &model::Https, material: &Material, faces: &[Face]) -> Result<Fac
     }
     let clients = client_auth(https, material)?;
     let tls = server_config(&https.tls, Arc::clone(&identity), &clients)?;
-    Ok(Face { https: https.clone(), tls, clients, identity, authorities: authorities.cloned(), webex_ranges })
+    let before = faces.iter().find(|old| old.is_for(https)).and_then(|old| old.trust.clone());
+    let made = || Some(TrustWatch::new(clients.verifier()?, https.demand()?.untrusted));
+    let trust = before.or_else(made);
+    let (https, authorities) = (https.clone(), authorities.cloned());
+    Ok(Face { https, tls, clients, identity, authorities, trust, webex_ranges })
 }
 
 /// What a block asks of clients in the handshake (R-AUTH-2): a certificate if the block demands it, and whether they have
@@ -143,13 +147,19 @@ pub(super) fn snapshot(
     }
     for (index, cti) in config.cti.iter().enumerate() {
         let identity = identity(material, &cti.certificate)?;
-        let tls = verifier(&cti.clients, &cti.tls, material)
-            .and_then(|clients| Ok(cti_server_config(&cti.tls, identity, clients)?))
-            .with_context(|| format!("[[cti]] with farm \"{}\"", cti.farm.name))?;
+        let judging = || -> Result<_> {
+            let verifier = verifier(&cti.clients, &cti.tls, material)?;
+            Ok((cti_server_config(&cti.tls, identity, Arc::clone(&verifier))?, verifier))
+        };
+        let (tls, verifier) = judging().with_context(|| format!("[[cti]] with farm \"{}\"", cti.farm.name))?;
         for listener in at(&mut listeners, slots, Tenant::Cti(index), &cti.listen) {
             let farm = running(farms, &cti.farm)?;
             let allow = cti.allow.resolved(material.webex_ranges());
-            let block = stream::block::Cti::new(cti, Arc::clone(&tls), farm, &listener.label, metrics, allow);
+            let (tls, verifier) = (Arc::clone(&tls), Arc::clone(&verifier));
+            let before = old.and_then(|old| old.listeners.iter().find(|before| before.address == listener.address));
+            let trust = before.and_then(Listener::cti).map(|block| Arc::clone(&block.trust));
+            let face = CtiFace { tls, verifier, trust };
+            let block = stream::block::Cti::new(cti, face, farm, &listener.label, metrics, allow);
             listener.serve_cti(block, cti);
         }
     }

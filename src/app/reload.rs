@@ -35,6 +35,9 @@ mod telling;
 const KEPT: &str = "configuration not reloaded, the old one stays in use";
 const NOT_RENEWED: &str = "certificates not renewed, the old ones stay in use";
 
+/// How often clients' certificates are held against the clock, and against the rest, while no file changes.
+const JUDGE_EVERY: Duration = Duration::from_secs(3600);
+
 /// How often files that were refused are tried again.
 const AGAIN_EVERY: Duration = Duration::from_secs(10);
 
@@ -61,12 +64,21 @@ pub(super) struct Reload {
     watch: Watch<Seen>,
     /// When files that were refused are tried again.
     again_at: Instant,
+    /// When clients are judged again.
+    judge_at: Instant,
 }
 
 impl Reload {
     pub(super) fn new(path: PathBuf, running: Running) -> Self {
         let watch = Watch::new(seen_when_read(&running));
-        Self { path, started: running.config.clone(), running, watch, again_at: Instant::now() + AGAIN_EVERY }
+        Self {
+            path,
+            started: running.config.clone(),
+            running,
+            watch,
+            again_at: Instant::now() + AGAIN_EVERY,
+            judge_at: Instant::now() + JUDGE_EVERY,
+        }
     }
 
     /// Starts the thread, which reads again whenever somebody asks, and what has changed on disk.
@@ -103,6 +115,10 @@ impl Reload {
                 if Instant::now() >= self.again_at {
                     self.try_again();
                     self.again_at = Instant::now() + AGAIN_EVERY;
+                }
+                if Instant::now() >= self.judge_at {
+                    self.running.judge_clients();
+                    self.judge_at = Instant::now() + JUDGE_EVERY;
                 }
             }
         }

@@ -144,6 +144,7 @@ impl Running {
         self.discover(&config, &configured);
         self.sockets.close(&made.sockets);
         shared.snapshot.store(Arc::new(made.snapshot));
+        self.judge_clients();
         retired.iter().for_each(|farm| farm.retire());
         shared.channels.set_remember(config.affinity.lost_channels_for);
         shared.cuts.set_spread(config.drain_spread);
@@ -155,6 +156,12 @@ impl Running {
         metrics.certificates_are_current();
         self.config = config;
         self.material = Arc::new(material);
+    }
+
+    /// Has connections end whose clients are believed no longer, where the configuration says so.
+    pub(super) fn judge_clients(&self) {
+        self.core.shared.snapshot.load().judge_clients();
+        self.core.shared.cuts.call();
     }
 
     /// Has the XSPs of `farms` found, which the configuration has, and waits a moment for those of farms that are new to it.

@@ -12,7 +12,7 @@ use toml::Spanned;
 use super::model::{AddressFamily, ClientPurpose, CrlOverdue, LogFormat, Needed, ProxyProtocol, TlsVersion};
 use super::schema::{Shape, Shaped};
 use super::types::amount::{Count, OffOrCount, OffOrTime, Size, Time};
-use super::types::choice::{Access, Choice, Followed, Free, Preset, Strict};
+use super::types::choice::{Access, Choice, Ended, Followed, Free, Preset, Strict};
 use super::types::collector::{CollectorUrl, TracedName};
 use super::types::name::{ClientName, CookieName, HostName, LogFilter, SectionName, ServiceName};
 use super::types::network::{Allowed, DnsServer, DrainedXsp, Listen, Range, XspAddress};
@@ -270,6 +270,7 @@ tables! {
         client_trust: Key<SectionName>,
         client_names: List<ClientName>,
         client_purpose: Key<Choice<ClientPurpose>>,
+        end_untrusted: Key<Ended>,
         farm: Key<SectionName>,
         interfaces: List<Choice<Interface>>,
         allow: List<Allowed>,
@@ -297,6 +298,7 @@ tables! {
         client_names: List<ClientName>,
         client_purpose: Key<Choice<ClientPurpose>>,
         client_eku: List<Oid>,
+        end_untrusted: Key<Ended>,
         farm: Key<SectionName>,
         allow: List<Allowed>,
         trusted_proxies: List<Range>,

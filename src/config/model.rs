@@ -22,7 +22,7 @@ use crate::policy::drained::Drained;
 use crate::policy::route::PathPrefix;
 
 pub use allow::Allow;
-pub use clients::{ClientPurpose, Clients, Nameless};
+pub use clients::{ClientPurpose, Clients, Nameless, Untrusted};
 pub use failover::Failover;
 pub use settings::{AccessLog, Admin, Affinity, Collector, Dns, Freebind, Limits, Log, LogFormat, Tcp, Traces};
 

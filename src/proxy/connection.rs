@@ -13,6 +13,7 @@ use super::answer::Last;
 use super::challenge::Challenge;
 use super::context::Worker;
 use super::error::{Error, refuse};
+use super::exchange::Exchange;
 use super::feed::Feed;
 use super::http1::{HeadError, Http1};
 use super::ingress::Ingress;
@@ -24,6 +25,7 @@ use crate::alarm::Alarm;
 use crate::drain::Phase;
 use crate::http1::head::{RequestFraming, RequestHead};
 use crate::policy::forwarded;
+use crate::tls::clients::Trusted;
 use crate::tls::server::ClientAuth;
 use crate::tls::stream::Stream;
 
@@ -41,6 +43,8 @@ pub(super) struct Accepted {
     pub(super) introduction: Introduction,
     /// By which demands it was judged.
     pub(super) clients: ClientAuth,
+    /// Whether it is still believed, if it has shown a certificate.
+    pub(super) trusted: Option<Box<Trusted>>,
     /// Its address, as far as the connection tells.
     pub(super) client: IpAddr,
 }
@@ -53,7 +57,7 @@ pub(super) fn serve_https(worker: Worker, listener: usize, accepted: Accepted) -
         introduction: accepted.introduction,
         clients: accepted.clients,
         client: accepted.client,
-        http: Http1::new(accepted.stream),
+        http: Http1::new(accepted.stream, accepted.trusted),
         alarm: Alarm::default(),
         challenge: Challenge::default(),
     };
@@ -101,6 +105,10 @@ impl Client {
                 }
             };
             if request.await == Served::Broken {
+                // A stream that was ended is no fault of the connection.
+                if self.http.is_untrusted() {
+                    break;
+                }
                 return;
             }
             if !self.http.is_reusable() {
@@ -174,6 +182,9 @@ impl Client {
                     return Poll::Ready(Err(End::Quiet));
                 }
                 at = at.min(*draining.get_or_insert_with(Instant::now) + ONE_MORE);
+            }
+            if !http.has_begun() && http.poll_untrusted(cx).is_ready() {
+                return Poll::Ready(Err(End::Quiet));
             }
             alarm.poll_at(cx, at).map(|()| Err(if http.has_begun() { End::Refused(Error::Slow) } else { End::Quiet }))
         })

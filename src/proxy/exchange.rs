@@ -61,6 +61,11 @@ pub(super) trait Exchange {
     /// Ready once the client's side has ended, while nothing is expected from it.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<ClientEnd>;
 
+    /// Ready when the client's connection is to end, since its certificate is believed no longer.
+    fn poll_untrusted(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
     /// Queues a 1xx head.
     fn inform(&mut self, head: &ResponseHead);
 

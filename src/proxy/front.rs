@@ -22,7 +22,7 @@ use crate::proxy_protocol::{self, Header, Read};
 use crate::stream::block::{Cti, Line, Passthrough};
 use crate::stream::{Arrival, cti, passthrough};
 use crate::tcp;
-use crate::tls::clients::{Fault, Peer};
+use crate::tls::clients::{Fault, Peer, Shown, TrustWatch, Trusted};
 use crate::tls::hello::{Hello, UNRECOGNIZED_NAME, peek};
 use crate::tls::server::refusal;
 use crate::tls::stream::Stream;
@@ -81,13 +81,13 @@ async fn welcome(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAd
     // A socket that can't be set up is broken and will say so.
     drop(tcp::set_up(&tcp, &snapshot.tcp));
     let guest = Guest { tcp, peer: peer.ip(), header: None, received: Vec::with_capacity(1024) };
-    let mut client = peer.ip();
-    let arriving = timeout(snapshot.limits.tls_handshake_timeout, arrive(here, guest, &mut client)).await;
+    let mut caller = Caller { client: peer.ip(), shown: None };
+    let arriving = timeout(snapshot.limits.tls_handshake_timeout, arrive(here, guest, &mut caller)).await;
     let arrived = match arriving.unwrap_or(Err("timeout")) {
         Ok(arrived) => arrived,
         Err(reason) => {
             here.metrics.handshake_failed(reason);
-            tell(here, client, reason);
+            tell(here, &caller, reason);
             return None;
         }
     };
@@ -100,14 +100,19 @@ async fn welcome(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAd
         access: worker.shared.access.clone(),
     };
     Some(match arrived {
-        Arrived::Https(accepted) => {
+        Arrived::Https(mut accepted, trust) => {
             count_version(here, &accepted.stream);
+            let (peer, judge) = (&accepted.introduction.peer, accepted.clients.verifier());
+            let cuts = &worker.shared.cuts;
+            accepted.trusted = Trusted::of(trust.as_ref(), judge, peer, cuts, accepted.client, &here.metrics);
             Service::Other(Box::pin(serve_https(worker, listener, accepted)))
         }
         Arrived::Cti(block, client, stream) => {
             count_version(here, &stream);
-            let arrival = arrival(client, None, Peer::verified(stream.common()).subject().cloned());
-            Service::Cti(cti::serve(&block, arrival, stream))
+            let (peer, cuts) = (Peer::verified(stream.common()), &worker.shared.cuts);
+            let trusted = Trusted::of(Some(&block.trust), Some(&block.verifier), &peer, cuts, client, &here.metrics);
+            let arrival = arrival(client, None, peer.subject().cloned());
+            Service::Cti(cti::serve(&block, arrival, stream, trusted))
         }
         Arrived::Passthrough(block, client, host, through) => {
             let arrival = arrival(client, host, None);
@@ -117,24 +122,35 @@ async fn welcome(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAd
 }
 
 /// Who has a wrong certificate or address is told of even if nobody asks, but not each time: it may come again and again.
-fn tell(here: &Listener, client: IpAddr, reason: &'static str) {
-    let listener = &*here.label;
+fn tell(here: &Listener, caller: &Caller, reason: &'static str) {
+    let (listener, client) = (&*here.label, caller.client);
+    let Shown { subject, issuer } = caller.shown.as_deref().cloned().unwrap_or_default();
     let ours = reason.starts_with("client-certificate") || matches!(reason, "not-allowed" | "untrusted-proxy");
     if ours && here.is_news(reason) {
-        tracing::info!(client.address = %client, listener, reason, "a client was turned away; the next are counted, and told of in 10 s");
+        tracing::info!(
+            client.address = %client,
+            listener,
+            reason,
+            tls.client.subject = subject,
+            tls.client.issuer = issuer,
+            "a client was turned away; the next are counted, and told of in 10 s"
+        );
     } else {
-        tracing::debug!(client.address = %client, listener, reason, "a client did not get through its handshake");
+        tracing::debug!(client.address = %client, listener, reason, tls.client.subject = subject, tls.client.issuer = issuer, "a client did not get through its handshake");
     }
 }
 
 /// The same for a client that goes on as one without a certificate.
 fn doubt(here: &Listener, client: IpAddr, fault: Fault) {
     let (listener, reason) = (&*here.label, fault.reason());
+    let Shown { subject, issuer } = Shown::refused().unwrap_or_default();
     if here.is_news(reason) {
         tracing::info!(
             client.address = %client,
             listener,
             reason,
+            tls.client.subject = subject,
+            tls.client.issuer = issuer,
             "a client's certificate is not believed: {fault}; interfaces that demand one answer 403; the next are told of in 10 s"
         );
     } else {
@@ -151,7 +167,7 @@ fn count_version(here: &Listener, stream: &Stream) {
 
 /// Who came, and to whom.
 enum Arrived {
-    Https(Accepted),
+    Https(Accepted, Option<Arc<TrustWatch>>),
     Cti(Arc<Cti>, IpAddr, Stream),
     Passthrough(Arc<Passthrough>, IpAddr, Option<String>, passthrough::Client),
 }
@@ -167,18 +183,25 @@ struct Guest {
     received: Vec<u8>,
 }
 
-/// `from` becomes the client's address, once a proxy has said it.
-async fn arrive(here: &Listener, mut guest: Guest, from: &mut IpAddr) -> Result<Arrived, &'static str> {
+/// What is known of a client that does not get in.
+struct Caller {
+    client: IpAddr,
+    /// The certificate that was refused.
+    shown: Option<Box<Shown>>,
+}
+
+/// What is found out of the client on the way goes to `caller`.
+async fn arrive(here: &Listener, mut guest: Guest, caller: &mut Caller) -> Result<Arrived, &'static str> {
     if here.trusts(guest.peer) {
         guest.read_header().await?;
-        *from = guest.client();
+        caller.client = guest.client();
     }
     if let Some(block) = here.cti() {
         let client = guest.client();
         guest.admit(&block.line)?;
         // It may ask for any name, or for none.
         guest.read_hello().await?;
-        let stream = guest.shake_hands(Arc::clone(&block.tls)).await?;
+        let stream = guest.shake_hands(Arc::clone(&block.tls), caller).await?;
         return Ok(Arrived::Cti(Arc::clone(block), client, stream));
     }
     let name = guest.read_hello().await?;
@@ -190,13 +213,14 @@ async fn arrive(here: &Listener, mut guest: Guest, from: &mut IpAddr) -> Result<
         Some(Served::Https(block)) => {
             guest.believe(|peer| block.trusts(peer))?;
             let (client, address) = (guest.client(), guest.address()?);
-            let stream = guest.shake_hands(Arc::clone(&block.tls)).await?;
+            let stream = guest.shake_hands(Arc::clone(&block.tls), caller).await?;
             let peer = block.clients.peer(stream.common());
             if let Peer::Doubted(fault) = peer {
                 doubt(here, client, fault);
             }
             let (introduction, clients) = (Introduction { name, address, peer }, block.clients.clone());
-            Ok(Arrived::Https(Accepted { stream, introduction, clients, client }))
+            let accepted = Accepted { stream, introduction, clients, trusted: None, client };
+            Ok(Arrived::Https(accepted, block.trust.clone()))
         }
         Some(Served::Passthrough(block)) => {
             guest.admit(&block.line)?;
@@ -275,11 +299,13 @@ impl Guest {
         Err(reason)
     }
 
-    async fn shake_hands(self, tls: Arc<ServerConfig>) -> Result<Stream, &'static str> {
+    async fn shake_hands(self, tls: Arc<ServerConfig>, caller: &mut Caller) -> Result<Stream, &'static str> {
         let mut stream = Stream::server(self.tcp, tls, self.received).map_err(|_| "setup")?;
         match poll_fn(|cx| stream.poll_handshake(cx)).await {
             Ok(()) => Ok(stream),
             Err(error) => {
+                // What was refused on this thread before anything else happens there.
+                caller.shown = Shown::refused().filter(|_| is_of_certificate(&error)).map(Box::new);
                 say_goodbye(&mut stream.into_io(), &[]).await;
                 Err(refusal(&error))
             }
@@ -289,6 +315,11 @@ impl Guest {
     async fn turn_away(&mut self, alert: &[u8]) {
         say_goodbye(&mut self.tcp, alert).await;
     }
+}
+
+/// Whether a handshake has failed for the client's certificate.
+fn is_of_certificate(error: &io::Error) -> bool {
+    refusal(error).starts_with("client-certificate")
 }
 
 /// Says why, and waits a moment for the client to read it: closing a socket with unread bytes would take it back.

@@ -17,6 +17,7 @@ use crate::http1::head::{
     self, HeadLimits, Persistence, Refusal, RequestHead, ResponseFraming, ResponseHead, Version, parse_request,
 };
 use crate::policy::headers;
+use crate::tls::clients::Trusted;
 use crate::tls::stream::Stream;
 
 /// From here on a body's bytes are sealed where they lie instead of being gathered first.
@@ -62,6 +63,8 @@ pub(super) struct Http1 {
     /// Where the response begins in the output, until some of it has left.
     response: Option<usize>,
     sent: u64,
+    /// Whether its client is still believed, if it has shown a certificate.
+    trusted: Option<Box<Trusted>>,
 }
 
 /// How the response's body leaves.
@@ -78,9 +81,10 @@ enum Encoding {
 }
 
 impl Http1 {
-    pub(super) const fn new(stream: Stream) -> Self {
+    pub(super) const fn new(stream: Stream, trusted: Option<Box<Trusted>>) -> Self {
         Self {
             stream,
+            trusted,
             input: Vec::new(),
             output: Vec::new(),
             body: Body::Done,
@@ -97,6 +101,11 @@ impl Http1 {
     /// What the handshake has agreed on.
     pub(super) fn session(&self) -> &CommonState {
         self.stream.common()
+    }
+
+    /// Whether the connection is to end because its client is believed no longer.
+    pub(super) fn is_untrusted(&self) -> bool {
+        self.trusted.as_ref().is_some_and(|trusted| trusted.has_ended())
     }
 
     /// Whether the next request's first bytes are there already. Empty lines are none: an old client ends its last request
@@ -233,6 +242,13 @@ impl Http1 {
 }
 
 impl Exchange for Http1 {
+    fn poll_untrusted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.trusted {
+            Some(trusted) => trusted.poll(cx, self.stream.common()),
+            None => Poll::Pending,
+        }
+    }
+
     fn poll_body(&mut self, cx: &mut Context<'_>, feed: &mut Feed) -> Poll<Result<(), ClientError>> {
         if !self.input.is_empty() && self.feed(feed)? > 0 || feed.is_complete() {
             return Poll::Ready(Ok(()));

@@ -39,6 +39,9 @@ pub(super) enum RelayError {
     /// The answer is a stream, and was told to end.
     #[error("the stream was told to end")]
     Cut(Why),
+    /// The answer is a stream, and its client is believed no longer.
+    #[error("the client's certificate is believed no longer")]
+    ClientUntrusted,
 }
 
 impl RelayError {
@@ -54,6 +57,7 @@ impl RelayError {
             Self::Cut(Why::GivenUp) => "xsp-blocked",
             Self::Cut(Why::Operator) => "cut-by-operator",
             Self::Cut(Why::Drained) => "cut-by-drain",
+            Self::ClientUntrusted => "client-untrusted",
         }
     }
 }
@@ -163,6 +167,9 @@ impl<'a, 'c> Relay<'a, 'c> {
                         }
                     }
                     let Some(patience) = self.patience.answer else {
+                        if exchange.poll_untrusted(cx).is_ready() {
+                            return Poll::Ready(Err(RelayError::ClientUntrusted));
+                        }
                         let Some(channel) = &mut self.channel else { return Poll::Pending };
                         return Poll::Ready(Err(RelayError::Cut(ready!(channel.poll_told(cx)))));
                     };

@@ -284,7 +284,7 @@ impl<E: Exchange> Transaction<'_, E> {
             reader.ended(match &relayed {
                 Ok(()) => ChannelEnd::Xsp,
                 Err(RelayError::Client(_) | RelayError::ClientStalled) => ChannelEnd::Client,
-                Err(RelayError::Cut(Why::Operator | Why::Drained)) => ChannelEnd::Cut,
+                Err(RelayError::Cut(Why::Operator | Why::Drained) | RelayError::ClientUntrusted) => ChannelEnd::Cut,
                 Err(
                     RelayError::Xsp(_)
                     | RelayError::XspStalled

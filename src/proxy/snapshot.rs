@@ -19,7 +19,7 @@ use crate::http1::head;
 use crate::policy::route::{Paths, Unroutable};
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use crate::tls::certs::Authorities;
-use crate::tls::clients::{Fault, Peer};
+use crate::tls::clients::{Fault, Peer, TrustWatch};
 use crate::tls::server::ClientAuth;
 
 pub use introduction::Introduction;
@@ -61,11 +61,18 @@ pub struct Face {
     pub identity: Arc<CertifiedKey>,
     /// Those who sign clients' certificates, if any are asked for.
     pub authorities: Option<Arc<Authorities>>,
+    /// By what clients are judged again that have shown a certificate, if any are asked for.
+    pub trust: Option<Arc<TrustWatch>>,
     /// What Webex's names in `allow` stand for, if a file says so.
     pub webex_ranges: Option<Arc<[IpNet]>>,
 }
 
 impl Face {
+    /// Whether it is of the same block, whatever has changed about that.
+    pub fn is_for(&self, https: &model::Https) -> bool {
+        self.https.listen == https.listen && self.https.hosts == https.hosts
+    }
+
     /// Whether it is this block's, and made of these very ones.
     pub fn is_of(
         &self,
@@ -77,8 +84,7 @@ impl Face {
             let interfaces = https.interfaces.iter().map(|route| route.clients.clone());
             (https.clients.clone(), interfaces.collect::<Vec<_>>())
         };
-        let is_same_block = self.https.listen == https.listen && self.https.hosts == https.hosts;
-        is_same_block
+        self.is_for(https)
             && self.https.tls == https.tls
             && asked(&self.https) == asked(https)
             && Arc::ptr_eq(&self.identity, identity)
@@ -93,6 +99,8 @@ pub struct Block {
     pub tls: Arc<ServerConfig>,
     /// Who they are, after it.
     pub clients: ClientAuth,
+    /// Whether they still are, later.
+    pub trust: Option<Arc<TrustWatch>>,
     hosts: Vec<String>,
     paths: Paths,
     routes: [Option<Arc<Route>>; Interface::ALL.len()],
@@ -178,6 +186,7 @@ impl Block {
         Self {
             tls: Arc::clone(&face.tls),
             clients: face.clients.clone(),
+            trust: face.trust.clone(),
             hosts: https.hosts.clone(),
             paths: Paths::new(paths),
             routes,
@@ -204,6 +213,19 @@ impl Snapshot {
     #[must_use]
     pub fn with_farms(&self, farms: Arc<[Arc<Farm>]>) -> Self {
         Self { farms, ..self.clone() }
+    }
+
+    /// Has connections judged again whose clients have shown a certificate, when they are called to look.
+    pub fn judge_clients(&self) {
+        for face in self.faces.iter() {
+            let demand = face.https.demand().map(|clients| clients.untrusted);
+            if let (Some(trust), Some(verifier), Some(untrusted)) = (&face.trust, face.clients.verifier(), demand) {
+                trust.renew(verifier, untrusted);
+            }
+        }
+        for cti in self.listeners.iter().filter_map(Listener::cti) {
+            cti.trust.renew(&cti.verifier, cti.untrusted);
+        }
     }
 
     /// The farms, besides `now`, that `interface` of a block with one of these hosts has had, as long as something is left of

@@ -7,9 +7,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 
-use crate::config::model::{self, ProxyProtocol};
+use crate::config::model::{self, ProxyProtocol, Untrusted};
 use crate::farm::{Farm, StreamKind};
 use crate::telemetry::metrics::{Metrics, StreamMetrics};
+use crate::tls::clients::{ClientVerifier, TrustWatch};
 
 /// One `[[cti]]` block on one listening address.
 #[derive(Debug)]
@@ -18,6 +19,23 @@ pub struct Cti {
     pub tls: Arc<ServerConfig>,
     /// Where connections go.
     pub line: Arc<Line>,
+    /// Who judges clients in the handshake.
+    pub verifier: Arc<ClientVerifier>,
+    /// What becomes of those that are believed no longer.
+    pub untrusted: Untrusted,
+    /// By what they are judged again.
+    pub trust: Arc<TrustWatch>,
+}
+
+/// What clients of CTI see, and what is demanded of them.
+#[derive(Debug)]
+pub struct CtiFace {
+    /// The handshake's side of it.
+    pub tls: Arc<ServerConfig>,
+    /// Who judges clients in it.
+    pub verifier: Arc<ClientVerifier>,
+    /// By what connections from before are judged, if there may be some.
+    pub trust: Option<Arc<TrustWatch>>,
 }
 
 /// One `[[passthrough]]` block on one listening address.
@@ -47,7 +65,7 @@ impl Cti {
     /// A block whose farm runs as `farm`, as seen on the listening address `listener`.
     pub fn new(
         cti: &model::Cti,
-        tls: Arc<ServerConfig>,
+        face: CtiFace,
         farm: Arc<Farm>,
         listener: &str,
         metrics: &Metrics,
@@ -61,7 +79,10 @@ impl Cti {
             allow,
             trusted_proxies: cti.trusted_proxies.clone(),
         };
-        Self { tls, line: Arc::new(line) }
+        let CtiFace { tls, verifier, trust } = face;
+        let untrusted = cti.clients.untrusted;
+        let trust = trust.unwrap_or_else(|| TrustWatch::new(&verifier, untrusted));
+        Self { tls, line: Arc::new(line), verifier, untrusted, trust }
     }
 }
 

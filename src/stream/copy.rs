@@ -68,6 +68,8 @@ pub(super) enum Outcome {
     Idle,
     /// It was told to end.
     Cut(Why),
+    /// The client's certificate is believed no longer.
+    ClientUntrusted,
 }
 
 /// What passes from one leg to the other.

@@ -22,6 +22,7 @@ use crate::drain::{Cut, Ending};
 use crate::farm::Picked;
 use crate::policy::fault::{AttemptEnd, Fault};
 use crate::registry::Why;
+use crate::tls::clients::Trusted;
 use crate::tls::stream::Stream;
 use crate::upstream::connect::{Dial, connect, handshake_fault};
 
@@ -31,8 +32,8 @@ const REPLAY: usize = 16 * 1024;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Serves `client`, whose handshake is through, to its end.
-pub fn serve(block: &Cti, arrival: Arrival, client: Stream) -> Serving {
-    Serving(Stage::Bridging(Box::pin(bridge(Arc::clone(&block.line), arrival, client))))
+pub fn serve(block: &Cti, arrival: Arrival, client: Stream, trusted: Option<Box<Trusted>>) -> Serving {
+    Serving(Stage::Bridging(Box::pin(bridge(Arc::clone(&block.line), arrival, client, trusted))))
 }
 
 /// A CTI connection's life. Not a future of the compiler's making, so that it can be told to end at any time.
@@ -56,8 +57,7 @@ impl Future for Serving {
                     None => Stage::Over,
                 },
                 Stage::Bridged(bridge) => {
-                    let Bridge { copying, journal } = &mut **bridge;
-                    let outcome = ready!(copying.poll(cx, journal));
+                    let outcome = ready!(bridge.poll(cx));
                     self.finish(|bridge| bridge.finish(outcome))
                 }
                 Stage::Finishing(finishing) => {
@@ -97,19 +97,32 @@ impl Serving {
 struct Bridge {
     copying: Copying<Stream, Stream>,
     journal: Journal,
+    /// Whether its client is believed, once an XSP keeps it; `None`: nobody asks.
+    trusted: Option<Box<Trusted>>,
 }
 
 impl Bridge {
     /// Ends with the process: both are told that nothing is missing.
     async fn take_leave(self: Box<Self>) {
-        let Self { copying, journal } = *self;
+        let Self { copying, journal, .. } = *self;
         tokio::join!(farewell(copying.client), farewell(copying.xsp));
         drop(journal);
     }
 
+    /// Ready when it ends: by either side, or since its client is believed no longer.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        if let Poll::Ready(outcome) = self.copying.poll(cx, &mut self.journal) {
+            return Poll::Ready(outcome);
+        }
+        match &mut self.trusted {
+            Some(trusted) => trusted.poll(cx, self.copying.client.common()).map(|()| Outcome::ClientUntrusted),
+            None => Poll::Pending,
+        }
+    }
+
     /// Ends what is left: a leg that broke breaks the other one.
     async fn finish(self: Box<Self>, outcome: Outcome) {
-        let Self { copying, mut journal } = *self;
+        let Self { copying, mut journal, .. } = *self;
         journal.ended(&outcome);
         match outcome {
             Outcome::Ended => {}
@@ -120,7 +133,7 @@ impl Bridge {
                 copying.client.reset();
                 copying.xsp.reset();
             }
-            Outcome::Idle | Outcome::Cut(Why::Operator | Why::Drained) => {
+            Outcome::Idle | Outcome::ClientUntrusted | Outcome::Cut(Why::Operator | Why::Drained) => {
                 tokio::join!(farewell(copying.client), farewell(copying.xsp));
             }
         }
@@ -128,7 +141,12 @@ impl Bridge {
 }
 
 /// Bridges the client to the first XSP that keeps it; `None`: it is over already.
-async fn bridge(line: Arc<Line>, arrival: Arrival, mut client: Stream) -> Option<Box<Bridge>> {
+async fn bridge(
+    line: Arc<Line>,
+    arrival: Arrival,
+    mut client: Stream,
+    trusted: Option<Box<Trusted>>,
+) -> Option<Box<Bridge>> {
     let mut search = Search::new(&line);
     let mut journal = Journal::new(Arc::clone(&line), arrival);
     let mut said = Said::default();
@@ -140,7 +158,7 @@ async fn bridge(line: Arc<Line>, arrival: Arrival, mut client: Stream) -> Option
         };
         journal.bridged(&picked);
         let copying = Copying::new(client, xsp, line.idle_timeout);
-        let mut bridge = Box::new(Bridge { copying, journal });
+        let mut bridge = Box::new(Bridge { copying, journal, trusted: None });
         let took = search.begun().elapsed();
         let settled = settle(&mut bridge, &mut said, &search).await;
         bridge.journal.attempted(&picked, took, settled.end());
@@ -148,6 +166,7 @@ async fn bridge(line: Arc<Line>, arrival: Arrival, mut client: Stream) -> Option
             Settled::Kept => {
                 search.succeeded();
                 bridge.journal.kept();
+                bridge.trusted = trusted;
                 return Some(bridge);
             }
             Settled::Over(outcome) => {
@@ -169,7 +188,7 @@ async fn bridge(line: Arc<Line>, arrival: Arrival, mut client: Stream) -> Option
             }
             Settled::TurnedAway(error) => {
                 search.lost(fault(&error), false);
-                Bridge { copying: Copying { client, .. }, journal } = *bridge;
+                Bridge { copying: Copying { client, .. }, journal, .. } = *bridge;
                 journal.lost();
             }
         }
@@ -259,7 +278,7 @@ async fn settle(bridge: &mut Bridge, said: &mut Said, search: &Search) -> Settle
 
 fn poll_settle(
     cx: &mut Context<'_>,
-    Bridge { copying, journal }: &mut Bridge,
+    Bridge { copying, journal, .. }: &mut Bridge,
     said: &mut Said,
     alarm: &mut Alarm,
     until: Instant,

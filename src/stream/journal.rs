@@ -72,6 +72,8 @@ enum StreamEnd {
     Idle,
     /// The XSP stayed blocked.
     XspBlocked,
+    /// The client is believed no longer.
+    ClientUntrusted,
 }
 
 impl StreamEnd {
@@ -86,6 +88,7 @@ impl StreamEnd {
             Self::XspBroke => "xsp-broke",
             Self::Idle => "idle",
             Self::XspBlocked => "xsp-blocked",
+            Self::ClientUntrusted => "client-untrusted",
         }
     }
 }
@@ -173,9 +176,11 @@ impl Journal {
             Outcome::Cut(Why::GivenUp) => StreamEnd::XspBlocked,
             Outcome::Cut(Why::Operator) => StreamEnd::CutByOperator,
             Outcome::Cut(Why::Drained) => StreamEnd::CutByDrain,
+            Outcome::ClientUntrusted => StreamEnd::ClientUntrusted,
         };
         self.end = match (self.first_end, outcome) {
-            (FirstEnd::None | FirstEnd::Proper, _) | (_, Outcome::Idle | Outcome::Cut(_)) => end,
+            (FirstEnd::None | FirstEnd::Proper, _)
+            | (_, Outcome::Idle | Outcome::ClientUntrusted | Outcome::Cut(_)) => end,
             (FirstEnd::CutByClient, _) => StreamEnd::ClientBroke,
             (FirstEnd::CutByXsp, _) => StreamEnd::XspBroke,
         };

@@ -79,7 +79,7 @@ impl Bridge {
         let outcome = poll_fn(|cx| self.copying.poll(cx, &mut self.journal)).await;
         self.journal.ended(&outcome);
         match outcome {
-            Outcome::Ended | Outcome::Idle | Outcome::Cut(Why::Operator | Why::Drained) => {}
+            Outcome::Ended | Outcome::Idle | Outcome::ClientUntrusted | Outcome::Cut(Why::Operator | Why::Drained) => {}
             Outcome::ClientBroke(_) => self.copying.xsp.reset(),
             Outcome::XspBroke(_) => self.copying.client.reset(),
             Outcome::Cut(Why::GivenUp) => {

@@ -65,6 +65,7 @@ pub struct Metrics {
     connections_refused: IntCounterVec,
     handshakes: IntCounterVec,
     handshake_failures: IntCounterVec,
+    clients_ended: IntCounterVec,
     requests: IntCounterVec,
     refused: IntCounterVec,
     gateway_seconds: HistogramVec,
@@ -162,6 +163,7 @@ impl Default for Metrics {
             connections_refused: registrar.counters("xspgate_connections_refused_total"),
             handshakes: registrar.counters("xspgate_tls_handshakes_total"),
             handshake_failures: registrar.counters("xspgate_tls_handshake_failures_total"),
+            clients_ended: registrar.counters("xspgate_clients_ended_total"),
             requests: registrar.counters("xspgate_requests_total"),
             refused: registrar.counters("xspgate_refused_total"),
             gateway_seconds: registrar.histograms("xspgate_gateway_seconds"),
@@ -248,6 +250,7 @@ impl Metrics {
             tls13: handshakes("1.3"),
             listener: listener.to_owned(),
             failures: self.handshake_failures.clone(),
+            clients_ended: self.clients_ended.clone(),
             refused: self.refused.clone(),
         }
     }
@@ -351,6 +354,7 @@ pub struct ListenerMetrics {
     pub tls13: IntCounter,
     listener: String,
     failures: IntCounterVec,
+    clients_ended: IntCounterVec,
     refused: IntCounterVec,
 }
 
@@ -358,6 +362,11 @@ impl ListenerMetrics {
     /// Counts a failed handshake.
     pub fn handshake_failed(&self, reason: &'static str) {
         self.failures.with_label_values(&[self.listener.as_str(), reason]).inc();
+    }
+
+    /// Counts a client that was ended, since it is believed no longer.
+    pub fn client_ended(&self, reason: &'static str) {
+        self.clients_ended.with_label_values(&[self.listener.as_str(), reason]).inc();
     }
 
     /// Counts a request that the gateway answered itself.

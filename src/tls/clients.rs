@@ -23,10 +23,14 @@ use crate::config::model::{ClientPurpose, Clients, TlsPolicy};
 mod optional;
 mod proved;
 mod refusal;
+mod shown;
+mod watch;
 
 pub(super) use self::optional::Optional;
 pub use self::proved::Peer;
 pub use self::refusal::Fault;
+pub use self::shown::Shown;
+pub use self::watch::{TrustWatch, Trusted};
 
 /// A chain has at most so many certificates between the client's own and the CA that is believed (R-CTI-1).
 const INTERMEDIATES: usize = 2;
@@ -156,6 +160,27 @@ impl ClientVerifier {
         self.anchors.admit(path, now)
     }
 
+    /// The verdict on a certificate.
+    fn judge(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let leaf = EndEntityCert::try_from(end_entity).map_err(|_| CertificateError::BadEncoding)?;
+        let helpers = self.helpers(&leaf, intermediates)?;
+        self.chain(&leaf, &helpers, now)?;
+        // Only now is it anything but a stranger's bytes.
+        let credentials = peer::credentials(end_entity).map_err(|_| CertificateError::BadEncoding)?;
+        if !self.meant(&credentials) {
+            return Err(CertificateError::InvalidPurpose.into());
+        }
+        if !self.named(&credentials) {
+            return Err(CertificateError::NotValidForName.into());
+        }
+        Ok(ClientCertVerified::assertion())
+    }
+
     /// The subjects of the CAs that have not expired.
     fn hints(&self, now: i64) -> &[DistinguishedName] {
         &self.subjects[..self.ends.partition_point(|end| *end >= now)]
@@ -225,18 +250,7 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let leaf = EndEntityCert::try_from(end_entity).map_err(|_| CertificateError::BadEncoding)?;
-        let helpers = self.helpers(&leaf, intermediates)?;
-        self.chain(&leaf, &helpers, now)?;
-        // Only now is it anything but a stranger's bytes.
-        let credentials = peer::credentials(end_entity).map_err(|_| CertificateError::BadEncoding)?;
-        if !self.meant(&credentials) {
-            return Err(CertificateError::InvalidPurpose.into());
-        }
-        if !self.named(&credentials) {
-            return Err(CertificateError::NotValidForName.into());
-        }
-        Ok(ClientCertVerified::assertion())
+        self.judge(end_entity, intermediates, now).inspect_err(|_| shown::note(end_entity))
     }
 
     fn verify_tls12_signature(

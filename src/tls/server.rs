@@ -24,6 +24,14 @@ pub enum ClientAuth {
 }
 
 impl ClientAuth {
+    /// Who judges certificates, if any are asked for.
+    pub const fn verifier(&self) -> Option<&Arc<ClientVerifier>> {
+        match self {
+            Self::None => None,
+            Self::Demanded(verifier) | Self::Asked(verifier) => Some(verifier),
+        }
+    }
+
     /// Who is at the other end of a session of this block's.
     pub fn peer(&self, session: &CommonState) -> Peer {
         match self {

@@ -72,6 +72,7 @@ mod supervision;
 mod tls;
 mod topology;
 mod traces;
+mod untrusted;
 mod vanished;
 mod waits;
 mod watched;

@@ -1,11 +1,13 @@
 //! R-TOP-1 to R-TOP-6: the gateway as the one XSP that clients see.
 
-use http::StatusCode;
+use std::net::TcpListener;
+
+use http::{Method, StatusCode};
 use xspgate::sim::raw::Raw;
 use xspgate::sim::site::{APP, CLOUD, DOMAIN};
 use xspgate::sim::xsp::Behaviour;
 
-use crate::harness::{NEW_CALL, PROFILE, Stage, client_requests, tiers};
+use crate::harness::{Client, NEW_CALL, PROFILE, Stage, body, client_requests, request, tiers};
 
 #[tokio::test]
 async fn r_top_1_every_interface_is_served_as_if_by_one_xsp() {
@@ -25,6 +27,24 @@ async fn r_top_1_every_interface_is_served_as_if_by_one_xsp() {
         assert!(answer.text().contains(content), "{target}: {}", answer.text());
     }
     assert_eq!(client.post(NEW_CALL, "<Call/>").await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn r_top_7_a_listener_at_every_address_of_ipv6_takes_no_ipv4() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("left out: this machine has no IPv6");
+        return;
+    }
+    let (stage, ()) = Stage::with(|_, text| {
+        text.set("[[https]]", "listen", vec!["[::]:0".to_owned()]);
+        text.set("[[https]]", "allow", vec!["::1".to_owned()]);
+    })
+    .await;
+    let port = stage.gateway.https().port();
+    let at = |ip: &str| Client::new(format!("{ip}:{port}").parse().unwrap(), stage.sim.pki.public_roots());
+    assert_eq!(at("[::1]").get(PROFILE).await.status, StatusCode::OK, "no mapped address, since there is no IPv4");
+    let mapped = at("127.0.0.1").try_send(request(Method::GET, PROFILE, body(""))).await;
+    assert!(mapped.is_err(), "nobody listens there");
 }
 
 #[tokio::test]

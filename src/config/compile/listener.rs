@@ -13,7 +13,7 @@ use super::{Check, Kind, Known, or, security};
 use crate::broadworks::interface::Interface;
 use crate::config::error::Problem;
 use crate::config::file::{self, File, Key, List};
-use crate::config::model::{Allow, ChannelReplay, ClientPurpose, Clients, Farm, Https, Nameless, Route};
+use crate::config::model::{Allow, ChannelReplay, ClientPurpose, Clients, Farm, Https, Nameless, Route, Untrusted};
 use crate::config::place::Spot;
 use crate::config::types::choice::{Choice, Preset};
 use crate::config::types::name::HostName;
@@ -75,7 +75,8 @@ fn clients(
     let trust = check.find(Kind::Trust, name, known.trusts)?;
     let names = block.client_names.iter().flat_map(Spanned::get_ref).map(|name| name.get_ref().0.clone()).collect();
     let purpose = or(&block.client_purpose, |purpose| purpose.0, ClientPurpose::ClientAuth);
-    Some(Some(Clients { trust, names, purpose, eku: Vec::new() }))
+    let untrusted = or(&block.end_untrusted, |ended| ended.0, Untrusted::Kept);
+    Some(Some(Clients { trust, names, purpose, eku: Vec::new(), untrusted }))
 }
 
 /// Names of client certificates where none is demanded, and trusts that differ within a block.
@@ -83,10 +84,13 @@ fn client_keys(check: &mut Check<'_>, block: &file::Https) {
     let own = block.interface.values().filter_map(|overrides| overrides.get_ref().client_trust.as_ref());
     let mut trusts = block.client_trust.iter().chain(own);
     let Some(first) = trusts.next() else {
-        if let Some(names) = &block.client_names {
-            let message = "client_names is about client certificates, and no client_trust demands one";
+        let names = block.client_names.as_ref().map(|names| ("client_names", names.span()));
+        let ended = block.end_untrusted.as_ref().filter(|ended| ended.get_ref().0 == Untrusted::Ended);
+        let ended = ended.map(|ended| ("end_untrusted", ended.span()));
+        for (key, span) in names.into_iter().chain(ended) {
+            let message = format!("{key} is about client certificates, and no client_trust demands one");
             let help = "name a [trust.NAME] as client_trust, here or for an interface";
-            check.report(Problem::warning(names.span(), message).help(help));
+            check.report(Problem::warning(span, message).help(help));
         }
         return;
     };

@@ -8,7 +8,7 @@ use super::{Check, Kind, Known, or, security};
 use crate::broadworks::cti::CLIENT_NAME;
 use crate::config::error::Problem;
 use crate::config::file::{self, File};
-use crate::config::model::{ClientPurpose, Clients, Cti, Passthrough, ProxyProtocol};
+use crate::config::model::{ClientPurpose, Clients, Cti, Passthrough, ProxyProtocol, Untrusted};
 
 const FARM: &str = "the [farm.NAME] that connections go to";
 
@@ -57,7 +57,8 @@ fn clients(check: &mut Check<'_>, section: &Spanned<file::Cti>, known: &Known<'_
     };
     let eku = fields.client_eku.iter().flat_map(Spanned::get_ref).map(|oid| oid.get_ref().clone()).collect();
     let purpose = or(&fields.client_purpose, |purpose| purpose.0, ClientPurpose::ClientAuth);
-    Some(Clients { trust: trust?, names: names?, purpose, eku })
+    let untrusted = or(&fields.end_untrusted, |ended| ended.0, Untrusted::Kept);
+    Some(Clients { trust: trust?, names: names?, purpose, eku, untrusted })
 }
 
 pub(super) fn passthrough(check: &mut Check<'_>, file: &File, known: &Known<'_>) -> Vec<Passthrough> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Trust;
+use super::{Https, Trust};
 use crate::config::types::oid::Oid;
 
 /// Whether a block serves clients that ask for no name, where it is not the only one of its address.
@@ -25,6 +25,25 @@ pub struct Clients {
     pub purpose: ClientPurpose,
     /// `client_eku`: further extended key usages that it holds, all of them.
     pub eku: Vec<Oid>,
+    /// `end_untrusted`.
+    pub untrusted: Untrusted,
+}
+
+impl Https {
+    /// What is demanded of clients' certificates, by the block or by interfaces of it, which demand the same.
+    pub fn demand(&self) -> Option<&Clients> {
+        self.clients.iter().chain(self.interfaces.iter().filter_map(|route| route.clients.as_ref())).next()
+    }
+}
+
+/// What becomes of a connection whose client has ceased to be believed: its certificate was revoked or has expired, or its CA is
+/// trusted no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untrusted {
+    /// `false`: it lasts, since its handshake was good.
+    Kept,
+    /// `true`: it ends.
+    Ended,
 }
 
 /// Whether a client's certificate must be meant for clients.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::broadworks::interface::Interface;
 use crate::config::model::{
     AccessLog, AddressFamily, ClientPurpose, CrlOverdue, Freebind, LogFormat, Nameless, Needed, ProxyProtocol, Reloads,
-    Strictness, TlsVersion,
+    Strictness, TlsVersion, Untrusted,
 };
 use crate::policy::classify::{On5xx, OnSilence, Replay};
 
@@ -296,7 +296,25 @@ impl Leaf for Preset {
     }
 }
 
-leaves!(Access, Free, Strict, Followed, Preset);
+/// `true` or `false` for clients that are believed no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended(pub Untrusted);
+
+impl Leaf for Ended {
+    fn expected() -> String {
+        "true or false".into()
+    }
+
+    fn schema() -> Value {
+        json!({"type": "boolean"})
+    }
+
+    fn boolean(value: bool) -> Result<Self, Refusal> {
+        Ok(Self(if value { Untrusted::Ended } else { Untrusted::Kept }))
+    }
+}
+
+leaves!(Access, Free, Strict, Followed, Preset, Ended);
 
 #[cfg(test)]
 mod tests {

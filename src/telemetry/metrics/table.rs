@@ -34,6 +34,12 @@ pub const TABLE: &[(&str, &str, &str, &str)] = &[
     ("xspgate_tls_handshakes_total", "counter", "listener, version", "TLS handshakes with clients that succeeded"),
     ("xspgate_tls_handshake_failures_total", "counter", "listener, reason", "TLS handshakes with clients that failed"),
     (
+        "xspgate_clients_ended_total",
+        "counter",
+        "listener, reason",
+        "clients ended because their certificate is believed no longer (end_untrusted)",
+    ),
+    (
         "xspgate_requests_total",
         "counter",
         "listener, interface, class",
@@ -130,7 +136,7 @@ pub const TABLE: &[(&str, &str, &str, &str)] = &[
         "xspgate_streams_total",
         "counter",
         "listener, farm, outcome",
-        "CTI and pass-through connections that have ended: ended, client-broke, xsp-broke, xsp-blocked (it stayed blocked), no-xsp, idle, cut (by the gateway's own end), cut-by-operator, cut-by-drain (the time that `--cut-after` gave was over)",
+        "CTI and pass-through connections that have ended: ended, client-broke, xsp-broke, xsp-blocked (it stayed blocked), client-untrusted (end_untrusted), no-xsp, idle, cut (by the gateway's own end), cut-by-operator, cut-by-drain (the time that `--cut-after` gave was over)",
     ),
     (
         "xspgate_stream_bytes_total",

@@ -25,6 +25,7 @@ fn touched() -> (Metrics, FarmMetrics, Arc<EndpointMetrics>) {
     let listener = metrics.listener("192.0.2.1:443");
     listener.handshake_failed("timeout");
     listener.refused("unknown-path");
+    listener.client_ended("client-certificate-revoked");
     metrics.route("192.0.2.1:443", "dms").answered(Class::Status(2));
     let farm = metrics.farm("xsp");
     farm.session(SessionEvent::New);

@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::*;
 use crate::config::error::Source;
-use crate::config::model::{Config, CrlOverdue, Trust};
+use crate::config::model::{Config, CrlOverdue, Trust, Untrusted};
 use crate::config::parse;
 use crate::config::types::oid::Oid;
 use crate::tls::certs::fixture::{Authority, Leaf};
@@ -80,6 +80,7 @@ impl Demand {
             trust: Arc::new(Trust { crl_overdue: self.overdue, ..(*config.trusts["webex"]).clone() }),
             names: self.names.iter().map(|name| (*name).to_owned()).collect(),
             purpose: self.purpose,
+            untrusted: Untrusted::Kept,
             eku: self.eku.iter().map(|der| Oid { dotted: String::new(), der: der.clone() }).collect(),
         };
         let policy = &parse(Source { path: "x.toml".into(), text: EXAMPLE.into() }).partial.https[0].tls;
