@@ -54,6 +54,7 @@ mod pooled;
 mod prometheus;
 mod proxy_protocol;
 mod reload;
+mod renamed;
 mod renewal;
 mod retries;
 mod routing;
