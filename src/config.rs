@@ -74,6 +74,14 @@ fn read_from(path: &Path, streams: Streams) -> Result<Reading, Report> {
         let source = Source { path: path.to_owned(), text: String::new() };
         Report::new(source, vec![problem])
     })?;
+    read_bytes(path, bytes)
+}
+
+/// As [`read`], of what the file at `path` has held.
+///
+/// # Errors
+/// It is no text.
+pub fn read_bytes(path: &Path, bytes: Vec<u8>) -> Result<Reading, Report> {
     match String::from_utf8(bytes) {
         // Its lines would be shown otherwise, and a key's must not be.
         Ok(text) if text.contains("-----BEGIN ") => {

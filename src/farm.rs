@@ -157,6 +157,22 @@ impl Farm {
         &self.name
     }
 
+    /// Whether it had this name before.
+    pub fn was(&self, name: &str) -> bool {
+        self.config.load().formerly.iter().any(|former| former == name)
+    }
+
+    /// Whether a client that sends `values`, the gateway's cookies, has one only by which `endpoint` was known before: it is to
+    /// get another.
+    pub fn is_outdated<'a>(&self, mut values: impl Iterator<Item = &'a [u8]>, endpoint: &Endpoint) -> bool {
+        if self.config.load().formerly.is_empty() {
+            return false;
+        }
+        let Some(first) = values.next() else { return false };
+        let tag = endpoint.tag();
+        !std::iter::once(first).chain(values).any(|value| value == tag.as_str().as_bytes())
+    }
+
     /// Its section of the configuration, as it is now.
     pub fn config(&self) -> Arc<model::Farm> {
         self.config.load_full()

@@ -8,6 +8,19 @@ pub const EVERY: Duration = Duration::from_secs(1);
 /// Files that change at each of so many looks are not waited for any longer.
 const PATIENCE: u32 = 10;
 
+/// How files look.
+pub trait Look: PartialEq {
+    /// How many looks in a row have to find them so before they are read, where `read` is how they looked then.
+    fn looks(&self, _read: &Self) -> u32 {
+        2
+    }
+
+    /// Whether they are waited for however long they go on changing: what is read too soon would do harm.
+    fn is_waited_for(&self, _read: &Self) -> bool {
+        false
+    }
+}
+
 /// Decides when files are read again. `S` is how they look.
 #[derive(Debug)]
 pub struct Watch<S> {
@@ -19,6 +32,8 @@ pub struct Watch<S> {
 #[derive(Debug)]
 struct Settling<S> {
     seen: S,
+    /// So many looks have found them so.
+    same: u32,
     looks: u32,
 }
 
@@ -31,28 +46,29 @@ pub enum Next {
     Read,
 }
 
-impl<S: PartialEq> Watch<S> {
+impl<S: Look> Watch<S> {
     /// For files that looked so when they were read.
     pub const fn new(read: S) -> Self {
         Self { read, settling: None }
     }
 
-    /// Takes a look. Who renews a certificate writes several files, one after the other: they are read once they look the
-    /// same twice.
+    /// Takes a look. Who renews a certificate writes several files, one after the other: they are read once they have looked
+    /// the same often enough.
     pub fn look(&mut self, seen: S) -> Next {
         if seen == self.read {
             self.settling = None;
             return Next::Wait;
         }
-        let (settled, looks) = match &self.settling {
-            Some(before) => (before.seen == seen, before.looks + 1),
-            None => (false, 1),
+        let (same, looks) = match &self.settling {
+            Some(before) if before.seen == seen => (before.same + 1, before.looks + 1),
+            Some(before) => (1, before.looks + 1),
+            None => (1, 1),
         };
-        if settled || looks >= PATIENCE {
+        if same >= seen.looks(&self.read) || looks >= PATIENCE && !seen.is_waited_for(&self.read) {
             *self = Self::new(seen);
             return Next::Read;
         }
-        self.settling = Some(Settling { seen, looks });
+        self.settling = Some(Settling { seen, same, looks });
         Next::Wait
     }
 
@@ -65,6 +81,22 @@ impl<S: PartialEq> Watch<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Look for u32 {}
+
+    /// Numbers that count down.
+    #[derive(PartialEq)]
+    struct Whole(u32);
+
+    impl Look for Whole {
+        fn looks(&self, read: &Self) -> u32 {
+            if self.0 < read.0 { 4 } else { 2 }
+        }
+
+        fn is_waited_for(&self, _: &Self) -> bool {
+            true
+        }
+    }
 
     /// At which of these looks files are read that looked like 0 at first.
     fn read_at(looks: &[u32]) -> Vec<usize> {
@@ -88,6 +120,22 @@ mod tests {
         ];
         for (looks, expected) in table {
             assert_eq!(read_at(looks), expected, "{looks:?}");
+        }
+    }
+
+    #[test]
+    fn what_must_be_whole_is_waited_for() {
+        let table: [(&[u32], &[usize]); 4] = [
+            (&[6, 6], &[1]),
+            (&[4, 4, 4, 6, 6], &[4]),
+            (&[4, 4, 4, 4], &[3]),
+            (&[6, 7, 6, 7, 6, 7, 6, 7, 6, 7, 6, 7, 6, 7, 7], &[14]),
+        ];
+        for (looks, expected) in table {
+            let mut watch = Watch::new(Whole(5));
+            let read = looks.iter().enumerate().filter(|(_, seen)| watch.look(Whole(**seen)) == Next::Read);
+            let read: Vec<_> = read.map(|(index, _)| index).collect();
+            assert_eq!(read, expected, "{looks:?}");
         }
     }
 

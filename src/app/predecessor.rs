@@ -223,7 +223,7 @@ pub(super) fn take(core: &Core, from: PeerProcess, news: News) {
 }
 
 fn find(core: &Core, farm: &str, endpoint: SocketAddr) -> Option<(Arc<Farm>, Arc<Endpoint>)> {
-    let farm = core.farms().iter().find(|known| known.name() == farm).map(Arc::clone)?;
+    let farm = core.farms().iter().find(|known| known.name() == farm || known.was(farm)).map(Arc::clone)?;
     let endpoint = farm.at(endpoint)?;
     Some((farm, endpoint))
 }

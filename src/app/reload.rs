@@ -2,7 +2,7 @@
 //! the configuration and the files that it names; when files change by themselves, these, and the configuration only if
 //! it says so.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,23 +13,25 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
+use self::seen::{Seen, seen_when_read};
 use self::telling::{tell, tell_of_file, tell_renewed};
 use super::handover_state::HandoverStatus;
 use super::outcome::Outcome;
 use super::running::Running;
 use super::sockets::Plan;
 use super::successor::{Following, Successor, hand_over};
-use crate::config;
 use crate::config::error::{Problem, Report, Severity};
 use crate::config::model::{Config, Reloads};
+use crate::config::{self, Reading};
 use crate::drain::Phase;
 use crate::renewal::{EVERY, Next, Watch};
 use crate::supervisor;
 use crate::telemetry::metrics::{Reloaded, Renewal};
 use crate::telemetry::timeline::{Event, Kind};
 use crate::tls::certs;
-use crate::tls::certs::files::{Files, Stamps};
+use crate::tls::certs::files::Files;
 
+mod seen;
 mod telling;
 
 const KEPT: &str = "configuration not reloaded, the old one stays in use";
@@ -186,7 +188,7 @@ impl Reload {
         if self.watch.look(seen) == Next::Wait {
             return;
         }
-        let outcome = if is_other_file { self.reload() } else { renew(&mut self.running) };
+        let outcome = if is_other_file { self.reload_what_was_seen() } else { renew(&mut self.running) };
         if matches!(outcome, Outcome::Applied { .. }) && is_other_file {
             self.watch = Watch::new(seen_when_read(&self.running));
         }
@@ -198,12 +200,12 @@ impl Reload {
         let Running { core, config, material, .. } = &self.running;
         if !(core.metrics.is_renewal_refused() || core.metrics.is_reload_refused())
             || is_stopping(&self.running)
-            || material.read.files().stamps() != self.watch.read().files
+            || self.seen() != *self.watch.read()
         {
             return;
         }
         if self.awaits_reload() && self.is_good_by_now() {
-            if let Outcome::Applied { .. } = self.reload() {
+            if let Outcome::Applied { .. } = self.reload_what_was_seen() {
                 self.watch = Watch::new(seen_when_read(&self.running));
             }
         } else if !material.read.is_current() && certs::renew(config, material).0.is_some() {
@@ -235,7 +237,24 @@ impl Reload {
 
     /// Reads the configuration and the files that it names.
     fn reload(&mut self) -> Outcome {
-        let outcome = self.read_all();
+        let reading = config::read_again(&self.path);
+        self.reload_from(reading)
+    }
+
+    /// The same, of the configuration that was looked at: by now somebody may be writing another one.
+    fn reload_what_was_seen(&mut self) -> Outcome {
+        match &self.watch.read().config {
+            Some(Ok(bytes)) => {
+                let reading = config::read_bytes(&self.path, bytes.clone());
+                self.reload_from(reading)
+            }
+            // The error's words are for whoever reads it.
+            Some(Err(_)) | None => self.reload(),
+        }
+    }
+
+    fn reload_from(&mut self, reading: Result<Reading, Report>) -> Outcome {
+        let outcome = self.read_all(reading);
         self.running.core.metrics.reloaded(match &outcome {
             Outcome::Applied { .. } => Reloaded::Applied,
             Outcome::Unchanged { .. } => Reloaded::Unchanged,
@@ -244,12 +263,12 @@ impl Reload {
         outcome
     }
 
-    fn read_all(&mut self) -> Outcome {
+    fn read_all(&mut self, reading: Result<Reading, Report>) -> Outcome {
         let running = &mut self.running;
         if is_stopping(running) {
             return Outcome::Refused("the gateway is stopping".into());
         }
-        let reading = match config::read_again(&self.path) {
+        let reading = match reading {
             Ok(reading) => reading,
             Err(report) => return refused(running, &report),
         };
@@ -292,23 +311,6 @@ impl Reload {
         running.core.timeline.add(Event::now(Kind::Reloaded, outcome.to_string()));
         outcome
     }
-}
-
-/// How everything on disk looks, as far as it is looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
-    files: Stamps,
-    /// What the configuration itself holds, if it is to be followed.
-    config: Option<Result<Vec<u8>, ErrorKind>>,
-}
-
-/// How it looked when what is in use was read.
-fn seen_when_read(running: &Running) -> Seen {
-    let config = match running.config.reloads {
-        Reloads::OnChange => Some(Ok(running.text.as_bytes().to_vec())),
-        Reloads::WhenAsked => None,
-    };
-    Seen { files: running.material.read.stamps().clone(), config }
 }
 
 fn is_stopping(running: &Running) -> bool {

@@ -1,6 +1,7 @@
 //! What runs, and what it was made of: another configuration and other files are taken over while everything goes on, all
 //! that has changed or nothing. Separate from the decision whether to, which is for those who are asked.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -141,7 +142,13 @@ impl Running {
             self.keyring = made.keyring;
             self.for_successor.keys = material.affinity_keys.iter().copied().map(Key::new).collect();
         }
+        let renamed = self.renamed(&configured);
+        for (farm, old) in &renamed {
+            tracing::info!(farm = farm.name(), formerly = old.name(), "the farm goes on under another name");
+            farm.take_over(&old.hand_over());
+        }
         self.discover(&config, &configured);
+        self.tell_of_lost_sessions(&configured, &retired, &renamed);
         self.sockets.close(&made.sockets);
         shared.snapshot.store(Arc::new(made.snapshot));
         self.judge_clients();
@@ -162,6 +169,42 @@ impl Running {
     pub(super) fn judge_clients(&self) {
         self.core.shared.snapshot.load().judge_clients();
         self.core.shared.cuts.call();
+    }
+
+    /// Those of `farms` that are new, with the farm that ran under the name that they had before.
+    fn renamed(&self, farms: &[&Arc<Farm>]) -> Vec<(Arc<Farm>, Arc<Farm>)> {
+        let running = self.core.farms();
+        let is_new = |farm: &&&Arc<Farm>| !self.config.farms.contains_key(farm.name());
+        let old = |farm: &&Arc<Farm>| {
+            let config = farm.config();
+            let mut former = config.formerly.iter().filter(|name| self.config.farms.contains_key(*name));
+            let name = former.next()?;
+            running.iter().find(|old| old.name() == name).map(|old| (Arc::clone(farm), Arc::clone(old)))
+        };
+        farms.iter().filter(is_new).filter_map(old).collect()
+    }
+
+    /// Warns of farms that are gone and whose XSPs are those of a farm that is new, if nothing says that it is the same.
+    fn tell_of_lost_sessions(&self, farms: &[&Arc<Farm>], retired: &[&Arc<Farm>], renamed: &[(Arc<Farm>, Arc<Farm>)]) {
+        let addresses = |farm: &Farm| farm.describe().iter().map(|endpoint| endpoint.address).collect::<BTreeSet<_>>();
+        let goes_on = |old: &Farm| renamed.iter().any(|(_, known)| known.name() == old.name());
+        let gone = |old: &&&Arc<Farm>| self.config.farms.contains_key(old.name()) && !goes_on(old);
+        let is_new = |farm: &&&Arc<Farm>| {
+            !self.config.farms.contains_key(farm.name()) && !renamed.iter().any(|(new, _)| Arc::ptr_eq(new, farm))
+        };
+        for old in retired.iter().filter(gone) {
+            let theirs = addresses(old);
+            for farm in farms.iter().filter(is_new).filter(|farm| !addresses(farm).is_disjoint(&theirs)) {
+                tracing::warn!(
+                    farm = farm.name(),
+                    gone = old.name(),
+                    "the XSPs of a farm that is gone are another farm's now: their sessions start anew, and blocks and drains by \
+                     hand are forgotten; `formerly = \"{}\"` in [farm.{}] keeps them",
+                    old.name(),
+                    farm.name()
+                );
+            }
+        }
     }
 
     /// Has the XSPs of `farms` found, which the configuration has, and waits a moment for those of farms that are new to it.

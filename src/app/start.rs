@@ -163,8 +163,11 @@ impl Parts {
         let looks = Arc::default();
         let farms = assemble::farms(config, material, keyring, &metrics, &timeline, &looks)?;
         assemble::tell_keys(config, keyring, &metrics);
-        for handed in &inherited.farms {
-            farms.iter().filter(|farm| farm.name() == handed.name).for_each(|farm| farm.take_over(handed));
+        for farm in &farms {
+            let config = farm.config();
+            let mut names = [farm.name()].into_iter().chain(config.formerly.iter().map(String::as_str));
+            let handed = names.find_map(|name| inherited.farms.iter().find(|handed| handed.name == name));
+            handed.into_iter().for_each(|handed| farm.take_over(handed));
         }
         Ok(Self { metrics, timeline, looks, farms })
     }

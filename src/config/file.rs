@@ -14,6 +14,7 @@ use super::schema::{Shape, Shaped};
 use super::types::amount::{Count, OffOrCount, OffOrTime, Size, Time};
 use super::types::choice::{Access, Choice, Ended, Followed, Free, Preset, Strict};
 use super::types::collector::{CollectorUrl, TracedName};
+use super::types::former::FormerNames;
 use super::types::name::{ClientName, CookieName, HostName, LogFilter, SectionName, ServiceName};
 use super::types::network::{Allowed, DnsServer, DrainedXsp, Listen, Range, XspAddress};
 use super::types::oid::Oid;
@@ -203,6 +204,7 @@ tables! {
 
     /// `[farm.NAME]`.
     Farm {
+        formerly: Key<FormerNames>,
         server_name: Key<HostName>,
         trust: Key<SectionName>,
         certificate: Key<SectionName>,

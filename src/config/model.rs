@@ -133,6 +133,8 @@ pub enum CrlOverdue {
 pub struct Farm {
     /// NAME.
     pub name: String,
+    /// `formerly`: the names that it had before, the newest first.
+    pub formerly: Vec<String>,
     /// What an XSP's certificate must prove; `None`: only `[[passthrough]]` uses the farm, and its TLS is not the gateway's.
     pub proof: Option<Proof>,
     /// `certificate`: the gateway's client certificate towards these XSPs.

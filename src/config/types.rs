@@ -4,6 +4,7 @@
 pub mod amount;
 pub mod choice;
 pub mod collector;
+pub mod former;
 pub mod name;
 pub mod network;
 pub mod oid;

@@ -18,6 +18,7 @@ impl Farm {
                 endpoint.pool.store(Arc::clone(&pool));
             }
             self.config.store(config);
+            self.retag(state);
             self.drain(state)
         });
         self.tell_all(news);

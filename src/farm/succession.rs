@@ -52,7 +52,7 @@ impl Farm {
         })
     }
 
-    /// Goes on where the farm of that name in another process was.
+    /// Goes on where a farm was: that of its name in another process, or one that had its place under another name.
     pub fn take_over(&self, handed: &handover::Farm) {
         let found = |endpoint: &handover::Endpoint| Found {
             address: endpoint.address,

@@ -127,12 +127,15 @@ impl Farm {
     }
 
     pub(super) fn retag(&self, state: &State) {
-        let keyring = self.keyring.load();
-        let tags = state
-            .endpoints
-            .values()
-            .flat_map(|endpoint| keyring.accepted_tags(&self.name, endpoint.address).map(|tag| (tag, endpoint.id)));
-        self.tags.store(Arc::new(tags.collect()));
+        let (keyring, config) = (self.keyring.load(), self.config.load());
+        let mut tags = HashMap::new();
+        // Its own name comes last, and wins.
+        for name in config.formerly.iter().rev().chain([&self.name]) {
+            for endpoint in state.endpoints.values() {
+                tags.extend(keyring.accepted_tags(name, endpoint.address).map(|tag| (tag, endpoint.id)));
+            }
+        }
+        self.tags.store(Arc::new(tags));
     }
 
     fn endpoint(&self, id: EndpointId, found: &Found, metrics: Arc<EndpointMetrics>) -> Endpoint {

@@ -231,7 +231,7 @@ impl<E: Exchange> Transaction<'_, E> {
         let Self { from, exchange, journal, challenge, .. } = self;
         challenge.note(from.client, &route.farm, &accepted);
         let cookie =
-            (accepted.class == Class::Success).then(|| remember(journal, &accepted, session, &route.cookie)).flatten();
+            (accepted.class == Class::Success).then(|| remember(journal, head, &accepted, session, &route)).flatten();
         journal.origin = Origin::Xsp;
         journal.status = Some(accepted.head.status.as_u16());
         journal.received = feed.content();
@@ -342,8 +342,15 @@ fn count(route: &Route, intent: &Intent, heartbeat: Heartbeat) {
     }
 }
 
-/// What affinity makes of the answer: the cookie to set, when the session is new or has moved (R-AFF-1, R-APP-1).
-fn remember(journal: &mut Journal, accepted: &Accepted, session: Session, cookie: &str) -> Option<String> {
+/// What affinity makes of the answer: the cookie to set, when the session is new or has moved (R-AFF-1, R-APP-1), or the farm has
+/// another name now.
+fn remember(
+    journal: &mut Journal,
+    head: &RequestHead,
+    accepted: &Accepted,
+    session: Session,
+    route: &Route,
+) -> Option<String> {
     let event = match session {
         Session::At(id) if id == accepted.endpoint.id() => SessionEvent::Kept,
         Session::At(_) => SessionEvent::Moved,
@@ -351,7 +358,9 @@ fn remember(journal: &mut Journal, accepted: &Accepted, session: Session, cookie
         Session::Unknown => SessionEvent::Unknown,
     };
     journal.session(event);
-    (event != SessionEvent::Kept).then(|| set_cookie(cookie, &accepted.endpoint.tag()))
+    let is_told = event != SessionEvent::Kept
+        || route.farm.is_outdated(cookie_values(&head.fields, &route.cookie), &accepted.endpoint);
+    is_told.then(|| set_cookie(&route.cookie, &accepted.endpoint.tag()))
 }
 
 #[cfg(test)]

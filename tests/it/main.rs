@@ -57,6 +57,7 @@ mod prometheus;
 mod proxy_protocol;
 mod ranges;
 mod reload;
+mod renamed;
 mod renewal;
 mod retries;
 mod routing;

@@ -1,6 +1,7 @@
 //! A configuration that changes while everything runs: taken over as a whole or not at all, and what has not changed lives on.
 
 use std::fs;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -293,6 +294,35 @@ async fn with_reload_on_change_nobody_has_to_ask() {
     fs::write(changing.stage.sim.folder().join("xspgate.toml"), "nonsense").unwrap();
     eventually("its refusal", async || changing.counted("refused").await >= 1.0).await;
     assert!(reaches(&mut changing.stage.client(), "/dms/x").await);
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_being_written_is_not_taken_over_by_halves() {
+    let limit = |connections: u32| format!("\n[limits]\nconnections = {connections}\n");
+    let (stage, ()) = Stage::with(|_, text| {
+        text.set("", "reload_on_change", true);
+    })
+    .await;
+    let path = stage.sim.folder().join("xspgate.toml");
+    let half = fs::read_to_string(&path).unwrap();
+    let limits = async || stage.metrics().await.count("xspgate_connections_limit", &[]);
+    let applied = async || stage.metrics().await.count("xspgate_reloads_total", &[("outcome", "applied")]);
+    fs::write(&path, half.clone() + &limit(777)).unwrap();
+    eventually("the first reload", async || limits().await == 777.0).await;
+    let mut file = fs::File::create(&path).unwrap();
+    file.write_all(half.as_bytes()).unwrap();
+    // Whoever writes may have to wait for a disk, or for a network.
+    tokio::time::sleep(Duration::from_millis(1800)).await;
+    assert_eq!(limits().await, 777.0);
+    file.write_all(limit(778).as_bytes()).unwrap();
+    eventually("the second reload", async || limits().await != 777.0).await;
+    assert_eq!((limits().await, applied().await), (778.0, 2.0));
+    // In one step, and shorter for good.
+    let draft = stage.sim.folder().join("draft");
+    fs::write(&draft, &half).unwrap();
+    fs::rename(&draft, &path).unwrap();
+    eventually("the third reload", async || limits().await != 778.0).await;
+    assert_eq!(applied().await, 3.0);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use crate::config::model::{
     AddressFamily, Certificate, Failover, Farm, Needed, Pool, Proof, Site, Source, Speaks, Tcp, Trust,
 };
 use crate::config::types::amount::shown_time;
+use crate::config::types::name::SectionName;
 use crate::http1::head;
 use crate::policy::classify::{On5xx, OnSilence, Replay};
 
@@ -49,7 +50,28 @@ pub(super) fn farms(
         let farm = farm(check, name, section, uses, tcp, certificates, trusts);
         farms.insert(name.clone(), farm.map(Arc::new));
     }
+    former_names(check, file);
     farms
+}
+
+/// A name that a farm had before must be nobody else's, or a session of that name would have two homes.
+fn former_names(check: &mut Check<'_>, file: &File) {
+    let mut heirs: BTreeMap<&SectionName, &str> = BTreeMap::new();
+    for (name, section) in &file.farm {
+        let Some(formerly) = &section.get_ref().formerly else { continue };
+        for former in &formerly.get_ref().0 {
+            let problem = |message| Problem::error(formerly.span(), message);
+            if file.farm.keys().any(|farm| farm.get_ref() == former) {
+                let message = format!("[farm.{}] is still there", former.0);
+                check.report(problem(message).help("`formerly` is for the names of farms that are gone"));
+            } else if let Some(heir) = heirs.insert(former, &name.get_ref().0) {
+                let message = format!("[farm.{heir}] was formerly \"{}\", too", former.0);
+                check.report(
+                    problem(message).help("only one farm can go on with its sessions: leave the name out of the other"),
+                );
+            }
+        }
+    }
 }
 
 fn uses(file: &File) -> BTreeMap<&str, Use> {
@@ -91,6 +113,7 @@ fn farm(
     security::towards_xsps(check, &fields.tls, &tls);
     Some(Farm {
         name: name.to_owned(),
+        formerly: fields.formerly.iter().flat_map(|names| &names.get_ref().0).map(|name| name.0.clone()).collect(),
         proof: proof?,
         certificate: match certificate {
             Some(found) => Some(found?),

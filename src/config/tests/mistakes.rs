@@ -47,7 +47,7 @@ pub(super) fn mistakes() -> impl Iterator<Item = (&'static str, String, &'static
 }
 
 /// What it is, what of [`BASE`] is replaced (nothing: appended), by what, and what is said.
-const MISTAKES: [(&str, &str, &str, &str); 77] = [
+const MISTAKES: [(&str, &str, &str, &str); 80] = [
     (
         "drain names nothing of the farm",
         r##"a = "xsp-a.example.com""##,
@@ -607,6 +607,54 @@ a = "xsp-b.example.com"
   | a = "xsp-a.example.com"
   |     ^^^^^^^^^^^^^^^^^^^
 help: move it into a [[farm.NAME.site]] of its own
+"##,
+    ),
+    (
+        "a former name of a farm that is there",
+        r##"a = "xsp-a.example.com""##,
+        r##"a = "xsp-a.example.com"
+formerly = ["old", "xsp"]"##,
+        r##"error: [farm.xsp] is still there
+ --> x.toml:15:12
+  | formerly = ["old", "xsp"]
+  |            ^^^^^^^^^^^^^^
+help: `formerly` is for the names of farms that are gone
+"##,
+    ),
+    (
+        "a former name that is no name",
+        r##"a = "xsp-a.example.com""##,
+        r##"a = "xsp-a.example.com"
+formerly = 7"##,
+        r##"error: expected a name such as "xsp-old", or a list of names, found the integer 7
+ --> x.toml:15:12
+  | formerly = 7
+  |            ^
+"##,
+    ),
+    (
+        "two farms that were the same",
+        r##"a = "xsp-a.example.com"
+
+[[https]]"##,
+        r##"a = "xsp-a.example.com"
+formerly = "old"
+
+[farm.ysp]
+a = "xsp-b.example.com"
+formerly = "old"
+
+[[passthrough]]
+listen = ["192.0.2.2:443"]
+hosts = ["y.example.com"]
+farm = "ysp"
+
+[[https]]"##,
+        r##"error: [farm.xsp] was formerly "old", too
+ --> x.toml:19:12
+  | formerly = "old"
+  |            ^^^^^
+help: only one farm can go on with its sessions: leave the name out of the other
 "##,
     ),
     (

@@ -290,6 +290,7 @@ pub(in crate::discover) fn with_family(farm: Farm, family: AddressFamily) -> Far
 pub(in crate::discover) fn farm<const N: usize>(name: &str, sources: [Source; N]) -> Farm {
     let site = |(index, source)| Site { name: format!("site-{index}"), source };
     Farm {
+        formerly: Vec::new(),
         name: name.to_owned(),
         proof: None,
         certificate: None,

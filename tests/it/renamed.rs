@@ -1,0 +1,124 @@
+//! A farm that gets another name: what belongs to it goes on under the new one, if the configuration says that it is the same.
+
+use std::fs;
+use std::path::PathBuf;
+
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::channels::Channel;
+use crate::handover::heir;
+use crate::harness::{Client, Ctl, PROFILE, Serving, Stage, eventually};
+
+/// A gateway whose configuration changes, with XSPs that are done something to.
+struct Renaming {
+    // Dropped first, so that what stands behind the gateway outlives it.
+    serving: Serving,
+    stage: Stage,
+    ctl: Ctl,
+    config: PathBuf,
+}
+
+impl Renaming {
+    async fn start() -> Self {
+        let stage = Stage::start().await;
+        let (config, socket) = stage.with_control();
+        let serving = Serving::of(config.as_ref()).await;
+        Self { serving, stage, ctl: Ctl(socket), config: config.into() }
+    }
+
+    /// A client that has this session.
+    fn client(&self, session: &str) -> Client {
+        let mut client = Client::new(self.serving.https[0], self.stage.sim.pki.public_roots());
+        client.set_cookie("XSPGATE", session);
+        client
+    }
+
+    /// The farm's sections, and all that names it, have another name from now on.
+    fn rename(&self, old: &str, new: &str, more: &str) {
+        let text = fs::read_to_string(&self.config).unwrap();
+        let kept: Vec<_> = text.lines().filter(|line| !line.starts_with("formerly")).collect();
+        let text = kept.join("\n").replace(&format!("[farm.{old}"), &format!("[farm.{new}"));
+        let text = text.replace(&format!("farm = \"{old}\""), &format!("farm = \"{new}\""));
+        let header = format!("[farm.{new}]\n");
+        assert!(text.contains(&header), "{text}");
+        fs::write(&self.config, text.replace(&header, &format!("{header}{more}\n"))).unwrap();
+    }
+
+    async fn state(&self, farm: &str, xsp: &str) -> String {
+        let status: Value = serde_json::from_str(&self.ctl.done(&["status", "--json"]).await).unwrap();
+        let address = self.stage.xsp(xsp).address().to_string();
+        let farm = status["farms"].as_array().unwrap().iter().find(|known| known["name"] == *farm);
+        let endpoints = farm.unwrap_or_else(|| panic!("{status}"))["endpoints"].as_array().unwrap();
+        endpoints.iter().find(|one| one["endpoint"] == *address).unwrap()["state"].as_str().unwrap().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn r_aff_1_what_belongs_to_a_farm_goes_on_under_its_new_name() {
+    let renaming = Renaming::start().await;
+    let mut session = renaming.client("");
+    session.forget_cookies();
+    let home = session.get(PROFILE).await.xsp().to_owned();
+    let old = session.session().unwrap().to_owned();
+    let mut channel = Channel::of(renaming.client(&old)).await;
+    let others: Vec<_> = ["a1", "a2", "b1", "b2"].into_iter().filter(|name| *name != home).collect();
+    let address = |name: &str| renaming.stage.xsp(name).address().to_string();
+    renaming.ctl.done(&["drain", &address(others[0])]).await;
+    renaming.ctl.done(&["block", &address(others[1]), "--for", "1h"]).await;
+    renaming.rename("xsp", "new", "formerly = \"xsp\"");
+    assert_eq!(renaming.ctl.done(&["reload"]).await, "reloaded\n");
+    assert_eq!(renaming.state("new", others[0]).await, "draining");
+    assert_eq!(renaming.state("new", others[1]).await, "blocked");
+    // The old cookie is good, and makes way for the new one.
+    let mut renewed = renaming.client(&old);
+    let answer = renewed.get(PROFILE).await;
+    assert_eq!(answer.xsp(), home);
+    assert!(answer.session().is_some());
+    let new = renewed.session().unwrap().to_owned();
+    assert_ne!(new, old);
+    let answer = renewed.get(PROFILE).await;
+    assert_eq!((answer.xsp(), answer.session()), (&*home, None));
+    // So is the channel.
+    assert_eq!(renaming.client(&old).send(channel.heartbeat()).await.status, StatusCode::OK);
+    channel.is_alive().await;
+    channel.receives(&renaming.stage, "event-1").await;
+    // And once more, in another process.
+    renaming.rename("new", "newest", "formerly = [\"new\", \"xsp\"]");
+    let _heir = heir(&renaming.ctl.done(&["restart"]).await);
+    for cookie in [&old, &new] {
+        let answer = renaming.client(cookie).get(PROFILE).await;
+        assert_eq!(answer.xsp(), home);
+        assert!(answer.session().is_some());
+    }
+    assert_eq!(renaming.state("newest", others[0]).await, "draining");
+    assert_eq!(renaming.state("newest", others[1]).await, "blocked");
+    assert_eq!(renaming.client(&new).send(channel.heartbeat()).await.status, StatusCode::OK);
+    channel.is_alive().await;
+}
+
+#[tokio::test]
+async fn a_farm_that_comes_in_the_place_of_another_is_told_of_with_the_key_that_keeps_sessions() {
+    let renaming = Renaming::start().await;
+    let mut session = renaming.client("");
+    session.forget_cookies();
+    session.get(PROFILE).await;
+    let old = session.session().unwrap().to_owned();
+    renaming.rename("xsp", "new", "");
+    renaming.ctl.done(&["reload"]).await;
+    let warned = |line: &str| line.contains("their sessions start anew").then(|| line.to_owned());
+    let said = renaming.serving.program.line("the warning", warned).await;
+    assert!(said.contains("WARN") && said.replace('\\', "").contains("`formerly = \"xsp\"` in [farm.new]"), "{said}");
+    assert!(renaming.client(&old).get(PROFILE).await.session().is_some());
+    // It is put right by saying so: nothing has ended yet.
+    renaming.rename("new", "new", "formerly = \"xsp\"");
+    assert_eq!(renaming.ctl.done(&["reload"]).await, "reloaded\n");
+    eventually("the old session", async || {
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            seen.push(renaming.client(&old).get(PROFILE).await.xsp().to_owned());
+        }
+        seen.windows(2).all(|pair| pair[0] == pair[1])
+    })
+    .await;
+}
