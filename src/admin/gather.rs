@@ -109,12 +109,13 @@ impl Admin {
     }
 
     fn endpoint(&self, farm: &farm::Farm, described: Described, traffic: Load) -> Endpoint {
-        let Described { address, site, target, state, blocked_for, cut_in, metrics } = described;
+        let Described { address, site, target, state, suspect, blocked_for, cut_in, metrics } = described;
         Endpoint {
             endpoint: address,
             site,
             target,
             state,
+            suspect,
             since: self.sampler.since(farm.name(), address, state).map(unix),
             out_since: state.is_out().then(|| self.out_since(farm, address)).flatten(),
             blocked_for: blocked_for.map(|left| left.as_secs_f64()),

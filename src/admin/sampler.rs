@@ -119,6 +119,7 @@ mod tests {
             site: "default".to_owned(),
             target: None,
             state,
+            suspect: false,
             blocked_for: None,
             cut_in: None,
             metrics: Arc::clone(metrics),

@@ -234,6 +234,8 @@ pub struct Endpoint {
     pub target: Option<String>,
     /// `up`, `blocked`, `probation`, `draining` or `departed`.
     pub state: EndpointState,
+    /// Whether it is the last choice until the gateway has looked at it.
+    pub suspect: bool,
     /// Since when, to a second; none before somebody has looked.
     pub since: Option<f64>,
     /// Since when it is blocked or on probation without a break, in seconds since 1970.

@@ -133,7 +133,7 @@
     const [tone, words] = STATES[endpoint.state] || ['', endpoint.state];
     const left = endpoint.blocked_for;
     if (left !== null) return [tone, `${words}, ${left < 120 ? `${Math.ceil(left)} s` : span(left)} left`];
-    return [tone, words];
+    return endpoint.suspect ? ['warn', `${words}, suspect`] : [tone, words];
   };
   // An XSP that is out has been so since its first failure, not since the latest one.
   const since = (endpoint, now) => {

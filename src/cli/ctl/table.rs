@@ -31,6 +31,8 @@ struct Endpoint {
     endpoint: String,
     site: String,
     state: String,
+    #[serde(default)]
+    suspect: bool,
     since: Option<f64>,
     #[serde(default)]
     out_since: Option<f64>,
@@ -81,6 +83,7 @@ impl Endpoint {
     fn row(&self, out: &mut String, now: f64) -> Result<()> {
         let state = match self.blocked_for {
             Some(seconds) => format!("{}, {seconds:.0}s", self.state),
+            None if self.suspect => format!("{}, suspect", self.state),
             None => self.state.clone(),
         };
         let age = self.out_since.or(self.since).map(|at| span(now - at)).unwrap_or_default();
@@ -130,7 +133,7 @@ mod tests {
     fn each_xsp_is_a_line() {
         let status = r#"{"version": "1.2.3", "pid": 77, "ready": true, "time": 10000.5, "farms": [
             {"name": "xsp", "endpoints": [
-                {"endpoint": "10.0.0.1:443", "site": "site-a", "state": "up", "since": 9000.0, "blocked_for": null,
+                {"endpoint": "10.0.0.1:443", "site": "site-a", "state": "up", "suspect": true, "since": 9000.0, "blocked_for": null,
                     "channels": 7, "streams": 0, "traffic": {"rate": 12.34, "error_rate": 0.0}},
                 {"endpoint": "10.0.0.20:443", "site": "b", "state": "blocked", "since": 9990.0, "out_since": 100.0,
                     "blocked_for": 58.6, "channels": 0, "streams": 12, "traffic": {"rate": 0.1, "error_rate": 0.1}}]},
@@ -145,7 +148,7 @@ xspgate 1.2.3, process 77, ready
 farm xsp
   XSP                   state           for      req/s err/s  chans conns
   site-a:
-  10.0.0.1:443          up              16m40s    12.3   0.0      7     0
+  10.0.0.1:443          up, suspect     16m40s    12.3   0.0      7     0
   b:
   10.0.0.20:443         blocked, 59s    2h45m      0.1   0.1      0    12
 
