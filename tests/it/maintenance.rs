@@ -130,7 +130,8 @@ async fn what_each_of_three_processes_holds_is_told_and_drained_and_cut() {
     for call in [&mut old_call, &mut call, &mut new_call] {
         assert_eq!(rest(call).await, (vec![], Ending::CloseNotify));
     }
-    operated.until_processes(&[(third, 0, 0), (first, 1, 0)]).await;
+    // The second one tells the third of the first, and stays for that.
+    operated.until_processes(&[(third, 0, 0), (second, 0, 0), (first, 1, 0)]).await;
     channel.receives(&operated.stage, "still there").await;
     assert!(operated.ctl.refused(&["cut", "192.0.2.200"]).await.contains("no XSP or client"));
     operated.ctl.done(&["cut", &operated.stage.xsp(&channel.xsp).address().to_string()]).await;
