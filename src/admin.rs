@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::core::Core;
 use crate::drain::Phase;
-use crate::farm::StreamKind;
+use crate::policy::streams::StreamKind;
 use crate::worker;
 use line::{Calls, Line};
 pub use listener::Listener;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::farm::StreamKind;
+use crate::policy::streams::StreamKind;
 
 /// Where the gateway is found unless told otherwise.
 pub const SOCKET: &str = "/run/xspgate/control.sock";

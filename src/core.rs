@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::discover::DiscoveryStatus;
 use crate::drain::Phase;
-use crate::farm::{Farm, Looks, StreamKind};
+use crate::farm::{Farm, Looks};
 use crate::handover::{Held, Process};
+use crate::policy::streams::StreamKind;
 use crate::processes::{Processes, own};
 use crate::proxy::context::Shared;
 use crate::proxy::listener;

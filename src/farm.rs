@@ -38,7 +38,7 @@ use crate::telemetry::timeline::Timeline;
 use crate::tls::client::ClientTls;
 
 pub use describe::{Described, EndpointState};
-pub use endpoint::{Endpoint, StreamKind};
+pub use endpoint::Endpoint;
 pub use failover::{Forwarding, Overdue, Picked, Step, Steps};
 pub use given_up::Sign;
 pub use looks::{Looking, Looks};

@@ -219,6 +219,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn one_that_says_nothing_of_what_it_understands_is_of_an_earlier_version() {
+        let ready = serde_json::from_str::<Answer>(r#"{"ready":{"pid":7}}"#).unwrap();
+        assert_eq!(ready, Answer::Ready { pid: 7, talks: 0 });
+        let state = r#"{"layout":1,"pid":7,"version":"0","sockets":[],"admin":null,"control":null,"affinity":[],"farms":[
+            {"name":"xsp","drained":[],"endpoints":[{"address":"192.0.2.1:443","site":0,"priority":0,"weight":null,
+            "target":null,"departed":false,"block":null}]}],"answers":"","events":[]}"#;
+        let state = serde_json::from_str::<HandoverState>(state).unwrap();
+        assert_eq!((state.talks, state.farms[0].endpoints[0].cut_in), (0, None));
+    }
+
+    #[test]
     fn a_block_reads_as_earlier_versions_wrote_it() {
         let text = r#"{"seconds":1.5,"by_hand":true}"#;
         let block = Block { seconds: 1.5, by_operator: true };

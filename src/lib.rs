@@ -28,7 +28,7 @@
 //! - [`sim`] is a simulated site for the demo, the tests and the benches.
 //!
 //! Imports point one way: `policy`, `http1`, `broadworks`, `proxy_protocol` <- `config` <- `tls` <- `renewal`, `farm`,
-//! `discover` <- `upstream`, `registry` <- `doctor`, `stream` <- `proxy` <- `worker`, `core` <- `admin` <- `app` <- `cli`.
+//! `discover` <- `registry`, `processes` <- `upstream` <- `doctor`, `stream` <- `proxy` <- `worker`, `core` <- `admin` <- `app` <- `cli`.
 
 pub mod admin;
 pub mod alarm;

@@ -17,3 +17,4 @@ pub mod pace;
 pub mod plan;
 pub mod route;
 pub mod srv;
+pub mod streams;

@@ -10,8 +10,9 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::drain::{CutTurn, Cuts};
-use crate::farm::{Endpoint, StreamKind};
+use crate::farm::Endpoint;
 use crate::lock::Locked;
+use crate::policy::streams::StreamKind;
 
 /// So many are looked at while the lock is held.
 const AT_ONCE: usize = 1024;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The library's modules. Each may import from those that stand before it, and from no other.
-const ORDER: [&str; 28] = [
+const ORDER: &[&str] = &[
     "http1",
     "proxy_protocol",
     "broadworks",
@@ -25,6 +25,8 @@ const ORDER: [&str; 28] = [
     "renewal",
     "discover",
     "farm",
+    "registry",
+    "processes",
     "upstream",
     "doctor",
     "stream",

@@ -10,8 +10,9 @@ use crate::config::types::Leaf;
 use crate::config::types::network::DrainedXsp;
 use crate::control::{Row, Whom, Whose};
 use crate::core::Core;
-use crate::farm::{Endpoint, Farm, Operation, StreamKind};
+use crate::farm::{Endpoint, Farm, Operation};
 use crate::handover::{Answered, Process, Talk};
+use crate::policy::streams::StreamKind;
 use crate::processes::own;
 use crate::registry::{Entry, Why};
 

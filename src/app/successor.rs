@@ -156,6 +156,7 @@ fn pass(link: &mut Link, running: &mut Running, known: Vec<News>, told: &mut Tol
         bail!("the gateway is stopping");
     }
     supervisor::handed_over(pid);
+    running.core.processes.ends_in(running.config.handover_timeout);
     let mut last = Vec::new();
     while let Ok(message) = told.messages.try_recv() {
         last.push(Word::from(message));

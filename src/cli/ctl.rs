@@ -44,7 +44,7 @@ Ask a running gateway, or tell it what to do, over its Unix socket ([control] so
 
 XSPs are named by address, by address and port, or by the name that SRV records give them; --farm leaves the other farms \
 alone. What is done by hand is in the log with who asked. It outlives a reload and `restart`, and is forgotten when the \
-gateway stops.
+gateway stops. After a `restart`, `drain`, `undrain`, `cut`, `connections` and `status` are about all processes.
 
 An XSP is taken out for maintenance with `drain`: it gets no new sessions, event channels or connections, and keeps what it \
 has; `status` shows how much that is.";

@@ -223,14 +223,21 @@ fn serve(config: &Path, mut gateway: Gateway, runtime: &Runtime, asks: Asks) -> 
             End::Succeeded => {
                 tracing::info!("draining; a signal cuts what is left, and a second one ends at once");
                 let asked = gateway.asked_to_stop();
-                tokio::select! {
+                let by_word = tokio::select! {
                     ended = gateway.outlive() => return ended,
-                    () = signals.stop() => {}
-                    () = asked => {}
-                }
+                    () = signals.stop() => false,
+                    () = asked => true,
+                };
+                let insisted = async {
+                    // A service manager signals all processes, and the newest has passed the word on by then: that is one stop.
+                    if by_word {
+                        signals.stop().await;
+                    }
+                    signals.stop().await;
+                };
                 tokio::select! {
                     () = gateway.cut() => {}
-                    () = signals.stop() => {}
+                    () = insisted => {}
                 }
             }
         }

@@ -8,38 +8,12 @@ use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::ClientConfig;
-use serde::{Deserialize, Serialize};
 
 use crate::config::model;
 use crate::policy::affinity::Tag;
 use crate::policy::endpoint::EndpointId;
+use crate::policy::streams::StreamKind;
 use crate::telemetry::metrics::{EndpointMetrics, Gauge};
-
-/// What lives long at an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StreamKind {
-    /// An event channel.
-    Channel,
-    /// A CTI connection.
-    Cti,
-    /// A connection that passes through.
-    Passthrough,
-}
-
-impl StreamKind {
-    /// In the order of their values.
-    pub const ALL: [Self; 3] = [Self::Channel, Self::Cti, Self::Passthrough];
-
-    /// A word for people, logs and metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Channel => "channel",
-            Self::Cti => "cti",
-            Self::Passthrough => "passthrough",
-        }
-    }
-}
 
 /// One endpoint of a farm that runs.
 #[derive(Debug)]

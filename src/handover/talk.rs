@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::News;
 use crate::control::{Row, Whom, Whose};
-use crate::farm::StreamKind;
+use crate::policy::streams::StreamKind;
 
 /// What [`HandoverState::talks`](super::HandoverState::talks) and [`Answer::Ready`](super::Answer::Ready) say of a process that
 /// understands what is in here.

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use rustls::ServerConfig;
 
 use crate::config::model::{self, ProxyProtocol, Untrusted};
-use crate::farm::{Farm, StreamKind};
+use crate::farm::Farm;
+use crate::policy::streams::StreamKind;
 use crate::telemetry::metrics::{Metrics, StreamMetrics};
 use crate::tls::clients::{ClientVerifier, TrustWatch};
 

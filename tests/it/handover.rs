@@ -18,7 +18,7 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use xspgate::handover::link::Link;
-use xspgate::handover::{HandoverState, LAYOUT, Word};
+use xspgate::handover::{Answer, HandoverState, LAYOUT, Word};
 use xspgate::sim::site::{ALL, Text};
 
 use crate::acknowledgements::acknowledged;
@@ -724,4 +724,32 @@ async fn an_xsp_is_vacated_once_the_old_process_has_gone_too() {
     let place = |kind: &str| kinds.iter().position(|one| one == kind).unwrap_or_else(|| panic!("{kind}: {kinds:?}"));
     assert!(place("predecessor-gone") < place("vacated"), "{kinds:?}");
     rest(&mut before).await;
+}
+
+#[tokio::test]
+async fn a_process_of_an_earlier_version_is_told_nothing_new_and_what_it_has_is_said_to_be_unknown() {
+    let (stage, ()) = Stage::with(|_, _| ()).await;
+    let (config, path) = stage.with_control();
+    let player = Player::at(&path);
+    let taking = Program::start(&["run", "--take-over", &config]);
+    let at = path.clone();
+    let give = move || {
+        let link = player.gives(&at, || ());
+        link.send([Word::Complete, Word::Go]).unwrap();
+        link
+    };
+    let mut link = tokio::task::spawn_blocking(give).await.unwrap();
+    taking.line("that it serves", |line| line.starts_with("serving /metrics").then_some(())).await;
+    let ctl = Ctl(path);
+    let xsp = stage.xsp("a1").address().to_string();
+    let drained = async || ctl.run(&["drain", &xsp]).await;
+    eventually("its XSPs", async || drained().await.code == 0).await;
+    let said = drained().await.stdout;
+    assert!(said.contains("process 1 (version 0) was replaced and drains yet: it may hold more there"), "{said}");
+    assert!(ctl.done(&["status"]).await.contains("UNKNOWN: what a process that was replaced"));
+    let listed = ctl.done(&["connections"]).await;
+    assert!(listed.contains("process 1 (version 0) can't be asked, since its version is older"), "{listed}");
+    assert!(matches!(link.receive(), Ok(Answer::Ready { .. })));
+    drop(taking);
+    assert!(link.receive::<Answer>().is_err(), "it is told nothing but the end");
 }

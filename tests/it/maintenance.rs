@@ -130,7 +130,8 @@ async fn what_each_of_three_processes_holds_is_told_and_drained_and_cut() {
     for call in [&mut old_call, &mut call, &mut new_call] {
         assert_eq!(rest(call).await, (vec![], Ending::CloseNotify));
     }
-    operated.until_processes(&[(third, 0, 0), (first, 1, 0)]).await;
+    // The second one tells the third of the first, and stays for that.
+    operated.until_processes(&[(third, 0, 0), (second, 0, 0), (first, 1, 0)]).await;
     channel.receives(&operated.stage, "still there").await;
     assert!(operated.ctl.refused(&["cut", "192.0.2.200"]).await.contains("no XSP or client"));
     operated.ctl.done(&["cut", &operated.stage.xsp(&channel.xsp).address().to_string()]).await;
@@ -149,7 +150,8 @@ async fn a_drain_reaches_the_old_process_and_cuts_what_stays_unless_it_is_taken_
     operated.until_processes(&[(second, 0, 0), (first, 0, 1)]).await;
     let mut call = operated.call().await;
     let address = operated.speaker("a1");
-    operated.ctl.done(&["drain", &address, "--cut-after", "2s"]).await;
+    let said = operated.ctl.done(&["drain", &address, "--cut-after", "2s"]).await;
+    assert!(said.contains("2 CTI connections left, and cut after 2s\n"), "{said}");
     operated.ctl.done(&["undrain", &address]).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_bridged(&mut old_call, b"<Request/>").await;
@@ -162,8 +164,7 @@ async fn a_drain_reaches_the_old_process_and_cuts_what_stays_unless_it_is_taken_
     };
     let (said, ()) = tokio::join!(waiting, ending);
     assert!(said.ends_with("nothing is left\n"), "{said}");
-    let reason = async |operated: &Operated| operated.serving.event("connection").await["reason"].clone();
-    assert_eq!(reason(&operated).await, "cut-by-drain");
+    assert_eq!(operated.serving.event("connection").await["reason"], "cut-by-drain");
 }
 
 #[tokio::test]
@@ -242,14 +243,20 @@ async fn a_connection_is_told_of_when_it_is_open() {
 #[tokio::test]
 async fn a_stop_of_the_newest_process_ends_what_the_old_one_has() {
     let mut operated = Operated::start(|text| {
-        text.set("", "drain_timeout", "1s");
+        text.set("", "drain_timeout", "1s").set("[log]", "level", "info");
     })
     .await;
-    let mut old_call = operated.call().await;
+    let mut old_calls = [operated.call().await, operated.call().await];
     operated.restart().await;
     let mut call = operated.call().await;
     operated.ctl.done(&["stop"]).await;
-    assert_eq!(rest(&mut old_call).await, (vec![], Ending::CloseNotify));
+    let cutting = |line: &str| line.contains("cutting what is left").then_some(());
+    operated.serving.program.line("that it cuts", cutting).await;
+    // The service manager signals all processes of the unit: to this one that is no second word.
+    operated.serving.program.signal("TERM");
+    for old_call in &mut old_calls {
+        assert_eq!(rest(old_call).await, (vec![], Ending::CloseNotify));
+    }
     assert_eq!(rest(&mut call).await, (vec![], Ending::CloseNotify));
     eventually("the old one's end", async || operated.serving.program.code() == Some(0)).await;
 }

@@ -46,6 +46,7 @@ async fn every_field_is_in_the_readme_and_every_one_there_is_said() {
     let (stage, ()) = Stage::with(everything).await;
     stage.client().get(PROFILE).await;
     assert!(matches!(stage.gateway.reload().await, Outcome::Unchanged { .. }));
+    let _channel = Channel::open(&stage).await;
     let mut said = BTreeSet::new();
     fields(&status(&stage).await, "", &mut said);
     let table = README.lines().skip_while(|line| !line.starts_with("| status field |"));

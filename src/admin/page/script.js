@@ -172,7 +172,10 @@
     paint(byId('ready'), `badge ${good}`);
     write(byId('ready'), status.phase === 'running' ? words : `${words} (${status.phase})`);
     byId('ready').title = down.length > 0 ? `farms without an XSP that is up: ${down.join(', ')}` : '';
-    write(byId('since'), `process ${status.pid} runs for ${span(status.time - status.started)}`);
+    const older = status.processes.slice(1).map((one) => `; process ${one.pid} (${one.phase}) has ${one.channels} event channels and ${one.cti + one.passthrough} other connections`
+      + (one.ends === null ? '' : ` for ${span(Math.max(0, one.ends - status.time))} at most`)
+      + (one.heard > 5 ? `, as of ${span(one.heard)} ago` : ''));
+    write(byId('since'), `process ${status.pid} runs for ${span(status.time - status.started)}${older.join('')}`);
     const red = sum(status.hosts, (host) => host.interfaces.filter((one) => one.colour !== 'green').length);
     document.title = red > 0 || down.length > 0 || !status.ready ? `! xspgate` : 'xspgate';
     const trouble = [];

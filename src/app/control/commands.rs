@@ -2,10 +2,12 @@
 //! control thread: the one that hears stays able to answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::admin::line::{self, Line};
 use crate::app::peers;
 use crate::config::types::Leaf;
+use crate::config::types::amount::shown_time;
 use crate::config::types::name::LogFilter;
 use crate::config::types::network::DrainedXsp;
 use crate::control::{Connections, Reply, Row, Whom, Whose};
@@ -189,10 +191,12 @@ fn has_rest(level: &str) -> bool {
 
 fn outcome(what: Operation, farm: &Farm, one: &Meant) -> String {
     match (what, one.presence) {
-        (Operation::Drain(_) | Operation::ForceDrain(_), Presence::Departed) => {
-            format!("gone from DNS, and {}", draining(farm, one))
+        (Operation::Drain(after) | Operation::ForceDrain(after), Presence::Departed) => {
+            format!("gone from DNS, and {}", draining(farm, one, after))
         }
-        (Operation::Drain(_) | Operation::ForceDrain(_), Presence::Present | Presence::Draining) => draining(farm, one),
+        (Operation::Drain(after) | Operation::ForceDrain(after), Presence::Present | Presence::Draining) => {
+            draining(farm, one, after)
+        }
         (Operation::Undrain, Presence::Present) => "not drained any more".into(),
         (Operation::Undrain, Presence::Draining) => {
             "STILL drained, by `drain` in the configuration or as another name".into()
@@ -205,14 +209,16 @@ fn outcome(what: Operation, farm: &Farm, one: &Meant) -> String {
 }
 
 /// What an endpoint that is drained still holds.
-fn draining(farm: &Farm, &Meant { channels, streams, .. }: &Meant) -> String {
+fn draining(farm: &Farm, &Meant { channels, streams, .. }: &Meant, cut_after: Option<Duration>) -> String {
     if (channels, streams) == (0, 0) {
         return "drained: nothing is left there".into();
     }
     let plural = |number: i64| if number == 1 { "" } else { "s" };
     let kind = if farm.config().proof.is_some() { "CTI" } else { "passed-through" };
     let (channel, stream) = (plural(channels), plural(streams));
-    format!("draining: {channels} event channel{channel}, {streams} {kind} connection{stream} left")
+    let cut =
+        cut_after.map(|after| format!(", and cut after {}", shown_time(after).trim_matches('"'))).unwrap_or_default();
+    format!("draining: {channels} event channel{channel}, {streams} {kind} connection{stream} left{cut}")
 }
 
 fn no_farm(name: &str) -> String {

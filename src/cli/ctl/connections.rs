@@ -32,7 +32,7 @@ pub(super) fn of(told: &str) -> Result<String> {
             row.received,
             row.sent,
             row.pid,
-            row.peer.as_deref().map_or_else(|| "-".to_owned(), |peer| printable(peer).to_string())
+            row.peer.as_deref().map_or_else(|| "-".into(), printable)
         )?;
     }
     if told.left_out > 0 {

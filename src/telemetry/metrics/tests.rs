@@ -22,6 +22,7 @@ fn expiry(serial: &str) -> Expiry {
 fn touched() -> (Metrics, FarmMetrics, Arc<EndpointMetrics>) {
     let metrics = Metrics::default();
     metrics.threads([("worker-0", true)].into_iter());
+    metrics.processes([(7, 0.0, [("channel", 1), ("cti", 0), ("passthrough", 0)])].into_iter());
     let listener = metrics.listener("192.0.2.1:443");
     listener.handshake_failed("timeout");
     listener.refused("unknown-path");
