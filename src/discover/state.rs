@@ -168,9 +168,11 @@ pub(super) async fn keep(dir: PathBuf, mut answers: watch::Receiver<Answers>) {
     while answers.changed().await.is_ok() {
         let newest = answers.borrow_and_update().clone();
         let target = dir.clone();
-        let saved = tokio::task::spawn_blocking(move || save(&target, &newest)).await;
-        if let Ok(Err(error)) = saved {
-            let help = error.help(&dir, Purpose::Writing);
+        let saving = move || {
+            let saved = save(&target, &newest);
+            saved.map_err(|error| (error.help(&target, Purpose::Writing), error))
+        };
+        if let Ok(Err((help, error))) = tokio::task::spawn_blocking(saving).await {
             let error = Causes(&error);
             tracing::warn!(dir = %dir.display(), %error, help, "the last good DNS answers can't be saved");
         }
