@@ -111,7 +111,7 @@ async fn r_auth_2_clients_of_a_removed_ca_end_when_what_is_in_flight_has_ended()
         xsp.behave(Behaviour::Slow(Duration::from_millis(700))).await;
     }
     let mut busy = connected(&stage).await;
-    busy.send(format!("POST {PROFILE} HTTP/1.1\r\nHost: {CLOUD}\r\nContent-Length: 0\r\n\r\n")).await;
+    busy.send(format!("GET {PROFILE} HTTP/1.1\r\nHost: {CLOUD}\r\n\r\n")).await;
     eventually("the request", async || stage.asked() >= 3).await;
 
     let theirs = Pki::new();
