@@ -172,6 +172,10 @@ impl Reload {
         if is_told && !is_stopping(&self.running) {
             supervisor::ready();
         }
+        if let Outcome::Unchanged { .. } = outcome {
+            // Time has passed all the same.
+            self.running.judge_clients();
+        }
         // Files that are refused are not read again before they change.
         self.watch = Watch::new(match outcome {
             Outcome::Applied { .. } => seen_when_read(&self.running),

@@ -111,8 +111,8 @@ impl Who {
         if !matches!(kind, ErrorKind::PermissionDenied | ErrorKind::NotFound | ErrorKind::NotADirectory) {
             return None;
         }
-        match self.obstacle(path, purpose) {
-            Some(Obstacle::Forbidden { at, metadata, bits }) => Some(self.forbidden(&at, &metadata, bits)),
+        match self.obstacle(path, purpose, kind) {
+            Some(Obstacle::Forbidden { at, metadata, bits }) => Some(self.forbidden(path, &at, &metadata, bits)),
             Some(Obstacle::Missing { at, link }) => Some(missing(path, &at, link.as_deref())),
             Some(Obstacle::NoFolder(at)) => Some(format!("{} is not a folder", at.display())),
             None if kind == ErrorKind::PermissionDenied => Some(format!(
@@ -123,8 +123,8 @@ impl Who {
         }
     }
 
-    /// What the system met first on the way to `path`, which is absolute.
-    fn obstacle(&self, path: &Path, purpose: Purpose) -> Option<Obstacle> {
+    /// What the system met first on the way to `path`, which is absolute, and told as `kind`.
+    fn obstacle(&self, path: &Path, purpose: Purpose, kind: ErrorKind) -> Option<Obstacle> {
         let mut left: VecDeque<OsString> = parts(path).collect();
         let (mut here, mut link, mut links) = (PathBuf::from("/"), None, 0);
         loop {
@@ -135,7 +135,9 @@ impl Who {
             }
             let is_last = left.is_empty();
             // Folders that are missing are made in the last one that is there.
-            let makes = purpose == Purpose::Writing && (is_last || !here.join(&next).exists());
+            let makes = purpose == Purpose::Writing
+                && kind == ErrorKind::PermissionDenied
+                && (is_last || !here.join(&next).exists());
             let bits = if makes { 3 } else { 1 };
             if self.lacks(&folder, bits) {
                 return Some(Obstacle::Forbidden { at: here, metadata: folder, bits });
@@ -147,7 +149,7 @@ impl Who {
             let at = here.join(&next);
             let metadata = match fs::symlink_metadata(&at) {
                 Ok(metadata) => metadata,
-                Err(error) if error.kind() == ErrorKind::NotFound && purpose == Purpose::Reading => {
+                Err(error) if error.kind() == ErrorKind::NotFound && (purpose == Purpose::Reading || !is_last) => {
                     return Some(Obstacle::Missing { at, link });
                 }
                 Err(_) => return None,
@@ -181,7 +183,7 @@ impl Who {
         granted & bits != bits
     }
 
-    fn forbidden(&self, at: &Path, metadata: &Metadata, bits: u32) -> String {
+    fn forbidden(&self, path: &Path, at: &Path, metadata: &Metadata, bits: u32) -> String {
         let verb = match bits {
             4 => "read",
             3 => "write to",
@@ -189,13 +191,23 @@ impl Who {
         };
         let (owner, group) = (self.names.user(metadata.uid()), self.names.group(metadata.gid()));
         let shown = format!("{} {owner} {group}", mode(metadata));
-        format!("{self} and may not {verb} {} ({shown}): {}", at.display(), self.remedy(at, metadata, bits))
+        format!("{self} and may not {verb} {} ({shown}): {}", at.display(), self.remedy(path, at, metadata, bits))
     }
 
     /// The command that grants `bits`, to no more than it takes.
-    fn remedy(&self, at: &Path, metadata: &Metadata, bits: u32) -> String {
+    fn remedy(&self, path: &Path, at: &Path, metadata: &Metadata, bits: u32) -> String {
         if ["/root", "/home"].iter().any(|home| at.starts_with(home)) {
             return "services can't see the folders of users: put the file below /etc/xspgate".to_owned();
+        }
+        let user = self.names.user(self.uid);
+        match path.parent().filter(|_| bits == 3) {
+            Some(parent) if parent != at => return format!("`install -d -o {user} {}`", quoted(parent)),
+            // The folders of the system are everybody's.
+            Some(parent) if parent.components().count() <= 3 && metadata.uid() == 0 => {
+                let own = quoted(&parent.join("xspgate"));
+                return format!("name a place in a folder of its own, which `install -d -o {user} {own}` makes");
+            }
+            Some(_) | None => {}
         }
         let (path, letters) = (quoted(at), ["", "x", "w", "wx", "r", "rx", "rw", "rwx"][(bits & 7) as usize]);
         if metadata.uid() == self.uid {
@@ -207,7 +219,7 @@ impl Who {
         let mine = self.names.group(self.gids.first().copied().unwrap_or(u32::MAX));
         // A group that is there for this, as that of /etc/ssl/private.
         if metadata.gid() != 0 && metadata.mode() >> 3 & bits == bits {
-            let (group, user) = (self.names.group(metadata.gid()), self.names.user(self.uid));
+            let group = self.names.group(metadata.gid());
             return format!("`usermod -aG {group} {user}`, and start it again");
         }
         format!("`chgrp {mine} {path} && chmod g+{letters} {path}`")
@@ -370,6 +382,11 @@ mod tests {
         assert!(said.contains("may not write to") && said.contains("chmod g+wx"), "{said}");
         let said = self::said(&private.join("new/er"), ErrorKind::PermissionDenied, Purpose::Writing);
         assert!(said.contains(&format!("may not write to {} ", private.display())), "{said}");
+        assert!(said.ends_with(&format!(": `install -d -o xspgate {}/new`", private.display())), "{said}");
+        let said = self::said(Path::new("/run/control.sock"), ErrorKind::PermissionDenied, Purpose::Writing);
+        assert!(said.ends_with("which `install -d -o xspgate /run/xspgate` makes"), "{said}");
+        let said = self::said(&private.join("new/control.sock"), ErrorKind::NotFound, Purpose::Writing);
+        assert_eq!(said, format!("there is no folder {}/new", private.display()));
     }
 
     #[test]

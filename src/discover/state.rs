@@ -187,10 +187,15 @@ pub(super) async fn keep(dir: PathBuf, mut answers: watch::Receiver<Answers>, st
         }
         let newest = answers.borrow_and_update().clone();
         let target = dir.clone();
-        match tokio::task::spawn_blocking(move || save(&target, &newest)).await {
-            Ok(Err(error)) => {
+        let saving = move || {
+            let saved = save(&target, &newest);
+            // Looking at folders may take as long as writing to them.
+            saved.map_err(|error| (error.help(&target, Purpose::Writing), error))
+        };
+        match tokio::task::spawn_blocking(saving).await {
+            Ok(Err((help, error))) => {
                 if pause.is_none() {
-                    tell_of_failure(&dir, &error);
+                    tell_of_failure(&dir, help, &error);
                 }
                 pause = Some(pause.map_or(AGAIN, |pause| (pause * 2).min(AT_LEAST_EVERY)));
             }
@@ -207,8 +212,8 @@ pub(super) async fn keep(dir: PathBuf, mut answers: watch::Receiver<Answers>, st
     }
 }
 
-fn tell_of_failure(dir: &Path, error: &StateError) {
-    let (file, help, error) = (dir.join(FILE), error.help(dir, Purpose::Writing), Causes(error));
+fn tell_of_failure(dir: &Path, help: Option<String>, error: &StateError) {
+    let (file, error) = (dir.join(FILE), Causes(error));
     tracing::warn!(
         file.path = %file.display(),
         error.message = %error,

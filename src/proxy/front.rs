@@ -141,9 +141,10 @@ fn tell(here: &Listener, caller: &Caller, reason: &'static str) {
 }
 
 /// The same for a client that goes on as one without a certificate.
-fn doubt(here: &Listener, client: IpAddr, fault: Fault) {
+fn doubt(here: &Listener, client: IpAddr, fault: Fault, stream: &Stream) {
     let (listener, reason) = (&*here.label, fault.reason());
-    let Shown { subject, issuer } = Shown::refused().unwrap_or_default();
+    let leaf = stream.common().peer_certificates().and_then(<[_]>::first);
+    let Shown { subject, issuer } = leaf.and_then(|leaf| Shown::of(leaf)).unwrap_or_default();
     if here.is_news(reason) {
         tracing::info!(
             client.address = %client,
@@ -216,7 +217,7 @@ async fn arrive(here: &Listener, mut guest: Guest, caller: &mut Caller) -> Resul
             let stream = guest.shake_hands(Arc::clone(&block.tls), caller).await?;
             let peer = block.clients.peer(stream.common());
             if let Peer::Doubted(fault) = peer {
-                doubt(here, client, fault);
+                doubt(here, client, fault, &stream);
             }
             let (introduction, clients) = (Introduction { name, address, peer }, block.clients.clone());
             let accepted = Accepted { stream, introduction, clients, trusted: None, client };

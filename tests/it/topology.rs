@@ -2,12 +2,12 @@
 
 use std::net::TcpListener;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use xspgate::sim::raw::Raw;
 use xspgate::sim::site::{APP, CLOUD, DOMAIN};
 use xspgate::sim::xsp::Behaviour;
 
-use crate::harness::{Client, NEW_CALL, PROFILE, Stage, body, client_requests, request, tiers};
+use crate::harness::{NEW_CALL, PROFILE, RawClient, Stage, client_requests, tiers};
 
 #[tokio::test]
 async fn r_top_1_every_interface_is_served_as_if_by_one_xsp() {
@@ -41,10 +41,14 @@ async fn r_top_7_a_listener_at_every_address_of_ipv6_takes_no_ipv4() {
     })
     .await;
     let port = stage.gateway.https().port();
-    let at = |ip: &str| Client::new(format!("{ip}:{port}").parse().unwrap(), stage.sim.pki.public_roots());
-    assert_eq!(at("[::1]").get(PROFILE).await.status, StatusCode::OK, "no mapped address, since there is no IPv4");
-    let mapped = at("127.0.0.1").try_send(request(Method::GET, PROFILE, body(""))).await;
-    assert!(mapped.is_err(), "nobody listens there");
+    let dial = async |ip: &str| {
+        let tls = crate::harness::tls_config(&stage.sim.pki.public_roots());
+        RawClient::try_connect(format!("{ip}:{port}").parse().unwrap(), CLOUD, tls).await
+    };
+    let mut sixth = dial("[::1]").await.unwrap();
+    sixth.send(format!("HEAD {PROFILE} HTTP/1.1\r\nHost: {CLOUD}\r\n\r\n")).await;
+    assert_eq!(sixth.until_tail("\r\n\r\n").await.status(), 200);
+    assert!(dial("127.0.0.1").await.is_err(), "nobody listens there");
 }
 
 #[tokio::test]

@@ -64,6 +64,25 @@ async fn r_cti_1_a_revoked_client_is_ended_and_others_go_on() {
     assert_eq!(ended(&stage, "client-certificate-issuer").await, 1.0);
 }
 
+#[tokio::test]
+async fn r_cti_1_a_client_whose_certificate_expires_is_ended_at_the_next_reload() {
+    let stage = Stage::cti(|_, text| {
+        text.set("[[cti]]", "end_untrusted", true);
+    })
+    .await;
+    let (mut good, _) = stage.greeted().await;
+    let short = stage.webex().showing(stage.sim.pki.webex_client_for(Duration::from_secs(2)));
+    let mut bad = dial(&short, stage.gateway.cti()).await.unwrap();
+    greeting(&mut bad).await;
+    eventually("its end", async || {
+        stage.gateway.reload().await;
+        ended(&stage, "client-certificate-expired").await == 1.0
+    })
+    .await;
+    assert_eq!(rest(&mut bad).await.1, Ending::CloseNotify);
+    assert_bridged(&mut good, b"still here").await;
+}
+
 fn demanded(sim: &Simulation, text: &mut Text) {
     let chain = sim.folder().join("CombinedCertChain.txt");
     text.set("[trust.webex]", "ca", chain.to_str().unwrap());
@@ -92,7 +111,7 @@ async fn r_auth_2_clients_of_a_removed_ca_end_when_what_is_in_flight_has_ended()
         xsp.behave(Behaviour::Slow(Duration::from_millis(700))).await;
     }
     let mut busy = connected(&stage).await;
-    busy.send(format!("POST {PROFILE} HTTP/1.1\r\nHost: {CLOUD}\r\nContent-Length: 0\r\n\r\n")).await;
+    busy.send(format!("GET {PROFILE} HTTP/1.1\r\nHost: {CLOUD}\r\n\r\n")).await;
     eventually("the request", async || stage.asked() >= 3).await;
 
     let theirs = Pki::new();

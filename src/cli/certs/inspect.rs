@@ -27,7 +27,7 @@ pub(super) const GUIDE: Guide = Guide {
     ],
     exit: Some([
         "all files could be read, whatever is in them",
-        "the key of --key belongs to none of them, or the answer could not be written",
+        "the key of --key fits none of them, or the answer could not be written",
         "the command line can't be used, or a file not be read",
     ]),
 };

@@ -1,12 +1,14 @@
 //! What the CAs have revoked, and certificates for names of a test's choice. Separate from the certificates of a site that
 //! works, because only tests need them.
 
+use std::time::Duration;
+
 use rcgen::{
     CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     KeyIdMethod, RevokedCertParams, SerialNumber,
 };
 
-use super::{Authority, Identity, OffsetDateTime, Pki, REASON, chained, leaf, signed};
+use super::{Authority, CTI_CLIENT, Identity, OffsetDateTime, Pki, REASON, chained, leaf, signed};
 
 /// The serial number of certificates that are revoked.
 const REVOKED: u64 = 0x5ec0_de01;
@@ -16,6 +18,13 @@ impl Pki {
     pub fn webex_client_of(&self, common_name: &str, organization: &str) -> Identity {
         let mut params = leaf(common_name, &[], ExtendedKeyUsagePurpose::ClientAuth);
         params.distinguished_name.push(DnType::OrganizationName, organization);
+        chained(&params, &self.webex_issuing)
+    }
+
+    /// Webex's client certificate, which ends after so long, to the second.
+    pub fn webex_client_for(&self, time: Duration) -> Identity {
+        let mut params = leaf(CTI_CLIENT, &[], ExtendedKeyUsagePurpose::ClientAuth);
+        params.not_after = OffsetDateTime::now_utc() + time;
         chained(&params, &self.webex_issuing)
     }
 

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use rustls::pki_types::UnixTime;
-use rustls::server::danger::ClientCertVerifier;
 use rustls::{CommonState, Error};
 
 use super::{ClientVerifier, Fault};
@@ -32,7 +31,7 @@ impl Peer {
     /// certificate that it has shown, if any.
     pub(in crate::tls) fn judged(session: &CommonState, verifier: &ClientVerifier) -> Self {
         let Some([leaf, sent @ ..]) = session.peer_certificates() else { return Self::Nobody };
-        match verifier.verify_client_cert(leaf, sent, UnixTime::now()) {
+        match verifier.judge(leaf, sent, UnixTime::now()) {
             Ok(_) => Self::verified(session),
             Err(Error::InvalidCertificate(error)) => Self::Doubted(Fault::of(&error)),
             // What else there is speaks of revocation lists.

@@ -63,7 +63,7 @@ impl RawClient {
 
     pub(crate) async fn try_connect(to: SocketAddr, sni: &str, tls: Arc<ClientConfig>) -> std::io::Result<Self> {
         let connection = async {
-            let socket = TcpSocket::new_v4()?;
+            let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
             // Small, so that what is not read is soon felt by the gateway.
             socket.set_recv_buffer_size(64 * 1024)?;
             socket.set_send_buffer_size(64 * 1024)?;
