@@ -67,6 +67,7 @@ mod stampede;
 mod status;
 mod status_page;
 mod stopping;
+mod stories;
 mod streams;
 mod strictness;
 mod supervision;

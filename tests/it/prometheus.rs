@@ -212,6 +212,30 @@ fn alerts_and_dashboard_name_metrics_and_labels_that_there_are() {
     assert!(unseen.is_empty(), "metrics of which nothing is made: {unseen:?}");
 }
 
+/// The lists that stand behind these words in an expression, or behind a `$labels.`.
+fn labels_of(rule: &str) -> BTreeSet<&str> {
+    let lists = [" by (", " on (", " without (", " ignoring ("].into_iter().flat_map(|word| rule.split(word).skip(1));
+    let grouped = lists.flat_map(|rest| rest.split(')').next().unwrap().split(", "));
+    let shown = rule.split("$labels.").skip(1).map(|rest| {
+        let end = rest.find(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+        &rest[..end.unwrap_or(rest.len())]
+    });
+    grouped.chain(shown).collect()
+}
+
+#[test]
+fn alerts_group_by_labels_and_show_labels_that_there_are() {
+    let rules = fs::read_to_string(deployed("prometheus/xspgate.rules.yml")).unwrap();
+    for rule in rules.split("- alert: ").skip(1) {
+        let (expression, _) = rule.split_once("for: ").unwrap();
+        let metrics = TABLE.iter().filter(|row| expression.contains(row.0));
+        let mut known: BTreeSet<_> = metrics.flat_map(|row| row.2.split(", ")).collect();
+        known.extend(["job", "instance", "le"]);
+        let unknown: Vec<_> = labels_of(rule).into_iter().filter(|label| !known.contains(label)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}: {rule}");
+    }
+}
+
 #[tokio::test]
 async fn a_real_prometheus_answers_every_query_of_the_dashboard_and_of_the_alerts() {
     let Some(tool) = Tool::find("prometheus", &["prometheus"]) else { return };
