@@ -29,10 +29,11 @@ pub(super) const ABOUT: &str = "\
 Run the gateway until SIGTERM or SIGINT.
 
 The addresses that are served are printed to standard error, problems of the configuration too; logs and the access log \
-go to standard output, as [log] says. After the first signal every answer is its connection's last, and /readyz says 503 for \
-a second; then no new connection is accepted, and what is in flight has drain_timeout to end; what is left then is cut, spread \
-over drain_spread. A \
-second signal ends at once.
+go to standard output, as [log] says.
+
+After the first signal every answer is its connection's last, and /readyz says 503 for a second; then no new connection is \
+accepted, and what is in flight has drain_timeout to end. What is left then is cut, spread over drain_spread. A second signal \
+ends at once.
 
 SIGHUP reads the configuration again, and certificates, keys, CAs and affinity keys with it: all of it is taken over while \
 everything goes on, or nothing, and the log says why. These files are taken over within seconds by themselves when they \
