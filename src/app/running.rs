@@ -197,7 +197,7 @@ impl Running {
             for farm in farms.iter().filter(is_new).filter(|farm| !addresses(farm).is_disjoint(&theirs)) {
                 tracing::warn!(
                     farm = farm.name(),
-                    gone = old.name(),
+                    formerly = old.name(),
                     "the XSPs of a farm that is gone are another farm's now: their sessions start anew, and blocks and drains by \
                      hand are forgotten; `formerly = \"{}\"` in [farm.{}] keeps them",
                     old.name(),

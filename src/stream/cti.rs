@@ -1,16 +1,19 @@
 //! CTI: a client whose certificate has been verified is bridged to an XSP over mutual TLS of the gateway's own (R-CTI-3).
 //! Once an XSP has kept the connection it stays there for life.
 
+mod bridge;
+
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::{AlertDescription, ProtocolVersion};
 use tokio::time::{Instant, timeout};
 
+use self::bridge::Bridge;
+pub use self::bridge::Serving;
 use super::Arrival;
 use super::block::{Cti, Line};
 use super::copy::{Copying, Outcome, Watch};
@@ -18,10 +21,8 @@ use super::journal::Journal;
 use super::leg::{End, Leg};
 use super::search::Search;
 use crate::alarm::Alarm;
-use crate::drain::{Cut, Ending};
 use crate::farm::Picked;
 use crate::policy::fault::{AttemptEnd, Fault};
-use crate::registry::Why;
 use crate::tls::clients::Trusted;
 use crate::tls::stream::Stream;
 use crate::upstream::connect::{Dial, connect, handshake_fault};
@@ -33,111 +34,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Serves `client`, whose handshake is through, to its end.
 pub fn serve(block: &Cti, arrival: Arrival, client: Stream, trusted: Option<Box<Trusted>>) -> Serving {
-    Serving(Stage::Bridging(Box::pin(bridge(Arc::clone(&block.line), arrival, client, trusted))))
-}
-
-/// A CTI connection's life. Not a future of the compiler's making, so that it can be told to end at any time.
-pub struct Serving(Stage);
-
-enum Stage {
-    Bridging(Pin<Box<dyn Future<Output = Option<Box<Bridge>>> + Send>>),
-    Bridged(Box<Bridge>),
-    Finishing(Pin<Box<dyn Future<Output = ()> + Send>>),
-    Over,
-}
-
-impl Future for Serving {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            self.0 = match &mut self.0 {
-                Stage::Bridging(bridging) => match ready!(bridging.as_mut().poll(cx)) {
-                    Some(bridge) => Stage::Bridged(bridge),
-                    None => Stage::Over,
-                },
-                Stage::Bridged(bridge) => {
-                    let outcome = ready!(bridge.poll(cx));
-                    self.finish(|bridge| bridge.finish(outcome))
-                }
-                Stage::Finishing(finishing) => {
-                    ready!(finishing.as_mut().poll(cx));
-                    Stage::Over
-                }
-                Stage::Over => return Poll::Ready(()),
-            }
-        }
-    }
-}
-
-impl Cut for Serving {
-    fn cut(&mut self) -> Ending {
-        match &self.0 {
-            Stage::Bridged(_) => {
-                self.0 = self.finish(Bridge::take_leave);
-                Ending::Begun
-            }
-            Stage::Finishing(_) => Ending::Begun,
-            Stage::Bridging(_) | Stage::Over => Ending::None,
-        }
-    }
-}
-
-impl Serving {
-    /// What is left of a bridge that ends as `end` says.
-    fn finish<F: Future<Output = ()> + Send + 'static>(&mut self, end: impl FnOnce(Box<Bridge>) -> F) -> Stage {
-        match std::mem::replace(&mut self.0, Stage::Over) {
-            Stage::Bridged(bridge) => Stage::Finishing(Box::pin(end(bridge))),
-            stage @ (Stage::Bridging(_) | Stage::Finishing(_) | Stage::Over) => stage,
-        }
-    }
-}
-
-/// A client and the XSP that keeps its connection. Lives in a box, since most of the time it only lives.
-struct Bridge {
-    copying: Copying<Stream, Stream>,
-    journal: Journal,
-    /// Whether its client is believed, once an XSP keeps it; `None`: nobody asks.
-    trusted: Option<Box<Trusted>>,
-}
-
-impl Bridge {
-    /// Ends with the process: both are told that nothing is missing.
-    async fn take_leave(self: Box<Self>) {
-        let Self { copying, journal, .. } = *self;
-        tokio::join!(farewell(copying.client), farewell(copying.xsp));
-        drop(journal);
-    }
-
-    /// Ready when it ends: by either side, or since its client is believed no longer.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        if let Poll::Ready(outcome) = self.copying.poll(cx, &mut self.journal) {
-            return Poll::Ready(outcome);
-        }
-        match &mut self.trusted {
-            Some(trusted) => trusted.poll(cx, self.copying.client.common()).map(|()| Outcome::ClientUntrusted),
-            None => Poll::Pending,
-        }
-    }
-
-    /// Ends what is left: a leg that broke breaks the other one.
-    async fn finish(self: Box<Self>, outcome: Outcome) {
-        let Self { copying, mut journal, .. } = *self;
-        journal.ended(&outcome);
-        match outcome {
-            Outcome::Ended => {}
-            Outcome::ClientBroke(_) => copying.xsp.reset(),
-            Outcome::XspBroke(_) => copying.client.reset(),
-            // Nor may an XSP that comes to life take it for a proper end.
-            Outcome::Cut(Why::GivenUp) => {
-                copying.client.reset();
-                copying.xsp.reset();
-            }
-            Outcome::Idle | Outcome::ClientUntrusted | Outcome::Cut(Why::Operator | Why::Drained) => {
-                tokio::join!(farewell(copying.client), farewell(copying.xsp));
-            }
-        }
-    }
+    Serving::new(bridge(Arc::clone(&block.line), arrival, client, trusted))
 }
 
 /// Bridges the client to the first XSP that keeps it; `None`: it is over already.

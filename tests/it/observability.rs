@@ -222,5 +222,5 @@ async fn a_log_for_people_that_goes_to_a_file_has_no_colours() {
     let serving = Serving::start_changed(&stage, |text| text.replace("[log]", "[log]\nformat = \"human\"")).await;
     let line = serving.program.line("that it has started", |line| line.contains("started").then(|| line.to_owned()));
     let line = line.await;
-    assert!(line.contains(" INFO xspgate::cli::run: started config="), "{line}");
+    assert!(line.contains(" INFO xspgate::cli::run: started file.path="), "{line}");
 }

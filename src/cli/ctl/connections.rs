@@ -55,7 +55,7 @@ mod tests {
                 "opened": 9990.0, "received": 12, "sent": 3456}]}"#;
         let expected = "\
 client           XSP                    kind         for          received       sent  process  peer
-192.0.2.7        10.0.0.1:8012          cti          10 s               12       3456       77  CN=x
+192.0.2.7        10.0.0.1:8012          cti          10s                12       3456       77  CN=x
 3 more, which were opened later, are left out
 UNKNOWN: process 9 has not answered
 ";

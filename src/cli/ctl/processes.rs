@@ -90,9 +90,9 @@ mod tests {
                 "connections": 12, "channels": 10, "cti": 0, "passthrough": 2}]}"#;
         let expected = "
  process  version   phase        for        ends in    conns  channels  other
- 4194304  1.2.3     running      16m 40s               20000     10000      8
-      77  1.2.2     handed-over  16m 40s    43m 20s       12        10      2
-          UNKNOWN: it has said nothing for 12 s
+ 4194304  1.2.3     running      16m40s                20000     10000      8
+      77  1.2.2     handed-over  16m40s     43m20s        12        10      2
+          UNKNOWN: it has said nothing for 12s
 ";
         let shown = of(&serde_json::from_str(status).unwrap()).unwrap();
         assert_eq!(shown, expected);
