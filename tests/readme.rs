@@ -170,7 +170,7 @@ fn every_field_of_an_openings_event_is_listed() {
         farm: "",
         endpoint: "",
         tracking_id: Some(""),
-        channel: Some(""),
+        channel: Some("1"),
     };
     let names = names(&opened).into_iter().map(|name| format!("`{name}`"));
     assert_eq!(listed("| opening's field |"), names.collect::<Vec<_>>());
