@@ -195,7 +195,8 @@ fn names(event: &impl Event) -> Vec<String> {
 }
 
 fn names_in(line: &str) -> Vec<String> {
-    line.split("\":").filter_map(|part| part.rsplit_once('"')).map(|(_, name)| name.to_owned()).collect()
+    let (before, _) = line.rsplit_once("\":").expect("a line has a field");
+    before.split("\":").filter_map(|part| part.rsplit_once('"')).map(|(_, name)| name.to_owned()).collect()
 }
 
 /// The first column of the table whose head begins with `head`.
