@@ -56,12 +56,13 @@ pub(super) fn of(shell: Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command(), "xspgate", &mut script);
     let script = String::from_utf8(script).expect("scripts are made of text");
-    match shell {
-        Shell::Bash => bash(&script),
-        Shell::Zsh => zsh(&script),
-        Shell::Fish => fish(script),
-        // `docs completions` knows no other shell.
-        _ => script,
+    // `docs completions` knows no other shell.
+    if shell == Shell::Bash {
+        bash(&script)
+    } else if shell == Shell::Zsh {
+        zsh(&script)
+    } else {
+        fish(script)
     }
 }
 
