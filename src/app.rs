@@ -241,7 +241,8 @@ impl Gateway {
         let left = listener::open();
         let [channels, cti, passthrough] = self.core.held();
         let shared = &self.core.shared;
-        let seconds = (shared.cuts.interval(left) * u32::try_from(left).unwrap_or(u32::MAX)).as_secs_f64();
+        let takes = shared.cuts.interval(left) * u32::try_from(left).unwrap_or(u32::MAX);
+        let seconds = takes.as_secs_f64().round();
         tracing::info!(
             connections = left,
             channels,
