@@ -17,6 +17,7 @@ use crate::discover::Change;
 use crate::discover::dns::DnsResolver;
 use crate::farm::Farm;
 use crate::policy::affinity::{Key, Keyring};
+use crate::proxy::listener;
 use crate::proxy::snapshot::Snapshot;
 use crate::telemetry::traces;
 use crate::tls::certs::Material;
@@ -151,10 +152,10 @@ impl Running {
         self.tell_of_lost_sessions(&configured, &retired, &renamed);
         self.sockets.close(&made.sockets);
         shared.snapshot.store(Arc::new(made.snapshot));
+        shared.cuts.set_spread(config.drain_spread);
         self.judge_clients();
         retired.iter().for_each(|farm| farm.retire());
         shared.channels.set_remember(config.affinity.lost_channels_for);
-        shared.cuts.set_spread(config.drain_spread);
         if let Some(traces) = made.traces {
             shared.traces.replace(traces);
         }
@@ -165,10 +166,13 @@ impl Running {
         self.material = Arc::new(material);
     }
 
-    /// Has connections end whose clients are believed no longer, where the configuration says so.
+    /// Has connections end whose clients are believed no longer, where the configuration says so: as far apart as if it were all
+    /// that there are, since nobody knows yet how many it is.
     pub(super) fn judge_clients(&self) {
-        self.core.shared.snapshot.load().judge_clients();
-        self.core.shared.cuts.call();
+        let shared = &self.core.shared;
+        shared.snapshot.load().judge_clients();
+        shared.cuts.begin(listener::open());
+        shared.cuts.call();
     }
 
     /// Those of `farms` that are new, with the farm that ran under the name that they had before.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::version::TLS13;
 use xspgate::sim::cti::Ending;
@@ -81,6 +81,27 @@ async fn r_cti_1_a_client_whose_certificate_expires_is_ended_at_the_next_reload(
     .await;
     assert_eq!(rest(&mut bad).await.1, Ending::CloseNotify);
     assert_bridged(&mut good, b"still here").await;
+}
+
+#[tokio::test]
+async fn r_cti_1_clients_that_are_believed_no_longer_end_one_after_the_other() {
+    let stage = Stage::cti(|_, text| {
+        // Other tests' connections in this process count, too.
+        text.set("", "drain_spread", "10m").set("[[cti]]", "end_untrusted", true);
+    })
+    .await;
+    let mut calls = Vec::new();
+    for _ in 0..4 {
+        calls.push(stage.greeted().await.0);
+    }
+    fs::write(stage.sim.folder().join("CombinedCertChain.txt"), Pki::new().webex_chain()).unwrap();
+    let begun = Instant::now();
+    stage.gateway.renew();
+    for call in &mut calls {
+        assert_eq!(rest(call).await.1, Ending::CloseNotify);
+    }
+    // A second apart, as few as they are.
+    assert!(begun.elapsed() >= Duration::from_millis(2500), "{:?}", begun.elapsed());
 }
 
 fn demanded(sim: &Simulation, text: &mut Text) {
