@@ -100,8 +100,8 @@ async fn r_cti_1_clients_that_are_believed_no_longer_end_one_after_the_other() {
     for call in &mut calls {
         assert_eq!(rest(call).await.1, Ending::CloseNotify);
     }
-    // A second apart, as few as they are.
-    assert!(begun.elapsed() >= Duration::from_millis(2500), "{:?}", begun.elapsed());
+    // About a second apart, as few as they are.
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
 fn demanded(sim: &Simulation, text: &mut Text) {
