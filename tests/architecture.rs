@@ -210,7 +210,7 @@ fn every_lock_is_listed() {
         locks.extend(guarded.map(|guarded| format!("| `{}` | `{guarded}` |", source.path)));
     }
     assert_none(&faults);
-    let table = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/waits.md")).expect("it is a text");
+    let table = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/waits.md")).expect("it is a text");
     let rows =
         table.split("\n## Locks\n").nth(1).expect("it has that section").split("\n## ").next().unwrap_or_default();
     let row =
@@ -279,7 +279,7 @@ fn every_rule_that_is_cited_is_on_the_page() {
 #[test]
 fn what_is_accepted_is_tested() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = fs::read_to_string(root.join("docs/accepted.md")).expect("it is a text");
+    let page = fs::read_to_string(root.join("docs/reference/accepted.md")).expect("it is a text");
     let mut found = Vec::new();
     ["src", "tests"].iter().for_each(|place| texts(&root.join(place), &mut found));
     let code: String = found.iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
@@ -378,7 +378,7 @@ fn arguments(text: &str) -> Vec<&str> {
 
 #[test]
 fn the_fields_of_messages_are_listed() {
-    const DOCUMENT: &str = include_str!("../docs/log.md");
+    const DOCUMENT: &str = include_str!("../docs/reference/log.md");
     let table = DOCUMENT.lines().skip_while(|line| !line.starts_with("| message's field |")).skip(2);
     let rows = table.take_while(|line| line.starts_with('|')).filter_map(|row| row.split('|').nth(1));
     let listed: BTreeSet<&str> = rows.flat_map(|names| names.split('`').skip(1).step_by(2)).collect();
@@ -394,7 +394,7 @@ fn the_fields_of_messages_are_listed() {
             );
         }
     }
-    assert_eq!(used, listed, "docs/log.md lists the fields of messages, each once");
+    assert_eq!(used, listed, "docs/reference/log.md lists the fields of messages, each once");
     for frame in ["time", "level", "target", "event", "message"] {
         assert!(!used.contains(frame), "{frame} is every line's");
     }

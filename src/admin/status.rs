@@ -1,5 +1,5 @@
 //! What `/status` says: its schema, field for field. Separate from where it comes from, because programs and people rely on
-//! these names; the README lists them.
+//! these names; `docs/reference/status.md` lists them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -27,7 +27,7 @@ pub(super) const ABOUT: &str = "\
 Make and inspect certificates and keys.
 
 An installation without a CA of its own makes all that is internal with these, as the examples below do, in their order. \
-What clients see is signed by a public CA, and comes from there. certs/README.md in the sources goes through the whole \
+What clients see is signed by a public CA, and comes from there. docs/certificates.md in the sources goes through the whole \
 exchange with Webex and the XSPs.";
 
 /// Examples and exit codes, of each tool too.

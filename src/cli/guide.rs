@@ -1,5 +1,5 @@
 //! What is said of a command besides its options: examples and exit codes. Separate from the commands, so that `--help`, the
-//! man pages and the README say the same of all of them.
+//! man pages and the book say the same of all of them.
 
 use std::fmt::Write;
 

@@ -144,7 +144,7 @@ impl Report {
             .count()
     }
 
-    /// One JSON object on one line, as the README describes it; ends with a newline.
+    /// One JSON object on one line, as the book describes it; ends with a newline.
     pub fn json(&self) -> String {
         #[derive(Serialize)]
         struct Row<'a> {

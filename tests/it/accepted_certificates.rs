@@ -1,4 +1,4 @@
-//! What certificates XSPs and CAs of the field come with, and what becomes of them: `docs/accepted-dns-and-certificates.md` has one
+//! What certificates XSPs and CAs of the field come with, and what becomes of them: `docs/reference/accepted-dns-and-certificates.md` has one
 //! row for each. Also where the gateway listens.
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! How clients of the field call the gateway, and what certificates they show: `docs/accepted.md` has one row for each kind.
+//! How clients of the field call the gateway, and what certificates they show: `docs/reference/accepted.md` has one row for each kind.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! What DNS servers of the field send, and what becomes of it: `docs/accepted-dns-and-certificates.md` has one row for each.
+//! What DNS servers of the field send, and what becomes of it: `docs/reference/accepted-dns-and-certificates.md` has one row for each.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What clients send that is odd and has one reading all the same: it is served, and passed on clean. `docs/accepted.md` lists
+//! What clients send that is odd and has one reading all the same: it is served, and passed on clean. `docs/reference/accepted.md` lists
 //! it. What is malformed beyond that is in `strictness`, and paths that lead elsewhere are in `routing`; that a refusal says
 //! why is seen here.
 

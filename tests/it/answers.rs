@@ -1,5 +1,5 @@
 //! What XSPs send that is odd and has one reading all the same: it is read as other proxies read it, and leaves clean.
-//! `docs/accepted.md` lists it; raw XSPs show it here. What is malformed beyond that is in `strictness`.
+//! `docs/reference/accepted.md` lists it; raw XSPs show it here. What is malformed beyond that is in `strictness`.
 
 use http::{Method, StatusCode};
 use xspgate::sim::raw::{Gate, Raw, Step};

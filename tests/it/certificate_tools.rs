@@ -21,7 +21,7 @@ use xspgate::sim::site::DOMAIN;
 
 use crate::harness::{Ended, PROFILE, Program, Stage, tiers};
 
-const README: &str = include_str!("../../certs/README.md");
+const GUIDE: &str = include_str!("../../docs/certificates.md");
 const HOSTS: [&str; 2] = ["webex-cloud-xsp.example.com", "webex-app-xsp.example.com"];
 /// How a CA is named on the command line.
 const BY_CA: [&str; 4] = ["--ca", "internal-ca.pem", "--ca-key", "internal-ca-key.pem"];
@@ -351,9 +351,9 @@ async fn r_tls_4_gateway_and_xsp_believe_one_another_by_what_was_made() {
     }
 }
 
-/// The README's commands in order: its indented lines.
+/// The guide's commands in order: its indented lines.
 fn commands() -> impl Iterator<Item = &'static str> {
-    README.lines().filter_map(|line| line.strip_prefix("    ")).filter(|line| !line.starts_with(' '))
+    GUIDE.lines().filter_map(|line| line.strip_prefix("    ")).filter(|line| !line.starts_with(' '))
 }
 
 #[test]

@@ -10,7 +10,7 @@ use xspgate::sim::site::{ALL, DOMAIN, Simulation, Text};
 use crate::channels::Channel;
 use crate::harness::{PROFILE, Stage, eventually};
 
-const README: &str = include_str!("../../README.md");
+const STATUS: &str = include_str!("../../docs/reference/status.md");
 
 /// What `/status` says now.
 pub(crate) async fn status(stage: &Stage) -> Value {
@@ -49,13 +49,13 @@ async fn every_field_is_in_the_readme_and_every_one_there_is_said() {
     let _channel = Channel::open(&stage).await;
     let mut said = BTreeSet::new();
     fields(&status(&stage).await, "", &mut said);
-    let table = README.lines().skip_while(|line| !line.starts_with("| status field |"));
+    let table = STATUS.lines().skip_while(|line| !line.starts_with("| status field |"));
     let rows = table.skip(2).take_while(|line| line.starts_with('|'));
     let listed: BTreeSet<_> = rows.filter_map(|row| Some(row.split('`').nth(1)?.to_owned())).collect();
     assert_eq!(said, listed);
 }
 
-/// What the README explains in one row each, whatever is in it.
+/// What the book explains in one row each, whatever is in it.
 const WHOLE: [&str; 6] = [
     "farms[].traffic",
     "farms[].sessions",
@@ -65,7 +65,7 @@ const WHOLE: [&str; 6] = [
     "reload.last",
 ];
 
-/// The names of all fields below `value`, as the README writes them.
+/// The names of all fields below `value`, as the book writes them.
 fn fields(value: &Value, path: &str, names: &mut BTreeSet<String>) {
     match value {
         _ if WHOLE.contains(&path) => drop(names.insert(path.to_owned())),

@@ -133,9 +133,9 @@ async fn a_request_that_fails_over_is_a_span_with_one_for_each_attempt() {
         assert_eq!(seen.headers.get_all("traceparent").iter().count(), 1);
         assert_eq!(seen.header("tracestate"), STATE);
     }
-    let known = include_str!("../../README.md");
+    let known = include_str!("../../docs/reference/traces.md");
     for key in spans.iter().flat_map(Span::keys) {
-        assert!(known.contains(&format!("`{key}`")), "README.md lacks {key}");
+        assert!(known.contains(&format!("`{key}`")), "docs/reference/traces.md lacks {key}");
     }
     assert_eq!(collector.resource("service.name")[0], "xspgate");
     let sent = &collector.requests()[0];

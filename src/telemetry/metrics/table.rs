@@ -1,6 +1,6 @@
-//! What there is to measure, in one table, so that the registry and the README can both be held against it.
+//! What there is to measure, in one table, so that the registry and `docs/reference/metrics.md` can both be held against it.
 
-/// Every metric's name, kind, labels and meaning, in the order in which the README lists them.
+/// Every metric's name, kind, labels and meaning, in the order in which `docs/reference/metrics.md` lists them.
 pub const TABLE: &[(&str, &str, &str, &str)] = &[
     ("xspgate_build_info", "gauge", "version", "1, labelled with the version that runs"),
     ("xspgate_ready", "gauge", "", "1 while /readyz says yes"),
