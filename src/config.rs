@@ -1,7 +1,7 @@
 //! The configuration: one TOML file in, a [`model::Config`] that can't be invalid out, or every problem with its place.
 
 mod compile;
-mod complete;
+pub mod complete;
 pub mod error;
 pub mod file;
 pub mod model;

@@ -210,7 +210,8 @@ fn every_lock_is_listed() {
         locks.extend(guarded.map(|guarded| format!("| `{}` | `{guarded}` |", source.path)));
     }
     assert_none(&faults);
-    let table = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/waits.md")).expect("it is a text");
+    let table = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/waits.md"))
+        .expect("it is a text");
     let rows =
         table.split("\n## Locks\n").nth(1).expect("it has that section").split("\n## ").next().unwrap_or_default();
     let row =

@@ -147,21 +147,26 @@ fn every_command_of_the_program_is_one_that_it_takes() {
     for (path, text) in documents().iter().filter(|(path, _)| path != "CHANGELOG.md") {
         for call in calls(text) {
             count += 1;
-            let words = call.replace('\'', "\"").split('"').enumerate().flat_map(|(at, part)| match at % 2 {
+            let quoted = call.replace('\'', "\"");
+            let words = quoted.split('"').enumerate().flat_map(|(at, part)| match at % 2 {
                 0 => part.split_whitespace().filter(|word| *word != "...").map(str::to_owned).collect(),
                 _ => vec![part.to_owned()],
             });
             let words: Vec<String> = words.map(|word| word.trim_end_matches("...").to_owned()).collect();
             let Err(error) = xspgate::cli::command().try_get_matches_from(&words) else { continue };
-            // `xspgate ctl` alone names a command, and runs none; `--help` prints.
-            let named = matches!(
-                error.kind(),
-                ErrorKind::DisplayHelp
-                    | ErrorKind::DisplayVersion
-                    | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-                    | ErrorKind::MissingRequiredArgument
-                    | ErrorKind::MissingSubcommand
-            );
+            // `xspgate ctl` alone names a command, and runs none; `--help` prints; FILE and $file stand for values.
+            let capitals = |word: &String| word.len() > 2 && word.chars().all(|c| c.is_ascii_uppercase());
+            let stands_for = |word: &String| capitals(word) || word.contains('$');
+            let placeholder = error.kind() == ErrorKind::ValueValidation && words.iter().any(stands_for);
+            let named = placeholder
+                || matches!(
+                    error.kind(),
+                    ErrorKind::DisplayHelp
+                        | ErrorKind::DisplayVersion
+                        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                        | ErrorKind::MissingRequiredArgument
+                        | ErrorKind::MissingSubcommand
+                );
             if !named {
                 faults.push(format!("{path}: {call}\n{error}"));
             }
@@ -210,7 +215,7 @@ fn every_link_leads_somewhere() {
             let found = file.exists();
             let headed = |part: &str| {
                 let text = fs::read_to_string(&file).unwrap_or_default();
-                prose_headings(&text).any(|heading| anchor(&heading) == part)
+                headings(&text).any(|heading| anchor(&heading) == part)
             };
             if !found || part.is_some_and(|part| !headed(part)) {
                 faults.push(format!("{path}: {link}"));
@@ -220,8 +225,44 @@ fn every_link_leads_somewhere() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+/// In the package, documents lie to each other as they do here.
+#[test]
+fn every_link_leads_somewhere_in_the_package() {
+    let manifest: toml::Table = include_str!("../Cargo.toml").parse().expect("a manifest");
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().expect("a list").clone();
+    let packed: Vec<(String, String)> = assets
+        .iter()
+        .filter_map(|asset| Some((asset[0].as_str()?.to_owned(), asset[1].as_str()?.to_owned())))
+        .filter(|(_, to)| to.starts_with("usr/share/doc/xspgate/"))
+        .collect();
+    let is_packed = |path: &str| {
+        let (folder, name) = path.rsplit_once('/').map_or(("", path), |(folder, name)| (folder, name));
+        let to = format!("usr/share/doc/xspgate/{folder}");
+        packed.iter().any(|(from, into)| {
+            let (place, pattern) = from.rsplit_once('/').map_or(("", &**from), |(place, pattern)| (place, pattern));
+            let fits = pattern == name || pattern.strip_prefix('*').is_some_and(|ending| name.ends_with(ending));
+            place == folder && fits && into.trim_end_matches('/') == to.trim_end_matches('/')
+        })
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().expect("the project's folder");
+    let (mut faults, mut count) = (Vec::new(), 0);
+    for (path, text) in documents().into_iter().filter(|(path, _)| is_packed(path)) {
+        let folder = root.join(&path).parent().expect("a folder").to_owned();
+        for link in links(&text).into_iter().filter(|link| !link.starts_with("https://") && !link.starts_with('#')) {
+            let file = folder.join(link.split('#').next().unwrap_or_default()).canonicalize();
+            let file = file.ok().and_then(|file| Some(file.strip_prefix(&root).ok()?.to_str()?.to_owned()));
+            count += 1;
+            if !file.is_some_and(|file| is_packed(&file)) {
+                faults.push(format!("{path}: {link}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(count > 50, "{count} links");
+}
+
 /// The headings of a document, without their marks.
-fn prose_headings(text: &str) -> impl Iterator<Item = String> {
+fn headings(text: &str) -> impl Iterator<Item = String> {
     let mut open = false;
     let headings = text.lines().filter(move |line| {
         open ^= line.trim_start().starts_with("```");

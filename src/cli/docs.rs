@@ -33,8 +33,11 @@ defaults are, and mark mistakes while they are made. What one key means for anot
 pub(super) const GUIDE: Guide = Guide {
     command: "docs",
     examples: &[
-        ("xspgate docs man | man -l -", "read xspgate(1)"),
-        ("xspgate docs man --out /usr/local/share/man/man1", "all man pages, for `man xspgate-run` and the like"),
+        ("xspgate docs man | man -l -", "read xspgate(8)"),
+        (
+            "xspgate docs man --out /usr/local/share/man",
+            "all man pages, for `man xspgate-run`, `man xspgate.toml` and the like",
+        ),
         ("xspgate docs completions bash > /etc/bash_completion.d/xspgate", "completions for everybody's bash"),
         ("xspgate docs completions zsh > /usr/local/share/zsh/site-functions/_xspgate", "the same for zsh"),
         ("xspgate docs completions fish > ~/.config/fish/completions/xspgate.fish", "the same for one's own fish"),
@@ -54,9 +57,9 @@ pub struct Docs {
 
 #[derive(Debug, Subcommand)]
 enum Kind {
-    /// Print the man page xspgate(1), or write all man pages
+    /// Print the man page xspgate(8), or write all man pages
     Man {
-        /// Write xspgate.1 and a page for each command to this folder, which is made if it is missing
+        /// Write xspgate(8), a page for each command and xspgate.toml(5) to man8 and man5 in this folder, which are made
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         out: Option<PathBuf>,
     },

@@ -6,22 +6,22 @@ pub const COMPLETE: &str = include_str!("../../config/xspgate.toml");
 
 /// A section's header, or a key.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
+pub struct Entry {
     /// The header above, with NAME for the names in it: `[[farm.NAME.site]]`; empty at the top.
     header: String,
     /// `None`: the header itself.
-    pub(super) key: Option<&'static str>,
+    pub key: Option<&'static str>,
     /// The comment above, on one line.
-    pub(super) about: String,
+    pub about: String,
     /// `key = value` as it could be read.
     line: String,
     /// What the value is there for.
-    pub(super) standing: Standing,
+    pub standing: Standing,
 }
 
 /// What a value in the complete file is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub enum Standing {
     /// It has no default.
     InForce,
     /// It is the default.
@@ -31,19 +31,37 @@ pub(super) enum Standing {
 }
 
 impl Entry {
+    /// The header as it is written: `[[farm.NAME.site]]`; empty at the top.
+    pub fn header(&self) -> &str {
+        &self.header
+    }
+
     /// The section without brackets: `farm.NAME.site`.
     pub(super) fn section(&self) -> &str {
         self.header.trim_matches(['[', ']'])
     }
 
     /// The key's value.
-    pub(super) fn value(&self) -> Option<toml::Value> {
+    pub fn value(&self) -> Option<toml::Value> {
         toml::from_str::<toml::Table>(&self.line).ok()?.remove(self.key?)
     }
 }
 
+/// What the complete file says of itself before its first key: one paragraph an element.
+pub fn preface() -> Vec<String> {
+    let comments = COMPLETE.lines().map_while(|line| line.strip_prefix('#'));
+    let mut paragraphs = vec![String::new()];
+    for line in comments {
+        match line.strip_prefix(' ') {
+            Some(text) if !text.starts_with("  ") => paragraphs.last_mut().expect("there is one").extend([text, " "]),
+            Some(_) | None => paragraphs.push(String::new()),
+        }
+    }
+    paragraphs.iter().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect()
+}
+
 /// Every header and key, in order.
-pub(super) fn entries() -> Vec<Entry> {
+pub fn entries() -> Vec<Entry> {
     let (mut entries, mut header, mut about) = (Vec::<Entry>::new(), String::new(), Vec::new());
     let mut lines = COMPLETE.lines();
     while let Some(line) = lines.next() {

@@ -37,18 +37,28 @@ fn succeeds(folder: &Path, arguments: &[&str]) -> String {
 #[test]
 fn man_pages_render_without_a_warning() {
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(succeeds(folder.path(), &["docs", "man", "--out", "share/man1"]), "");
-    let pages = folder.path().join("share/man1");
-    let names: Vec<_> =
-        fs::read_dir(&pages).unwrap().map(|page| page.unwrap().file_name().into_string().unwrap()).collect();
-    for name in ["xspgate.1", "xspgate-run.1", "xspgate-doctor.1", "xspgate-ctl-drain.1", "xspgate-certs-xsp.1"] {
-        assert!(names.iter().any(|page| page == name), "{names:?}");
+    assert_eq!(succeeds(folder.path(), &["docs", "man", "--out", "share/man"]), "");
+    let pages = folder.path().join("share/man");
+    let names = |section: &str| {
+        let pages = fs::read_dir(pages.join(section)).unwrap();
+        pages.map(|page| format!("{section}/{}", page.unwrap().file_name().into_string().unwrap())).collect::<Vec<_>>()
+    };
+    let (names, configuration) = (names("man8"), names("man5"));
+    for command in ["", "-run", "-doctor", "-ctl-drain", "-certs-xsp"] {
+        assert!(names.contains(&format!("man8/xspgate{command}.8")), "{names:?}");
+    }
+    assert_eq!(configuration, ["man5/xspgate.toml.5"]);
+    let keys = fs::read_to_string(pages.join(&configuration[0])).unwrap();
+    for key in ["advance_after", "drain_spread", "end_streams_after", "allow"] {
+        assert!(keys.contains(&format!("\n.TP\n\\fB{key}\\fR\n")), "{key}");
     }
     for page in &names {
         let text = fs::read_to_string(pages.join(page)).unwrap();
         for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "\"EXIT STATUS\"", "\"SEE ALSO\""] {
             assert!(text.contains(&format!("\n.SH {section}\n")), "{page} has no {section}");
         }
+    }
+    for page in names.iter().chain(&configuration) {
         for (program, arguments) in [("groff", ["-man", "-ww", "-z"]), ("mandoc", ["-T", "lint", "-Wwarning"])] {
             let said = judge(&pages, program, &[&arguments[..], &[page]].concat()).unwrap_or_default();
             // They have none, so that a version's pages are always the same.
@@ -56,7 +66,7 @@ fn man_pages_render_without_a_warning() {
             assert!(said.is_empty(), "{said:#?}");
         }
     }
-    let whole = fs::read_to_string(pages.join("xspgate.1")).unwrap();
+    let whole = fs::read_to_string(pages.join("man8/xspgate.8")).unwrap();
     assert_eq!(succeeds(folder.path(), &["docs", "man"]), whole);
     for section in ["SIGNALS", "ENVIRONMENT", "FILES", "EXAMPLES"] {
         assert!(whole.contains(&format!("\n.SH {section}\n")), "{section}");

@@ -34,6 +34,7 @@ mod draining;
 mod evidence;
 mod expectation;
 mod failover;
+mod first_site;
 mod forwarding;
 mod frozen;
 mod handbook;

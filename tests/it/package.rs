@@ -14,7 +14,7 @@ use crate::harness::{Tool, left_out, succeed};
 
 /// Mounts a copy of this machine's files, and leaves it by a shell that does what it is told as if it were the machine: what
 /// is changed there is gone with it. It is no machine that has booted, so that no service is started.
-const ASIDE: &str = r#"
+pub(crate) const ASIDE: &str = r#"
 mount -t tmpfs tmpfs "$1"
 mkdir "$1/changes" "$1/work" "$1/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/changes,workdir=$1/work" "$1/root"
@@ -102,13 +102,13 @@ echo done
 "#;
 
 /// The package with the gateway that is tested in it, as that version.
-fn build(version: &str, folder: &Path) -> PathBuf {
+pub(crate) fn build(version: &str, folder: &Path) -> PathBuf {
     let package = folder.join(format!("{version}.deb"));
     // Where it looks for what `cargo build --profile dist` makes.
     let target = tempfile::tempdir().unwrap();
-    let share = target.path().join("dist/share/man1");
+    let share = target.path().join("dist/share/man/man8");
     fs::create_dir_all(&share).unwrap();
-    fs::write(share.join("xspgate-gone.1.gz"), "of a command that was there once").unwrap();
+    fs::write(share.join("xspgate-gone.8.gz"), "of a command that was there once").unwrap();
     fs::copy(env!("CARGO_BIN_EXE_xspgate"), target.path().join("dist/xspgate")).unwrap();
     let mut command = Command::new(deployed("debian/build"));
     command.env("CARGO_TARGET_DIR", target.path()).current_dir(target.path());
@@ -117,7 +117,7 @@ fn build(version: &str, folder: &Path) -> PathBuf {
     package
 }
 
-fn has_cargo_deb() -> bool {
+pub(crate) fn has_cargo_deb() -> bool {
     Tool::installed("cargo-deb", "cargo install --locked cargo-deb").is_some()
 }
 
@@ -163,17 +163,19 @@ fn the_package_says_of_the_program_what_the_program_says_of_itself() {
     let package = build("1", folder.path());
     let share = folder.path().join("files/usr/share");
     succeed(dpkg.command().arg("--extract").arg(&package).arg(folder.path().join("files")));
-    let pages = folder.path().join("man1");
+    let pages = folder.path().join("man");
     said(&["docs", "man", "--out", pages.to_str().unwrap()]);
     let names = |folder: &Path| {
         let names = fs::read_dir(folder).unwrap().map(|page| page.unwrap().file_name().into_string().unwrap());
         names.collect::<BTreeSet<_>>()
     };
-    let packed = share.join("man/man1");
-    assert_eq!(names(&packed), names(&pages).iter().map(|name| format!("{name}.gz")).collect());
-    for name in names(&pages) {
-        let page = succeed(Command::new("gzip").arg("-dc").arg(packed.join(format!("{name}.gz"))));
-        assert_eq!(page, fs::read_to_string(pages.join(&name)).unwrap(), "{name}");
+    for section in ["man5", "man8"] {
+        let (packed, pages) = (share.join("man").join(section), pages.join(section));
+        assert_eq!(names(&packed), names(&pages).iter().map(|name| format!("{name}.gz")).collect());
+        for name in names(&pages) {
+            let page = succeed(Command::new("gzip").arg("-dc").arg(packed.join(format!("{name}.gz"))));
+            assert_eq!(page, fs::read_to_string(pages.join(&name)).unwrap(), "{name}");
+        }
     }
     for (path, arguments) in [
         ("bash-completion/completions/xspgate", &["docs", "completions", "bash"][..]),

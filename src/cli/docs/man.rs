@@ -1,5 +1,7 @@
-//! The man pages: what `--help` says, and what belongs to nobody's help. Separate from `docs`, because pages have a form of
-//! their own.
+//! The man pages: what `--help` says, what belongs to nobody's help, and what the complete configuration says of its keys.
+//! Separate from `docs`, because pages have a form of their own.
+
+mod configuration;
 
 use std::io;
 use std::path::Path;
@@ -39,7 +41,7 @@ const ENVIRONMENT: [Item; 6] = [
 const FILES: [Item; 4] = [
     (
         "/etc/xspgate/xspgate.toml",
-        "Where the configuration is by custom; there is no default. Paths in it start from its folder.",
+        "Where the configuration is by custom; there is no default. Paths in it start from its folder. See xspgate.toml(5).",
     ),
     (SOCKET, "Where `ctl` looks for the gateway, unless --socket names another place."),
     ("state_dir", "The folder that the configuration names for the last good answers of DNS."),
@@ -49,18 +51,21 @@ const FILES: [Item; 4] = [
 /// How an apostrophe is written, for groff and for others. Each part of a page begins with it, and one is enough.
 const APOSTROPHE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 
-/// xspgate(1).
+/// xspgate(8).
 pub(super) fn whole() -> String {
     pages().into_iter().next().map(|(_, page)| page).unwrap_or_default()
 }
 
-/// Writes every page to `folder`.
+/// Writes every page below `folder`: commands to `man8`, and the configuration's to `man5`.
 ///
 /// # Errors
-/// The folder could not be made, or a page not be written.
+/// A folder could not be made, or a page not be written.
 pub(super) fn write(folder: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    pages().into_iter().try_for_each(|(name, page)| std::fs::write(folder.join(name), page))
+    let [commands, files] = ["man8", "man5"].map(|section| folder.join(section));
+    std::fs::create_dir_all(&commands)?;
+    std::fs::create_dir_all(&files)?;
+    pages().into_iter().try_for_each(|(name, page)| std::fs::write(commands.join(name), page))?;
+    std::fs::write(files.join("xspgate.toml.5"), configuration::page())
 }
 
 /// Every page with the name of its file; the whole program's first.
@@ -90,7 +95,7 @@ fn listing_values(command: clap::Command) -> clap::Command {
 }
 
 fn collect(command: &clap::Command, path: &str, pages: &mut Vec<(String, String)>) {
-    pages.push((format!("{}.1", title(path)), page(command, path)));
+    pages.push((format!("{}.8", title(path)), page(command, path)));
     for inner in command.get_subcommands() {
         collect(inner, format!("{path} {}", inner.get_name()).trim_start(), pages);
     }
@@ -114,10 +119,17 @@ fn page(command: &clap::Command, path: &str) -> String {
         rest(command, path).to_writer(&mut text)
     });
     rendered.expect("memory takes all that is written to it");
-    let text = String::from_utf8(text).expect("pages are made of text");
+    headed(&title(path), '8', &String::from_utf8(text).expect("pages are made of text"))
+}
+
+/// A page of that section of the manual with its title.
+fn headed(title: &str, section: char, text: &str) -> String {
     // No date, so that a version's pages are always the same; `Roff` would leave an empty word out.
-    let (title, version) = (title(path).to_uppercase(), env!("CARGO_PKG_VERSION"));
-    format!("{APOSTROPHE}.TH {title} 1 \"\" \"xspgate {version}\" \"xspgate\"\n{}", text.replace(APOSTROPHE, ""))
+    let (title, version) = (title.to_uppercase(), env!("CARGO_PKG_VERSION"));
+    format!(
+        "{APOSTROPHE}.TH {title} {section} \"\" \"xspgate {version}\" \"xspgate\"\n{}",
+        text.replace(APOSTROPHE, "")
+    )
 }
 
 /// Usage as `--help` has it, one form a line.
@@ -179,5 +191,6 @@ fn related(command: &clap::Command, path: &str) -> Vec<String> {
         None => vec![""],
     };
     let below = command.get_subcommands().map(|inner| format!("{path} {}", inner.get_name()).trim_start().to_owned());
-    above.into_iter().map(str::to_owned).chain(below).map(|path| format!("{}(1)", title(&path))).collect()
+    let pages = above.into_iter().map(str::to_owned).chain(below).map(|path| format!("{}(8)", title(&path)));
+    pages.chain(["xspgate.toml(5)".to_owned()]).collect()
 }

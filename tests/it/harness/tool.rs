@@ -55,6 +55,11 @@ impl Tool {
         path.inspect_err(|why| left_out(name, why)).ok()
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// It, to be given arguments.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
