@@ -3,6 +3,7 @@
 
 mod crowd;
 mod lines;
+mod progress;
 mod report;
 mod rotation;
 mod story;
@@ -10,6 +11,7 @@ mod tally;
 mod user;
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -64,7 +66,7 @@ fn play(options: &Demo) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     // The simulation ends with the runtime, and the gateway before both.
     let (simulation, gateway) = runtime.block_on(set_up())?;
-    introduce(&simulation, &gateway);
+    introduce(&simulation, &gateway, options.keep);
     let steps = runtime.block_on(Box::pin(story::play(&simulation, &gateway)))?;
     let held = report::conclude(&steps, begun.elapsed());
     if options.keep {
@@ -96,21 +98,28 @@ fn configuration(simulation: &Simulation) -> Text {
     text
 }
 
-fn introduce(simulation: &Simulation, gateway: &Gateway) {
+/// Prints the site as a diagram, and where to look.
+fn introduce(simulation: &Simulation, gateway: &Gateway, keep: bool) {
     say("xspgate demo: a day at the edge, shortened");
     say("");
-    for (site, names) in [("site-a", ["a1", "a2"]), ("site-b", ["b1", "b2"])] {
-        let xsp = |name| format!("{name} {}, CTI at {}", simulation.xsp(name).address(), simulation.cti_port());
-        let xsps = names.map(xsp).join("; ");
-        say(&format!("  {site}   {xsps}"));
+    if let Some(admin) = gateway.admin() {
+        let until = if keep { "until Ctrl-C" } else { "until the demo ends; --keep leaves it open" };
+        say(&format!("  Status page: http://{admin}/ ({until})"));
+        say("");
     }
-    say(&format!("  DNS      {}", simulation.dns.address()));
-    for address in gateway.https() {
-        say(&format!("  gateway  https://{CLOUD}, at {address}"));
-    }
-    for address in gateway.cti() {
-        say(&format!("           CTI at {address}"));
-    }
+    let at = |addresses: &[SocketAddr]| addresses.first().map_or("nowhere".to_owned(), ToString::to_string);
+    let (https, cti, dns) = (at(gateway.https()), at(gateway.cti()), simulation.dns.address().to_string());
+    let [a1, a2, b1, b2] = ["a1", "a2", "b1", "b2"].map(|name| simulation.xsp(name).address());
+    let port = simulation.cti_port();
+    say(&format!("  20 users,          HTTPS ┌─────────────────┐ TLS  ┌ a1 {a1}"));
+    say(&format!("  6 event channels ───────▶│ xspgate         ├─────▶┤ a2 {a2}   site-a, preferred"));
+    say(&format!("                           │ {https:<15} │      └"));
+    say(&format!("  Webex's cloud,       CTI │ {cti:<15} │ TLS  ┌ b1 {b1}"));
+    say(&format!("  8 connections ──────────▶│                 ├─────▶┤ b2 {b2}   site-b"));
+    say("                           └────────┬────────┘      └");
+    say(&format!("                                DNS {dns:<15}  CTI at port {port} of each"));
+    say("");
+    say("What to look at: \"errors\" and \"slowest\" in each step. Webex gives up on a request after 2 s.");
     say("");
 }
 

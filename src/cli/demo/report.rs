@@ -1,10 +1,13 @@
 //! What is made of the story: each step with what was expected of it, and the table at the end. Separate from the story, which
 //! says what happens.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::say;
 use super::tally::Tally;
+
+const RULES: &str = include_str!("../../../docs/rules.md");
 
 /// One step as it went.
 pub(super) struct Step {
@@ -69,6 +72,48 @@ pub(super) fn conclude(steps: &[Step], took: Duration) -> bool {
          would have torn its channel down.",
         astray * 100 / beats.max(1)
     ));
+    explain(steps);
     say(&format!("{verdict} {} s in all.", took.as_secs()));
     held
+}
+
+/// Prints what the rules say that the steps name.
+fn explain(steps: &[Step]) {
+    let expected = steps.iter().flat_map(|step| &step.expected);
+    let named: BTreeSet<&str> = expected.filter_map(|(what, _)| rule(what)).collect();
+    say("");
+    say("The rules named above are Cisco's for Webex for BroadWorks (docs/rules.md has them all):");
+    for id in named {
+        say(&format!("  {id:<9} {}", first_sentence(id)));
+    }
+    say("");
+}
+
+/// `R-FAIL-1` of a text that has it in brackets.
+fn rule(text: &str) -> Option<&str> {
+    let from = text.find("(R-")? + 1;
+    text[from..].split(')').next()
+}
+
+/// What a rule says first.
+fn first_sentence(id: &str) -> String {
+    let rest = RULES.split_once(&format!("- **{id}** ")).map_or("", |(_, rest)| rest);
+    let words: Vec<_> = rest.split("\n- ").next().unwrap_or_default().split_whitespace().collect();
+    let text = words.join(" ").replace('*', "");
+    text.split_once(". ").map_or(text.clone(), |(sentence, _)| format!("{sentence}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_rule_says_something_first() {
+        assert_eq!(rule("all users are at a2 (R-FAIL-1)"), Some("R-FAIL-1"));
+        assert_eq!(rule("no request failed"), None);
+        for id in ["R-AFF-1", "R-AFF-2", "R-APP-1", "R-APP-6", "R-DNS-1", "R-DNS-2", "R-FAIL-1", "R-FAIL-6"] {
+            let sentence = first_sentence(id);
+            assert!(sentence.len() > 20 && sentence.ends_with('.') && !sentence.contains("Code:"), "{id}: {sentence}");
+        }
+    }
 }

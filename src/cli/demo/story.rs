@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use super::crowd::Crowd;
 use super::lines::Lines;
+use super::progress::Progress;
 use super::report::{Held, Step};
 use super::rotation::Rotation;
 use super::say;
@@ -35,6 +36,8 @@ struct Scene<'a> {
     crowd: Crowd,
     lines: Lines,
     steps: Vec<Step>,
+    /// While a step runs.
+    progress: Option<Progress>,
     /// Heartbeats on a wrong XSP before this step.
     strays_before: u64,
 }
@@ -50,7 +53,7 @@ pub(super) async fn play(simulation: &Simulation, gateway: &Gateway) -> Result<V
     until_served(&door).await;
     let crowd = Crowd::start(door, USERS, CHANNELS, Rotation::new(&simulation.xsps));
     let lines = Lines::open(&Webex::new(&simulation.pki), cti, LINES, &crowd.tallies());
-    let mut scene = Scene { simulation, crowd, lines, steps: Vec::new(), strays_before: 0 };
+    let mut scene = Scene { simulation, crowd, lines, steps: Vec::new(), progress: None, strays_before: 0 };
     scene.sign_in().await;
     scene.kill().await;
     scene.hang().await;
@@ -72,7 +75,7 @@ async fn until_served(door: &Door) {
 
 impl Scene<'_> {
     async fn sign_in(&mut self) {
-        self.announce("Users sign in", "sessions spread over both XSPs of site-a, and each stays at its own");
+        self.announce("Users sign in", "sessions spread over both XSPs of site-a, and each stays on its XSP");
         let settled = self.until(|scene| scene.crowd.homes().len() == USERS && scene.channels_are_open()).await;
         let connected = self.until(|scene| scene.lines_are_at("a1")).await;
         let before = self.crowd.homes();
@@ -94,7 +97,7 @@ impl Scene<'_> {
     async fn kill(&mut self) {
         self.announce(
             "a1 is killed",
-            "its ports are closed, its connections are reset: its users move to a2 unharmed; CTI's are lost, and come back",
+            "its ports close and its connections are reset; users move to a2 without an error, CTI reconnects",
         );
         self.simulation.xsp("a1").kill().await;
         self.simulation.cti("a1").kill().await;
@@ -105,9 +108,9 @@ impl Scene<'_> {
             "a1 is killed",
             LINES as u64,
             vec![
-                ("all its users are at a2 (R-FAIL-1)".into(), moved),
-                ("its event channels were opened anew at a2".into(), moved),
-                ("Webex's CTI connections were opened anew, and are at a2".into(), returned),
+                ("all users are at a2 (R-FAIL-1)".into(), moved),
+                ("event channels were reopened at a2".into(), moved),
+                ("Webex's CTI connections reconnected to a2".into(), returned),
             ],
         );
     }
@@ -115,7 +118,7 @@ impl Scene<'_> {
     async fn hang(&mut self) {
         self.announce(
             "a2 hangs",
-            "it reads requests and answers none: site-b is asked 600 ms later, a2 is blocked after 2 s",
+            "it reads requests and answers none; after 600 ms site-b is asked too, after 2 s a2 is blocked",
         );
         self.simulation.xsp("a2").behave(Behaviour::Hang).await;
         let moved = self.until(|scene| scene.only(&["b1", "b2"]) && scene.channels_are_at(&["b1", "b2"])).await;
@@ -124,7 +127,7 @@ impl Scene<'_> {
             0,
             vec![
                 ("all users are at site-b (R-FAIL-3)".into(), moved),
-                ("its event channels were opened anew at site-b (R-APP-6)".into(), moved),
+                ("event channels were reopened at site-b (R-APP-6)".into(), moved),
             ],
         );
     }
@@ -132,7 +135,7 @@ impl Scene<'_> {
     async fn overload(&mut self) {
         self.announce(
             "b1 answers 503",
-            "each request is asked again elsewhere; a second look confirms, and b1 is blocked",
+            "each request goes to b2 at once; the gateway's own look confirms the 503, and b1 is blocked",
         );
         self.simulation.xsp("b1").behave(Behaviour::Status(StatusCode::SERVICE_UNAVAILABLE)).await;
         self.simulation.xsp("b1").forget_requests();
@@ -145,7 +148,7 @@ impl Scene<'_> {
             0,
             vec![
                 ("all users are at b2 (R-FAIL-2)".into(), moved),
-                ("the gateway took a second look for itself".into(), probed),
+                ("the gateway's own look confirmed it".into(), probed),
             ],
         );
     }
@@ -153,7 +156,7 @@ impl Scene<'_> {
     async fn recover(&mut self) {
         self.announce(
             "Everything comes back",
-            "blocks run out, new sessions begin at site-a again, old ones stay at b2",
+            "blocks run out; new sessions begin at site-a again, old ones stay at b2",
         );
         for name in ["a1", "a2", "b1"] {
             self.simulation.xsp(name).revive().await;
@@ -212,15 +215,20 @@ impl Scene<'_> {
         self.strays_before = self.strays();
         say(&format!("{}  {title}", self.steps.len() + 1));
         say(&format!("   expected  {plan}"));
+        self.progress = Some(Progress::start(&self.crowd.tallies()));
     }
 
     /// Ends a step in which so many CTI connections had to be lost.
     fn conclude(&mut self, title: &'static str, lost: u64, expected: Vec<(String, bool)>) {
+        self.progress = None;
         let seen = self.crowd.tally();
         let mut expected: Vec<(String, Held)> = expected.into_iter().map(|(what, held)| (what, held.into())).collect();
         expected.push(("no request of a user failed".into(), (seen.errors == 0 && seen.requests > 0).into()));
         let quick = seen.slowest < CALLERS_PATIENCE;
-        expected.push((format!("none took {} s, when the cloud gives up", CALLERS_PATIENCE.as_secs()), quick.into()));
+        expected.push((
+            format!("no request took {} s, after which the cloud gives up", CALLERS_PATIENCE.as_secs()),
+            quick.into(),
+        ));
         let strays = self.strays() - self.strays_before;
         expected.push((astray(strays, &seen), (strays == 0).into()));
         let cti = match lost {

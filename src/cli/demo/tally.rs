@@ -89,6 +89,12 @@ impl Tallies {
         tally.slowest_return = tally.slowest_return.max(after);
     }
 
+    /// Requests and errors since the last call of [`Tallies::take`].
+    pub(super) fn so_far(&self) -> (u64, u64) {
+        let tally = self.0.lock();
+        (tally.requests, tally.errors)
+    }
+
     /// What there is since the last call.
     pub(super) fn take(&self) -> Tally {
         std::mem::take(&mut self.0.lock())
@@ -99,7 +105,7 @@ impl fmt::Display for Tally {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{} requests, {} errors, slowest {} ms", self.requests, self.errors, self.slowest.as_millis())?;
         let counts: Vec<_> = self.answered_by.iter().map(|(xsp, count)| format!("{xsp} {count}")).collect();
-        write!(out, "; {}", if counts.is_empty() { "nobody answered".to_owned() } else { counts.join(", ") })?;
+        write!(out, "; {}", if counts.is_empty() { "no answers".to_owned() } else { counts.join(", ") })?;
         if self.reopened > 0 {
             write!(out, "; {} channels opened anew", self.reopened)?;
         }
