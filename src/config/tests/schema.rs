@@ -80,7 +80,7 @@ fn what_the_complete_file_says_is_in_the_schema() {
     let tries = &schema["properties"]["farm"]["patternProperties"]["^[A-Za-z0-9._-]{1,64}$"]["properties"]["failover"]
         ["properties"]["tries"];
     let expected = serde_json::json!(
-        {"type": "integer", "minimum": 1, "maximum": 10, "default": 3, "description": "Attempts in all: 1 to 10."}
+        {"type": "integer", "minimum": 1, "maximum": 10, "default": 3, "description": "Attempts for one request: 1 to 10."}
     );
     assert_eq!(*tries, expected);
     let tls = &schema["properties"]["cti"]["items"]["properties"]["tls"]["properties"];
