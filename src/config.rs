@@ -11,6 +11,7 @@ pub mod recover;
 pub mod schema;
 mod syntax;
 pub mod types;
+pub mod written;
 
 use std::io;
 use std::path::Path;

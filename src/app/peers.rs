@@ -15,6 +15,7 @@ use crate::handover::{Answered, Process, Talk};
 use crate::policy::streams::StreamKind;
 use crate::processes::own;
 use crate::registry::{Entry, Why};
+use crate::telemetry::access;
 
 /// So many streams of one process are told of.
 pub(super) const MOST_ROWS: usize = 1000;
@@ -29,10 +30,14 @@ pub(super) async fn run(core: &Core) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         cut_what_is_due(core);
+        looks += 1;
+        if looks >= SAID_AGAIN {
+            access::file::follow();
+        }
         if !core.processes.has_listener() {
+            looks %= SAID_AGAIN;
             continue;
         }
-        looks += 1;
         let all = core.all_processes();
         let timeless: Vec<_> = all.iter().map(|process| Process { heard: 0.0, ..process.clone() }).collect();
         if timeless != said || looks >= SAID_AGAIN {

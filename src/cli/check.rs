@@ -11,7 +11,7 @@ use super::guide::Guide;
 use super::output::complain;
 use super::summary;
 use crate::config::error::Report;
-use crate::config::{self, Loaded, Reading};
+use crate::config::{self, Loaded, Reading, written};
 use crate::tls::certs::{self, Material};
 
 /// The exit code for a configuration that can't be used.
@@ -67,7 +67,9 @@ pub fn load(path: &Path) -> Result<(Loaded, Material), Report> {
 /// As [`load`].
 pub(super) fn judge(reading: Reading) -> Result<(Loaded, Material), Report> {
     let (material, problems) = certs::load(&reading.partial);
-    let report = Report::new(reading.source, reading.problems.into_iter().chain(problems).collect());
+    let written = written::problems(&reading.partial, &reading.source.path);
+    let problems = reading.problems.into_iter().chain(problems).chain(written).collect();
+    let report = Report::new(reading.source, problems);
     match (report.is_fatal(), material) {
         (false, Some(material)) => {
             let loaded = Loaded { config: reading.partial, warnings: report.problems, source: report.source };

@@ -20,7 +20,7 @@ use toml::Spanned;
 use super::error::{Problem, Source};
 use super::file::{self, File, Key, List, Sections};
 use super::model::{Certificate, Config, Farm, Reloads, Trust};
-use super::place::Places;
+use super::place::{Places, Spot};
 use super::recover::Gaps;
 use super::types::choice::nearest;
 use super::types::name::SectionName;
@@ -43,7 +43,7 @@ pub(super) fn compile(file: &File, source: &Source, gaps: &Gaps) -> (Config, Vec
     check.nothing_served(file);
     check.unused(file);
     let mut places = std::mem::take(&mut check.places);
-    for (spot, span) in https_spots {
+    for (spot, span) in https_spots.into_iter().chain(written(file)) {
         places.note(spot, span);
     }
     let config = Config {
@@ -71,6 +71,14 @@ pub(super) fn compile(file: &File, source: &Source, gaps: &Gaps) -> (Config, Vec
         places,
     };
     (config, check.problems)
+}
+
+/// Where the places stand that are written to.
+fn written(file: &File) -> impl Iterator<Item = (Spot, Range<usize>)> {
+    let socket = file.control.as_ref().and_then(|control| control.get_ref().socket.as_ref());
+    let log = file.log.as_ref().and_then(|log| log.get_ref().access_file.as_ref());
+    let spots = [(Spot::StateDir, file.state_dir.as_ref()), (Spot::ControlSocket, socket), (Spot::AccessFile, log)];
+    spots.into_iter().filter_map(|(spot, path)| Some((spot, path?.span())))
 }
 
 /// The sections of one kind by name; `None`: there is one, but it is broken, and that has been said.

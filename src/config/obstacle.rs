@@ -16,6 +16,11 @@ const LINKS: usize = 40;
 /// The capabilities that make mode bits void for reading, as `/proc/self/status` numbers them.
 const DAC_OVERRIDE: u64 = 1 << 1 | 1 << 2;
 
+/// Folders that belong to the system and to all its programs.
+const SHARED: [&str; 13] = [
+    "/", "/etc", "/mnt", "/opt", "/run", "/srv", "/tmp", "/usr", "/var", "/var/lib", "/var/log", "/var/run", "/var/tmp",
+];
+
 /// What a file is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -196,14 +201,13 @@ impl Who {
 
     /// The command that grants `bits`, to no more than it takes.
     fn remedy(&self, path: &Path, at: &Path, metadata: &Metadata, bits: u32) -> String {
-        if ["/root", "/home"].iter().any(|home| at.starts_with(home)) {
+        if ["/root", "/home"].iter().any(|home| at.starts_with(home)) && !self.names.has_home(self.uid) {
             return "services can't see the folders of users: put the file below /etc/xspgate".to_owned();
         }
         let user = self.names.user(self.uid);
         match path.parent().filter(|_| bits == 3) {
             Some(parent) if parent != at => return format!("`install -d -o {user} {}`", quoted(parent)),
-            // The folders of the system are everybody's.
-            Some(parent) if parent.components().count() <= 3 && metadata.uid() == 0 => {
+            Some(parent) if SHARED.iter().any(|shared| Path::new(shared) == parent) => {
                 let own = quoted(&parent.join("xspgate"));
                 return format!("name a place in a folder of its own, which `install -d -o {user} {own}` makes");
             }
@@ -239,6 +243,13 @@ impl std::fmt::Display for Who {
 impl Names {
     fn user(&self, uid: u32) -> String {
         name(&self.users, uid).map_or_else(|| uid.to_string(), str::to_owned)
+    }
+
+    /// Whether a user is a person, or root: services have no folder among those of users.
+    fn has_home(&self, uid: u32) -> bool {
+        let of = |line: &&str| line.split(':').nth(2).and_then(|number| number.parse().ok()) == Some(uid);
+        let home = self.users.lines().find(of).and_then(|line| line.split(':').nth(5)).unwrap_or_default();
+        ["/root", "/home"].iter().any(|homes| Path::new(home).starts_with(homes))
     }
 
     fn group(&self, gid: u32) -> String {
@@ -385,6 +396,19 @@ mod tests {
         assert!(said.ends_with(&format!(": `install -d -o xspgate {}/new`", private.display())), "{said}");
         let said = self::said(Path::new("/run/control.sock"), ErrorKind::PermissionDenied, Purpose::Writing);
         assert!(said.ends_with("which `install -d -o xspgate /run/xspgate` makes"), "{said}");
+        // A folder that is the gateway's own is opened to it, whoever has made it.
+        for own in ["/run/xspgate", "/etc/xspgate", "/var/log/xspgate"].map(Path::new) {
+            let metadata = fs::metadata("/").unwrap();
+            let remedy = who().remedy(&own.join("file"), own, &metadata, 3);
+            assert!(remedy.contains(&format!("chmod g+wx {}", own.display())), "{remedy}");
+        }
+        let metadata = fs::metadata("/").unwrap();
+        let person =
+            Who { names: Names { users: "xspgate:x:54321:54322::/home/x:/bin/sh".into(), ..who().names }, ..who() };
+        for (who, services) in [(who(), true), (person, false)] {
+            let remedy = who.remedy(Path::new("/home/x/key.pem"), Path::new("/home/x"), &metadata, 1);
+            assert_eq!(remedy.starts_with("services can't see"), services, "{remedy}");
+        }
         let said = self::said(&private.join("new/control.sock"), ErrorKind::NotFound, Purpose::Writing);
         assert_eq!(said, format!("there is no folder {}/new", private.display()));
     }

@@ -19,6 +19,12 @@ pub enum Spot {
     AffinityKeyFile,
     /// `ranges` of `[webex]`.
     WebexRanges,
+    /// `access_file` of `[log]`.
+    AccessFile,
+    /// `socket` of `[control]`.
+    ControlSocket,
+    /// `state_dir`.
+    StateDir,
     /// A host of an `[[https]]` block.
     Host {
         /// The block's place in [`super::model::Config::https`].

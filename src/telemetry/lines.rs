@@ -200,19 +200,25 @@ impl<S: Write> Writer<S> {
             });
             match at {
                 At::Rest => {
-                    // The sink may have been asked for something: all that came before is written. It has nothing to lose.
-                    self.sink.flush().ok();
+                    self.serve();
                     self.rest();
                 }
                 At::Work => {
                     self.write(&batch);
                     batch.clear();
+                    // Under load there is no rest, and the sleep below may take the token of whoever has asked.
+                    self.serve();
                     if !self.shared.hurry.load(Ordering::Acquire) {
                         thread::park_timeout(GATHER);
                     }
                 }
             }
         }
+    }
+
+    /// Lets the sink do what it was asked to. It has no bytes of its own to lose.
+    fn serve(&mut self) {
+        self.sink.flush().ok();
     }
 
     fn rest(&self) {

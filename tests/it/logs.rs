@@ -148,6 +148,64 @@ async fn an_access_file_that_can_not_be_opened_anew_loses_nothing() {
 }
 
 #[tokio::test]
+async fn an_access_file_is_opened_anew_under_load() {
+    let logging = Logging::start().await;
+    let busy = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let mut client = Client::new(logging.serving.https[0], logging.stage.sim.pki.public_roots());
+        let busy = std::sync::Arc::clone(&busy);
+        clients.spawn(async move {
+            let mut asked = 0;
+            while busy.load(std::sync::atomic::Ordering::Relaxed) {
+                assert_eq!(client.get("/nothing").await.status, StatusCode::NOT_FOUND);
+                asked += 1;
+            }
+            asked
+        });
+    }
+    let rotated = |number| logging.file.with_extension(format!("log.{number}"));
+    for number in 1..=5 {
+        eventually("lines in the file", async || fs::metadata(&logging.file).is_ok_and(|file| file.len() > 0)).await;
+        fs::rename(&logging.file, rotated(number)).unwrap();
+        logging.ctl.done(&["reopen"]).await;
+    }
+    busy.store(false, std::sync::atomic::Ordering::Relaxed);
+    let asked: usize = clients.join_all().await.into_iter().sum();
+    let files: Vec<_> = (1..=5).map(rotated).chain([logging.file.clone()]).collect();
+    let lines = async || files.iter().map(|file| paths(file).len()).sum::<usize>();
+    eventually("a line for each request, in one of the files", async || lines().await == asked).await;
+}
+
+#[tokio::test]
+async fn a_file_that_was_rotated_is_let_go_though_nothing_is_written() {
+    let logging = Logging::start().await;
+    let (file, old) = (&logging.file, logging.file.with_extension("log.1"));
+    logging.asks("/one").await;
+    told(file, &["/one"]).await;
+    fs::rename(file, &old).unwrap();
+    eventually("the new file is open, the old one is not", async || {
+        let held = held_files(logging.serving.program.id());
+        held.contains(file) && !held.contains(&old)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_access_file_may_be_read_by_its_group_whatever_the_umask() {
+    let stage = Stage::start().await;
+    let (config, file) = (stage.sim.folder().join("logging.toml"), stage.sim.folder().join("access.log"));
+    let mut text = stage.sim.config(Layout::OneSite);
+    text.set("[log]", "access", true).set("[log]", "access_file", file.display().to_string());
+    fs::write(&config, text.to_string()).unwrap();
+    // As the service does.
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "umask 077; exec \"$0\" run \"$1\"", env!("CARGO_BIN_EXE_xspgate")]).arg(&config);
+    let _serving = Serving::around(Program::spawn(&mut command)).await;
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
+#[tokio::test]
 async fn where_there_is_no_access_file_there_is_nothing_to_reopen() {
     let stage = Stage::start().await;
     let socket = stage.sim.folder().join("control.sock");

@@ -121,3 +121,66 @@ async fn an_outage_of_dns_is_told_by_its_cause_and_asks_nobody_to_publish() {
         assert!(!finding.help.as_deref().unwrap_or_default().contains("publish"), "{finding:?}");
     }
 }
+
+#[tokio::test]
+async fn places_that_can_not_be_written_are_named_by_check() {
+    let stage = Stage::start().await;
+    let folder = stage.sim.folder();
+    let base = stage.sim.config(Layout::OneSite).to_string().replace("[log]\naccess = false", "[log]\naccess = true");
+    let check = |text: String| {
+        fs::write(folder.join("placed.toml"), text).unwrap();
+        let ended = Program::run_in(folder, &["check", "placed.toml"]);
+        (ended.code, ended.stderr)
+    };
+    let with_log = |path: &str| base.replace("[log]\n", &format!("[log]\naccess_file = \"{path}\"\n"));
+    let with_socket = |path: &str| format!("{base}\n[control]\nsocket = \"{path}\"\n");
+    let with_state = |path: &str| format!("state_dir = \"{path}\"\n{base}");
+    fs::create_dir(folder.join("folder")).unwrap();
+    fs::write(folder.join("file"), "").unwrap();
+    std::os::unix::fs::symlink("file", folder.join("link")).unwrap();
+    let long = format!("/run/{}/control.sock", "x".repeat(100));
+    for (text, code, said) in [
+        (with_log("access.log"), 0, ""),
+        (with_log("placed.toml"), 2, "placed.toml is a file that the gateway reads"),
+        (with_log("affinity.key"), 2, "affinity.key is a file that the gateway reads"),
+        (with_log("folder"), 2, "folder is a folder"),
+        (with_log("missing/access.log"), 0, "missing/access.log can't be written: No such file or directory"),
+        (with_log("missing/access.log"), 0, "help: make the folder: `install -d -o xspgate "),
+        (with_log("/var/log/xspgate/access.log"), 0, ""),
+        (with_socket("control.sock"), 0, ""),
+        (with_socket("/run/xspgate/control.sock"), 0, ""),
+        (with_socket("file"), 2, "at the control socket's path"),
+        (with_socket("file"), 2, "is a file that is no socket"),
+        (with_socket("folder"), 2, "is a folder"),
+        (with_socket("link"), 2, "is a symbolic link"),
+        (with_socket("missing/control.sock"), 0, "the control socket "),
+        (with_socket(&long), 2, "has 118 bytes, and a Unix socket's has 107 at most"),
+        (with_state("folder"), 0, ""),
+        (with_state("made/when/needed"), 0, ""),
+        (with_state("file"), 2, "file is not a folder"),
+    ] {
+        let (ended, stderr) = check(text.clone());
+        assert_eq!(ended, code, "{said}: {stderr}\n{text}");
+        let is_silent = said.is_empty() && stderr.is_empty();
+        assert!(is_silent || !said.is_empty() && stderr.contains(said), "{said}: {stderr}");
+    }
+}
+
+#[tokio::test]
+async fn texts_that_windows_has_written_are_read() {
+    let stage = Stage::start().await;
+    let (folder, written) =
+        (stage.sim.folder(), ["xspgate.toml", "affinity.key", "internal-ca.pem", "public-chain.pem"]);
+    for name in written {
+        let text = fs::read_to_string(folder.join(name)).unwrap();
+        fs::write(folder.join(name), format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
+    }
+    let ranges = "\u{feff}# date: 2026-11-01\r\n198.51.100.0/24\r\n";
+    fs::write(folder.join("ranges.txt"), ranges).unwrap();
+    let text = fs::read_to_string(folder.join("xspgate.toml")).unwrap();
+    let text =
+        text.replace("[[https]]\r\n", "[webex]\r\nranges = \"ranges.txt\"\r\n[[https]]\r\nallow = [\"webex-usa\"]\r\n");
+    fs::write(folder.join("xspgate.toml"), text).unwrap();
+    let ended = Program::run_in(folder, &["check", "xspgate.toml"]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+}

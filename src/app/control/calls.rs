@@ -264,7 +264,7 @@ async fn reopen() -> Reply {
     match timeout(SHORT_PATIENCE, outcome).await {
         Ok(Ok(Ok(()))) => Reply::Done(format!("{path} is opened anew")),
         Ok(Ok(Err(error))) => {
-            Reply::Refused(format!("{path} can't be opened: {error}; the file of before stays in use"))
+            Reply::Refused(format!("{path} can't be opened: {error}; the file that was open before stays in use"))
         }
         Ok(Err(_)) | Err(_) => Reply::Refused(format!("{path} is not opened yet: does its disk hang?")),
     }

@@ -67,8 +67,10 @@ fn is_bound(path: &Path) -> io::Result<bool> {
 }
 
 /// Whether a line of [`BOUND`] has that path: `Num RefCount Protocol Flags Type St Inode Path`.
-fn leads_to(line: &str, path: &Path) -> bool {
-    let Some(bound) = line.split_ascii_whitespace().nth(7).map(Path::new) else { return false };
+fn leads_to<'a>(line: &'a str, path: &Path) -> bool {
+    // The path may have blanks.
+    let behind = |rest: &'a str, _| rest.trim_start().split_once(' ').map(|(_, rest)| rest);
+    let Some(bound) = (0..7).try_fold(line, behind).map(Path::new) else { return false };
     let is_abstract = bound.to_string_lossy().starts_with('@');
     bound == path || bound.is_relative() && !is_abstract && bound.file_name() == path.file_name()
 }
@@ -90,5 +92,7 @@ mod tests {
         for (bound, found) in table {
             assert_eq!(leads_to(&line(bound), Path::new("/run/xspgate/control.sock")), found, "{bound}");
         }
+        let blank = Path::new("/run/the gateway/control.sock");
+        assert!(leads_to(&line("/run/the gateway/control.sock"), blank) && !leads_to(&line("/run/the"), blank));
     }
 }

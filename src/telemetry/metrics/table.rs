@@ -157,7 +157,7 @@ pub const TABLE: &[(&str, &str, &str, &str)] = &[
         "xspgate_log_dropped_total",
         "counter",
         "kind",
-        "lines that were lost, because standard output or standard error took them too slowly or not at all: of the log, of the access log (access), notices on standard error (notice)",
+        "lines lost because standard output, standard error or access_file took them too slowly or not at all: log messages (log), access log (access), notices on standard error (notice)",
     ),
     (
         "xspgate_traces_total",

@@ -17,7 +17,9 @@ pub(super) fn load(path: &Path, span: Option<Range<usize>>, problems: &mut Vec<P
     let bytes = pem::secret(path, &span).map_err(|problem| problems.push(problem)).ok()?;
     let mut keys: Vec<[u8; 32]> = Vec::new();
     let mut good = true;
-    for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+    // Some editors put a mark before a text.
+    let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+    for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
         let line = line.trim_ascii();
         if line.is_empty() || line.starts_with(b"#") {
             continue;

@@ -1,0 +1,113 @@
+//! The places that the gateway writes to: the access log's file, the control socket, the state folder. Separate from the files
+//! that it reads, because these may not be there yet: the service manager makes some of them when it starts the gateway.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+
+use super::error::Problem;
+use super::model::Config;
+use super::obstacle::{self, Purpose};
+use super::place::Spot;
+
+/// The longest path of a Unix socket, in bytes: what `sun_path` holds, without the zero at its end.
+const LONGEST_SOCKET: usize = 107;
+
+/// What is wrong with them: an error where it can't work, and a warning where this process could not write there, which may
+/// be another one than the service's.
+pub fn problems(config: &Config, source: &Path) -> Vec<Problem> {
+    let log = config.log.access_file.as_deref();
+    let found = [
+        (Spot::AccessFile, log.and_then(|path| access_file(path, config, source))),
+        (Spot::ControlSocket, config.control.as_deref().and_then(socket)),
+        (Spot::StateDir, config.state_dir.as_deref().and_then(state_dir)),
+    ];
+    let place = |(spot, problem): (Spot, Option<Problem>)| Some(Problem { span: config.places.of(&spot), ..problem? });
+    found.into_iter().filter_map(place).collect()
+}
+
+fn access_file(path: &Path, config: &Config, source: &Path) -> Option<Problem> {
+    let shown = path.display();
+    if named(config, source).iter().any(|other| is_same(path, other)) {
+        let message = format!("access_file {shown} is a file that the gateway reads: lines would be appended to it");
+        return Some(Problem::error(None, message).help("name a file of its own, such as /var/log/xspgate/access.log"));
+    }
+    match fs::metadata(path).map(|metadata| metadata.file_type()) {
+        Ok(kind) if kind.is_dir() || kind.is_socket() || kind.is_block_device() => {
+            let what = if kind.is_dir() { "a folder" } else { "not a file" };
+            Some(Problem::error(None, format!("access_file {shown} is {what}")).help("name a file in a folder"))
+        }
+        Ok(_) => unwritable("access_file", path, path),
+        Err(_) => unwritable("access_file", path, folder_of(path)),
+    }
+}
+
+fn socket(path: &Path) -> Option<Problem> {
+    let (shown, length) = (path.display(), path.as_os_str().len());
+    if length > LONGEST_SOCKET {
+        let message =
+            format!("the socket's path {shown} has {length} bytes, and a Unix socket's has {LONGEST_SOCKET} at most");
+        return Some(Problem::error(None, message).help("a shorter path, such as \"/run/xspgate/control.sock\""));
+    }
+    let there = match fs::symlink_metadata(path).map(|metadata| metadata.file_type()) {
+        Ok(kind) if kind.is_socket() => return None,
+        Ok(kind) if kind.is_dir() => "a folder",
+        Ok(kind) if kind.is_symlink() => "a symbolic link",
+        Ok(_) => "a file that is no socket",
+        Err(_) => return unwritable("the control socket", path, folder_of(path)),
+    };
+    let help = format!("remove it (`rm {}`), or name another path", obstacle::quoted(path));
+    Some(Problem::error(None, format!("at the control socket's path {shown} is {there}")).help(help))
+}
+
+fn state_dir(path: &Path) -> Option<Problem> {
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_dir() => {
+            let message = format!("state_dir {} is not a folder", path.display());
+            Some(Problem::error(None, message).help("name a folder, such as \"/var/lib/xspgate\""))
+        }
+        Ok(_) => unwritable("state_dir", path, path),
+        // It is made, and what leads to it.
+        Err(_) => {
+            let there = path.ancestors().find(|folder| folder.exists())?;
+            unwritable("state_dir", path, there)
+        }
+    }
+}
+
+/// Complains if this process can't write at `tried`, which stands for `path`: the file or the folder that is there.
+fn unwritable(what: &str, path: &Path, tried: &Path) -> Option<Problem> {
+    let error: io::Error = access(tried, Access::WRITE_OK).err()?.into();
+    let help = match error.kind() {
+        ErrorKind::NotFound if is_made_by_service(path) => return None,
+        ErrorKind::NotFound => format!("make the folder: `install -d -o xspgate {}`", obstacle::quoted(tried)),
+        _ => obstacle::help(path, &error, Purpose::Writing).unwrap_or_else(|| "name another place".into()),
+    };
+    Some(Problem::warning(None, format!("{what} {} can't be written: {error}", path.display())).help(help))
+}
+
+/// Whether the unit makes the folder when it starts the gateway: by RuntimeDirectory, LogsDirectory and StateDirectory.
+fn is_made_by_service(path: &Path) -> bool {
+    ["/run/xspgate", "/var/log/xspgate", "/var/lib/xspgate"].iter().any(|folder| path.starts_with(folder))
+}
+
+/// Files that are read.
+fn named<'a>(config: &'a Config, source: &'a Path) -> Vec<&'a Path> {
+    let certificates = config.certificates.values().flat_map(|one| [&one.chain, &one.key]);
+    let trusts = config.trusts.values().flat_map(|one| std::iter::once(&one.ca).chain(&one.crl));
+    let single = config.affinity.key_file.iter().chain(&config.webex_ranges);
+    certificates.chain(trusts).chain(single).map(PathBuf::as_path).chain([source]).collect()
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    let whole = |path: &Path| fs::canonicalize(path).or_else(|_| std::path::absolute(path)).ok();
+    whole(one).is_some_and(|path| Some(path) == whole(other))
+}
+
+/// The folder of a file.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
