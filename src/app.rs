@@ -252,11 +252,16 @@ impl Gateway {
             "cutting what is left, one after the other"
         );
         self.core.processes.ends_in(Duration::from_secs_f64(seconds));
+        let before = shared.cuts.cut();
         shared.cuts.begin(left);
         self.enter(Phase::Cutting);
         self.until_cut().await;
-        let cut = self.core.shared.cuts.cut();
-        tracing::info!(connections = left, cut, "nothing is left; what was not cut had ended by itself");
+        let cut = self.core.shared.cuts.cut() - before;
+        tracing::info!(
+            connections = left,
+            cut,
+            "nothing is left; those that were not cut short had ended by themselves, were idle, or had their last answer"
+        );
     }
 
     async fn until_cut(&mut self) {

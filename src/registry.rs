@@ -162,6 +162,11 @@ impl Registry {
         self.cuts.call();
     }
 
+    /// A stream was cut short at the process' end.
+    pub fn cut_short(&self) {
+        self.cuts.cut_short();
+    }
+
     /// Those at `endpoint` that were to end since it is drained stay.
     pub fn spare(&self, endpoint: &Arc<Endpoint>) {
         for entry in self.find(|entry| Arc::ptr_eq(&entry.endpoint, endpoint)) {

@@ -241,6 +241,9 @@ impl Watch for Journal {
 
 impl Drop for Journal {
     fn drop(&mut self) {
+        if self.end == StreamEnd::Cut {
+            self.arrival.registry.cut_short();
+        }
         self.line.metrics.ended(self.end.name());
         self.arrival.access.log(&Connection {
             time: self.time,
