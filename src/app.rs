@@ -7,6 +7,7 @@ mod control;
 mod control_thread;
 mod discovery_thread;
 mod handover_state;
+mod lost;
 mod outcome;
 mod peers;
 mod predecessor;
@@ -92,7 +93,7 @@ impl Gateway {
             let (_, start) = &prepared;
             predecessor.hear_of_channels(start.core())?;
             start.find_xsps();
-            predecessor.until_go(start.core())?;
+            predecessor.until_go(start.core(), start.lost())?;
             Ok(prepared)
         });
         match prepared {

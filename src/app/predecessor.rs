@@ -143,12 +143,13 @@ impl Predecessor {
         }
     }
 
-    /// Says that this process could begin, and returns when it shall: the other one accepts no connections any more.
-    pub(super) fn until_go(&mut self, core: &Core) -> Result<()> {
+    /// Says that this process could begin, and what is lost by that, in words, and returns when it shall: the other one accepts no
+    /// connections any more.
+    pub(super) fn until_go(&mut self, core: &Core, warnings: Vec<String>) -> Result<()> {
         // However long it takes: the other one may have let go by the time that this one gives up.
         self.link.wait_for_ever()?;
         // If it can't be told, it has said why before it hung up.
-        drop(self.link.send([Answer::Ready { pid: process::id(), talks: TALKS }]));
+        drop(self.link.send([Answer::Ready { pid: process::id(), talks: TALKS, warnings }]));
         loop {
             match self.link.receive() {
                 Ok(Word::News(news)) => take(core, PeerProcess::Predecessor, news),
@@ -223,7 +224,7 @@ pub(super) fn take(core: &Core, from: PeerProcess, news: News) {
 }
 
 fn find(core: &Core, farm: &str, endpoint: SocketAddr) -> Option<(Arc<Farm>, Arc<Endpoint>)> {
-    let farm = core.farms().iter().find(|known| known.name() == farm || known.was(farm)).map(Arc::clone)?;
+    let farm = core.farms().iter().find(|known| known.is_called(farm)).map(Arc::clone)?;
     let endpoint = farm.at(endpoint)?;
     Some((farm, endpoint))
 }

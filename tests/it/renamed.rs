@@ -105,7 +105,8 @@ async fn a_farm_that_comes_in_the_place_of_another_is_told_of_with_the_key_that_
     session.get(PROFILE).await;
     let old = session.session().unwrap().to_owned();
     renaming.rename("xsp", "new", "");
-    renaming.ctl.done(&["reload"]).await;
+    let said = renaming.ctl.done(&["reload"]).await;
+    assert!(said.starts_with("reloaded\nWARNING: farm xsp -> farm new: "), "{said}");
     let warned = |line: &str| line.contains("their sessions start anew").then(|| line.to_owned());
     let said = renaming.serving.program.line("the warning", warned).await;
     assert!(said.contains("WARN") && said.replace('\\', "").contains("`formerly = \"xsp\"` in [farm.new]"), "{said}");
@@ -121,4 +122,15 @@ async fn a_farm_that_comes_in_the_place_of_another_is_told_of_with_the_key_that_
         seen.windows(2).all(|pair| pair[0] == pair[1])
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_restart_in_which_a_farm_loses_its_sessions_warns_of_it() {
+    let renaming = Renaming::start().await;
+    renaming.rename("xsp", "new", "");
+    let said = renaming.ctl.done(&["restart"]).await;
+    let _heir = heir(&said);
+    assert!(said.contains("\nWARNING: farm xsp -> farm new: ") && said.contains("formerly = \"xsp\""), "{said}");
+    let warned = |line: &str| (line.contains("WARN") && line.contains("their sessions start anew")).then_some(());
+    renaming.serving.program.line("the warning", warned).await;
 }

@@ -238,7 +238,7 @@ impl Calls {
         let (asked, outcome) = oneshot::channel();
         drop(self.handles.asks.send(Asked::HandOver(successor, asked)));
         match outcome.await {
-            Ok(Ok(pid)) => Reply::Done(format!("process {pid} has taken over; the old one drains")),
+            Ok(Ok(taker)) => Reply::Done(taker.to_string()),
             Ok(Err(why)) => Reply::Refused(why),
             Err(_) => Reply::Refused("the gateway is about to end".into()),
         }
