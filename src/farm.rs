@@ -10,6 +10,7 @@ mod news;
 mod operator;
 mod publish;
 mod reconfiguration;
+mod renamed;
 mod renewal;
 mod succession;
 mod turnover;

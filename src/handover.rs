@@ -147,6 +147,9 @@ pub enum News {
 pub struct Place {
     /// Its farm.
     pub farm: String,
+    /// The names that its farm had before: an earlier process may know it by them only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formerly: Vec<String>,
     /// Its address.
     pub endpoint: SocketAddr,
 }

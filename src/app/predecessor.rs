@@ -2,7 +2,6 @@
 //! channels while it drains. The other side of `successor`.
 
 use std::io::{ErrorKind, Write};
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -20,7 +19,7 @@ use crate::control::{Request, connect};
 use crate::core::Core;
 use crate::farm::{Endpoint, Farm};
 use crate::handover::link::{Link, LinkError, Speaker};
-use crate::handover::{Answer, HandoverState, LAYOUT, Layout, Message, News, PeerProcess, TALKS, Word};
+use crate::handover::{Answer, HandoverState, LAYOUT, Layout, Message, News, PeerProcess, Place, TALKS, Word};
 use crate::proxy::channels::Told;
 use crate::telemetry::Causes;
 use crate::telemetry::timeline::{Event, Kind};
@@ -220,11 +219,12 @@ impl Report {
 
 /// Takes note of what has happened in `from`.
 pub(super) fn take(core: &Core, from: PeerProcess, news: News) {
-    core.shared.channels.take(from, news, |farm, endpoint| find(core, farm, endpoint));
+    core.shared.channels.take(from, news, |at| find(core, at));
 }
 
-fn find(core: &Core, farm: &str, endpoint: SocketAddr) -> Option<(Arc<Farm>, Arc<Endpoint>)> {
-    let farm = core.farms().iter().find(|known| known.is_called(farm)).map(Arc::clone)?;
-    let endpoint = farm.at(endpoint)?;
+fn find(core: &Core, Place { farm, formerly, endpoint }: &Place) -> Option<(Arc<Farm>, Arc<Endpoint>)> {
+    let names: Vec<&str> = [farm].into_iter().chain(formerly).map(String::as_str).collect();
+    let farm = core.farm_called(&names)?;
+    let endpoint = farm.at(*endpoint)?;
     Some((farm, endpoint))
 }

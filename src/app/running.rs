@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::handover_state::{ForSuccessor, Inherited};
 use super::lost;
+use super::peers;
 use super::sockets::Sockets;
 use super::{assemble, sockets};
 use crate::config::model::{self, Config};
@@ -147,6 +148,11 @@ impl Running {
             tracing::info!(farm = farm.name(), formerly = old.name(), "the farm goes on under another name");
             farm.take_over(&old.hand_over());
         }
+        for farm in &configured {
+            let names = farm.names();
+            let former = retired.iter().filter(|old| names.iter().any(|name| name == old.name()));
+            former.for_each(|old| peers::go_on(&self.core, farm, old));
+        }
         self.discover(&config, &configured);
         let lost = self.lost(&configured, &retired, &renamed).tell();
         self.sockets.close(&made.sockets);
@@ -154,6 +160,7 @@ impl Running {
         shared.cuts.set_spread(config.drain_spread);
         self.judge_clients();
         retired.iter().for_each(|farm| farm.retire());
+        peers::hear_again(&self.core);
         shared.channels.set_remember(config.affinity.lost_channels_for);
         if let Some(traces) = made.traces {
             shared.traces.replace(traces);

@@ -189,7 +189,7 @@ struct Named {
 
 impl From<Named> for Whom {
     fn from(named: Named) -> Self {
-        Self { xsp: named.xsp, farm: named.farm }
+        Self { xsp: named.xsp, farm: named.farm, formerly: Vec::new() }
     }
 }
 
@@ -204,9 +204,9 @@ pub fn ctl(options: Ctl) -> ExitCode {
         Command::Status { json: true, .. } => return done(ask(socket, &Request::Status)),
         Command::Status { watch: true, .. } => return watch(socket),
         Command::Status { .. } => return done(status(socket)),
-        Command::Cut { whose, farm } => Request::Cut(Whose { what: Some(whose), farm }),
+        Command::Cut { whose, farm } => Request::Cut(Whose { what: Some(whose), farm, formerly: Vec::new() }),
         Command::Connections { whose, farm, json } => {
-            let told = ask(socket, &Request::Connections(Whose { what: whose, farm }));
+            let told = ask(socket, &Request::Connections(Whose { what: whose, farm, formerly: Vec::new() }));
             return done(if json { told } else { told.and_then(|told| connections::of(&told)) });
         }
         Command::Drain { xsp, wait, timeout, force, cut_after } => {
@@ -225,7 +225,9 @@ pub fn ctl(options: Ctl) -> ExitCode {
         Command::Undrain(xsp) => Request::Undrain(xsp.into()),
         Command::Block { xsp, time } => Request::Block(xsp.into(), time.map(|time| time.as_secs_f64())),
         Command::Unblock { all: Some(farm), .. } => Request::UnblockAll(farm),
-        Command::Unblock { xsp, farm, all: None } => Request::Unblock(Whom { xsp: xsp.unwrap_or_default(), farm }),
+        Command::Unblock { xsp, farm, all: None } => {
+            Request::Unblock(Named { xsp: xsp.unwrap_or_default(), farm }.into())
+        }
         Command::Reload => Request::Reload,
         Command::Restart => Request::Restart,
         Command::Stop => Request::Stop,

@@ -61,7 +61,9 @@ impl Commands {
                 }
                 Command::Connections(whose) => {
                     let (own, asking) = (peers::list(&self.core, whose), self.ask(whose, Talk::List));
-                    drop(tokio::spawn(async move { call.answer(connections(own, asking.answers().await)) }));
+                    let core = self.core.clone();
+                    let answer = async move { call.answer(connections(&core, own, asking.answers().await)) };
+                    drop(tokio::spawn(answer));
                     continue;
                 }
                 Command::Operate(whom, what) => self.operate(whom, *what),
@@ -73,7 +75,7 @@ impl Commands {
     }
 
     fn ask(&self, whose: &Whose, question: fn(u64, Whose) -> Talk) -> Asking {
-        self.core.processes.ask(|number| question(number, whose.clone()))
+        self.core.processes.ask(|number| question(number, peers::whose_before(&self.core, whose)))
     }
 
     fn operate(&self, whom: &Whom, what: Operation) -> Reply {
@@ -81,7 +83,7 @@ impl Commands {
             Ok(meant) => meant.0,
             Err(_) => return Reply::Refused(format!("\"{}\" is no XSP: {}", whom.xsp, DrainedXsp::expected())),
         };
-        let farms = self.farms(whom.farm.as_deref());
+        let farms = self.core.farms_meant(&whom.names());
         if let (Operation::Drain(_), Some(farm)) = (what, farms.iter().find(|farm| farm.is_last(&meant))) {
             return Reply::Refused(format!(
                 "nobody else is up in farm {}: its new sessions would get 503; with --force it is drained all the same",
@@ -108,14 +110,15 @@ impl Commands {
         let processes = &self.core.processes;
         match what {
             Operation::Drain(cut_after) | Operation::ForceDrain(cut_after) => {
-                processes.tell_before(Talk::Drain(whom.clone(), cut_after.map(|after| after.as_secs_f64())));
+                let seconds = cut_after.map(|after| after.as_secs_f64());
+                processes.tell_before(Talk::Drain(peers::whom_before(&self.core, whom), seconds));
                 let unheard = if self.core.is_alone() { None } else { processes.unheard() };
                 let told =
                     |name| format!("{name} was replaced and drains yet: it may hold more there, and has not said");
                 unheard.map(told).into_iter().collect()
             }
             Operation::Undrain => {
-                processes.tell_before(Talk::Undrain(whom.clone()));
+                processes.tell_before(Talk::Undrain(peers::whom_before(&self.core, whom)));
                 let endpoints = farms.iter().flat_map(|farm| farm.meant(meant));
                 endpoints.for_each(|endpoint| self.core.shared.registry.spare(&endpoint));
                 Vec::new()
@@ -125,17 +128,13 @@ impl Commands {
     }
 
     fn unblock_all(&self, name: Option<&str>) -> Reply {
-        let farms = self.farms(name);
+        let farms = self.core.farms_meant(name.as_slice());
         if let (Some(name), true) = (name, farms.is_empty()) {
             return Reply::Refused(no_farm(name));
         }
         let lifted = farms.iter().flat_map(|farm| farm.unblock_all().into_iter().map(move |one| (farm, one)));
         let lines: Vec<_> = lifted.map(|(farm, one)| format!("{one} of farm {}: unblocked", farm.name())).collect();
         Reply::Done(if lines.is_empty() { "nothing was blocked".to_owned() } else { lines.join("\n") })
-    }
-
-    fn farms(&self, name: Option<&str>) -> Vec<Arc<Farm>> {
-        peers::named(&self.core, name)
     }
 }
 
@@ -157,10 +156,16 @@ fn cut(whose: &Whose, own: Answered, (others, unknown): Others) -> Reply {
     Reply::Done([lines, unknown].concat().join("\n"))
 }
 
-fn connections(own: Answered, (others, unknown): Others) -> Reply {
+fn connections(core: &Core, own: Answered, (others, unknown): Others) -> Reply {
     let all = [vec![own], others].concat();
     let count: u64 = all.iter().flat_map(|answered| answered.streams).sum();
     let mut rows: Vec<Row> = all.into_iter().flat_map(|answered| answered.rows).collect();
+    // An earlier process may know a farm by another name.
+    for row in &mut rows {
+        if let Some(farm) = core.farm_called(&[&row.farm]) {
+            row.farm = farm.name().to_owned();
+        }
+    }
     rows.sort_by(|one, other| one.opened.total_cmp(&other.opened));
     rows.truncate(peers::MOST_ROWS);
     let left_out = count.saturating_sub(u64::try_from(rows.len()).unwrap_or(u64::MAX));
