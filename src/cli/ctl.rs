@@ -98,7 +98,8 @@ enum Command {
     Drain {
         #[command(flatten)]
         xsp: Named,
-        /// Wait until it holds no event channel and no connection any more
+        /// Wait until it holds no event channel, CTI or pass-through connection any more; requests in flight, which take seconds,
+        /// are not waited for. Ends with exit code 1 when somebody undrains it
         #[arg(long)]
         wait: bool,
         /// Give up waiting after so long, such as 30m, with exit code 1
@@ -107,7 +108,8 @@ enum Command {
         /// Also the last one of its farm that is up
         #[arg(long)]
         force: bool,
-        /// Cut what is there after so long, one after the other, unless it is drained no more by then
+        /// Cut what is there after so long, one after the other, unless it is drained no more by then. A later drain without it
+        /// leaves that time as it is, and says so; undrain takes it back
         #[arg(long, value_name = "TIME", value_parser = time)]
         cut_after: Option<Duration>,
     },
@@ -220,7 +222,10 @@ pub fn ctl(options: Ctl) -> ExitCode {
             if !wait || drained.is_err() {
                 return done(drained);
             }
-            return drain::wait(socket, &whom, timeout);
+            return match done(drained) {
+                ExitCode::SUCCESS => drain::wait(socket, &whom, timeout),
+                unsaid => unsaid,
+            };
         }
         Command::Undrain(xsp) => Request::Undrain(xsp.into()),
         Command::Block { xsp, time } => Request::Block(xsp.into(), time.map(|time| time.as_secs_f64())),
