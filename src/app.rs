@@ -7,6 +7,7 @@ mod control;
 mod control_thread;
 mod discovery_thread;
 mod handover_state;
+mod lost;
 mod outcome;
 mod peers;
 mod predecessor;
@@ -92,7 +93,7 @@ impl Gateway {
             let (_, start) = &prepared;
             predecessor.hear_of_channels(start.core())?;
             start.find_xsps();
-            predecessor.until_go(start.core())?;
+            predecessor.until_go(start.core(), start.lost())?;
             Ok(prepared)
         });
         match prepared {
@@ -252,11 +253,16 @@ impl Gateway {
             "cutting what is left, one after the other"
         );
         self.core.processes.ends_in(Duration::from_secs_f64(seconds));
+        let before = shared.cuts.cut();
         shared.cuts.begin(left);
         self.enter(Phase::Cutting);
         self.until_cut().await;
-        let cut = self.core.shared.cuts.cut();
-        tracing::info!(connections = left, cut, "nothing is left; what was not cut had ended by itself");
+        let cut = self.core.shared.cuts.cut() - before;
+        tracing::info!(
+            connections = left,
+            cut,
+            "nothing is left; those that were not cut short had ended by themselves, were idle, or had their last answer"
+        );
     }
 
     async fn until_cut(&mut self) {

@@ -82,8 +82,18 @@ pub enum Request {
 pub struct Whom {
     /// An address, with a port or without, or the name of an SRV target.
     pub xsp: String,
-    /// Only in this farm; `None`: in every one.
+    /// Only in this farm, by a name that it has or had; `None`: in every one.
     pub farm: Option<String>,
+    /// That farm's other names, by which an earlier process may know it; the gateway adds them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formerly: Vec<String>,
+}
+
+impl Whom {
+    /// The names of the farm that is meant; none: every farm.
+    pub fn names(&self) -> Vec<&str> {
+        self.farm.iter().chain(&self.formerly).map(String::as_str).collect()
+    }
 }
 
 /// Whose connections are meant.
@@ -92,8 +102,18 @@ pub struct Whose {
     /// An XSP's, as [`Whom::xsp`] has it, or a client's: its address, the subject of its certificate, or a name in that; `None`:
     /// everybody's.
     pub what: Option<String>,
-    /// Only in this farm; `None`: in every one.
+    /// As [`Whom::farm`].
     pub farm: Option<String>,
+    /// As [`Whom::formerly`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formerly: Vec<String>,
+}
+
+impl Whose {
+    /// As [`Whom::names`].
+    pub fn names(&self) -> Vec<&str> {
+        self.farm.iter().chain(&self.formerly).map(String::as_str).collect()
+    }
 }
 
 /// What [`Request::Connections`] is answered with, in JSON.

@@ -1,6 +1,8 @@
 //! What all parts of a running gateway share. Separate from what requests reach, which is a part of it, because the threads
 //! beside the workers tell and change what goes on, and all of them must see the same.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -48,11 +50,46 @@ impl Core {
         self.shared.snapshot.rcu(|snapshot| snapshot.with_farms(change(&snapshot.farms)));
     }
 
+    /// The farm that has one of `names`, or had it: of those that run, one that the configuration has comes first.
+    pub fn farm_called(&self, names: &[&str]) -> Option<Arc<Farm>> {
+        let farms = self.farms();
+        let called = farms.iter().filter(|farm| names.iter().any(|name| farm.is_called(name)));
+        called.min_by_key(|farm| farm.is_retired()).map(Arc::clone)
+    }
+
+    /// Every name of the farms that have one of `names`, or had it: one process may know a farm by another name than the next.
+    pub fn names_of(&self, names: &[&str]) -> BTreeSet<String> {
+        let farms = self.farms();
+        let called = farms.iter().filter(|farm| names.iter().any(|name| farm.is_called(name)));
+        called.flat_map(|farm| farm.names()).chain(names.iter().map(|name| (*name).to_owned())).collect()
+    }
+
+    /// The farms that are meant by `names`, those of other names that are the same among them; none: every farm. One that has gone
+    /// on under another name is meant only if that one is not there.
+    pub fn farms_meant(&self, names: &[&str]) -> Vec<Arc<Farm>> {
+        let (farms, all) = (self.farms(), self.names_of(names));
+        let is_meant = |farm: &&Arc<Farm>| names.is_empty() || all.iter().any(|name| farm.is_called(name));
+        let (gone, meant): (Vec<_>, Vec<_>) =
+            farms.iter().filter(is_meant).map(Arc::clone).partition(|farm| farm.has_gone_on());
+        if meant.is_empty() { gone } else { meant }
+    }
+
     /// How many streams this process has, by [`StreamKind`].
     pub fn held(&self) -> [u64; StreamKind::ALL.len()] {
         let mut all = [0; StreamKind::ALL.len()];
         for endpoint in self.farms().iter().flat_map(|farm| farm.endpoints()) {
             all.iter_mut().zip(endpoint.held()).for_each(|(all, its)| *all += its);
+        }
+        all
+    }
+
+    /// How many streams all processes have at one endpoint of a farm, as far as they have said, by [`StreamKind`].
+    pub fn held_at(&self, farm: &Farm, endpoint: SocketAddr) -> [u64; StreamKind::ALL.len()] {
+        let processes = self.all_processes();
+        let held = processes.iter().flat_map(|process| &process.held);
+        let mut all = [0; StreamKind::ALL.len()];
+        for held in held.filter(|held| held.farm == farm.name() && held.endpoint == endpoint) {
+            all.iter_mut().zip(held.streams).for_each(|(all, its)| *all += its);
         }
         all
     }

@@ -74,7 +74,7 @@ pub struct Cuts {
     state: Locked<State>,
     /// How often connections were called to look whether they are to end.
     calls: AtomicU64,
-    /// How many were cut at the process' end.
+    /// How many were cut short at the process' end.
     cut: AtomicU64,
 }
 
@@ -110,7 +110,13 @@ impl Cuts {
         self.state.with(|state| state.interval = interval);
     }
 
-    /// How many connections have been cut at the process' end so far.
+    /// A connection was cut while something was under way on it: a request without its whole answer, or a stream. One that idles, or
+    /// that only waits for its client to have read the last answer, loses nothing.
+    pub fn cut_short(&self) {
+        self.cut.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many connections have been cut short at the process' end so far.
     pub fn cut(&self) -> u64 {
         self.cut.load(Ordering::Relaxed)
     }

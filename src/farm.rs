@@ -10,6 +10,7 @@ mod news;
 mod operator;
 mod publish;
 mod reconfiguration;
+mod renamed;
 mod renewal;
 mod succession;
 mod turnover;
@@ -157,9 +158,14 @@ impl Farm {
         &self.name
     }
 
-    /// Whether it had this name before.
-    pub fn was(&self, name: &str) -> bool {
-        self.config.load().formerly.iter().any(|former| former == name)
+    /// Whether it has this name, or had it before.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.config.load().formerly.iter().any(|former| former == name)
+    }
+
+    /// The name that it has, and those that it had before.
+    pub fn names(&self) -> Vec<String> {
+        [&self.name].into_iter().chain(&self.config.load().formerly).cloned().collect()
     }
 
     /// Whether a client that sends `values`, the gateway's cookies, has one only by which `endpoint` was known before: it is to

@@ -147,6 +147,9 @@ pub enum News {
 pub struct Place {
     /// Its farm.
     pub farm: String,
+    /// The names that its farm had before: an earlier process may know it by them only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formerly: Vec<String>,
     /// Its address.
     pub endpoint: SocketAddr,
 }
@@ -178,6 +181,9 @@ pub enum Answer {
         /// [`TALKS`], if it understands that; earlier versions do not say.
         #[serde(default)]
         talks: u32,
+        /// What is lost by it, in words; earlier versions do not say.
+        #[serde(default)]
+        warnings: Vec<String>,
     },
     /// It can't: why.
     Refused(String),
@@ -221,7 +227,7 @@ mod tests {
     #[test]
     fn one_that_says_nothing_of_what_it_understands_is_of_an_earlier_version() {
         let ready = serde_json::from_str::<Answer>(r#"{"ready":{"pid":7}}"#).unwrap();
-        assert_eq!(ready, Answer::Ready { pid: 7, talks: 0 });
+        assert_eq!(ready, Answer::Ready { pid: 7, talks: 0, warnings: Vec::new() });
         let state = r#"{"layout":1,"pid":7,"version":"0","sockets":[],"admin":null,"control":null,"affinity":[],"farms":[
             {"name":"xsp","drained":[],"endpoints":[{"address":"192.0.2.1:443","site":0,"priority":0,"weight":null,
             "target":null,"departed":false,"block":null}]}],"answers":"","events":[]}"#;

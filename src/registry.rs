@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use crate::drain::{CutTurn, Cuts};
@@ -36,8 +37,8 @@ struct Slots {
 /// One of them, for as long as it lives. There may be a hundred thousand, so that it is small.
 #[derive(Debug)]
 pub struct Entry {
-    /// Where it is.
-    pub endpoint: Arc<Endpoint>,
+    /// Where it is; changed under the registry's lock only.
+    endpoint: ArcSwap<Endpoint>,
     /// The subject of its client's certificate, if that was verified.
     pub peer: Option<Arc<str>>,
     /// When it was opened, in milliseconds since 1970.
@@ -107,7 +108,7 @@ impl Registry {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let opened = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let entry = |index| Entry {
-            endpoint: Arc::clone(endpoint),
+            endpoint: ArcSwap::new(Arc::clone(endpoint)),
             peer,
             opened,
             received: AtomicU64::new(0),
@@ -124,10 +125,28 @@ impl Registry {
             });
             let entry = Arc::new(entry(index));
             slots.entries[index as usize] = Some(Arc::clone(&entry));
+            endpoint.holds(kind);
             entry
         });
-        endpoint.holds(kind);
+        // Its farm may have got another name since it was picked, or in this very moment.
+        let present = endpoint.present();
+        if !Arc::ptr_eq(&present, endpoint) {
+            self.slots.with(|_| entry.go_on(endpoint, &present));
+        }
         Registered { registry: Arc::clone(self), entry }
+    }
+
+    /// Whatever is at `old` is at `new` from now on, which is its heir already.
+    pub fn go_on(&self, old: &Arc<Endpoint>, new: &Arc<Endpoint>) {
+        for entry in self.find(|entry| entry.is_at(old)) {
+            self.slots.with(|slots| {
+                // It may have ended meanwhile.
+                let is_there = slots.entries[entry.index as usize].as_ref().is_some_and(|one| Arc::ptr_eq(one, &entry));
+                if is_there {
+                    entry.go_on(old, new);
+                }
+            });
+        }
     }
 
     /// Those of which `wanted` is true, which takes no lock. More than a few at a time are taken note of one part after the
@@ -162,9 +181,14 @@ impl Registry {
         self.cuts.call();
     }
 
+    /// A stream was cut short at the process' end.
+    pub fn cut_short(&self) {
+        self.cuts.cut_short();
+    }
+
     /// Those at `endpoint` that were to end since it is drained stay.
     pub fn spare(&self, endpoint: &Arc<Endpoint>) {
-        for entry in self.find(|entry| Arc::ptr_eq(&entry.endpoint, endpoint)) {
+        for entry in self.find(|entry| entry.is_at(endpoint)) {
             if Why::of(entry.cut.load(Ordering::Relaxed)) == Some(Why::Drained) {
                 entry.cut.store(0, Ordering::Relaxed);
             }
@@ -173,6 +197,30 @@ impl Registry {
 }
 
 impl Entry {
+    /// Where it is.
+    pub fn endpoint(&self) -> Arc<Endpoint> {
+        self.endpoint.load_full()
+    }
+
+    /// Whether it is there.
+    pub fn is_at(&self, endpoint: &Endpoint) -> bool {
+        self.endpoint.load().key() == endpoint.key()
+    }
+
+    /// Something has come from there.
+    pub fn heard(&self) {
+        self.endpoint.load().heard();
+    }
+
+    /// If it is at `old`, it is at `new` from now on. To be called under the registry's lock.
+    fn go_on(&self, old: &Arc<Endpoint>, new: &Arc<Endpoint>) {
+        if self.is_at(old) {
+            old.lets_go(self.kind);
+            new.holds(self.kind);
+            self.endpoint.store(Arc::clone(new));
+        }
+    }
+
     /// When it was opened, in seconds since 1970.
     pub fn opened(&self) -> f64 {
         self.opened as f64 / 1000.0
@@ -192,8 +240,8 @@ impl Entry {
     fn is_to_end(&self, why: Why) -> bool {
         match why {
             Why::Operator => true,
-            Why::Drained => self.endpoint.is_leaving(),
-            Why::GivenUp => self.endpoint.gives_up_streams(),
+            Why::Drained => self.endpoint.load().is_leaving(),
+            Why::GivenUp => self.endpoint.load().gives_up_streams(),
         }
     }
 }
@@ -231,11 +279,11 @@ impl Drop for Registered {
         let index = self.entry.index;
         let left = self.registry.slots.with(|slots| {
             slots.free.push(index);
+            self.entry.endpoint.load().lets_go(self.entry.kind);
             slots.entries[index as usize].take()
         });
         // Not under the lock: an endpoint that nobody else holds takes its metrics with it, which have one of their own.
         drop(left);
-        self.entry.endpoint.lets_go(self.entry.kind);
     }
 }
 

@@ -95,6 +95,7 @@ impl Admin {
         let open = endpoints.iter().map(|endpoint| endpoint.channels).sum();
         Farm {
             name: farm.name().to_owned(),
+            formerly: config.formerly.clone(),
             retired: farm.is_retired(),
             colour: Colour::of(sites.iter().map(|site| site.up).sum()),
             traffic: load(&all, &lately),
@@ -109,12 +110,13 @@ impl Admin {
     }
 
     fn endpoint(&self, farm: &farm::Farm, described: Described, traffic: Load) -> Endpoint {
-        let Described { address, site, target, state, suspect, blocked_for, cut_in, metrics } = described;
+        let Described { address, site, target, state, leaving, suspect, blocked_for, cut_in, metrics } = described;
         Endpoint {
             endpoint: address,
             site,
             target,
             state,
+            leaving,
             suspect,
             since: self.sampler.since(farm.name(), address, state).map(unix),
             out_since: state.is_out().then(|| self.out_since(farm, address)).flatten(),

@@ -119,6 +119,7 @@ mod tests {
             site: "default".to_owned(),
             target: None,
             state,
+            leaving: false,
             suspect: false,
             blocked_for: None,
             cut_in: None,

@@ -177,6 +177,8 @@ pub struct Listener {
 pub struct Farm {
     /// Its name in the configuration.
     pub name: String,
+    /// The names that it had before, by which it is known, too.
+    pub formerly: Vec<String>,
     /// Whether a reload has taken it out of the configuration; it is there until nothing is left of it.
     pub retired: bool,
     /// Whether it is reachable.
@@ -234,6 +236,8 @@ pub struct Endpoint {
     pub target: Option<String>,
     /// `up`, `blocked`, `probation`, `draining` or `departed`.
     pub state: EndpointState,
+    /// Whether it gets no new sessions: it is drained, or departed, whatever its state says besides.
+    pub leaving: bool,
     /// Whether it is the last choice until the gateway has looked at it.
     pub suspect: bool,
     /// Since when, to a second; none before somebody has looked.

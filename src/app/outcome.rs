@@ -9,6 +9,8 @@ pub enum Outcome {
     Applied {
         /// In the order of the file.
         needs_restart: Vec<&'static str>,
+        /// What is lost by it, in words.
+        lost: Vec<String>,
     },
     /// It is what was in use already, but for what has been waiting for a restart.
     Unchanged {
@@ -22,9 +24,12 @@ pub enum Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Applied { needs_restart } if needs_restart.is_empty() => f.write_str("reloaded"),
-            Self::Applied { needs_restart } => {
-                write!(f, "reloaded; takes a restart (xspgate ctl restart): {}", needs_restart.join(", "))
+            Self::Applied { needs_restart, lost } => {
+                f.write_str("reloaded")?;
+                if !needs_restart.is_empty() {
+                    write!(f, "; takes a restart (xspgate ctl restart): {}", needs_restart.join(", "))?;
+                }
+                warn(f, lost)
             }
             Self::Unchanged { needs_restart } if needs_restart.is_empty() => f.write_str("nothing has changed"),
             Self::Unchanged { needs_restart } => {
@@ -43,9 +48,29 @@ impl Outcome {
     /// The same, of a configuration of which that has been waiting for a restart.
     pub(super) fn reminding(self, waiting: Vec<&'static str>) -> Self {
         match self {
-            Self::Applied { .. } => Self::Applied { needs_restart: waiting },
+            Self::Applied { lost, .. } => Self::Applied { needs_restart: waiting, lost },
             Self::Unchanged { .. } => Self::Unchanged { needs_restart: waiting },
             Self::Refused(why) => Self::Refused(why),
         }
     }
+}
+
+/// The process that has taken this one's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Taker {
+    /// Its id.
+    pub(super) pid: u32,
+    /// What is lost by it, in words.
+    pub(super) warnings: Vec<String>,
+}
+
+impl fmt::Display for Taker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} has taken over; the old one drains", self.pid)?;
+        warn(f, &self.warnings)
+    }
+}
+
+fn warn(f: &mut fmt::Formatter<'_>, warnings: &[String]) -> fmt::Result {
+    warnings.iter().try_for_each(|warning| write!(f, "\nWARNING: {warning}"))
 }

@@ -50,29 +50,27 @@ pub(super) async fn run(core: &Core) {
 /// Does what another process has said.
 pub(super) fn take(core: &Core, talk: Talk) {
     match talk {
-        Talk::Holds(said) => core
-            .processes
-            .hear(said, |held| core.farms().iter().find(|farm| farm.name() == held.farm)?.at(held.endpoint)),
+        Talk::Holds(said) => hear(core, said),
         Talk::Answered(number, answered) => {
             core.processes.answered(number, answered.clone());
             core.processes.tell_after(Talk::Answered(number, answered));
         }
         Talk::Drain(ref whom, seconds) => {
             drain(core, whom, seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()));
-            core.processes.tell_before(talk);
+            core.processes.tell_before(Talk::Drain(whom_before(core, whom), seconds));
         }
         Talk::Undrain(ref whom) => {
             undrain(core, whom);
-            core.processes.tell_before(talk);
+            core.processes.tell_before(Talk::Undrain(whom_before(core, whom)));
         }
         Talk::Cut(number, ref whose) => {
             let answered = cut(core, whose);
-            core.processes.tell_before(talk);
+            core.processes.tell_before(Talk::Cut(number, whose_before(core, whose)));
             core.processes.tell_after(Talk::Answered(number, answered));
         }
         Talk::List(number, ref whose) => {
             let answered = list(core, whose);
-            core.processes.tell_before(talk);
+            core.processes.tell_before(Talk::List(number, whose_before(core, whose)));
             core.processes.tell_after(Talk::Answered(number, answered));
         }
         Talk::Stop => {
@@ -82,16 +80,53 @@ pub(super) fn take(core: &Core, talk: Talk) {
     }
 }
 
+/// Takes note of what those before this one hold. Their farms are told of by the names that they have here.
+fn hear(core: &Core, mut said: Vec<Process>) {
+    for held in said.iter_mut().flat_map(|process| &mut process.held) {
+        if let Some(farm) = core.farm_called(&[&held.farm]) {
+            held.farm = farm.name().to_owned();
+        }
+    }
+    core.processes.hear(said, |held| core.farm_called(&[&held.farm])?.at(held.endpoint));
+}
+
+/// Whatever is held under the name `old` is held by `farm` from now on, which goes on for it.
+pub(super) fn go_on(core: &Core, farm: &Arc<Farm>, old: &Farm) {
+    for (old, new) in farm.go_on_for(old) {
+        core.shared.registry.go_on(&old, &new);
+        core.shared.channels.go_on(&old, farm, &new);
+    }
+}
+
+/// What those before this one have said counts for the farms as they are called now.
+pub(super) fn hear_again(core: &Core) {
+    hear(core, core.processes.heard());
+}
+
+/// The same XSP, for a process that may know its farm by another name.
+pub(super) fn whom_before(core: &Core, whom: &Whom) -> Whom {
+    Whom { formerly: other_names(core, &whom.names(), whom.farm.as_deref()), ..whom.clone() }
+}
+
+/// As [`whom_before`].
+pub(super) fn whose_before(core: &Core, whose: &Whose) -> Whose {
+    Whose { formerly: other_names(core, &whose.names(), whose.farm.as_deref()), ..whose.clone() }
+}
+
+fn other_names(core: &Core, names: &[&str], name: Option<&str>) -> Vec<String> {
+    core.names_of(names).into_iter().filter(|other| Some(other.as_str()) != name).collect()
+}
+
 fn drain(core: &Core, whom: &Whom, cut_after: Option<Duration>) {
     let Ok(DrainedXsp(meant)) = DrainedXsp::text(&whom.xsp) else { return };
-    for farm in named(core, whom.farm.as_deref()) {
+    for farm in core.farms_meant(&whom.names()) {
         drop(farm.operate(&meant, Operation::ForceDrain(cut_after)));
     }
 }
 
 fn undrain(core: &Core, whom: &Whom) {
     let Ok(DrainedXsp(meant)) = DrainedXsp::text(&whom.xsp) else { return };
-    for farm in named(core, whom.farm.as_deref()) {
+    for farm in core.farms_meant(&whom.names()) {
         drop(farm.operate(&meant, Operation::Undrain));
         farm.meant(&meant).iter().for_each(|endpoint| core.shared.registry.spare(endpoint));
     }
@@ -118,7 +153,7 @@ pub(super) fn list(core: &Core, whose: &Whose) -> Answered {
         client: entry.client,
         peer: entry.peer.as_deref().map(str::to_owned),
         farm: farm.name().to_owned(),
-        endpoint: entry.endpoint.address(),
+        endpoint: entry.endpoint().address(),
         opened: entry.opened(),
         received: entry.received(),
         sent: entry.sent(),
@@ -134,7 +169,7 @@ fn counted<'a>(entries: impl IntoIterator<Item = &'a Arc<Entry>>) -> [u64; Strea
 
 /// The streams of an XSP, or if none is meant, of a client.
 fn found(core: &Core, whose: &Whose) -> Vec<(Arc<Farm>, Arc<Entry>)> {
-    let farms = named(core, whose.farm.as_deref());
+    let farms = core.farms_meant(&whose.names());
     let endpoints = farms.iter().flat_map(|farm| farm.endpoints().into_iter().map(|one| (one.key(), Arc::clone(farm))));
     let endpoints: std::collections::HashMap<u64, Arc<Farm>> = endpoints.collect();
     let meant: Option<Vec<u64>> = whose.what.as_deref().map(|what| {
@@ -144,11 +179,11 @@ fn found(core: &Core, whose: &Whose) -> Vec<(Arc<Farm>, Arc<Entry>)> {
     });
     let is_meant = |entry: &Entry| match (&meant, whose.what.as_deref()) {
         (Some(meant), Some(what)) if meant.is_empty() => is_client(entry, what),
-        (Some(meant), _) => meant.contains(&entry.endpoint.key()),
+        (Some(meant), _) => meant.contains(&entry.endpoint().key()),
         (None, _) => true,
     };
-    let entries = core.shared.registry.find(|entry| endpoints.contains_key(&entry.endpoint.key()) && is_meant(entry));
-    let with_farm = |entry: Arc<Entry>| Some((Arc::clone(endpoints.get(&entry.endpoint.key())?), entry));
+    let entries = core.shared.registry.find(|entry| endpoints.contains_key(&entry.endpoint().key()) && is_meant(entry));
+    let with_farm = |entry: Arc<Entry>| Some((Arc::clone(endpoints.get(&entry.endpoint().key())?), entry));
     entries.into_iter().filter_map(with_farm).collect()
 }
 
@@ -159,16 +194,11 @@ fn is_client(entry: &Entry, what: &str) -> bool {
         || entry.peer.as_deref().is_some_and(|peer| peer == what || peer.split(',').map(str::trim).any(is_name))
 }
 
-pub(super) fn named(core: &Core, name: Option<&str>) -> Vec<Arc<Farm>> {
-    let farms = core.farms();
-    farms.iter().filter(|farm| name.is_none_or(|name| name == farm.name())).map(Arc::clone).collect()
-}
-
 /// The streams that have had their time at XSPs that are drained.
 fn cut_what_is_due(core: &Core) {
     for farm in core.farms().iter() {
         for endpoint in farm.due_cuts(std::time::Instant::now()) {
-            let entries = core.shared.registry.find(|entry| Arc::ptr_eq(&entry.endpoint, &endpoint));
+            let entries = core.shared.registry.find(|entry| entry.is_at(&endpoint));
             let [channels, cti, passthrough] = counted(&entries);
             let (farm, endpoint) = (farm.name(), &**endpoint.label());
             info!(farm, endpoint, channels, cti, passthrough, "cutting what a drained endpoint still has");

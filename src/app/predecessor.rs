@@ -2,7 +2,6 @@
 //! channels while it drains. The other side of `successor`.
 
 use std::io::{ErrorKind, Write};
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -20,7 +19,7 @@ use crate::control::{Request, connect};
 use crate::core::Core;
 use crate::farm::{Endpoint, Farm};
 use crate::handover::link::{Link, LinkError, Speaker};
-use crate::handover::{Answer, HandoverState, LAYOUT, Layout, Message, News, PeerProcess, TALKS, Word};
+use crate::handover::{Answer, HandoverState, LAYOUT, Layout, Message, News, PeerProcess, Place, TALKS, Word};
 use crate::proxy::channels::Told;
 use crate::telemetry::Causes;
 use crate::telemetry::timeline::{Event, Kind};
@@ -143,12 +142,13 @@ impl Predecessor {
         }
     }
 
-    /// Says that this process could begin, and returns when it shall: the other one accepts no connections any more.
-    pub(super) fn until_go(&mut self, core: &Core) -> Result<()> {
+    /// Says that this process could begin, and what is lost by that, in words, and returns when it shall: the other one accepts no
+    /// connections any more.
+    pub(super) fn until_go(&mut self, core: &Core, warnings: Vec<String>) -> Result<()> {
         // However long it takes: the other one may have let go by the time that this one gives up.
         self.link.wait_for_ever()?;
         // If it can't be told, it has said why before it hung up.
-        drop(self.link.send([Answer::Ready { pid: process::id(), talks: TALKS }]));
+        drop(self.link.send([Answer::Ready { pid: process::id(), talks: TALKS, warnings }]));
         loop {
             match self.link.receive() {
                 Ok(Word::News(news)) => take(core, PeerProcess::Predecessor, news),
@@ -219,11 +219,12 @@ impl Report {
 
 /// Takes note of what has happened in `from`.
 pub(super) fn take(core: &Core, from: PeerProcess, news: News) {
-    core.shared.channels.take(from, news, |farm, endpoint| find(core, farm, endpoint));
+    core.shared.channels.take(from, news, |at| find(core, at));
 }
 
-fn find(core: &Core, farm: &str, endpoint: SocketAddr) -> Option<(Arc<Farm>, Arc<Endpoint>)> {
-    let farm = core.farms().iter().find(|known| known.name() == farm || known.was(farm)).map(Arc::clone)?;
-    let endpoint = farm.at(endpoint)?;
+fn find(core: &Core, Place { farm, formerly, endpoint }: &Place) -> Option<(Arc<Farm>, Arc<Endpoint>)> {
+    let names: Vec<&str> = [farm].into_iter().chain(formerly).map(String::as_str).collect();
+    let farm = core.farm_called(&names)?;
+    let endpoint = farm.at(*endpoint)?;
     Some((farm, endpoint))
 }

@@ -16,10 +16,10 @@ use tracing::{error, info, warn};
 use self::seen::{Seen, seen_when_read};
 use self::telling::{tell, tell_of_file, tell_renewed};
 use super::handover_state::HandoverStatus;
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Taker};
 use super::running::Running;
 use super::sockets::Plan;
-use super::successor::{Following, Successor, hand_over};
+use super::successor::{Following, HandedOver, Successor, hand_over};
 use crate::config::error::{Problem, Report, Severity};
 use crate::config::model::{Config, Reloads};
 use crate::config::{self, Reading};
@@ -51,7 +51,7 @@ pub(super) enum Asked {
     /// To read everything again.
     Reload(oneshot::Sender<Outcome>),
     /// To give everything to another process: which did it get, or why none?
-    HandOver(Successor, oneshot::Sender<Result<u32, String>>),
+    HandOver(Successor, oneshot::Sender<Result<Taker, String>>),
     /// To end.
     End,
 }
@@ -126,10 +126,11 @@ impl Reload {
         }
     }
 
-    fn hand_over(&mut self, successor: Successor, asked: oneshot::Sender<Result<u32, String>>) {
+    fn hand_over(&mut self, successor: Successor, asked: oneshot::Sender<Result<Taker, String>>) {
         let done = match hand_over(&mut self.running, &self.path, successor) {
-            Ok((pid, handover, following)) => {
-                match handover {
+            Ok(HandedOver { taker, status, following }) => {
+                let pid = taker.pid;
+                match status {
                     HandoverStatus::Done | HandoverStatus::Pending => {
                         info!(process.pid = pid, "another process has taken over")
                     }
@@ -137,9 +138,9 @@ impl Reload {
                         error!(process.pid = pid, "the process that was to take over has ended in that very moment")
                     }
                 }
-                self.running.for_successor.handover.send_replace(handover);
+                self.running.for_successor.handover.send_replace(status);
                 self.share_channels(following);
-                Ok(pid)
+                Ok(taker)
             }
             Err(error) => {
                 let why = format!("{error:#}");
@@ -296,10 +297,13 @@ impl Reload {
         let Some(material) = material.filter(|_| !report.is_fatal()) else { return refused(running, &report) };
         let needs_restart = needs_restart(&self.started, &reading.partial);
         let old = Arc::clone(&running.material);
-        if let Err(error) = running.take_over(reading.partial, material) {
-            let problem = Problem::error(None, format!("{error:#}"));
-            return refused(running, &Report::new(report.source, vec![problem]));
-        }
+        let lost = match running.take_over(reading.partial, material) {
+            Ok(lost) => lost,
+            Err(error) => {
+                let problem = Problem::error(None, format!("{error:#}"));
+                return refused(running, &Report::new(report.source, vec![problem]));
+            }
+        };
         running.core.metrics.reload_refused.set(0);
         running.text.clone_from(&report.source.text);
         for problem in &report.problems {
@@ -311,7 +315,7 @@ impl Reload {
             let what = needs_restart.join(", ");
             warn!(what, "configuration reloaded, but for what takes a restart");
         }
-        let outcome = Outcome::Applied { needs_restart };
+        let outcome = Outcome::Applied { needs_restart, lost };
         running.core.timeline.add(Event::now(Kind::Reloaded, outcome.to_string()));
         outcome
     }
@@ -355,7 +359,7 @@ fn renew(running: &mut Running) -> Outcome {
     running.core.metrics.renewal(Renewal::Renewed);
     let sections: Vec<_> = running.material.read.changed(&old.read).collect();
     running.core.timeline.add(Event::now(Kind::Renewed, sections.join(", ")));
-    Outcome::Applied { needs_restart: Vec::new() }
+    Outcome::Applied { needs_restart: Vec::new(), lost: Vec::new() }
 }
 
 fn not_renewed(running: &Running, problems: Vec<&str>) -> Outcome {

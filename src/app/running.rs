@@ -1,7 +1,6 @@
 //! What runs, and what it was made of: another configuration and other files are taken over while everything goes on, all
 //! that has changed or nothing. Separate from the decision whether to, which is for those who are asked.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,8 @@ use anyhow::{Context, Result};
 use tokio::sync::mpsc;
 
 use super::handover_state::{ForSuccessor, Inherited};
+use super::lost;
+use super::peers;
 use super::sockets::Sockets;
 use super::{assemble, sockets};
 use crate::config::model::{self, Config};
@@ -58,15 +59,14 @@ struct Made {
 }
 
 impl Running {
-    /// Goes by `config` and `material` from now on.
+    /// Goes by `config` and `material` from now on; what is lost by that is returned in words.
     ///
     /// # Errors
     /// What stands in the way. Nothing has changed then.
-    pub(super) fn take_over(&mut self, config: Config, material: Material) -> Result<()> {
+    pub(super) fn take_over(&mut self, config: Config, material: Material) -> Result<Vec<String>> {
         let material = material.keeping(&self.material);
         let made = self.make(&config, &material)?;
-        self.publish(config, material, made);
-        Ok(())
+        Ok(self.publish(config, material, made))
     }
 
     fn make(&self, config: &Config, material: &Material) -> Result<Made> {
@@ -124,7 +124,7 @@ impl Running {
     }
 
     /// Nothing in here can fail.
-    fn publish(&mut self, config: Config, material: Material, made: Made) {
+    fn publish(&mut self, config: Config, material: Material, made: Made) -> Vec<String> {
         let Core { shared, metrics, .. } = self.core.clone();
         let farms = Arc::clone(&made.snapshot.farms);
         let (configured, retired): (Vec<_>, Vec<_>) =
@@ -148,13 +148,19 @@ impl Running {
             tracing::info!(farm = farm.name(), formerly = old.name(), "the farm goes on under another name");
             farm.take_over(&old.hand_over());
         }
+        for farm in &configured {
+            let names = farm.names();
+            let former = retired.iter().filter(|old| names.iter().any(|name| name == old.name()));
+            former.for_each(|old| peers::go_on(&self.core, farm, old));
+        }
         self.discover(&config, &configured);
-        self.tell_of_lost_sessions(&configured, &retired, &renamed);
+        let lost = self.lost(&configured, &retired, &renamed).tell();
         self.sockets.close(&made.sockets);
         shared.snapshot.store(Arc::new(made.snapshot));
         shared.cuts.set_spread(config.drain_spread);
         self.judge_clients();
         retired.iter().for_each(|farm| farm.retire());
+        peers::hear_again(&self.core);
         shared.channels.set_remember(config.affinity.lost_channels_for);
         if let Some(traces) = made.traces {
             shared.traces.replace(traces);
@@ -164,6 +170,7 @@ impl Running {
         metrics.certificates_are_current();
         self.config = config;
         self.material = Arc::new(material);
+        lost
     }
 
     /// Has connections end whose clients are believed no longer, where the configuration says so: as far apart as if it were all
@@ -188,27 +195,15 @@ impl Running {
         farms.iter().filter(is_new).filter_map(old).collect()
     }
 
-    /// Warns of farms that are gone and whose XSPs are those of a farm that is new, if nothing says that it is the same.
-    fn tell_of_lost_sessions(&self, farms: &[&Arc<Farm>], retired: &[&Arc<Farm>], renamed: &[(Arc<Farm>, Arc<Farm>)]) {
-        let addresses = |farm: &Farm| farm.describe().iter().map(|endpoint| endpoint.address).collect::<BTreeSet<_>>();
-        let goes_on = |old: &Farm| renamed.iter().any(|(_, known)| known.name() == old.name());
-        let gone = |old: &&&Arc<Farm>| self.config.farms.contains_key(old.name()) && !goes_on(old);
-        let is_new = |farm: &&&Arc<Farm>| {
-            !self.config.farms.contains_key(farm.name()) && !renamed.iter().any(|(new, _)| Arc::ptr_eq(new, farm))
-        };
-        for old in retired.iter().filter(gone) {
-            let theirs = addresses(old);
-            for farm in farms.iter().filter(is_new).filter(|farm| !addresses(farm).is_disjoint(&theirs)) {
-                tracing::warn!(
-                    farm = farm.name(),
-                    formerly = old.name(),
-                    "the XSPs of a farm that is gone are another farm's now: their sessions start anew, and blocks and drains by \
-                     hand are forgotten; `formerly = \"{}\"` in [farm.{}] keeps them",
-                    old.name(),
-                    farm.name()
-                );
-            }
-        }
+    /// The farms that go and those that come, but for those that are `renamed`.
+    fn lost(&self, farms: &[&Arc<Farm>], retired: &[&Arc<Farm>], renamed: &[(Arc<Farm>, Arc<Farm>)]) -> lost::Change {
+        let ran = |farm: &Farm| self.config.farms.contains_key(farm.name());
+        let is_new = |farm: &Farm| !ran(farm) && !renamed.iter().any(|(new, _)| new.name() == farm.name());
+        let is_gone = |old: &Farm| ran(old) && !renamed.iter().any(|(_, known)| known.name() == old.name());
+        let new = farms.iter().filter(|farm| is_new(farm)).map(|farm| Arc::clone(farm)).collect();
+        let mut change = lost::Change { new, gone: Vec::new() };
+        retired.iter().filter(|old| is_gone(old)).for_each(|old| change.goes(old));
+        change
     }
 
     /// Has the XSPs of `farms` found, which the configuration has, and waits a moment for those of farms that are new to it.

@@ -16,6 +16,7 @@ use super::Gateway;
 use super::assemble;
 use super::control::{self, Socket};
 use super::handover_state::{ForSuccessor, HandoverStatus, Inherited};
+use super::lost;
 use super::predecessor::Predecessor;
 use super::reload::{Asked, Reload};
 use super::running::{FIRST_XSP, LOOK_EVERY, Running};
@@ -28,6 +29,7 @@ use crate::discover::dns::DnsResolver;
 use crate::discover::{Answers, Discovery};
 use crate::drain::{Cuts, Phase};
 use crate::farm::{Farm, Looks};
+use crate::handover;
 use crate::policy::affinity::{Key, Keyring};
 use crate::processes::Processes;
 use crate::proxy::channels::Channels;
@@ -50,6 +52,8 @@ pub(super) struct Start {
     abandoned: Option<PathBuf>,
     begun: oneshot::Sender<Option<Predecessor>>,
     opens: oneshot::Sender<()>,
+    /// The farms of the process that goes of which nothing is here, and those here of which nothing was there.
+    change: lost::Change,
 }
 
 impl Start {
@@ -64,6 +68,12 @@ impl Start {
         while self.core.farms().iter().any(|farm| farm.has_nobody()) && Instant::now() < deadline {
             std::thread::sleep(LOOK_EVERY);
         }
+    }
+
+    /// Warns of sessions that are lost by another configuration than that of the process that goes, and returns the same. To be
+    /// called once XSPs are found.
+    pub(super) fn lost(&self) -> Vec<String> {
+        self.change.tell()
     }
 
     /// Serves, in the place of `predecessor` if there is one.
@@ -84,7 +94,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
     let config = &loaded.config;
     let keys = assemble::keys(config, material, inherited.affinity());
     let keyring = assemble::keyring(keys.iter().cloned()).expect("there is one at least");
-    let parts = Parts::new(config, material, &keyring, &mut inherited)?;
+    let (parts, change) = Parts::new(config, material, &keyring, &mut inherited)?;
     let (orders, ordered) = (0..config.workers).map(|_| mpsc::unbounded_channel()).unzip();
     let (handover_done, handover) = watch::channel(HandoverStatus::Pending);
     let bound = Bound::new(config, orders, &mut inherited, &handover)?;
@@ -144,7 +154,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
     gateway.threads.extend(side_threads.start(alive)?);
     let reload = Reload::new(loaded.source.path.clone(), running);
     gateway.threads.push(reload.start(asked).context("can't start the reload thread")?);
-    Ok((gateway, Start { core, asks, plan, abandoned, begun, opens }))
+    Ok((gateway, Start { core, asks, plan, abandoned, begun, opens, change }))
 }
 
 /// What the core is made of, before there are sockets.
@@ -156,20 +166,29 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(config: &Config, material: &Material, keyring: &Arc<Keyring>, inherited: &mut Inherited) -> Result<Self> {
+    fn new(
+        config: &Config,
+        material: &Material,
+        keyring: &Arc<Keyring>,
+        inherited: &mut Inherited,
+    ) -> Result<(Self, lost::Change)> {
         let (metrics, timeline) = (Arc::new(Metrics::default()), Timeline::default());
         metrics.certificates_expire(material.expiries.iter().cloned());
         inherited.events.drain(..).for_each(|event| timeline.add(event));
         let looks = Arc::default();
         let farms = assemble::farms(config, material, keyring, &metrics, &timeline, &looks)?;
         assemble::tell_keys(config, keyring, &metrics);
+        let mut change = lost::Change::default();
         for farm in &farms {
-            let config = farm.config();
-            let mut names = [farm.name()].into_iter().chain(config.formerly.iter().map(String::as_str));
-            let handed = names.find_map(|name| inherited.farms.iter().find(|handed| handed.name == name));
-            handed.into_iter().for_each(|handed| farm.take_over(handed));
+            let names = farm.names();
+            match names.iter().find_map(|name| inherited.farms.iter().find(|handed| handed.name == *name)) {
+                Some(handed) => farm.take_over(handed),
+                None => change.new.push(Arc::clone(farm)),
+            }
         }
-        Ok(Self { metrics, timeline, looks, farms })
+        let is_known = |handed: &&handover::Farm| farms.iter().any(|farm| farm.is_called(&handed.name));
+        inherited.farms.iter().filter(|handed| !is_known(handed)).for_each(|handed| change.is_left(handed));
+        Ok((Self { metrics, timeline, looks, farms }, change))
     }
 
     /// The core of a gateway that serves where `plan` says.

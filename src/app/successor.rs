@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::handover_state::{ForSuccessor, HandoverStatus};
+use super::outcome::Taker;
 use super::peers;
 use super::predecessor::take;
 use super::running::Running;
@@ -43,6 +44,14 @@ pub(super) enum Successor {
     Came(UnixStream),
 }
 
+/// What another process has: this one's place.
+#[derive(Debug)]
+pub(super) struct HandedOver {
+    pub(super) taker: Taker,
+    pub(super) status: HandoverStatus,
+    pub(super) following: Following,
+}
+
 /// What goes on being told to the other process.
 #[derive(Debug)]
 pub(super) struct Following {
@@ -55,11 +64,7 @@ pub(super) struct Following {
 ///
 /// # Errors
 /// Why nobody takes this process' place; everything is as it was then.
-pub(super) fn hand_over(
-    running: &mut Running,
-    config: &Path,
-    successor: Successor,
-) -> Result<(u32, HandoverStatus, Following)> {
+pub(super) fn hand_over(running: &mut Running, config: &Path, successor: Successor) -> Result<HandedOver> {
     let phase = *running.for_successor.phase.borrow();
     if let Some(why) = too_late(phase) {
         successor.refuse(why);
@@ -72,7 +77,7 @@ pub(super) fn hand_over(
     let shared = Arc::clone(&running.core.shared);
     let (known, mut told) = shared.channels.follow();
     match pass(&mut link, running, known, &mut told) {
-        Ok((pid, handover)) => Ok((pid, handover, Following { link, messages: told.messages })),
+        Ok((taker, status)) => Ok(HandedOver { taker, status, following: Following { link, messages: told.messages } }),
         Err(error) => {
             shared.channels.follow_no_more();
             // Who finds nobody there any more would begin, since somebody has to serve.
@@ -140,12 +145,12 @@ fn end_of(mut child: Child) -> Result<ExitStatus> {
 }
 
 /// Gives everything to the process at the other end of `link`, and lets go once that one is ready.
-fn pass(link: &mut Link, running: &mut Running, known: Vec<News>, told: &mut Told) -> Result<(u32, HandoverStatus)> {
+fn pass(link: &mut Link, running: &mut Running, known: Vec<News>, told: &mut Told) -> Result<(Taker, HandoverStatus)> {
     let given =
         give(link, running).and_then(|()| Ok(link.send(known.into_iter().map(Word::News).chain([Word::Complete]))?));
     // It may have said why it takes no more.
-    let (pid, talks) = match (link.receive(), given) {
-        (Ok(Answer::Ready { pid, talks }), Ok(())) => (pid, talks),
+    let (taker, talks) = match (link.receive(), given) {
+        (Ok(Answer::Ready { pid, talks, warnings }), Ok(())) => (Taker { pid, warnings }, talks),
         (Ok(Answer::Refused(why)), _) => bail!("the new process can't take over: {why}"),
         (Ok(Answer::Ready { .. }), Err(error)) => return Err(error),
         (Ok(Answer::News(_) | Answer::Talk(_)), _) => bail!("the new process begins too soon"),
@@ -155,7 +160,7 @@ fn pass(link: &mut Link, running: &mut Running, known: Vec<News>, told: &mut Tol
     if !running.let_go() {
         bail!("the gateway is stopping");
     }
-    supervisor::handed_over(pid);
+    supervisor::handed_over(taker.pid);
     running.core.processes.ends_in(running.config.handover_timeout);
     let mut last = Vec::new();
     while let Ok(message) = told.messages.try_recv() {
@@ -167,7 +172,7 @@ fn pass(link: &mut Link, running: &mut Running, known: Vec<News>, told: &mut Tol
         running.core.processes.has_after(told.sender.clone());
         running.core.processes.tell_after(Talk::Holds(running.core.all_processes()));
     }
-    Ok((pid, gone.map_or(HandoverStatus::Lost, |()| HandoverStatus::Done)))
+    Ok((taker, gone.map_or(HandoverStatus::Lost, |()| HandoverStatus::Done)))
 }
 
 fn give(link: &Link, running: &Running) -> Result<()> {

@@ -98,7 +98,8 @@ enum Command {
     Drain {
         #[command(flatten)]
         xsp: Named,
-        /// Wait until it holds no event channel and no connection any more
+        /// Wait until it holds no event channel, CTI or pass-through connection any more; requests in flight, which take seconds,
+        /// are not waited for. Ends with exit code 1 when somebody undrains it
         #[arg(long)]
         wait: bool,
         /// Give up waiting after so long, such as 30m, with exit code 1
@@ -107,7 +108,8 @@ enum Command {
         /// Also the last one of its farm that is up
         #[arg(long)]
         force: bool,
-        /// Cut what is there after so long, one after the other, unless it is drained no more by then
+        /// Cut what is there after so long, one after the other, unless it is drained no more by then. A later drain without it
+        /// leaves that time as it is, and says so; undrain takes it back
         #[arg(long, value_name = "TIME", value_parser = time)]
         cut_after: Option<Duration>,
     },
@@ -189,7 +191,7 @@ struct Named {
 
 impl From<Named> for Whom {
     fn from(named: Named) -> Self {
-        Self { xsp: named.xsp, farm: named.farm }
+        Self { xsp: named.xsp, farm: named.farm, formerly: Vec::new() }
     }
 }
 
@@ -204,9 +206,9 @@ pub fn ctl(options: Ctl) -> ExitCode {
         Command::Status { json: true, .. } => return done(ask(socket, &Request::Status)),
         Command::Status { watch: true, .. } => return watch(socket),
         Command::Status { .. } => return done(status(socket)),
-        Command::Cut { whose, farm } => Request::Cut(Whose { what: Some(whose), farm }),
+        Command::Cut { whose, farm } => Request::Cut(Whose { what: Some(whose), farm, formerly: Vec::new() }),
         Command::Connections { whose, farm, json } => {
-            let told = ask(socket, &Request::Connections(Whose { what: whose, farm }));
+            let told = ask(socket, &Request::Connections(Whose { what: whose, farm, formerly: Vec::new() }));
             return done(if json { told } else { told.and_then(|told| connections::of(&told)) });
         }
         Command::Drain { xsp, wait, timeout, force, cut_after } => {
@@ -220,12 +222,17 @@ pub fn ctl(options: Ctl) -> ExitCode {
             if !wait || drained.is_err() {
                 return done(drained);
             }
-            return drain::wait(socket, &whom, timeout);
+            return match done(drained) {
+                ExitCode::SUCCESS => drain::wait(socket, &whom, timeout),
+                unsaid => unsaid,
+            };
         }
         Command::Undrain(xsp) => Request::Undrain(xsp.into()),
         Command::Block { xsp, time } => Request::Block(xsp.into(), time.map(|time| time.as_secs_f64())),
         Command::Unblock { all: Some(farm), .. } => Request::UnblockAll(farm),
-        Command::Unblock { xsp, farm, all: None } => Request::Unblock(Whom { xsp: xsp.unwrap_or_default(), farm }),
+        Command::Unblock { xsp, farm, all: None } => {
+            Request::Unblock(Named { xsp: xsp.unwrap_or_default(), farm }.into())
+        }
         Command::Reload => Request::Reload,
         Command::Restart => Request::Restart,
         Command::Stop => Request::Stop,

@@ -142,7 +142,6 @@ impl<F: Cut + Unpin, H: Unpin> Future for UntilCut<F, H> {
             return Poll::Pending;
         }
         ready!(turn.poll(cx, &slot.bell.cuts));
-        slot.bell.cuts.cut.fetch_add(1, Ordering::Relaxed);
         match connection.cut() {
             Ending::None => Poll::Ready(()),
             Ending::Begun => {

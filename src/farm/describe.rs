@@ -23,6 +23,8 @@ pub struct Described {
     pub target: Option<String>,
     /// How it stands.
     pub state: EndpointState,
+    /// Whether it gets no new sessions.
+    pub leaving: bool,
     /// Whether it is the last choice until a look has shown what it is worth.
     pub suspect: bool,
     /// How long until its block ends, while it has one.
@@ -92,6 +94,7 @@ impl State {
                 site: site.map_or_else(String::new, |site| site.name.clone()),
                 target: endpoint.target.as_deref().map(str::to_owned),
                 state: EndpointState::of(member.presence(), standing),
+                leaving: member.presence() != Presence::Present,
                 suspect: self.health.is_suspect(member.id()),
                 blocked_for: match standing {
                     Standing::Blocked { until } => Some(until.saturating_duration_since(now)),

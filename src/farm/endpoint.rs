@@ -9,6 +9,7 @@ use std::time::Instant;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::ClientConfig;
 
+use super::renamed::Heir;
 use crate::config::model;
 use crate::policy::affinity::Tag;
 use crate::policy::endpoint::EndpointId;
@@ -37,6 +38,8 @@ pub struct Endpoint {
     pub(super) cut_at: ArcSwapOption<Instant>,
     /// Why its certificate was refused when it was dialled last.
     pub(super) refusal: Arc<ArcSwapOption<String>>,
+    /// What goes on in its place, if its farm has another name by now.
+    pub(super) heir: ArcSwapOption<Heir>,
 }
 
 impl Endpoint {
@@ -92,6 +95,9 @@ impl Endpoint {
 
     /// Something has come from it over a stream: its process lives.
     pub fn heard(&self) {
+        if let Some(heir) = self.heir() {
+            return heir.heard();
+        }
         // Mostly it is known already, and a line of the cache that nobody writes to is cheap to share.
         if !self.heard.load(Ordering::Relaxed) {
             self.heard.store(true, Ordering::Relaxed);

@@ -129,7 +129,7 @@ impl Forwarding {
 }
 
 impl Farm {
-    /// Takes note of what was seen of `endpoint`.
+    /// Takes note of what was seen of `endpoint`, which is one of its own.
     pub fn observe(
         self: &Arc<Self>,
         endpoint: &Endpoint,
@@ -138,6 +138,9 @@ impl Farm {
         interface: Option<Interface>,
         rules: &Rules,
     ) {
+        if let Some((farm, heir)) = endpoint.heir_and_farm() {
+            return farm.observe(&heir, seen, begun, interface, rules);
+        }
         let observation = Observation { id: endpoint.id, seen, begun, interface };
         self.act(|view| {
             view.observe(&observation, rules);

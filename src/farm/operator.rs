@@ -1,6 +1,7 @@
 //! What an operator does to single endpoints while the farm runs. Separate from what requests and discovery do, because it is
 //! done on somebody's word, and undone only by it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use crate::telemetry::timeline::Kind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// It gets no new sessions, also if it goes and comes back; but the last one that is up stays. What is there after so long
-    /// is cut; `None`: it may stay.
+    /// is cut; `None`: when it was to be, and if it never was, it may stay.
     Drain(Option<Duration>),
     /// The same, even if nobody is up then.
     ForceDrain(Option<Duration>),
@@ -38,10 +39,12 @@ pub struct Meant {
     pub presence: Presence,
     /// Whether it was off the blocklist before.
     pub was_up: bool,
-    /// Event channels that are there.
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Event channels that are there, of all processes.
     pub channels: i64,
-    /// CTI and pass-through connections that are there.
-    pub streams: i64,
+    /// How long until what is there is cut, if that was asked for, now or earlier.
+    pub cut_in: Option<Duration>,
 }
 
 impl Farm {
@@ -77,9 +80,14 @@ impl Farm {
         self.state.with(|state| {
             let told = meant.iter().filter_map(|endpoint| {
                 let presence = state.roster.get(endpoint.id)?.presence();
-                let (channels, streams) = (endpoint.metrics.channels.get(), endpoint.metrics.streams.get());
-                let was_up = up.contains(&endpoint.id);
-                Some(Meant { endpoint: Arc::clone(&endpoint.label), presence, was_up, channels, streams })
+                Some(Meant {
+                    endpoint: Arc::clone(&endpoint.label),
+                    presence,
+                    was_up: up.contains(&endpoint.id),
+                    address: endpoint.address,
+                    channels: endpoint.metrics.channels.get(),
+                    cut_in: endpoint.cut_at().map(|at| at.saturating_duration_since(now)),
+                })
             });
             told.collect()
         })

@@ -16,6 +16,8 @@ impl Farm {
             let pool = Arc::new(config.pool.clone());
             for endpoint in state.endpoints.values() {
                 endpoint.pool.store(Arc::clone(&pool));
+                // One that was retired may be the farm of its name again.
+                endpoint.heir.store(None);
             }
             self.config.store(config);
             self.retag(state);

@@ -11,7 +11,7 @@ use super::{Endpoint, Farm};
 use crate::config::types::Leaf;
 use crate::config::types::network::DrainedXsp;
 use crate::handover::{self, Block};
-
+use crate::policy::drained::Drained;
 use crate::policy::endpoint::{Endpoint as Found, EndpointId, Member, Presence, Tier, Weight};
 use crate::policy::health::Health;
 use crate::policy::health::blocklist::Standing;
@@ -77,6 +77,8 @@ impl Farm {
         }
         info!(farm = self.name(), endpoints = all.len(), "farm taken over");
         let news = self.state.with(|state| {
+            // What it was told when it had this place before counts no longer.
+            state.drained_by_operator = Drained::default();
             for word in handed.drained.iter().filter_map(|word| DrainedXsp::text(word).ok()) {
                 state.drained_by_operator.add(word.0);
             }

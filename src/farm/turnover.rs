@@ -85,7 +85,8 @@ impl Farm {
         let mut vacated = Vec::new();
         self.state.with(|State { vacating, endpoints, .. }| {
             vacating.retain(|id| {
-                let Some(endpoint) = endpoints.get(id) else { return false };
+                // What it held is held under the farm's new name.
+                let Some(endpoint) = endpoints.get(id).filter(|endpoint| !endpoint.has_heir()) else { return false };
                 let is_held = endpoint.metrics.channels.get() > 0 || endpoint.metrics.streams.get() > 0;
                 if !is_held {
                     vacated.push(Arc::clone(&endpoint.label));
@@ -156,6 +157,7 @@ impl Farm {
             held: Default::default(),
             cut_at: ArcSwapOption::empty(),
             refusal: Arc::default(),
+            heir: ArcSwapOption::empty(),
         }
     }
 }

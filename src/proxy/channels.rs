@@ -298,12 +298,20 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Where it is by now: its farm may have another name than when it was asked for.
+    fn place(&self) -> Place {
+        match self.endpoint.heir_and_farm() {
+            Some((farm, endpoint)) => Place { farm, endpoint },
+            None => Place { farm: Arc::clone(self.farm), endpoint: Arc::clone(self.endpoint) },
+        }
+    }
+
     fn opened(&self, id: ChannelId) -> Reading {
         let (cut, told) = oneshot::channel();
-        let (farm, endpoint) = (Arc::clone(self.farm), Arc::clone(self.endpoint));
+        let (key, place) = (self.endpoint.key(), self.place());
         let opened = self.channels.with(|state| {
-            let stream = state.table.opened(id.clone(), endpoint.key(), Instant::now())?;
-            state.places.insert(endpoint.key(), Place { farm, endpoint });
+            let stream = state.table.opened(id.clone(), key, Instant::now())?;
+            state.left.extend(state.places.insert(key, place));
             // An older stream of that id goes on, though nothing finds it any more.
             state.cuts.insert(id.clone(), cut);
             state.inherited_ended(&id, ChannelEnd::Xsp);
@@ -346,7 +354,7 @@ impl<'a> Reader<'a> {
             }
             state.forget_place(self.endpoint.key());
         });
-        self.farm.metrics().channel_closed(end);
+        self.place().farm.metrics().channel_closed(end);
     }
 }
 

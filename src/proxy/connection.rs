@@ -60,6 +60,7 @@ pub(super) fn serve_https(worker: Worker, listener: usize, accepted: Accepted) -
         http: Http1::new(accepted.stream, accepted.trusted),
         alarm: Alarm::default(),
         challenge: Challenge::default(),
+        at: At::Rest,
     };
     async move { client.run().await }
 }
@@ -75,6 +76,18 @@ struct Client {
     http: Http1,
     alarm: Alarm,
     challenge: Challenge,
+    at: At,
+}
+
+/// What a connection does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// It idles, or its next request begins.
+    Rest,
+    /// A request is being answered.
+    Request,
+    /// Its last answer has left.
+    Over,
 }
 
 /// Why no request follows.
@@ -99,12 +112,15 @@ impl Client {
                 Err(End::Quiet) => break,
                 Err(End::Refused(error)) => {
                     if Box::pin(self.refuse(&snapshot, error)).await == Served::Broken {
+                        self.at = At::Over;
                         return;
                     }
                     break;
                 }
             };
-            if request.await == Served::Broken {
+            let served = request.await;
+            self.at = if served == Served::Broken { At::Over } else { At::Rest };
+            if served == Served::Broken {
                 // A stream that was ended is no fault of the connection.
                 if self.http.is_untrusted() {
                     break;
@@ -116,6 +132,7 @@ impl Client {
             }
             first = First::No;
         }
+        self.at = At::Over;
         Box::pin(self.close()).await;
     }
 
@@ -127,6 +144,7 @@ impl Client {
     /// Serves one request. What is served is what is served now, and not when its connection fell silent; if its host is gone
     /// meanwhile, it gets the last answer of before.
     async fn request(&mut self, mut snapshot: Arc<Snapshot>, mut block: Arc<Block>, head: Box<RequestHead>) -> Served {
+        self.at = At::Request;
         let mut last = Last::No;
         let now = self.worker.shared.snapshot.load_full();
         if !Arc::ptr_eq(&now, &snapshot) {
@@ -151,6 +169,7 @@ impl Client {
 
     /// Answers what is no request.
     async fn refuse(&mut self, snapshot: &Snapshot, error: Error) -> Served {
+        self.at = At::Request;
         let mut journal = self.journal(&snapshot.listeners[self.listener], self.client);
         journal.tracking_id = new_tracking_id();
         self.http.close_after();
@@ -201,6 +220,20 @@ impl Client {
         };
         // Whether the client has seen it or not, this is the end.
         drop(timeout(FAREWELL, pin!(ending)).await);
+    }
+}
+
+impl Drop for Client {
+    /// Unless it has come to its own end, it is cut.
+    fn drop(&mut self) {
+        let is_cut_short = match self.at {
+            At::Rest => self.http.has_begun(),
+            At::Request => true,
+            At::Over => false,
+        };
+        if is_cut_short {
+            self.worker.shared.cuts.cut_short();
+        }
     }
 }
 

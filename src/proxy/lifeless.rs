@@ -29,7 +29,7 @@ pub fn watch(worker: &Worker) {
                 if let Some(sign) = sign_of(last_looks(&way, &mut looking).await)
                     && looking.farm().give_up(&looking.endpoint, sign)
                 {
-                    let is_there = |entry: &Entry| Arc::ptr_eq(&entry.endpoint, &looking.endpoint);
+                    let is_there = |entry: &Entry| entry.is_at(&looking.endpoint);
                     shared.registry.cut(&shared.registry.find(is_there), Why::GivenUp);
                 }
             });

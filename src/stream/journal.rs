@@ -144,7 +144,7 @@ impl Journal {
             peer: self.arrival.peer.as_deref(),
             listener: &self.arrival.listener,
             farm: self.line.farm.name(),
-            endpoint: open.registered.entry().endpoint.label(),
+            endpoint: open.registered.entry().endpoint().label(),
             tracking_id: None,
             channel: None,
         });
@@ -186,7 +186,10 @@ impl Journal {
         };
         if let (StreamEnd::XspBroke, Some(open)) = (self.end, &self.open) {
             let (farm, rules) = (&self.line.farm, self.line.farm.config().failover.rules());
-            farm.observe(&open.registered.entry().endpoint, Seen::Ended, std::time::Instant::now(), None, &rules);
+            // The farm that it was bridged in may have another name by now, and hands on what was seen.
+            if let Some(endpoint) = farm.at(open.registered.entry().endpoint().address()) {
+                farm.observe(&endpoint, Seen::Ended, std::time::Instant::now(), None, &rules);
+            }
         }
     }
 
@@ -217,7 +220,7 @@ impl Watch for Journal {
         self.sent += bytes.len() as u64;
         self.line.metrics.sent.inc_by(bytes.len() as u64);
         if let Some(open) = &self.open {
-            open.registered.entry().endpoint.heard();
+            open.registered.entry().heard();
         }
         self.moved();
     }
@@ -241,6 +244,9 @@ impl Watch for Journal {
 
 impl Drop for Journal {
     fn drop(&mut self) {
+        if self.end == StreamEnd::Cut {
+            self.arrival.registry.cut_short();
+        }
         self.line.metrics.ended(self.end.name());
         self.arrival.access.log(&Connection {
             time: self.time,

@@ -73,7 +73,9 @@ async fn an_xsp_is_taken_out_by_hand_and_brought_back() {
     let said = controlled.ctl.done(&["drain", &address]).await;
     let held = |said: &str| {
         let words = said.strip_prefix(&format!("{address} of farm xsp: draining: "))?;
-        words.strip_suffix(", 0 CTI connections left\n")?.split(' ').next()?.parse::<u32>().ok()
+        let number =
+            words.strip_suffix(" event channel left\n").or_else(|| words.strip_suffix(" event channels left\n"));
+        number?.parse::<u32>().ok()
     };
     assert!(held(&said).is_some_and(|channels| channels >= 1), "{said}");
     for _ in 0..30 {
@@ -102,6 +104,58 @@ async fn an_xsp_is_taken_out_by_hand_and_brought_back() {
 
     controlled.ctl.done(&["undrain", &address, "--farm", "xsp"]).await;
     eventually("it is back", async || controlled.client().get(PROFILE).await.xsp() == home).await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_drain_learns_that_somebody_has_undrained_it() {
+    let controlled = Controlled::start().await;
+    let channel = Channel::of(controlled.client()).await;
+    let address = controlled.address(&channel.xsp);
+    // Also when it is blocked, which its state says before all else.
+    for command in [None, Some(["block", address.as_str(), "--for", "1h"])] {
+        if let Some(command) = command {
+            controlled.ctl.done(&command).await;
+        }
+        let waiting = async { controlled.ctl.run(&["drain", &address, "--wait", "--timeout", "20s"]).await };
+        let undraining = async {
+            let drained = ["draining: 1 event channel", &address];
+            eventually("the drain", async || {
+                let said = controlled.ctl.done(&["status", "--json"]).await;
+                let status: Value = serde_json::from_str(&said).unwrap();
+                let endpoints = status["farms"][0]["endpoints"].as_array().unwrap();
+                endpoints.iter().any(|one| one["endpoint"] == *drained[1] && one["leaving"] == true)
+            })
+            .await;
+            controlled.ctl.done(&["undrain", &address]).await;
+        };
+        let (ended, ()) = tokio::join!(waiting, undraining);
+        assert_eq!(ended.code, 1, "{}", ended.stdout);
+        assert!(ended.stdout.contains("draining: 1 event channel left\n"), "{}", ended.stdout);
+        assert!(ended.stderr.contains("undrained meanwhile") && ended.stderr.contains(&address), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("stays drained"), "{}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_means_nobody_is_told_from_an_xsp_that_holds_nothing() {
+    let controlled = Controlled::start().await;
+    let address = controlled.address("a1");
+    let said = controlled.ctl.done(&["connections", &address]).await;
+    assert_eq!(said, "no event channel, CTI or pass-through connection is open\n");
+    for name in ["192.0.2.200", "xsp9.example.com", "CN=nobody"] {
+        for arguments in [vec!["connections", name], vec!["connections", name, "--json"], vec!["cut", name]] {
+            let said = controlled.ctl.refused(&arguments).await;
+            assert!(said.contains("is meant by") && said.contains(name) && said.contains(&address), "{said}");
+            assert!(said.contains("nothing open now"), "it may be a client: {said}");
+        }
+    }
+    for arguments in [["connections", &*address], ["cut", &*address], ["drain", &*address]] {
+        let said = controlled.ctl.refused(&[arguments.as_slice(), &["--farm", "nofarm"]].concat()).await;
+        assert!(said.contains("there is no farm \"nofarm\"; there are xsp"), "{said}");
+    }
+    assert!(controlled.ctl.refused(&["connections", "--farm", "nofarm"]).await.contains("there is no farm"));
+    let said = controlled.ctl.refused(&["cut", &address]).await;
+    assert!(said.contains(&format!("the XSP {address} holds no event channel")), "{said}");
 }
 
 #[tokio::test]
@@ -188,10 +242,10 @@ async fn who_is_drained_by_hand_stays_so_over_absence_and_reload() {
             .replace("farm = \"xsp\"", "farm = \"other\""),
     )
     .unwrap();
-    assert_eq!(controlled.ctl.done(&["reload"]).await, "reloaded\n");
+    assert!(controlled.ctl.done(&["reload"]).await.starts_with("reloaded\nWARNING: farm "));
     assert!(controlled.ctl.done(&["status"]).await.contains("farm xsp"), "what is left of it is shown");
     fs::write(&path, text).unwrap();
-    assert_eq!(controlled.ctl.done(&["reload"]).await, "reloaded\n");
+    assert!(controlled.ctl.done(&["reload"]).await.starts_with("reloaded\nWARNING: farm "));
     zones.set_a(ALL, 0, ips(true));
     let row = async || {
         let table = controlled.ctl.done(&["status"]).await;

@@ -30,7 +30,7 @@ pub(crate) async fn controlled(change: impl FnOnce(&Simulation, &mut Text)) -> (
 
 /// An XSP, as a control call names it.
 pub(crate) fn whom(stage: &Stage, xsp: &str) -> Whom {
-    Whom { xsp: stage.xsp(xsp).address().to_string(), farm: None }
+    Whom { xsp: stage.xsp(xsp).address().to_string(), farm: None, formerly: Vec::new() }
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn whatever_callers_wait_for_others_are_heard() {
     let address = stage.xsp("a1").address().to_string();
     let begun = Instant::now();
     ctl.ask(&Request::Status).await;
-    ctl.ask(&Request::Drain(Whom { xsp: address, farm: None })).await;
+    ctl.ask(&Request::Drain(Whom { xsp: address, farm: None, formerly: Vec::new() })).await;
     let (mut first, mut said) = (waiting.remove(0), String::new());
     let early = tokio::time::timeout(Duration::ZERO, first.read_to_string(&mut said)).await;
     assert!(early.is_err() && begun.elapsed() < Duration::from_secs(2), "they are heard while reloads wait: {said}");

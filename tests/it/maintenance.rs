@@ -125,7 +125,7 @@ async fn what_each_of_three_processes_holds_is_told_and_drained_and_cut() {
     assert_bridged(&mut old_call, b"<Request/>").await;
     let said = operated.ctl.done(&["cut", "bwcticlient.webex.com"]).await;
     for pid in [first, second, third] {
-        assert!(said.contains(&format!("process {pid}: cutting event channels: 0, CTI: 1,")), "{said}");
+        assert!(said.contains(&format!("process {pid}: cutting 1 CTI connection\n")), "{said}");
     }
     for call in [&mut old_call, &mut call, &mut new_call] {
         assert_eq!(rest(call).await, (vec![], Ending::CloseNotify));
@@ -165,6 +165,55 @@ async fn a_drain_reaches_the_old_process_and_cuts_what_stays_unless_it_is_taken_
     let (said, ()) = tokio::join!(waiting, ending);
     assert!(said.ends_with("nothing is left\n"), "{said}");
     assert_eq!(operated.serving.event("connection").await["reason"], "cut-by-drain");
+}
+
+#[tokio::test]
+async fn a_time_that_a_drain_has_set_is_shown_and_stays_with_a_later_drain_that_sets_none() {
+    let operated = Operated::start(|_| ()).await;
+    let _call = operated.call().await;
+    let address = operated.speaker("a1");
+    operated.ctl.done(&["drain", &address, "--cut-after", "1h"]).await;
+    let table = operated.ctl.done(&["status"]).await;
+    assert!(table.contains("what is left there is cut in "), "{table}");
+    let said = operated.ctl.done(&["drain", &address]).await;
+    assert!(said.contains("1 CTI connection left, and cut in ") && said.contains("earlier --cut-after"), "{said}");
+    operated.ctl.done(&["undrain", &address]).await;
+    assert_eq!(operated.ctl.done(&["drain", &address]).await.matches("cut").count(), 0);
+    assert!(!operated.ctl.done(&["status"]).await.contains("is cut in"));
+}
+
+#[tokio::test]
+async fn a_farm_of_cti_that_is_renamed_keeps_what_it_holds_under_its_new_name() {
+    let operated = Operated::start(|_| ()).await;
+    let mut call = operated.call().await;
+    let config = operated.stage.sim.folder().join("logged.toml");
+    let renamed = fs::read_to_string(&config).unwrap().replace("[farm.cti", "[farm.phone");
+    let renamed = renamed.replace("farm = \"cti\"", "farm = \"phone\"");
+    fs::write(&config, renamed.replace("[farm.phone]\n", "[farm.phone]\nformerly = \"cti\"\n")).unwrap();
+    assert_eq!(operated.ctl.done(&["reload"]).await, "reloaded\n");
+    let address = operated.speaker("a1");
+    let metrics = operated.serving.metrics().await;
+    let streams = |farm| metrics.count("xspgate_endpoint_streams", &[("farm", farm), ("endpoint", &address)]);
+    assert_eq!((streams("phone"), streams("cti")), (1.0, 0.0));
+    let said = operated.ctl.done(&["drain", &address, "--farm", "phone"]).await;
+    assert_eq!(said, format!("{address} of farm phone: draining: 1 CTI connection left\n"));
+    let waited = operated.ctl.run(&["drain", &address, "--farm", "phone", "--wait", "--timeout", "10ms"]).await;
+    assert_eq!(waited.code, 1, "{}", waited.stdout);
+    assert_bridged(&mut call, b"<Request/>").await;
+    // What came after it is counted with it.
+    operated.ctl.done(&["undrain", &address]).await;
+    let mut later = operated.call().await;
+    let listed = operated.ctl.done(&["connections", "--farm", "phone"]).await;
+    assert_eq!(listed.lines().filter(|line| line.contains(&address)).count(), 2, "{listed}");
+    let said = operated.ctl.done(&["cut", &address, "--farm", "phone"]).await;
+    assert!(said.ends_with(": cutting 2 CTI connections\n"), "{said}");
+    for call in [&mut call, &mut later] {
+        assert_eq!(rest(call).await, (vec![], Ending::CloseNotify));
+    }
+    eventually("that nothing is left", async || {
+        operated.serving.metrics().await.count("xspgate_endpoint_streams", &[]) == 0.0
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ impl Changing {
     }
 
     async fn applied(&mut self, change: impl FnOnce(&mut Text)) {
-        assert_eq!(self.reload(change).await, Outcome::Applied { needs_restart: vec![] });
+        assert_eq!(self.reload(change).await, Outcome::Applied { needs_restart: vec![], lost: vec![] });
     }
 
     async fn counted(&self, outcome: &str) -> f64 {
@@ -258,7 +258,7 @@ async fn farms_change_and_their_channels_and_sessions_stay() {
             text.set("[farm.other]", "drain", drained);
         })
         .await;
-    assert_eq!(outcome, Outcome::Applied { needs_restart: vec![] });
+    assert_eq!(outcome, Outcome::Applied { needs_restart: vec![], lost: vec![] });
     assert_eq!(changing.stage.client().get(PROFILE).await.status, StatusCode::SERVICE_UNAVAILABLE);
 }
 
@@ -271,12 +271,15 @@ async fn what_takes_a_restart_is_named_and_the_rest_is_taken_over() {
             text.set("[[https]]", "interfaces", vec!["dms".to_owned()]);
         })
         .await;
-    assert_eq!(outcome, Outcome::Applied { needs_restart: vec!["workers", "[log]"] });
+    assert_eq!(outcome, Outcome::Applied { needs_restart: vec!["workers", "[log]"], lost: vec![] });
     // Whoever asks again is reminded.
     assert_eq!(changing.reload(|_| ()).await, Outcome::Unchanged { needs_restart: vec!["workers", "[log]"] });
     let pair = changing.stage.sim.pki.public(&[CLOUD, APP]);
     pair.write(changing.stage.sim.folder(), "public").unwrap();
-    assert_eq!(changing.reload(|_| ()).await, Outcome::Applied { needs_restart: vec!["workers", "[log]"] });
+    assert_eq!(
+        changing.reload(|_| ()).await,
+        Outcome::Applied { needs_restart: vec!["workers", "[log]"], lost: vec![] }
+    );
     assert!(!reaches(&mut changing.stage.client(), PROFILE).await);
     assert!(reaches(&mut changing.stage.client(), "/dms/x").await);
 }

@@ -105,7 +105,8 @@ async fn a_farm_that_comes_in_the_place_of_another_is_told_of_with_the_key_that_
     session.get(PROFILE).await;
     let old = session.session().unwrap().to_owned();
     renaming.rename("xsp", "new", "");
-    renaming.ctl.done(&["reload"]).await;
+    let said = renaming.ctl.done(&["reload"]).await;
+    assert!(said.starts_with("reloaded\nWARNING: farm xsp -> farm new: "), "{said}");
     let warned = |line: &str| line.contains("their sessions start anew").then(|| line.to_owned());
     let said = renaming.serving.program.line("the warning", warned).await;
     assert!(said.contains("WARN") && said.replace('\\', "").contains("`formerly = \"xsp\"` in [farm.new]"), "{said}");
@@ -121,4 +122,82 @@ async fn a_farm_that_comes_in_the_place_of_another_is_told_of_with_the_key_that_
         seen.windows(2).all(|pair| pair[0] == pair[1])
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_restart_in_which_a_farm_loses_its_sessions_warns_of_it() {
+    let renaming = Renaming::start().await;
+    renaming.rename("xsp", "new", "");
+    let said = renaming.ctl.done(&["restart"]).await;
+    let _heir = heir(&said);
+    assert!(said.contains("\nWARNING: farm xsp -> farm new: ") && said.contains("formerly = \"xsp\""), "{said}");
+    let warned = |line: &str| (line.contains("WARN") && line.contains("their sessions start anew")).then_some(());
+    renaming.serving.program.line("the warning", warned).await;
+}
+
+#[tokio::test]
+async fn what_a_farm_holds_is_counted_drained_and_cut_under_its_new_name() {
+    let renaming = Renaming::start().await;
+    let client = || {
+        let mut client = renaming.client("");
+        client.forget_cookies();
+        client
+    };
+    let channel = Channel::of(client()).await;
+    let address = renaming.stage.xsp(&channel.xsp).address().to_string();
+    renaming.rename("xsp", "new", "formerly = \"xsp\"");
+    renaming.ctl.done(&["reload"]).await;
+    let channels = async |farm: &str| {
+        let metrics = renaming.serving.metrics().await;
+        metrics.count("xspgate_channels", &[("farm", farm), ("endpoint", &address)])
+    };
+    assert_eq!((channels("new").await, channels("xsp").await), (1.0, 0.0));
+    let rows = async |arguments: &[&str]| {
+        let said = renaming.ctl.done(&[&["connections", "--json"], arguments].concat()).await;
+        let listed: Value = serde_json::from_str(&said).unwrap();
+        let rows = listed["connections"].as_array().unwrap().iter();
+        rows.map(|row| row["farm"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for name in ["new", "xsp"] {
+        assert_eq!(rows(&[&address, "--farm", name]).await, ["new"], "by its former name, too");
+        let ended = renaming.ctl.run(&["drain", &address, "--farm", name, "--wait", "--timeout", "10ms"]).await;
+        assert_eq!((ended.code, ended.stdout.contains("1 event channel left")), (1, true), "{}", ended.stdout);
+    }
+    let said = renaming.ctl.done(&["drain", &address]).await;
+    assert_eq!(said, format!("{address} of farm new: draining: 1 event channel left\n"));
+
+    // A process that knows the farm by its former name only is told by that one.
+    renaming.rename("new", "newest", "formerly = [\"new\", \"xsp\"]");
+    let _heir = heir(&renaming.ctl.done(&["restart"]).await);
+    eventually("what the old process has", async || channels("newest").await == 1.0).await;
+    assert_eq!(rows(&["--farm", "newest"]).await, ["newest"]);
+    let status: Value = serde_json::from_str(&renaming.ctl.done(&["status", "--json"]).await).unwrap();
+    assert_eq!(status["processes"][1]["held"][0]["farm"], "newest", "{status}");
+    let said = renaming.ctl.done(&["drain", &address, "--farm", "newest"]).await;
+    assert!(said.contains("of farm newest: draining: 1 event channel left"), "{said}");
+    let vacated = |line: &&String| line.contains("holds no event channel") && line.contains(&address);
+    assert_eq!(renaming.serving.program.lines().iter().filter(vacated).count(), 0);
+    let waiting = async { renaming.ctl.done(&["drain", &address, "--farm", "newest", "--wait"]).await };
+    let cutting = async {
+        let said = renaming.ctl.done(&["cut", &address, "--farm", "newest"]).await;
+        assert!(said.contains(": cutting 1 event channel\n"), "{said}");
+        channel.cut().await;
+    };
+    let (said, ()) = tokio::join!(waiting, cutting);
+    assert!(said.ends_with("nothing is left\n"), "{said}");
+}
+
+#[tokio::test]
+async fn what_a_new_process_opens_is_found_by_an_old_one_that_knows_the_farm_by_its_former_name() {
+    let renaming = Renaming::start().await;
+    let mut kept = renaming.client("");
+    kept.forget_cookies();
+    kept.get(PROFILE).await;
+    renaming.rename("xsp", "new", "formerly = \"xsp\"");
+    let _heir = heir(&renaming.ctl.done(&["restart"]).await);
+    let mut channel = Channel::of(renaming.client("")).await;
+    // Its connection is the old process' still, and the answer is its last there.
+    let answer = kept.send(channel.heartbeat()).await;
+    assert_eq!((answer.status, answer.header("connection")), (StatusCode::OK, "close"));
+    channel.is_alive().await;
 }

@@ -178,3 +178,21 @@ async fn a_connection_that_has_asked_for_nothing_yet_is_served_once_more() {
         assert!(matches!(answer, Received::Closed(_)) && is_whole(answer.bytes()), "{answer:?}");
     }
 }
+
+#[tokio::test]
+async fn connections_that_idle_are_not_counted_as_cut() {
+    let (stage, ()) = Stage::with(|_, text| {
+        text.set("", "drain_timeout", "0s").set("[log]", "level", "info");
+    })
+    .await;
+    let mut serving = Serving::start(&stage).await;
+    let mut idle = Client::new(serving.https[0], stage.sim.pki.public_roots());
+    idle.get(PROFILE).await;
+    let channel = Channel::of(Client::new(serving.https[0], stage.sim.pki.public_roots())).await;
+    serving.program.signal("TERM");
+    channel.cut().await;
+    let end = |line: &str| line.contains("nothing is left").then(|| line.to_owned());
+    let end = serving.program.line("the end", end).await;
+    assert!(end.contains("\"connections\":2") && end.contains("\"cut\":1"), "{end}");
+    eventually("the end", async || serving.program.code() == Some(0)).await;
+}

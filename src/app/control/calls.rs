@@ -238,7 +238,7 @@ impl Calls {
         let (asked, outcome) = oneshot::channel();
         drop(self.handles.asks.send(Asked::HandOver(successor, asked)));
         match outcome.await {
-            Ok(Ok(pid)) => Reply::Done(format!("process {pid} has taken over; the old one drains")),
+            Ok(Ok(taker)) => Reply::Done(taker.to_string()),
             Ok(Err(why)) => Reply::Refused(why),
             Err(_) => Reply::Refused("the gateway is about to end".into()),
         }
@@ -312,7 +312,8 @@ fn tell(request: &Request, reply: &Reply, uid: u32, pid: Option<i32>) {
     let (what, xsp) = (request.name(), request.whom().map(|whom| &*whom.xsp));
     let of = if let Request::Cut(whose) = request { whose.what.as_deref() } else { None };
     let all_of = if let Request::UnblockAll(farm) = request { farm.as_deref() } else { None };
-    let farm = all_of.or_else(|| request.whom().and_then(|whom| whom.farm.as_deref()));
+    let of_farm = if let Request::Cut(whose) = request { whose.farm.as_deref() } else { None };
+    let farm = all_of.or(of_farm).or_else(|| request.whom().and_then(|whom| whom.farm.as_deref()));
     match reply {
         Reply::Done(_) => {
             info!(what, xsp, of, farm, seconds, filter = level, user.id = uid, process.pid = pid, "control call")

@@ -16,6 +16,7 @@ use crate::farm::{Farm, Meant, Operation};
 use crate::handover::{Answered, Talk};
 use crate::policy::drained::Whom as Meaning;
 use crate::policy::endpoint::Presence;
+use crate::policy::streams::StreamKind;
 use crate::processes::{Asking, now};
 use crate::telemetry;
 
@@ -54,14 +55,16 @@ impl Commands {
             let reply = match &call.question {
                 Command::Cut(whose) => {
                     let (own, asking) = (peers::cut(&self.core, whose), self.ask(whose, Talk::Cut));
-                    let whose = whose.clone();
+                    let nothing = nothing_of(&self.core, whose);
                     // The others may take a moment, and other calls wait for none of them.
-                    drop(tokio::spawn(async move { call.answer(cut(&whose, own, asking.answers().await)) }));
+                    drop(tokio::spawn(async move { call.answer(cut(nothing, own, asking.answers().await)) }));
                     continue;
                 }
                 Command::Connections(whose) => {
                     let (own, asking) = (peers::list(&self.core, whose), self.ask(whose, Talk::List));
-                    drop(tokio::spawn(async move { call.answer(connections(own, asking.answers().await)) }));
+                    let (core, nothing) = (self.core.clone(), nothing_of(&self.core, whose));
+                    let answer = async move { call.answer(connections(&core, nothing, own, asking.answers().await)) };
+                    drop(tokio::spawn(answer));
                     continue;
                 }
                 Command::Operate(whom, what) => self.operate(whom, *what),
@@ -73,7 +76,7 @@ impl Commands {
     }
 
     fn ask(&self, whose: &Whose, question: fn(u64, Whose) -> Talk) -> Asking {
-        self.core.processes.ask(|number| question(number, whose.clone()))
+        self.core.processes.ask(|number| question(number, peers::whose_before(&self.core, whose)))
     }
 
     fn operate(&self, whom: &Whom, what: Operation) -> Reply {
@@ -81,7 +84,7 @@ impl Commands {
             Ok(meant) => meant.0,
             Err(_) => return Reply::Refused(format!("\"{}\" is no XSP: {}", whom.xsp, DrainedXsp::expected())),
         };
-        let farms = self.farms(whom.farm.as_deref());
+        let farms = self.core.farms_meant(&whom.names());
         if let (Operation::Drain(_), Some(farm)) = (what, farms.iter().find(|farm| farm.is_last(&meant))) {
             return Reply::Refused(format!(
                 "nobody else is up in farm {}: its new sessions would get 503; with --force it is drained all the same",
@@ -93,11 +96,11 @@ impl Commands {
         let lines: Vec<_> = done
             .map(|(farm, one)| {
                 is_drained_still |= what == Operation::Undrain && one.presence == Presence::Draining;
-                format!("{} of farm {}: {}", one.endpoint, farm.name(), outcome(what, farm, &one))
+                format!("{} of farm {}: {}", one.endpoint, farm.name(), outcome(&self.core, what, farm, &one))
             })
             .collect();
         if lines.is_empty() {
-            return Reply::Refused(unknown(whom, &farms));
+            return Reply::Refused(unknown(&self.core, whom, &farms));
         }
         let lines = [lines, self.elsewhere(whom, what, &meant, &farms)].concat();
         if is_drained_still { Reply::Refused(lines.join("\n")) } else { Reply::Done(lines.join("\n")) }
@@ -108,14 +111,15 @@ impl Commands {
         let processes = &self.core.processes;
         match what {
             Operation::Drain(cut_after) | Operation::ForceDrain(cut_after) => {
-                processes.tell_before(Talk::Drain(whom.clone(), cut_after.map(|after| after.as_secs_f64())));
+                let seconds = cut_after.map(|after| after.as_secs_f64());
+                processes.tell_before(Talk::Drain(peers::whom_before(&self.core, whom), seconds));
                 let unheard = if self.core.is_alone() { None } else { processes.unheard() };
                 let told =
                     |name| format!("{name} was replaced and drains yet: it may hold more there, and has not said");
                 unheard.map(told).into_iter().collect()
             }
             Operation::Undrain => {
-                processes.tell_before(Talk::Undrain(whom.clone()));
+                processes.tell_before(Talk::Undrain(peers::whom_before(&self.core, whom)));
                 let endpoints = farms.iter().flat_map(|farm| farm.meant(meant));
                 endpoints.for_each(|endpoint| self.core.shared.registry.spare(&endpoint));
                 Vec::new()
@@ -125,42 +129,73 @@ impl Commands {
     }
 
     fn unblock_all(&self, name: Option<&str>) -> Reply {
-        let farms = self.farms(name);
+        let farms = self.core.farms_meant(name.as_slice());
         if let (Some(name), true) = (name, farms.is_empty()) {
-            return Reply::Refused(no_farm(name));
+            return Reply::Refused(no_farm(&self.core, name));
         }
         let lifted = farms.iter().flat_map(|farm| farm.unblock_all().into_iter().map(move |one| (farm, one)));
         let lines: Vec<_> = lifted.map(|(farm, one)| format!("{one} of farm {}: unblocked", farm.name())).collect();
         Reply::Done(if lines.is_empty() { "nothing was blocked".to_owned() } else { lines.join("\n") })
     }
-
-    fn farms(&self, name: Option<&str>) -> Vec<Arc<Farm>> {
-        peers::named(&self.core, name)
-    }
 }
 
 type Others = (Vec<Answered>, Vec<String>);
 
-fn cut(whose: &Whose, own: Answered, (others, unknown): Others) -> Reply {
+/// Why there is nothing.
+#[derive(Debug)]
+enum Nothing {
+    /// What was named is known, and has nothing.
+    Held(String),
+    /// Nobody is known by that name.
+    Unknown(String),
+}
+
+/// Why nothing of that is open, if it turns out so.
+fn nothing_of(core: &Core, whose: &Whose) -> Nothing {
+    let farms = core.farms_meant(&whose.names());
+    if let (Some(farm), true) = (&whose.farm, farms.is_empty()) {
+        return Nothing::Unknown(no_farm(core, farm));
+    }
+    let Some(what) = &whose.what else {
+        return Nothing::Held("no event channel, CTI or pass-through connection is open".to_owned());
+    };
+    let is_xsp = DrainedXsp::text(what).is_ok_and(|meant| farms.iter().any(|farm| !farm.meant(&meant.0).is_empty()));
+    match is_xsp {
+        true => Nothing::Held(format!("the XSP {what} holds no event channel, CTI or pass-through connection")),
+        false => Nothing::Unknown(format!(
+            "no XSP or client with an event channel, CTI or pass-through connection is meant by \"{what}\": the XSPs are \
+             {}; and a client that has nothing open now is known by no name, so that it can't be told from a mistyped one",
+            xsps(&farms)
+        )),
+    }
+}
+
+fn cut(nothing: Nothing, own: Answered, (others, unknown): Others) -> Reply {
     let all = [vec![own], others].concat();
-    let is_anybody = |answered: &&Answered| answered.streams.iter().any(|count| *count > 0);
-    let cutting =
-        all.iter().filter(is_anybody).map(|Answered { pid, streams: [channels, cti, passthrough], .. }| {
-            format!("process {pid}: cutting event channels: {channels}, CTI: {cti}, pass-through: {passthrough}")
-        });
+    let cutting = all.iter().filter_map(|Answered { pid, streams, .. }| {
+        Some(format!("process {pid}: cutting {}", StreamKind::in_words(*streams)?))
+    });
     let lines: Vec<String> = cutting.collect();
     if lines.is_empty() {
-        let what = whose.what.as_deref().unwrap_or_default();
-        let nobody = format!("no XSP or client with an event channel or a connection is meant by \"{what}\"");
-        return Reply::Refused([vec![nobody], unknown].concat().join("\n"));
+        let (Nothing::Held(why) | Nothing::Unknown(why)) = nothing;
+        return Reply::Refused([vec![why], unknown].concat().join("\n"));
     }
     Reply::Done([lines, unknown].concat().join("\n"))
 }
 
-fn connections(own: Answered, (others, unknown): Others) -> Reply {
+fn connections(core: &Core, nothing: Nothing, own: Answered, (others, unknown): Others) -> Reply {
     let all = [vec![own], others].concat();
     let count: u64 = all.iter().flat_map(|answered| answered.streams).sum();
+    if let (Nothing::Unknown(why), 0) = (nothing, count) {
+        return Reply::Refused([vec![why], unknown].concat().join("\n"));
+    }
     let mut rows: Vec<Row> = all.into_iter().flat_map(|answered| answered.rows).collect();
+    // An earlier process may know a farm by another name.
+    for row in &mut rows {
+        if let Some(farm) = core.farm_called(&[&row.farm]) {
+            row.farm = farm.name().to_owned();
+        }
+    }
     rows.sort_by(|one, other| one.opened.total_cmp(&other.opened));
     rows.truncate(peers::MOST_ROWS);
     let left_out = count.saturating_sub(u64::try_from(rows.len()).unwrap_or(u64::MAX));
@@ -189,13 +224,13 @@ fn has_rest(level: &str) -> bool {
     level.split(',').any(|part| !part.contains('='))
 }
 
-fn outcome(what: Operation, farm: &Farm, one: &Meant) -> String {
+fn outcome(core: &Core, what: Operation, farm: &Farm, one: &Meant) -> String {
     match (what, one.presence) {
         (Operation::Drain(after) | Operation::ForceDrain(after), Presence::Departed) => {
-            format!("gone from DNS, and {}", draining(farm, one, after))
+            format!("gone from DNS, and {}", draining(core, farm, one, after))
         }
         (Operation::Drain(after) | Operation::ForceDrain(after), Presence::Present | Presence::Draining) => {
-            draining(farm, one, after)
+            draining(core, farm, one, after)
         }
         (Operation::Undrain, Presence::Present) => "not drained any more".into(),
         (Operation::Undrain, Presence::Draining) => {
@@ -209,26 +244,40 @@ fn outcome(what: Operation, farm: &Farm, one: &Meant) -> String {
 }
 
 /// What an endpoint that is drained still holds.
-fn draining(farm: &Farm, &Meant { channels, streams, .. }: &Meant, cut_after: Option<Duration>) -> String {
-    if (channels, streams) == (0, 0) {
+fn draining(core: &Core, farm: &Farm, one: &Meant, cut_after: Option<Duration>) -> String {
+    let [_, cti, passthrough] = core.held_at(farm, one.address);
+    let channels = u64::try_from(one.channels).unwrap_or_default();
+    let Some(held) = StreamKind::in_words([channels, cti, passthrough]) else {
         return "drained: nothing is left there".into();
-    }
-    let plural = |number: i64| if number == 1 { "" } else { "s" };
-    let kind = if farm.config().proof.is_some() { "CTI" } else { "passed-through" };
-    let (channel, stream) = (plural(channels), plural(streams));
-    let cut =
-        cut_after.map(|after| format!(", and cut after {}", shown_time(after).trim_matches('"'))).unwrap_or_default();
-    format!("draining: {channels} event channel{channel}, {streams} {kind} connection{stream} left{cut}")
+    };
+    let cut = match (cut_after, one.cut_in) {
+        (Some(after), _) => format!(", and cut after {}", shown_time(after).trim_matches('"')),
+        (None, Some(left)) => {
+            let left = shown_time(Duration::from_secs(left.as_secs() + 1));
+            format!(
+                ", and cut in {}, as an earlier --cut-after has it (undrain takes that back)",
+                left.trim_matches('"')
+            )
+        }
+        (None, None) => String::new(),
+    };
+    format!("draining: {held} left{cut}")
 }
 
-fn no_farm(name: &str) -> String {
-    format!("there is no farm \"{name}\"")
+fn no_farm(core: &Core, name: &str) -> String {
+    let farms = core.farms_meant(&[]);
+    let names: Vec<_> = farms.iter().map(|farm| farm.name()).collect();
+    format!("there is no farm \"{name}\"; there are {}", names.join(", "))
 }
 
-fn unknown(whom: &Whom, farms: &[Arc<Farm>]) -> String {
-    if let (Some(farm), true) = (&whom.farm, farms.is_empty()) {
-        return no_farm(farm);
-    }
+fn xsps(farms: &[Arc<Farm>]) -> String {
     let known: Vec<_> = farms.iter().flat_map(|farm| farm.labels()).map(|label| label.to_string()).collect();
-    format!("no XSP is meant by \"{}\"; there are {}", whom.xsp, known.join(", "))
+    if known.is_empty() { "unknown yet".to_owned() } else { known.join(", ") }
+}
+
+fn unknown(core: &Core, whom: &Whom, farms: &[Arc<Farm>]) -> String {
+    if let (Some(farm), true) = (&whom.farm, farms.is_empty()) {
+        return no_farm(core, farm);
+    }
+    format!("no XSP is meant by \"{}\"; the XSPs are {}", whom.xsp, xsps(farms))
 }

@@ -36,7 +36,10 @@ pub(super) fn of(told: &str) -> Result<String> {
         )?;
     }
     if told.left_out > 0 {
-        writeln!(out, "{} more, which were opened later, are left out", told.left_out)?;
+        match told.left_out {
+            1 => writeln!(out, "1 more, which was opened later, is left out")?,
+            more => writeln!(out, "{more} more, which were opened later, are left out")?,
+        }
     }
     for unknown in &told.unknown {
         writeln!(out, "UNKNOWN: {unknown}")?;

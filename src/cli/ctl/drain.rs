@@ -1,14 +1,18 @@
 //! Waiting until an XSP that is drained holds nothing any more. Separate from asking for that, which is done at once.
 
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::{EVERY, ask, done};
 use crate::cli::check::print;
+use crate::config::error::printable;
 use crate::config::types::Leaf;
 use crate::config::types::network::DrainedXsp;
 use crate::control::{Request, Whom};
@@ -39,13 +43,18 @@ struct Process {
 #[derive(Debug, Deserialize)]
 struct Farm {
     name: String,
+    #[serde(default)]
+    formerly: Vec<String>,
     endpoints: Vec<Endpoint>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Endpoint {
-    endpoint: std::net::SocketAddr,
+    endpoint: SocketAddr,
     target: Option<String>,
+    state: String,
+    /// A gateway of an older version does not say.
+    leaving: Option<bool>,
     channels: i64,
     streams: i64,
 }
@@ -59,13 +68,22 @@ struct Left {
     more: bool,
 }
 
-/// Waits until nothing is left, and says how much is whenever that changes: 0 when nothing is, 1 when the time is over or no
-/// gateway answers any more.
+/// The XSPs that are meant.
+#[derive(Debug, Default)]
+struct Seen {
+    left: Left,
+    /// Those that get no new sessions, and those that do, each with its farm.
+    leaving: BTreeSet<(String, SocketAddr)>,
+    serving: BTreeSet<(String, SocketAddr)>,
+}
+
+/// Waits until nothing is left, and says how much is whenever that changes: 0 when nothing is, 1 when the time is over, the XSP is
+/// drained no more, or no gateway answers any more.
 pub(super) fn wait(socket: &Path, whom: &Whom, timeout: Option<Duration>) -> ExitCode {
     let until = timeout.map(|timeout| Instant::now() + timeout);
-    let mut before = None;
+    let (mut drained, mut before) = (BTreeSet::new(), None);
     loop {
-        let left = match left(socket, whom) {
+        let left = match look(socket, whom, &mut drained) {
             Ok(left) => left,
             Err(error) => return done(Err(error)),
         };
@@ -73,9 +91,7 @@ pub(super) fn wait(socket: &Path, whom: &Whom, timeout: Option<Duration>) -> Exi
             return print("nothing is left\n");
         }
         if before.replace(left) != Some(left) {
-            let Left { channels, streams, more } = left;
-            let more = if more { "; a process that was replaced drains yet, and may hold more" } else { "" };
-            let said = print(&format!("draining: {channels} event channels, {streams} other connections left{more}\n"));
+            let said = print(&format!("draining: {left}\n"));
             if said != ExitCode::SUCCESS {
                 return said;
             }
@@ -87,24 +103,99 @@ pub(super) fn wait(socket: &Path, whom: &Whom, timeout: Option<Duration>) -> Exi
     }
 }
 
-fn left(socket: &Path, whom: &Whom) -> Result<Left> {
+/// What is left, as long as those that have been seen `drained` are so still.
+fn look(socket: &Path, whom: &Whom, drained: &mut BTreeSet<(String, SocketAddr)>) -> Result<Left> {
     let status = ask(socket, &Request::Status)?;
     let status: Status = serde_json::from_str(&status).context("the gateway's status can't be read")?;
-    status.of(whom).context("the gateway knows no such XSP any more, and can't say what is left there")
+    let seen = status.of(whom).context("the gateway knows no such XSP any more, and can't say what is left there")?;
+    drained.extend(seen.leaving);
+    // Before the first look, too, somebody may have undrained it.
+    let undrained: Vec<_> =
+        seen.serving.iter().filter(|one| drained.contains(*one) || drained.is_empty()).map(named).collect();
+    if !undrained.is_empty() {
+        bail!("{}: undrained meanwhile, and gets new sessions again; it is waited for no longer", undrained.join(", "));
+    }
+    Ok(seen.left)
+}
+
+fn named((farm, xsp): &(String, SocketAddr)) -> String {
+    format!("{xsp} of farm {}", printable(farm))
 }
 
 impl Status {
-    fn of(&self, whom: &Whom) -> Option<Left> {
+    fn of(&self, whom: &Whom) -> Option<Seen> {
         let DrainedXsp(meant) = DrainedXsp::text(&whom.xsp).ok()?;
-        let farms = self.farms.iter().filter(|farm| whom.farm.as_ref().is_none_or(|name| *name == farm.name));
-        let meant = farms
-            .flat_map(|farm| &farm.endpoints)
-            .filter(|one| meant.means(one.endpoint, one.target.as_deref()))
-            .map(|one| (one.channels, one.streams));
-        let (channels, streams) = meant.reduce(|all, one| (all.0 + one.0, all.1 + one.1))?;
+        let farms = self.farms.iter().filter(|farm| whom.farm.as_ref().is_none_or(|name| farm.is_called(name)));
+        let mut seen = Seen::default();
+        for farm in farms {
+            for one in farm.endpoints.iter().filter(|one| meant.means(one.endpoint, one.target.as_deref())) {
+                seen.left.channels += one.channels;
+                seen.left.streams += one.streams;
+                let kept = if one.is_leaving() { &mut seen.leaving } else { &mut seen.serving };
+                kept.insert((farm.name.clone(), one.endpoint));
+            }
+        }
         // What is counted is of all processes, unless one has not said what it has.
         let all_are_heard =
             self.processes.len() > 1 && self.processes.iter().all(|process| process.heard < STALE.as_secs_f64());
-        Some(Left { channels, streams, more: !self.alone && !all_are_heard })
+        seen.left.more = !self.alone && !all_are_heard;
+        (!seen.leaving.is_empty() || !seen.serving.is_empty()).then_some(seen)
+    }
+}
+
+impl Farm {
+    fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.formerly.iter().any(|former| former == name)
+    }
+}
+
+impl Endpoint {
+    fn is_leaving(&self) -> bool {
+        self.leaving.unwrap_or(self.state != "up")
+    }
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { channels, streams, more } = *self;
+        let plural = |count: i64| if count == 1 { "" } else { "s" };
+        let (channel, stream) = (plural(channels), plural(streams));
+        write!(f, "{channels} event channel{channel}, {streams} other connection{stream} left")?;
+        if more {
+            f.write_str("; a process that was replaced drains yet, and may hold more")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(status: &str, farm: Option<&str>) -> Seen {
+        let whom = Whom { xsp: "192.0.2.1".into(), farm: farm.map(str::to_owned), formerly: Vec::new() };
+        serde_json::from_str::<Status>(status).unwrap().of(&whom).unwrap()
+    }
+
+    #[test]
+    fn a_farm_is_waited_for_by_its_former_name_too() {
+        let status = r#"{"farms": [{"name": "new", "formerly": ["old"], "endpoints": [
+            {"endpoint": "192.0.2.1:443", "state": "blocked", "leaving": true, "channels": 1, "streams": 2}]}]}"#;
+        for farm in [None, Some("new"), Some("old")] {
+            let seen = seen(status, farm);
+            assert_eq!(seen.left.to_string(), "1 event channel, 2 other connections left");
+            assert_eq!((seen.leaving.len(), seen.serving.len()), (1, 0), "whatever is held against it");
+        }
+    }
+
+    #[test]
+    fn an_older_gateway_says_by_its_state_whether_an_xsp_is_drained() {
+        for (state, leaving) in [("up", 0), ("draining", 1), ("blocked", 1)] {
+            let status = format!(
+                r#"{{"farms": [{{"name": "xsp", "endpoints": [
+                {{"endpoint": "192.0.2.1:443", "state": "{state}", "channels": 0, "streams": 0}}]}}]}}"#
+            );
+            assert_eq!(seen(&status, None).leaving.len(), leaving, "{state}");
+        }
     }
 }

@@ -37,6 +37,8 @@ struct Endpoint {
     #[serde(default)]
     out_since: Option<f64>,
     blocked_for: Option<f64>,
+    #[serde(default)]
+    cut_in: Option<f64>,
     channels: i64,
     streams: i64,
     traffic: Traffic,
@@ -89,7 +91,11 @@ impl Endpoint {
         let age = self.out_since.or(self.since).map(|at| span(now - at)).unwrap_or_default();
         let [rate, errors] = [self.traffic.rate, self.traffic.error_rate].map(|rate| format!("{rate:.1}"));
         let (channels, streams) = (self.channels.to_string(), self.streams.to_string());
-        row(out, [&self.endpoint, &state, &age, &rate, &errors, &channels, &streams])
+        row(out, [&self.endpoint, &state, &age, &rate, &errors, &channels, &streams])?;
+        if let Some(seconds) = self.cut_in {
+            writeln!(out, "  {:ADDRESS$} what is left there is cut in {}", "", span(seconds.ceil()))?;
+        }
+        Ok(())
     }
 }
 
@@ -136,7 +142,7 @@ mod tests {
                 {"endpoint": "10.0.0.1:443", "site": "site-a", "state": "up", "suspect": true, "since": 9000.0, "blocked_for": null,
                     "channels": 7, "streams": 0, "traffic": {"rate": 12.34, "error_rate": 0.0}},
                 {"endpoint": "10.0.0.20:443", "site": "b", "state": "blocked", "since": 9990.0, "out_since": 100.0,
-                    "blocked_for": 58.6, "channels": 0, "streams": 12, "traffic": {"rate": 0.1, "error_rate": 0.1}}]},
+                    "blocked_for": 58.6, "cut_in": 271.4, "channels": 0, "streams": 12, "traffic": {"rate": 0.1, "error_rate": 0.1}}]},
             {"name": "cti", "retired": false, "endpoints": []},
             {"name": "old", "retired": true, "unknown_drains": ["10.0.0.7"], "endpoints": [
                 {"endpoint": "[2001:db8:1234:5678:90ab:cdef:1234:5678]:443", "site": "default", "state": "departed", "since": null, "blocked_for": null,
@@ -151,6 +157,7 @@ farm xsp
   10.0.0.1:443          up, suspect     16m40s    12.3   0.0      7     0
   b:
   10.0.0.20:443         blocked, 59s    2h45m      0.1   0.1      0    12
+                        what is left there is cut in 4m32s
 
 farm cti
   no XSP is known

@@ -2,7 +2,7 @@
 //! whatever names them comes to the new process, or to the old one over a connection that was left open. Separate from the table in ordinary life, which none of it concerns.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -68,18 +68,16 @@ impl Channels {
         self.with(|state| state.tell_from_now_on(PeerProcess::Predecessor))
     }
 
-    /// Something has happened in the process `from`, or beyond it. `find` finds an endpoint by the names of its farm and its
-    /// own.
+    /// Something has happened in the process `from`, or beyond it. `find` finds an endpoint by its names.
     pub fn take(
         &self,
         from: PeerProcess,
         news: News,
-        find: impl Fn(&str, SocketAddr) -> Option<(Arc<Farm>, Arc<Endpoint>)>,
+        find: impl Fn(&handover::Place) -> Option<(Arc<Farm>, Arc<Endpoint>)>,
     ) {
-        let found = |at: &handover::Place| find(&at.farm, at.endpoint);
         match news {
             News::Opened { channel, at } => {
-                let (id, place) = (ChannelId::new(channel.as_bytes()), found(&at));
+                let (id, place) = (ChannelId::new(channel.as_bytes()), find(&at));
                 match (id, place) {
                     (Some(id), Some((farm, endpoint))) => self.with(|state| state.inherit(from, id, farm, endpoint)),
                     // Its XSP can't be found from here: a prompt 404 is better than a heartbeat that lands elsewhere.
@@ -100,11 +98,24 @@ impl Channels {
                 });
             }
             News::Saw { channel, client, event, at } => {
-                let Some((event, (farm, endpoint))) = EventId::new(event.as_bytes()).zip(found(&at)) else { return };
+                let Some((event, (farm, endpoint))) = EventId::new(event.as_bytes()).zip(find(&at)) else { return };
                 let channel = channel.and_then(|channel| ChannelId::new(channel.as_bytes()));
                 self.with(|state| state.saw_elsewhere(from, channel.as_ref(), client, event, farm, endpoint));
             }
         }
+    }
+
+    /// Whatever is at `old` is at `endpoint` of `farm` from now on, as which that goes on.
+    pub fn go_on(&self, old: &Endpoint, farm: &Arc<Farm>, endpoint: &Arc<Endpoint>) {
+        self.with(|state| {
+            let Some(place) = state.places.get_mut(&old.key()) else { return };
+            let place = std::mem::replace(place, Place { farm: Arc::clone(farm), endpoint: Arc::clone(endpoint) });
+            state.left.push(place);
+            for channel in state.inherited.channels.values_mut().filter(|channel| channel.key == old.key()) {
+                channel.farm = Arc::clone(farm);
+                channel._open = Held::new(&endpoint.metrics().channels);
+            }
+        });
     }
 
     /// The process `from` has ended, and what it had has ended with it.
@@ -166,7 +177,11 @@ impl State {
     /// What the endpoint `key` is called.
     pub(super) fn names(&self, key: u64) -> Option<handover::Place> {
         let Place { farm, endpoint } = self.places.get(&key)?;
-        Some(handover::Place { farm: farm.name().to_owned(), endpoint: endpoint.address() })
+        Some(handover::Place {
+            farm: farm.name().to_owned(),
+            formerly: farm.config().formerly.clone(),
+            endpoint: endpoint.address(),
+        })
     }
 
     fn known(&self) -> Vec<News> {
