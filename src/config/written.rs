@@ -81,10 +81,13 @@ fn state_dir(path: &Path) -> Option<Problem> {
 /// Complains if this process can't write at `tried`, which stands for `path`: the file or the folder that is there.
 fn unwritable(what: &str, path: &Path, tried: &Path) -> Option<Problem> {
     let error: io::Error = access(tried, Access::WRITE_OK).err()?.into();
-    let help = match error.kind() {
-        ErrorKind::NotFound if is_made_by_service(path) => return None,
-        ErrorKind::NotFound => format!("make the folder: `install -d -o xspgate {}`", obstacle::quoted(tried)),
-        _ => obstacle::help(path, &error, Purpose::Writing).unwrap_or_else(|| "name another place".into()),
+    let is_missing = error.kind() == ErrorKind::NotFound;
+    if is_missing && is_made_by_service(path) {
+        return None;
+    }
+    let help = match is_missing {
+        true => format!("make the folder: `install -d -o xspgate {}`", obstacle::quoted(tried)),
+        false => obstacle::help(path, &error, Purpose::Writing).unwrap_or_else(|| "name another place".into()),
     };
     Some(Problem::warning(None, format!("{what} {} can't be written: {error}", path.display())).help(help))
 }
