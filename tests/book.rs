@@ -97,24 +97,34 @@ fn the_readme_is_short_and_its_configuration_checks_clean() {
 }
 
 /// A fence says `toml` of what is added to the README's configuration, `toml complete` of what stands alone, and
-/// `toml part` of what belongs to the part before it in its document.
+/// `toml part` of what belongs to the part before it in its document, and `toml excerpt` of the pieces of one configuration.
 #[test]
 fn every_configuration_checks_clean() {
     let (base, mut count) = (base(), 0);
     for (path, text) in documents().iter().filter(|(path, _)| path != "README.md") {
-        let mut before = base.clone();
-        for (info, part) in fenced(text) {
-            let whole = match info {
-                "toml" => format!("{base}\n{part}"),
-                "toml part" => format!("{before}\n{part}"),
-                "toml complete" => part,
-                _ => continue,
-            };
-            match checked(&whole) {
+        let (mut before, mut excerpts) = (base.clone(), String::new());
+        let mut check = |whole: &str| {
+            match checked(whole) {
                 Ok(warnings) => assert_eq!(warnings, Vec::<String>::new(), "{path}:\n{whole}"),
                 Err(report) => panic!("{path}:\n{report}\n{whole}"),
             }
-            (before, count) = (whole, count + 1);
+            count += 1;
+        };
+        for (info, part) in fenced(text) {
+            before = match info {
+                "toml" => format!("{base}\n{part}"),
+                "toml part" => format!("{before}\n{part}"),
+                "toml complete" => part,
+                "toml excerpt" => {
+                    excerpts += &part;
+                    continue;
+                }
+                _ => continue,
+            };
+            check(&before);
+        }
+        if !excerpts.is_empty() {
+            check(&excerpts);
         }
     }
     assert!(count >= 5, "{count} parts");

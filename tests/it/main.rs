@@ -47,6 +47,7 @@ mod liveness;
 mod load;
 mod logs;
 mod maintenance;
+mod neighbours;
 mod observability;
 mod odd_places;
 mod outages;
