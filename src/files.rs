@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Access, OFlags};
 
 /// What is read besides files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +78,14 @@ pub fn open(path: &Path, streams: Streams) -> Result<(File, Metadata), Unreadabl
     let metadata = file.metadata()?;
     is_file(metadata.file_type())?;
     Ok((file, metadata))
+}
+
+/// Whether this process may write to the file or the folder at `path`, as far as can be known without trying.
+///
+/// # Errors
+/// Why it may not.
+pub fn may_write(path: &Path) -> io::Result<()> {
+    Ok(rustix::fs::access(path, Access::WRITE_OK)?)
 }
 
 /// Whether the path is one of this process' own descriptors.

@@ -2,16 +2,15 @@
 //! that it reads, because these may not be there yet: the service manager makes some of them when it starts the gateway.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{Access, access};
 
 use super::error::Problem;
 use super::model::Config;
 use super::obstacle::{self, Purpose};
 use super::place::Spot;
+use crate::files;
 
 /// The longest path of a Unix socket, in bytes: what `sun_path` holds, without the zero at its end.
 const LONGEST_SOCKET: usize = 107;
@@ -80,7 +79,7 @@ fn state_dir(path: &Path) -> Option<Problem> {
 
 /// Complains if this process can't write at `tried`, which stands for `path`: the file or the folder that is there.
 fn unwritable(what: &str, path: &Path, tried: &Path) -> Option<Problem> {
-    let error: io::Error = access(tried, Access::WRITE_OK).err()?.into();
+    let error = files::may_write(tried).err()?;
     let is_missing = error.kind() == ErrorKind::NotFound;
     if is_missing && is_made_by_service(path) {
         return None;
