@@ -250,7 +250,7 @@ impl Gateway {
             cti,
             passthrough,
             seconds,
-            "cutting what is left, one after the other"
+            "cutting the remaining connections, one after the other"
         );
         self.core.processes.ends_in(Duration::from_secs_f64(seconds));
         let before = shared.cuts.cut();
@@ -295,7 +295,7 @@ impl Drop for Gateway {
         self.asks.send(Asked::End).ok();
         let left = worker::end(mem::take(&mut self.threads), LAST_THREAD);
         if !left.is_empty() {
-            tracing::error!(threads = left.join(", "), "threads have not ended, and are left behind");
+            tracing::error!(threads = left.join(", "), "threads did not end in time");
         }
         self.core.shared.traces.close();
     }

@@ -21,9 +21,9 @@ use tokio::signal::unix::{SignalKind, signal};
 const ABOUT: &str = "\
 Edge failover gateway for Cisco BroadWorks.
 
-Webex's cloud and the Webex app see one XSP; behind it, the gateway spreads their requests over the XSPs (or ADPs) of one or \
-more sites, by the failover and affinity rules that Cisco documents for Webex for BroadWorks. One configuration file says \
-where they are and what is served.";
+The Webex cloud and the Webex app see one XSP. Behind it, the gateway spreads their requests over the XSPs (or ADPs) of one \
+or more sites, by the failover and affinity rules that Cisco documents for Webex for BroadWorks. One configuration file names \
+the XSPs and what is served.";
 
 /// SIGXFSZ, as Linux numbers it on x86, ARM and RISC-V.
 const FILE_TOO_LARGE: i32 = 25;

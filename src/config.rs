@@ -145,7 +145,7 @@ fn bytes(path: &Path, streams: Streams) -> Result<Vec<u8>, Problem> {
         }
         (Unreadable::NotAFile(kind), Streams::Refused) => {
             Problem::error(None, format!("this is {kind}, not a file, so that it can't be read again"))
-                .help("start the gateway with a file, or anew with what it is to read")
+                .help("start the gateway with a file, or start it again with that input")
         }
     })
 }

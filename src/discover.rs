@@ -279,10 +279,10 @@ fn log(notice: &Notice) {
             let (kind, error) = (kind.name(), Causes(error));
             match kept {
                 0 => {
-                    tracing::warn!(dns.question.name = %name, kind, error.message = %error, "a look-up fails and nothing is known: the name is left out")
+                    tracing::warn!(dns.question.name = %name, kind, error.message = %error, "DNS look-up failed and nothing is known: the name is left out")
                 }
                 kept => {
-                    tracing::warn!(dns.question.name = %name, kind, error.message = %error, kept, "a look-up fails: the last good answer is kept")
+                    tracing::warn!(dns.question.name = %name, kind, error.message = %error, kept, "DNS look-up failed: the last good answer is kept")
                 }
             }
         }
@@ -290,16 +290,16 @@ fn log(notice: &Notice) {
             tracing::info!(dns.question.name = %name, "SRV has no target: the domain's own addresses are used");
         }
         Notice::NoTargets { question: Question { name, .. }, had } => {
-            tracing::warn!(dns.question.name = %name, had, "SRV has no target any more: the domain's own addresses are used if it has some");
+            tracing::warn!(dns.question.name = %name, had, "SRV has no target any more: the domain's own addresses are used, if there are any");
         }
         Notice::NoService { question: Question { name, .. }, had } => tracing::warn!(
             dns.question.name = %name,
             had,
             "SRV says that the service is not offered here (its target is \".\"): the domain's own addresses are not used; \
-             ask whoever keeps the zone if that is not so"
+             ask the owner of the zone if that is wrong"
         ),
         Notice::Recovered { question: Question { name, kind }, failures, records } => {
-            tracing::info!(dns.question.name = %name, kind = kind.name(), failures, records, "a look-up works again");
+            tracing::info!(dns.question.name = %name, kind = kind.name(), failures, records, "DNS look-up works again");
         }
         Notice::TooMany { question: Question { name, kind }, records } => {
             tracing::warn!(dns.question.name = %name, kind = kind.name(), records, "more records than are used");

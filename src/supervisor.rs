@@ -93,7 +93,7 @@ fn tell(states: Vec<NotifyState<'static>>) -> Written {
     if let Some(out) = &*OUT
         && out.try_send(Notice { states, _written: written }).is_err()
     {
-        tracing::warn!("the service manager reads nothing, and is not told");
+        tracing::warn!("the service manager reads nothing, and is not notified");
     }
     Written(done)
 }
@@ -104,14 +104,14 @@ fn start() -> Option<SyncSender<Notice>> {
     let writing = move || {
         while let Ok(notice) = notices.recv() {
             if let Err(error) = sd_notify::notify(&notice.states) {
-                tracing::warn!(error.message = %error, "the service manager can't be told");
+                tracing::warn!(error.message = %error, "the service manager can't be notified");
             }
         }
     };
     match thread::Builder::new().name("notify".to_owned()).spawn(writing) {
         Ok(_) => Some(out),
         Err(error) => {
-            tracing::error!(error.message = %error, "the service manager can't be told: there is no thread for it");
+            tracing::error!(error.message = %error, "the service manager can't be notified: no thread for it");
             None
         }
     }

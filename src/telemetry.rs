@@ -88,7 +88,7 @@ pub fn log_panics() {
             thread.name = thread,
             exception.stacktrace = trace,
             why = panic.payload_as_str(),
-            "the program is at fault: a thread panicked"
+            "internal error: a thread panicked; please report it"
         );
     }));
 }

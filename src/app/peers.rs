@@ -201,7 +201,10 @@ fn cut_what_is_due(core: &Core) {
             let entries = core.shared.registry.find(|entry| entry.is_at(&endpoint));
             let [channels, cti, passthrough] = counted(&entries);
             let (farm, endpoint) = (farm.name(), &**endpoint.label());
-            info!(farm, endpoint, channels, cti, passthrough, "cutting what a drained endpoint still has");
+            info!(
+                farm,
+                endpoint, channels, cti, passthrough, "cutting the remaining connections of a drained endpoint"
+            );
             core.shared.registry.cut(&entries, Why::Drained);
         }
     }

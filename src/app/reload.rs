@@ -101,7 +101,7 @@ impl Reload {
             }
             // A fault met in one file must not keep all others from being read later.
             if catch_unwind(AssertUnwindSafe(|| self.turn(next.ok()))).is_err() {
-                error!("what is on disk could not be read, what was read stays in use");
+                error!("files on disk can't be read: those in use stay in use");
             }
         }
     }
@@ -288,7 +288,7 @@ impl Reload {
             running.text = reading.source.text;
             let waiting = needs_restart(&self.started, &running.config);
             if !waiting.is_empty() {
-                warn!(what = waiting.join(", "), "configuration as before, of which some still takes a restart");
+                warn!(what = waiting.join(", "), "configuration unchanged; a part of it still takes a restart");
             }
             return renew(running).reminding(waiting);
         }
@@ -313,7 +313,7 @@ impl Reload {
         info!("configuration reloaded");
         if !needs_restart.is_empty() {
             let what = needs_restart.join(", ");
-            warn!(what, "configuration reloaded, but for what takes a restart");
+            warn!(what, "configuration reloaded, except for what takes a restart");
         }
         let outcome = Outcome::Applied { needs_restart, lost };
         running.core.timeline.add(Event::now(Kind::Reloaded, outcome.to_string()));
@@ -328,9 +328,9 @@ fn is_stopping(running: &Running) -> bool {
 fn renew(running: &mut Running) -> Outcome {
     let old = Arc::clone(&running.material);
     if old.read.is_current() {
-        info!("configuration, certificates, keys and CAs are what they were");
+        info!("configuration, certificates, keys and CAs unchanged");
         if running.core.metrics.is_renewal_refused() {
-            let text = "certificates, keys and CAs are again what is in use";
+            let text = "certificates, keys and CAs on disk are those in use again";
             running.core.timeline.add(Event::now(Kind::Renewed, text));
         }
         running.core.metrics.renewal(Renewal::Unchanged);
@@ -352,7 +352,7 @@ fn renew(running: &mut Running) -> Outcome {
     for problem in problems {
         let unchanged = |(section, _): (&str, _)| running.material.read.agrees(&old.read, section);
         if !files.origin(&running.config, &problem).is_some_and(unchanged) {
-            tell_of_file(&running.config, &files, &problem, "certificates renewed, but see what is odd about them");
+            tell_of_file(&running.config, &files, &problem, "certificates renewed, with warnings");
         }
     }
     tell_renewed(&old, &running.material);

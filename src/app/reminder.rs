@@ -65,9 +65,9 @@ fn tell(expiry: &Expiry, now: i64) {
         (Standing::Valid | Standing::EndsSoon, _) => return,
         (Standing::Expired, _) if is_list => ("a revocation list is overdue", LIST),
         (Standing::Expired, true) => ("a CA has expired, what it has signed is refused", AUTHORITY),
-        (Standing::Expired, false) => ("a certificate has expired, and is shown all the same", RENEW),
+        (Standing::Expired, false) => ("certificate expired; it is still in use", RENEW),
         (Standing::NotYetValid, true) => ("a CA is not valid yet, what it has signed is refused", CLOCK),
-        (Standing::NotYetValid, false) => ("a certificate is not valid yet, and is shown all the same", CLOCK),
+        (Standing::NotYetValid, false) => ("certificate not valid yet; it is still in use", CLOCK),
     };
     match validity.from.filter(|from| now < *from) {
         Some(from) => {

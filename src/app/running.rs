@@ -145,7 +145,7 @@ impl Running {
         }
         let renamed = self.renamed(&configured);
         for (farm, old) in &renamed {
-            tracing::info!(farm = farm.name(), formerly = old.name(), "the farm goes on under another name");
+            tracing::info!(farm = farm.name(), formerly = old.name(), "farm renamed");
             farm.take_over(&old.hand_over());
         }
         for farm in &configured {

@@ -178,7 +178,7 @@ fn written(issued: &Issued, certificate: &Path, key: &Path, making: &Making) -> 
     ];
     files::write(&outputs, existing(making.force))?;
     let mut said = format!(
-        "{}\n  {}, valid until {}\n{}\n  its key, for your eyes only\n",
+        "{}\n  {}, valid until {}\n{}\n  its private key: keep it secret\n",
         certificate.display(),
         issued.subject,
         issued.ends,

@@ -21,15 +21,14 @@ pub const UNUSABLE: u8 = 2;
 pub(super) const ABOUT: &str = "\
 Check a configuration, certificates included, and print what it would serve.
 
-Reads the file, and the certificates, keys and CAs that it names, and nothing from the network. Prints a summary, or every \
-problem with its place and what would be right. Warnings don't stop the gateway. What the network says about it all, \
-`xspgate doctor` finds out.";
+Reads the file and the certificates, keys and CAs that it names, and nothing from the network. Prints a summary, or every \
+problem with its place and a correction. Warnings do not stop the gateway. `xspgate doctor` also tries the network.";
 
 /// Examples and exit codes.
 pub(super) const GUIDE: Guide = Guide {
     command: "check",
     examples: &[
-        ("xspgate check /etc/xspgate/xspgate.toml", "before a reload: all that is wrong, at once"),
+        ("xspgate check /etc/xspgate/xspgate.toml", "before a reload: every problem at once"),
         ("xspgate check --print-defaults | less", "every key with its meaning, range and default"),
     ],
     exit: Some([

@@ -42,32 +42,35 @@ const DAY: u64 = 24 * 3600 * 1000;
 pub(super) const ABOUT: &str = "\
 Ask a running gateway, or tell it what to do, over its Unix socket ([control] socket in its configuration).
 
-XSPs are named by address, by address and port, or by the name that SRV records give them; --farm leaves the other farms \
-alone. What is done by hand is in the log with who asked. It outlives a reload and `restart`, and is forgotten when the \
-gateway stops. After a `restart`, `drain`, `undrain`, `cut`, `connections` and `status` are about all processes.
+XSPs are named by address, by address and port, or by their name in SRV records; --farm limits a command to one farm. The log \
+records what is done by hand, and by which user. It survives a reload and `restart`, and ends when the gateway stops. After a \
+`restart`, `drain`, `undrain`, `cut`, `connections` and `status` apply to all processes.
 
-An XSP is taken out for maintenance with `drain`: it gets no new sessions, event channels or connections, and keeps what it \
-has; `status` shows how much that is.";
+`drain` takes an XSP out for maintenance: it gets no new sessions, event channels or connections, and keeps what it has; \
+`status` shows how much that is.";
 
 /// Examples and exit codes.
 pub(super) const GUIDE: Guide = Guide {
     command: "ctl",
     examples: &[
-        ("xspgate ctl status --watch", "every XSP, and what is there, each second"),
-        ("xspgate ctl drain 192.0.2.21", "before maintenance: nothing new for that XSP"),
-        ("xspgate ctl drain 192.0.2.21 --wait --timeout 2h", "and come back when nothing is left there"),
+        ("xspgate ctl status --watch", "every XSP with its state and load, each second"),
+        ("xspgate ctl drain 192.0.2.21", "before maintenance: that XSP gets nothing new"),
+        ("xspgate ctl drain 192.0.2.21 --wait --timeout 2h", "and return when nothing is left there"),
         (
             "xspgate ctl drain 192.0.2.21 --cut-after 5m --wait",
-            "CTI lives for days: what is left after 5 minutes is cut",
+            "CTI connections last for days: cut the remaining ones after 5 minutes",
         ),
-        ("xspgate ctl undrain 192.0.2.21", "after it"),
-        ("xspgate ctl connections 192.0.2.21", "event channels, CTI and pass-through there, of all processes"),
-        ("xspgate ctl cut 198.51.100.7", "end what that client has"),
-        ("xspgate ctl block 192.0.2.21 --for 10m", "as if it had failed: its sessions move to others"),
-        ("xspgate ctl reload", "as SIGHUP does, and say what came of it"),
+        ("xspgate ctl undrain 192.0.2.21", "after maintenance"),
+        (
+            "xspgate ctl connections 192.0.2.21",
+            "its event channels, CTI and pass-through connections, of all processes",
+        ),
+        ("xspgate ctl cut 198.51.100.7", "end the connections of that client"),
+        ("xspgate ctl block 192.0.2.21 --for 10m", "treat it as failed: its sessions move to other XSPs"),
+        ("xspgate ctl reload", "as SIGHUP, and print the outcome"),
         ("xspgate ctl restart", "after an upgrade: a new process takes over, and the old one drains"),
-        ("xspgate ctl reopen", "after the access log's file was renamed"),
-        ("xspgate ctl log info,xspgate::discover=debug", "see more of DNS, until `xspgate ctl log`"),
+        ("xspgate ctl reopen", "after the access log's file was renamed (logrotate)"),
+        ("xspgate ctl log info,xspgate::discover=debug", "log more about DNS; `xspgate ctl log` ends that"),
     ],
     exit: Some(["done", "refused, with the reason, or no gateway answers", "the command line can't be used"]),
 };
@@ -75,8 +78,8 @@ pub(super) const GUIDE: Guide = Guide {
 /// What `ctl` takes.
 #[derive(Args, Debug)]
 pub struct Ctl {
-    /// The gateway's socket; without it, what XSPGATE_SOCKET says, else what [control] says in /etc/xspgate/xspgate.toml, else
-    /// /run/xspgate/control.sock
+    /// The gateway's control socket [default: XSPGATE_SOCKET, else [control] of /etc/xspgate/xspgate.toml, else
+    /// /run/xspgate/control.sock]
     #[arg(long, value_name = "FILE", global = true)]
     socket: Option<PathBuf>,
     #[command(subcommand)]
@@ -85,12 +88,12 @@ pub struct Ctl {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show farms and XSPs, and how each stands
+    /// Show farms and XSPs with their state
     Status {
-        /// Print what /status says, in JSON
+        /// Print it in JSON, as /status
         #[arg(long)]
         json: bool,
-        /// Look again each second, until interrupted, also while no gateway answers any more
+        /// Refresh each second until interrupted, even while no gateway answers
         #[arg(long, conflicts_with = "json")]
         watch: bool,
     },
@@ -98,18 +101,18 @@ enum Command {
     Drain {
         #[command(flatten)]
         xsp: Named,
-        /// Wait until it holds no event channel, CTI or pass-through connection any more; requests in flight, which take seconds,
+        /// Wait until it has no event channel, CTI or pass-through connection left; requests in flight, which take seconds,
         /// are not waited for. Ends with exit code 1 when somebody undrains it
         #[arg(long)]
         wait: bool,
-        /// Give up waiting after so long, such as 30m, with exit code 1
+        /// Stop waiting after this time, such as 30m, with exit code 1
         #[arg(long, value_name = "TIME", value_parser = time, requires = "wait")]
         timeout: Option<Duration>,
-        /// Also the last one of its farm that is up
+        /// Drain it even if no other XSP of its farm is up
         #[arg(long)]
         force: bool,
-        /// Cut what is there after so long, one after the other, unless it is drained no more by then. A later drain without it
-        /// leaves that time as it is, and says so; undrain takes it back
+        /// Cut the remaining connections after this time, one after the other, unless the XSP is undrained before. A later drain
+        /// without it keeps the time, and says so
         #[arg(long, value_name = "TIME", value_parser = time)]
         cut_after: Option<Duration>,
     },
@@ -134,13 +137,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Give it new ones again
+    /// Undo drain: give an XSP new sessions, event channels and connections again
     Undrain(Named),
     /// Block an XSP as if it had failed
     Block {
         #[command(flatten)]
         xsp: Named,
-        /// For so long, such as 10m; without it, for the farm's block_for
+        /// Block it for this time, such as 10m [default: block_for of the farm]
         #[arg(long = "for", value_name = "TIME", value_parser = time)]
         time: Option<Duration>,
     },
@@ -159,17 +162,17 @@ enum Command {
     },
     /// Read the configuration again
     Reload,
-    /// Start the program anew, and have it take over: no connection is refused or reset
+    /// Start the program again and hand over to it: no connection is refused or reset
     Restart,
-    /// Stop as on SIGTERM; asked for once more, at once
+    /// Stop as on SIGTERM; a second call stops at once
     Stop,
-    /// Change what is logged, from now on
+    /// Change the log level until the next restart
     Log {
         /// A level, such as debug, or levels by module; without it, what the configuration says
         #[arg(value_name = "LEVEL")]
         level: Option<String>,
     },
-    /// Open the access log's file anew, after it was rotated
+    /// Reopen the access log's file after a rotation
     Reopen,
     /// Print the names of XSPs or farms, for shells
     #[command(hide = true)]
@@ -333,7 +336,7 @@ fn ask_within(patience: Duration, socket: &Path, request: &Request) -> Result<St
         true => anyhow!(silent()),
         false => {
             let help = match error.kind() == ErrorKind::PermissionDenied {
-                true => "\nhelp: its own user and root may call it, and nobody else".to_owned(),
+                true => "\nhelp: only the gateway's user and root may use it".to_owned(),
                 false => obstacle::line(socket, &error, Purpose::Reading),
             };
             anyhow!(

@@ -37,7 +37,7 @@ users go on working. It needs no configuration and nothing from the network, and
 pub(super) const GUIDE: Guide = Guide {
     command: "demo",
     examples: &[("xspgate demo --keep", "then try by hand: curl lines are printed")],
-    exit: Some(["all went as expected", "something did not", "the command line can't be used"]),
+    exit: Some(["all expectations held", "an expectation did not hold", "the command line can't be used"]),
 };
 
 /// What `demo` takes.

@@ -24,12 +24,12 @@ pub(super) const ABOUT: &str = "\
 Try a whole deployment as Webex would, and say what is wrong and what to do.
 
 With a configuration: looks up its names; connects to every XSP as the gateway does, with the farm's trust and certificate; \
-asks for each interface's probe path; compares clocks; and tries the gateway's own listeners, name by name, if it runs. XSPs \
-and listeners that demand a client certificate must turn away who has none.
+asks for each interface's probe path; compares clocks; and tries the gateway's own listeners, name by name, if it runs. XSPs and listeners that demand a client \
+certificate must reject clients without one.
 
-From outside, without a configuration, it goes by the URLs that Webex is given (cti:// for a CTI interface).
+--from-outside needs no configuration: it takes the URLs that Webex is given (cti:// for a CTI interface).
 
-Nothing is changed: requests are GETs of what needs no credentials. Only with --user, an event channel is opened, sent a \
+Nothing is changed: requests are GETs that need no credentials. Only with --user, an event channel is opened, sent a \
 heartbeat, and deleted again; give it a user of its own. Each check is one of:
   ok    as it should be
   warn  works, and should be another way
@@ -42,7 +42,7 @@ The whole takes two minutes at most.";
 pub(super) const GUIDE: Guide = Guide {
     command: "doctor",
     examples: &[
-        ("xspgate doctor /etc/xspgate/xspgate.toml", "names, XSPs and the gateway itself"),
+        ("xspgate doctor /etc/xspgate/xspgate.toml", "try names, XSPs and the gateway itself"),
         (
             "xspgate doctor --from-outside \\\n    https://xsp.example.com cti://xsp.example.com:8012",
             "as Webex sees it, from any machine",
@@ -71,10 +71,10 @@ pub struct Doctor {
     /// Look from outside at these URLs instead, without a configuration
     #[arg(long, value_name = "URL", num_args = 1.., conflicts_with_all = ["file", "config"])]
     from_outside: Vec<Url>,
-    /// Connect to this address, wherever DNS points: to try a front before clients find it
+    /// Connect to this address, wherever DNS points: to try a gateway before clients find it
     #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["file", "config"])]
     connect: Option<SocketAddr>,
-    /// Believe these CAs (PEM), too, on the public side, besides those of this machine
+    /// Trust these CAs (PEM) on the public side, besides those of this machine
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// Ask this DNS server for public names, instead of the configured one or this machine's
@@ -86,7 +86,7 @@ pub struct Doctor {
     /// The file that holds the user's password; without it, the variable XSPGATE_PASSWORD does
     #[arg(long, value_name = "FILE", requires = "user")]
     password_file: Option<PathBuf>,
-    /// The longest that one step may take, a look-up, connect, handshake or answer: 100ms to 1m
+    /// Timeout of one step, such as a look-up, connect, handshake or answer: 100ms to 1m
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = patience)]
     timeout: Duration,
     /// Print one JSON object instead of a table

@@ -28,15 +28,11 @@ const WHOLE: Guide = Guide {
             "xspgate check --print-defaults > xspgate.toml",
             "every key with its meaning, range and default, to start from",
         ),
-        ("xspgate check xspgate.toml", "what would be served, or all that is wrong"),
-        ("xspgate run xspgate.toml", "serve it, until SIGTERM or SIGINT"),
+        ("xspgate check xspgate.toml", "what would be served, or every problem"),
+        ("xspgate run xspgate.toml", "run the gateway until SIGTERM or SIGINT"),
         ("xspgate doctor xspgate.toml", "try the names, the XSPs and the gateway itself, as Webex would"),
     ],
-    exit: Some([
-        "done",
-        "could not start or go on, or something failed",
-        "the command line or the configuration can't be used",
-    ]),
+    exit: Some(["done", "failed, or could not start", "the command line or the configuration can't be used"]),
 };
 
 /// Every guide, in the order of the commands.

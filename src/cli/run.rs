@@ -28,31 +28,33 @@ const LAME_DUCK: Duration = Duration::from_secs(1);
 pub(super) const ABOUT: &str = "\
 Run the gateway until SIGTERM or SIGINT.
 
-The addresses that are served are printed to standard error, problems of the configuration too; logs and the access log \
-go to standard output, as [log] says.
+Served addresses and problems of the configuration are printed to standard error. Log messages and the access log go to \
+standard output, or where [log] says.
 
-After the first signal every answer is its connection's last, and /readyz says 503 for a second; then no new connection is \
-accepted, and what is in flight has drain_timeout to end. What is left then is cut, spread over drain_spread. A second signal \
-ends at once.
+SIGTERM or SIGINT: from now on each answer is the last one on its connection, and /readyz answers 503. After a second, the \
+gateway accepts no more connections, and those that are open have drain_timeout to end. The remaining ones are cut, spread \
+over drain_spread. A second signal ends the gateway at once.
 
-SIGHUP reads the configuration again, and certificates, keys, CAs and affinity keys with it: all of it is taken over while \
-everything goes on, or nothing, and the log says why. These files are taken over within seconds by themselves when they \
-change, the configuration only with reload_on_change. What takes a restart is named.
+SIGHUP reads the configuration again, with its certificates, keys, CAs and affinity keys. Either all of it is applied, \
+without an interruption, or nothing, and the log says why. Changed certificates, keys and CAs are applied within seconds \
+without a signal, the configuration only with reload_on_change. The log names settings that take a restart.
 
-SIGUSR2 starts the program as it is on disk now, with the same configuration file, and hands the listening sockets and all that is known over to it; then this process takes no new connections, and drains. No connection is refused or reset. If the new process can't start, this one goes on, and the log says why. `xspgate ctl restart` does the same and waits for what comes of it.
+SIGUSR2 starts the program that is on disk now, with the same configuration file, and hands over the listening sockets and \
+the state. This process then accepts no more connections and drains. No connection is refused or reset. If the new process \
+can't start, this one continues, and the log says why. `xspgate ctl restart` does the same and waits for the outcome.
 
-Each client takes an open file, and so does each connection to an XSP: set `ulimit -n` to twice limits.connections.";
+Each client takes an open file, and each connection to an XSP takes one: set `ulimit -n` to twice limits.connections.";
 
 /// Examples and exit codes.
 pub(super) const GUIDE: Guide = Guide {
     command: "run",
     examples: &[
-        ("xspgate run /etc/xspgate/xspgate.toml", "serve what that file says, until a signal"),
-        ("xspgate run --take-over /etc/xspgate/xspgate.toml", "the same, in the place of a gateway that runs"),
+        ("xspgate run /etc/xspgate/xspgate.toml", "serve by that file until a signal"),
+        ("xspgate run --take-over /etc/xspgate/xspgate.toml", "the same, and take over from a running gateway"),
     ],
     exit: Some([
         "stopped, as it was told to",
-        "could not start (a port is taken, say) or go on",
+        "could not start (a port is taken, for example), or failed",
         "the command line or the configuration can't be used",
     ]),
 };
@@ -63,8 +65,8 @@ pub struct Run {
     /// Where the configuration is.
     #[command(flatten)]
     pub config: ConfigFile,
-    /// Take the place of the gateway whose control socket this is (without a file: that of the configuration),
-    /// if one runs; it drains then. `-`: of the process at the other end of standard input
+    /// Take over from the gateway with this control socket (without a file: the one of the configuration), if one runs; that
+    /// gateway then drains. `-`: from the process at the other end of standard input
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub take_over: Option<Option<PathBuf>>,
     /// Start the same without this, and end
@@ -222,7 +224,7 @@ fn serve(config: &Path, mut gateway: Gateway, runtime: &Runtime, asks: Asks) -> 
                 }
             }
             End::Succeeded => {
-                tracing::info!("draining; a signal cuts what is left, and a second one ends at once");
+                tracing::info!("draining; a signal cuts the remaining connections, and a second one ends at once");
                 let asked = gateway.asked_to_stop();
                 let by_word = tokio::select! {
                     ended = gateway.outlive() => return ended,

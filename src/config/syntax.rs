@@ -54,7 +54,7 @@ fn add(source: &Source, problems: &mut Vec<Problem>, problem: Problem) {
     }
 }
 
-const UNQUOTED: &str = "a text stands in quotes";
+const UNQUOTED: &str = "a text needs quotes";
 
 fn described(span: Option<Range<usize>>, message: &str, text: &str) -> Problem {
     let Some(span) = span else { return Problem::error(None, message) };

@@ -218,7 +218,7 @@ fn tell_of_failure(dir: &Path, help: Option<String>, error: &StateError) {
         file.path = %file.display(),
         error.message = %error,
         help,
-        "the last good DNS answers can't be saved: a restart while DNS is out would not find its XSPs; it is tried again"
+        "the last good DNS answers can't be saved: a restart during a DNS outage would not find the XSPs; the gateway tries again"
     );
 }
 

@@ -114,7 +114,7 @@ fn refused(status: u16, target: &str) -> Finding {
     let help = match status {
         401 | 403 => "is that user's name and password right, and may the user use Xsi-Events?",
         404 => "is Xsi-Events served there, /com.broadsoft.async/ included?",
-        503 => "the XSPs, or the gateway's channel_rate, take no more channels just now",
+        503 => "the XSPs or the gateway's channel_rate take no more channels at the moment",
         _ => "see the XSPs' logs",
     };
     Finding::fail("channel", found, help)

@@ -40,7 +40,7 @@ fn verdict(kind: Option<u8>) -> Finding {
         let help = "Webex uses TLS 1.2 or later (R-TLS-1): switch TLS 1.1 and 1.0 off";
         return Finding::warn(CHECK, "TLS 1.1 is spoken, too", help);
     }
-    Finding::ok(CHECK, "TLS 1.1 is turned away")
+    Finding::ok(CHECK, "TLS 1.1 is rejected")
 }
 
 /// A ClientHello of TLS 1.1 in one record.

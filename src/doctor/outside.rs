@@ -145,7 +145,7 @@ impl Url {
         match self.interface() {
             None => Some(Finding::warn(
                 CHECK,
-                format!("{} is none of BroadWorks' own paths", self.path),
+                format!("{} is not one of BroadWorks' own paths", self.path),
                 "right if the operator renamed the interface; only this very path is tried then",
             )),
             Some(Interface::XsiActions | Interface::XsiEvents)

@@ -78,7 +78,7 @@ impl Farm {
             endpoint = &*endpoint.label,
             channels,
             streams,
-            "endpoint stays blocked; its event channels, and its CTI and pass-through connections, are ended"
+            "endpoint stays blocked: its event channels, CTI and pass-through connections are ended"
         );
         self.note(&endpoint.label, Kind::GivenUp, format!("event channels: {channels}, connections: {streams}"));
         true
@@ -92,7 +92,11 @@ impl Farm {
     }
 
     fn tell_taken_back(&self, endpoint: &Endpoint) {
-        info!(farm = self.name(), endpoint = &*endpoint.label, "the streams that the endpoint still has stay there");
+        info!(
+            farm = self.name(),
+            endpoint = &*endpoint.label,
+            "the endpoint answers again: its remaining streams stay"
+        );
     }
 
     /// Whether `endpoint` has been lifeless for long enough.

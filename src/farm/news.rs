@@ -51,7 +51,7 @@ impl What {
             Self::Left => "endpoint left; it gets no new sessions",
             Self::Returned => "endpoint is back",
             Self::Drained => "endpoint is drained; it gets no new sessions",
-            Self::Undrained => "endpoint is drained no more",
+            Self::Undrained => "endpoint no longer drained",
             Self::Vacated => "endpoint that is leaving holds no event channel and no connection any more",
             Self::Forgotten => "endpoint that left is forgotten",
         }

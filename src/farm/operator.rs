@@ -127,7 +127,7 @@ impl Farm {
             warn!(
                 farm = self.name(),
                 drain = unknown.join(", "),
-                "`drain` names what is no XSP's, so that it drains nothing"
+                "`drain` names something that is not an XSP: it drains nothing"
             );
         }
     }
@@ -213,7 +213,7 @@ impl Farm {
             lifted
         });
         if let Some(transition) = lifted {
-            info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint is off the blocklist by hand");
+            info!(farm = self.name(), endpoint = &*endpoint.label, "endpoint unblocked by hand");
             self.note(&endpoint.label, Kind::Unblocked, "by hand");
             self.take_back(endpoint);
             transition.name().into_iter().for_each(|name| endpoint.metrics.transition(name));

@@ -82,16 +82,16 @@ impl Farm {
         match outage {
             None => {}
             Some(Outage::Drained) => {
-                warn!(farm, "every XSP of the farm is drained: its new sessions get 503");
+                warn!(farm, "every XSP of the farm is drained: new sessions get 503");
                 self.timeline.add(Event::now(Kind::FarmDown, "every XSP is drained").of_farm(farm));
             }
             Some(Outage::Begins) => {
-                error!(farm, "no XSP of the farm is up any more: its requests fail, or go to XSPs that have failed");
+                error!(farm, "no XSP of the farm is up: requests fail, or go to XSPs that have failed");
                 self.timeline.add(Event::now(Kind::FarmDown, "no XSP is up any more").of_farm(farm));
             }
             // At the same level, so that a log of errors alone shows both ends of an outage.
             Some(Outage::Ends) => {
-                error!(farm, "an XSP of the farm is up again");
+                error!(farm, "XSP of the farm up again");
                 self.timeline.add(Event::now(Kind::FarmUp, "an XSP is up again").of_farm(farm));
             }
         }
@@ -129,17 +129,17 @@ impl Farm {
                 }
             }
             Transition::TrialFailed { until } => {
-                info!(farm, endpoint = label, reason, seconds = seconds(until), "endpoint still fails, blocked again");
+                info!(farm, endpoint = label, reason, seconds = seconds(until), "endpoint still fails: blocked again");
             }
             Transition::Unblocked => {
-                info!(farm, endpoint = label, "endpoint answers again, off the blocklist");
+                info!(farm, endpoint = label, "endpoint answers again: unblocked");
                 self.note(label, Kind::Unblocked, "it answers again");
                 self.take_back(endpoint);
             }
             Transition::Suspected { cause } => {
                 debug!(farm, endpoint = label, cause = cause.name(), reason, "endpoint is suspect; the gateway looks");
             }
-            Transition::Cleared => debug!(farm, endpoint = label, "endpoint is suspect no longer"),
+            Transition::Cleared => debug!(farm, endpoint = label, "endpoint no longer suspect"),
             // One dead XSP fails many requests that were under way; saying it once is enough.
             Transition::Extended { .. } | Transition::TrialBegun | Transition::AddressInDoubt => {}
         }

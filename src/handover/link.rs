@@ -34,7 +34,7 @@ pub enum LinkError {
     #[error("the other process says nothing")]
     Silent,
     /// The other has ended, or hangs up.
-    #[error("the other process is gone")]
+    #[error("the other process has ended")]
     Gone,
     /// It says something else than it should.
     #[error("the other process is of another version")]

@@ -78,7 +78,7 @@ pub enum ChunkError {
     #[error("a chunk has an extension")]
     Extension,
     /// A control in a chunk's extension.
-    #[error("a control byte stands in a chunk's extension")]
+    #[error("a control byte in a chunk's extension")]
     Control,
     /// More than 1 KiB between the size and its CRLF.
     #[error("a chunk's extension is longer than 1 KiB")]

@@ -25,7 +25,7 @@ pub enum FieldError {
     #[error("a line ends in LF without CR")]
     BareLf,
     /// NUL or another control.
-    #[error("a control byte stands in a field value")]
+    #[error("a control byte in a field value")]
     Control,
     /// More field lines than the limit.
     #[error("too many fields")]

@@ -271,7 +271,7 @@ impl Attempt {
                         farm = self.farm.name(),
                         endpoint = &**self.picked.endpoint.label(),
                         reason = %garbage,
-                        "an XSP's answer can't be read"
+                        "answer of an XSP can't be read"
                     );
                 }
                 return Poll::Ready(Err(error.into()));

@@ -332,7 +332,7 @@ impl<'a> Forward<'a> {
                     tracking_id = self.journal.tracking_id,
                     farm = self.route.farm.name(),
                     http.response.status_code = status.as_u16(),
-                    "an XSP redirects; Webex follows no redirect"
+                    "XSP answered with a redirect, which Webex does not follow"
                 );
             }
             Some(_) | None => {}

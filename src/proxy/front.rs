@@ -133,7 +133,7 @@ fn tell(here: &Listener, caller: &Caller, reason: &'static str) {
             reason,
             tls.client.subject = subject,
             tls.client.issuer = issuer,
-            "a client was turned away; the next are counted, and told of in 10 s"
+            "client rejected; further ones are counted, and logged again after 10 s"
         );
     } else {
         tracing::debug!(client.address = %client, listener, reason, tls.client.subject = subject, tls.client.issuer = issuer, "a client did not get through its handshake");
@@ -152,7 +152,7 @@ fn doubt(here: &Listener, client: IpAddr, fault: Fault, stream: &Stream) {
             reason,
             tls.client.subject = subject,
             tls.client.issuer = issuer,
-            "a client's certificate is not believed: {fault}; interfaces that demand one answer 403; the next are told of in 10 s"
+            "client certificate not trusted: {fault}; interfaces that demand one answer 403; further ones are logged again after 10 s"
         );
     } else {
         tracing::debug!(client.address = %client, listener, reason, "a client's certificate is not believed: {fault}");

@@ -25,7 +25,7 @@ pub(super) enum RelayError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The client takes nothing.
-    #[error("the client takes no more bytes")]
+    #[error("the client accepts no more bytes")]
     ClientStalled,
     /// The XSP's connection broke within the answer.
     #[error(transparent)]
@@ -40,7 +40,7 @@ pub(super) enum RelayError {
     #[error("the stream was told to end")]
     Cut(Why),
     /// The answer is a stream, and its client is believed no longer.
-    #[error("the client's certificate is believed no longer")]
+    #[error("the client's certificate is no longer trusted")]
     ClientUntrusted,
 }
 

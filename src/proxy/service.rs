@@ -305,7 +305,7 @@ impl<E: Exchange> Transaction<'_, E> {
             farm = body.route.farm.name(),
             endpoint = &**body.endpoint.label(),
             reason = %fault,
-            "an XSP's answer can't be read"
+            "answer of an XSP can't be read"
         );
         journal.origin = Origin::Gateway;
         journal.sent = 0;

@@ -33,7 +33,7 @@ struct Shown {
 pub fn explain(refused: &Refused<'_>) -> String {
     let shown: Vec<Shown> = refused.chain.iter().enumerate().filter_map(|(index, der)| Shown::of(index, der)).collect();
     if let (Some(unread), true) = (unreadable(refused.chain), shown.len() < refused.chain.len()) {
-        return format!("{unread} can't be read: ask whoever issued it for a new one");
+        return format!("{unread} can't be read: ask its issuer for a new one");
     }
     let Some(leaf) = shown.first() else {
         return "no certificate was shown: see the server's own configuration".to_owned();
@@ -88,7 +88,7 @@ fn explain_certificate(error: &CertificateError, refused: &Refused<'_>, shown: &
             None => format!("{} is refused: {other}", leaf.place),
         },
         E::UnhandledCriticalExtension => odd(&webpki::Error::UnsupportedCriticalExtension, shown, leaf, trust),
-        E::BadEncoding => format!("{} can't be read: ask whoever issued it for a new one", leaf.place),
+        E::BadEncoding => format!("{} can't be read: ask its issuer for a new one", leaf.place),
         _ => format!("{} is not accepted: ask the CA for another one", leaf.place),
     }
 }

@@ -298,7 +298,7 @@ async fn a_refusal_of_a_head_says_what_is_wrong() {
         (get("X: a\r\n b\r\n"), 400, "a field line begins with whitespace"),
         (get("X\r\n"), 400, "a field name is no token, or no colon follows it"),
         (get(": a\r\n"), 400, "a field line has no name"),
-        (get("X: a\0\r\n"), 400, "a control byte stands in a field value"),
+        (get("X: a\0\r\n"), 400, "a control byte in a field value"),
         (get("Host: other.example.com\r\n"), 400, "there are several Host fields"),
         (
             format!("GET {PROFILE} HTTP/1.1\r\nHost: a b\r\n\r\n"),

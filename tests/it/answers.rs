@@ -138,7 +138,7 @@ async fn what_is_refused_is_told_in_words() {
         let mut client = RawClient::connect(serving.https[0], &stage.sim.pki.public_roots()).await;
         ask(&mut client, "POST", "HTTP/1.1").await;
         assert_eq!(client.until_tail("\n").await.status(), 502, "{answer:?}");
-        let told = |line: &str| (line.contains("an XSP's answer can't be read") && line.contains(words)).then_some(());
+        let told = |line: &str| (line.contains("answer of an XSP can't be read") && line.contains(words)).then_some(());
         serving.program.line(words, told).await;
     }
 }

@@ -72,7 +72,8 @@ fn the_first_chapters_commands_bring_up_two_sites_cti_two_gateways_and_prometheu
     // `check` is content with both configurations, and the doctor finds no fault but names that nobody publishes.
     assert_eq!(said.lines().filter(|line| *line == "ok").count(), 2, "{said}");
     assert_eq!((shown("  fail  "), shown("  warn  ")), (0, shown("  warn  dns ")), "{said}");
-    assert_eq!((shown("nothing is left"), shown("  draining  ")), (1, 2), "{said}");
+    let is_empty = said.lines().any(|line| line == "nothing is left");
+    assert!(is_empty && shown("  draining  ") == 2, "{said}");
     assert!(shown(": blocked") + shown("blocked, ") >= 1, "{said}");
     assert_eq!((shown(r#"event="kept""#), shown(r#""2"]"#)), (1, 1), "{said}");
 }

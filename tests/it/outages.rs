@@ -54,7 +54,7 @@ async fn the_last_xsp_that_goes_and_the_first_that_is_back_are_told_of() {
     assert_eq!(readiness(&serving).await.0, 200, "other gateways may have lost it as well");
     stage.sim.xsps[0].revive().await;
     eventually("one of them", async || up(&serving).await == 1.0).await;
-    told(&serving, "an XSP of the farm is up again").await;
+    told(&serving, "XSP of the farm up again").await;
     let status: Value = serde_json::from_str(&serving.admin("/status").await.1).unwrap();
     let kinds: Vec<_> = status["events"].as_array().unwrap().iter().map(|event| event["kind"].clone()).collect();
     let place =

@@ -112,7 +112,7 @@ impl Calls {
     fn admit(&self, call: UnixStream, owner: u32) {
         let Ok(caller) = call.peer_cred() else { return };
         if caller.uid() != 0 && caller.uid() != owner {
-            warn!(user.id = caller.uid(), process.pid = caller.pid(), "a control call of another user is refused");
+            warn!(user.id = caller.uid(), process.pid = caller.pid(), "control call of another user refused");
             let refused = Reply::Refused("it hears its own user and root, and no other user".into());
             // A fresh socket has room for it; a caller that has left does not miss it.
             drop(call.into_std().and_then(|mut call| call.write_all(&text(&refused))));
@@ -258,11 +258,11 @@ impl Calls {
 /// The file's own thread does it; a disk that hangs hangs nobody else.
 async fn reopen() -> Reply {
     let Some((path, outcome)) = access::file::reopen() else {
-        return Reply::Done("[log] has no access_file: there is nothing to open anew".into());
+        return Reply::Done("[log] has no access_file: nothing to reopen".into());
     };
     let path = path.display();
     match timeout(SHORT_PATIENCE, outcome).await {
-        Ok(Ok(Ok(()))) => Reply::Done(format!("{path} is opened anew")),
+        Ok(Ok(Ok(()))) => Reply::Done(format!("{path} reopened")),
         Ok(Ok(Err(error))) => {
             Reply::Refused(format!("{path} can't be opened: {error}; the file that was open before stays in use"))
         }

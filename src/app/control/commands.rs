@@ -87,7 +87,7 @@ impl Commands {
         let farms = self.core.farms_meant(&whom.names());
         if let (Operation::Drain(_), Some(farm)) = (what, farms.iter().find(|farm| farm.is_last(&meant))) {
             return Reply::Refused(format!(
-                "nobody else is up in farm {}: its new sessions would get 503; with --force it is drained all the same",
+                "no other XSP of farm {} is up: new sessions would get 503; --force drains it anyway",
                 farm.name()
             ));
         }

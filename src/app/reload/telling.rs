@@ -32,7 +32,7 @@ pub(super) fn tell_renewed(old: &Material, new: &Material) {
     let now = certs::now();
     for section in new.read.changed(&old.read) {
         if let Some(webex) = new.webex_ranges.as_ref().filter(|_| section == WEBEX) {
-            info!(section, ranges = webex.ranges.len(), of = webex.day(), "the ranges of Webex's addresses renewed");
+            info!(section, ranges = webex.ranges.len(), of = webex.day(), "Webex's ranges renewed");
             continue;
         }
         // What is over already has been told of by a warning.

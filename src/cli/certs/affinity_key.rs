@@ -50,7 +50,7 @@ pub(super) fn make(options: &AffinityKey) -> Result<String, Failure> {
     files::write(&[output], existing(options.force))?;
     let shown = path.display();
     Ok(format!(
-        "{shown}\n  a key for the affinity cookie, for your eyes only; its fingerprint is {print}\n\
+        "{shown}\n  the secret key of the affinity cookie; its fingerprint is {print}\n\
          next: copy it to every gateway, where `xspgate check` shows the same, and name it as `key_file` of [affinity]\n"
     ))
 }

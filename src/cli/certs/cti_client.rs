@@ -75,7 +75,7 @@ fn request(making: &Making) -> Result<String, Failure> {
     let (csr, key) = (csr.display(), key.display());
     Ok(format!(
         "{csr}\n  a request for CN={CLIENT_NAME} with the extended key usages clientAuth and {CLIENT_USAGE}\n\
-         {key}\n  its key, for your eyes only\n\
+         {key}\n  its private key: keep it secret\n\
          next: have your CA sign it, with both extended key usages and without a SAN. Many CAs drop what a request asks \
          for:\n  \
          openssl x509 -req -in {csr} -CA ca.pem -CAkey ca-key.pem -days 730 -copy_extensions copy -out cti-client.pem\n  \

@@ -11,8 +11,8 @@ use crate::tls::issue::authority::Authority;
 pub(super) const ABOUT: &str = "\
 Make the server certificate of an XSP, for its HTTPS and CTI ports: FQDN-chain.pem and FQDN-key.pem.
 
-The CN is the XSP's own name. The SANs are the XSP domain, which the gateway verifies on whatever XSP it has dialled, and \
-the XSP's own name, for whoever calls it by that.";
+The CN is the XSP's own name. The SANs are the XSP domain, which the gateway verifies on every XSP, and the XSP's own name, for \
+other clients.";
 
 /// Examples.
 pub(super) const GUIDE: Guide = Guide {

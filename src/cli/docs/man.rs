@@ -23,8 +23,8 @@ const SIGNALS: [Item; 3] = [
     ),
     (
         "SIGHUP",
-        "Read the configuration again, and the certificates, keys, CAs and affinity keys that it names. All of it is taken \
-         over while everything goes on, or nothing, and the log says why.",
+        "Read the configuration again, and the certificates, keys, CAs and affinity keys that it names. Either all of it is \
+         applied, or nothing, and the log says why.",
     ),
     ("SIGPIPE", "Is ignored."),
 ];

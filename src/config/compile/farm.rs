@@ -67,7 +67,7 @@ fn former_names(check: &mut Check<'_>, file: &File) {
             } else if let Some(heir) = heirs.insert(former, &name.get_ref().0) {
                 let message = format!("[farm.{heir}] was formerly \"{}\", too", former.0);
                 check.report(
-                    problem(message).help("only one farm can go on with its sessions: leave the name out of the other"),
+                    problem(message).help("only one farm can keep its sessions: remove the name from the other"),
                 );
             }
         }

@@ -158,7 +158,7 @@ fn defaults(check: &mut Check<'_>, listeners: &[Listener<'_>]) {
         reported.push(span.start);
         let (line, theirs, own) = (check.line(first), earlier.speaks.name(), listener.speaks.name());
         let message = format!("{} has two default blocks: {theirs} in {line}, and this {own}", listener.address);
-        let help = "clients that ask for no name are one block's of an address: keep `default = true` in that one";
+        let help = "only one block of an address can serve clients without a name: keep `default = true` in that one";
         check.report(Problem::error(span.clone(), message).help(help));
     }
 }

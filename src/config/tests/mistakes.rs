@@ -206,7 +206,7 @@ client_names = ["*.webex.com"]
  --> x.toml:21:17
   | client_names = ["*.webex.com"]
   |                 ^^^^^^^^^^^^^
-help: write each name as it stands in the clients' certificates, as CN or DNS name, such as "bwcticlient.webex.com"
+help: write each name as it is in the clients' certificates, as CN or DNS name, such as "bwcticlient.webex.com"
 "##,
     ),
     (
@@ -498,7 +498,7 @@ help: `xsp` is here a second time; keep one
         "a text without quotes",
         r##""xsp-a.example.com""##,
         "xsp-a.example.com",
-        r##"error: a text stands in quotes
+        r##"error: a text needs quotes
  --> x.toml:14:5
   | a = xsp-a.example.com
   |     ^^^^^^^^^^^^^^^^^
@@ -654,7 +654,7 @@ farm = "ysp"
  --> x.toml:19:12
   | formerly = "old"
   |            ^^^^^
-help: only one farm can go on with its sessions: leave the name out of the other
+help: only one farm can keep its sessions: remove the name from the other
 "##,
     ),
     (
@@ -859,7 +859,7 @@ farm = "xsp"
  --> x.toml:32:11
   | default = true
   |           ^^^^
-help: clients that ask for no name are one block's of an address: keep `default = true` in that one
+help: only one block of an address can serve clients without a name: keep `default = true` in that one
 "##,
     ),
     (

@@ -48,7 +48,7 @@ impl Leaf for CollectorUrl {
         let digits = port.bytes().all(|byte| byte.is_ascii_digit());
         let port = match port.parse::<u16>() {
             Ok(port) if digits && port > 0 => port,
-            Ok(_) | Err(_) => return Err(refuse("its port is none").help("1 to 65535")),
+            Ok(_) | Err(_) => return Err(refuse("its port is not a number from 1 to 65535").help("1 to 65535")),
         };
         let named = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));

@@ -75,7 +75,7 @@ impl Leaf for ClientName {
     fn text(text: &str) -> Result<Self, Refusal> {
         if text.starts_with('*') {
             return Err(Refusal::new(format!("the wildcard {} names no client", quoted(text))).help(
-                "write each name as it stands in the clients' certificates, as CN or DNS name, such as \
+                "write each name as it is in the clients' certificates, as CN or DNS name, such as \
                  \"bwcticlient.webex.com\"",
             ));
         }

@@ -152,7 +152,7 @@ fn not_an_address(text: &str, example: &str, usual: u16) -> Refusal {
     let (address, port) = text.rsplit_once(':').unwrap_or(("", text));
     match port.parse::<u16>() {
         Ok(port) if address.parse::<std::net::Ipv6Addr>().is_ok() => {
-            refusal.help(format!("an IPv6 address stands in brackets: \"[{address}]:{port}\""))
+            refusal.help(format!("an IPv6 address needs brackets: \"[{address}]:{port}\""))
         }
         Ok(port) if matches!(address, "" | "*" | "localhost") => {
             let address = if address == "localhost" { "127.0.0.1" } else { example };

@@ -57,10 +57,10 @@ impl Manners {
         }
         self.0.with(|known| known.insert(server, Known { manner: shown, until: now + REMEMBERED }));
         if shown.edns == Takes::No && before.edns != Takes::No {
-            warn!(%server, "DNS server {} does not take EDNS: it is asked without", server.ip());
+            warn!(%server, "DNS server {} does not take EDNS: queries to it are sent without", server.ip());
         }
         if shown.mixed_case == Takes::No && before.mixed_case != Takes::No {
-            warn!(%server, "DNS server {} does not keep the case of names: it is asked in lower case", server.ip());
+            warn!(%server, "DNS server {} does not keep the case of names: queries to it are in lower case", server.ip());
         }
     }
 }

@@ -56,7 +56,7 @@ pub(in crate::doctor) fn affinity(first: &[String], later: &[Vec<String>], known
     if later.iter().flatten().any(moved) {
         return Finding::fail(
             CHECK,
-            format!("the cookie {} is set anew in the same session", cookie.name),
+            format!("the cookie {} is set again in the same session", cookie.name),
             "the session has moved to another XSP: do all gateways have the same `key_file`, and do the XSPs answer?",
         );
     }

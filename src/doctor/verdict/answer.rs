@@ -60,7 +60,7 @@ pub(in crate::doctor) fn interface(seen: &Seen<'_>, side: Side, expected: Expect
         200..=299 | 401 => Finding::ok(check, found),
         // Without credentials there is nothing else to be had from the others.
         _ if !matches!(interface, Interface::XsiActions | Interface::XsiEvents) => Finding::ok(check, found),
-        403 => Finding::warn(check, found, "are you among those who may connect? Webex must not get this answer"),
+        403 => Finding::warn(check, found, "is this machine's address in `allow`? Webex must not get this answer"),
         _ => Finding::warn(check, found, "200 would be right"),
     }
 }

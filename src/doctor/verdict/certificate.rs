@@ -120,9 +120,7 @@ fn issuer(chain: &[Facts], demand: &Demand<'_>) -> String {
         (Side::Front, 1) => "it comes without its intermediates: append them to `chain` (R-TLS-2). For a CA of your \
                              own, --ca names it"
             .to_owned(),
-        (Side::Front, _) => {
-            "Webex believes publicly signed certificates only. For a CA of your own, --ca names it".to_owned()
-        }
+        (Side::Front, _) => "Webex trusts publicly signed certificates only. For a CA of your own, use --ca".to_owned(),
         (Side::Xsp, _) => format!(
             "add that CA to the file of {}, or let one that is in there sign the XSP's certificate (`xspgate certs xsp`)",
             demand.trust

@@ -32,7 +32,7 @@ fn outage(error: &ResolveError) -> Option<&'static str> {
     match error.outcome() {
         Outcome::Timeout => Some("does the DNS server run, and does a firewall let UDP and TCP port 53 through?"),
         Outcome::Unreachable => Some("is that a DNS server's address and port, and is there a route to it from here?"),
-        Outcome::ServFail => Some("ask whoever runs the DNS server: it can't reach the zone's own servers, say"),
+        Outcome::ServFail => Some("ask the owner of the DNS server: it may not reach the zone's own servers"),
         Outcome::Refused => Some("the DNS server must be told to serve this machine's address"),
         Outcome::Malformed => Some("something answers that is no DNS server, or a firewall rewrites its answers"),
         Outcome::NxDomain | Outcome::NoRecords | Outcome::NoService | Outcome::Answered => None,
@@ -72,7 +72,7 @@ pub(in crate::doctor) fn no_targets(question: &Question, error: &ResolveError) -
 /// An SRV record whose only target is `.`: there is no service, and nothing else is used instead (RFC 2782).
 pub(in crate::doctor) fn not_offered(question: &Question, error: &ResolveError) -> Finding {
     let found = format!("SRV {}: {error}; the name behind it is not used instead", question.name);
-    Finding::fail(CHECK, found, "ask whoever keeps the zone to publish the XSPs as its targets, or use `a`")
+    Finding::fail(CHECK, found, "ask the owner of the zone to publish the XSPs as its targets, or use `a`")
 }
 
 /// The addresses of an SRV target: one is right, since only one is used (R-DNS-2).

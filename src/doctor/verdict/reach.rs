@@ -76,7 +76,7 @@ const MUTUAL: &str = "`certificate` of the farm names what the gateway shows; it
 pub(in crate::doctor) fn unproven(outcome: Unproven, side: Side) -> Finding {
     const CHECK: &str = "no-certificate";
     match outcome {
-        Unproven::TurnedAway(how) => Finding::ok(CHECK, format!("a client without one is turned away ({how})")),
+        Unproven::TurnedAway(how) => Finding::ok(CHECK, format!("a client without one is rejected ({how})")),
         Unproven::LetIn => Finding::fail(
             CHECK,
             "a client without a certificate is let in",

@@ -108,9 +108,9 @@ impl Sink {
             (Err(error), false) => warn!(
                 file.path = %path,
                 error.message = %error,
-                "access_file can't be opened anew: the file that was open before stays in use"
+                "access_file can't be reopened: the file that was open before stays in use"
             ),
-            (Ok(_), true) => info!(file.path = %path, "access_file is opened anew"),
+            (Ok(_), true) => info!(file.path = %path, "access_file reopened"),
             (Err(_), true) | (Ok(_), false) => {}
         }
         self.is_stuck = opened.is_err();
@@ -132,7 +132,7 @@ impl Sink {
             (Err(error), false) => {
                 warn!(file.path = %path, error.message = %error, "access_file can't be written to: its lines are lost")
             }
-            (Ok(_), true) => info!(file.path = %path, "access_file is written to again"),
+            (Ok(_), true) => info!(file.path = %path, "access_file can be written to again"),
             (Err(_), true) | (Ok(_), false) => return,
         }
         self.is_unwritable = written.is_err();

@@ -118,7 +118,7 @@ fn parse(path: &Path, bytes: &[u8], span: &Option<Range<usize>>) -> Read {
         }
     }
     if read.ranges.is_empty() && read.problems.is_empty() {
-        let problem = Problem::error(span.clone(), format!("{shown} holds no range: nobody could connect"));
+        let problem = Problem::error(span.clone(), format!("{shown} holds no range: no client could connect"));
         read.problems.push(problem.help(HELP));
     }
     read

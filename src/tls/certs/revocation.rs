@@ -125,7 +125,7 @@ fn overdue(expiry: &Expiry, which: &str, trust: &Trust, span: &Option<Range<usiz
         return None;
     };
     let help = match trust.crl_overdue {
-        CrlOverdue::Accept => "it is used all the same, and knows of nothing that was revoked since",
+        CrlOverdue::Accept => "it is still used; later revocations are unknown",
         CrlOverdue::Refuse => {
             "`crl_overdue` refuses those whom it would have to vouch for: fetch the CA's current list"
         }

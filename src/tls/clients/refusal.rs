@@ -9,7 +9,7 @@ use webpki::EndEntityCert;
 
 /// The chain is longer than any that may come.
 #[derive(Debug, thiserror::Error)]
-#[error("the client's certificate is too far from a CA that is believed")]
+#[error("more than two intermediates stand between the client's certificate and a trusted CA")]
 struct TooDeep;
 
 /// The refusal of a chain that is too long.

@@ -110,7 +110,7 @@ impl Trusted {
             let leaf = session.peer_certificates().and_then(<[_]>::first);
             let Shown { subject, issuer } = leaf.and_then(|leaf| Shown::of(leaf)).unwrap_or_default();
             let (client, reason) = (self.client, fault.reason());
-            tracing::info!(client.address = %client, reason, tls.client.subject = subject, tls.client.issuer = issuer, "a client is ended, its certificate is believed no longer");
+            tracing::info!(client.address = %client, reason, tls.client.subject = subject, tls.client.issuer = issuer, "connection of a client ended: its certificate is no longer trusted");
         }
         Poll::Ready(())
     }
