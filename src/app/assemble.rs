@@ -82,6 +82,7 @@ pub(super) fn tell_keys(config: &Config, keyring: &Keyring, metrics: &Metrics) {
     let prints = |wanted| keys.iter().filter(move |(_, part)| *part == wanted).map(|(print, _)| print.to_string());
     if let Some(signs) = prints(KeyUse::Signs).next() {
         let accepted = prints(KeyUse::Accepted).collect::<Vec<_>>().join(", ");
+        let accepted = Some(accepted).filter(|prints| !prints.is_empty());
         tracing::info!(signs, accepted, "affinity keys by fingerprint: all gateways need the same");
     }
     metrics.affinity_keys(keys);

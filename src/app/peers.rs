@@ -137,7 +137,7 @@ pub(super) fn cut(core: &Core, whose: &Whose) -> Answered {
     let entries: Vec<_> = found(core, whose).into_iter().map(|(_, entry)| entry).collect();
     core.shared.registry.cut(&entries, Why::Operator);
     if !entries.is_empty() {
-        info!(of = whose.what, farm = whose.farm, streams = entries.len(), "streams are cut by hand");
+        info!(named = whose.what, farm = whose.farm, streams = entries.len(), "streams cut by hand");
     }
     Answered { pid: own(), streams: counted(&entries), rows: Vec::new() }
 }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use self::seen::{Seen, seen_when_read};
-use self::telling::{tell, tell_of_file, tell_renewed};
+use self::telling::{Told, tell, tell_of_file, tell_renewed};
 use super::handover_state::HandoverStatus;
 use super::outcome::{Outcome, Taker};
 use super::running::Running;
@@ -35,7 +35,6 @@ mod seen;
 mod telling;
 
 const KEPT: &str = "configuration not reloaded, the old one stays in use";
-const NOT_RENEWED: &str = "certificates not renewed, the old ones stay in use";
 
 /// How often clients' certificates are held against the clock, and against the rest, while no file changes.
 const JUDGE_EVERY: Duration = Duration::from_secs(3600);
@@ -328,9 +327,9 @@ fn is_stopping(running: &Running) -> bool {
 fn renew(running: &mut Running) -> Outcome {
     let old = Arc::clone(&running.material);
     if old.read.is_current() {
-        info!("configuration, certificates, keys and CAs unchanged");
+        info!("configuration unchanged, and the files that it names");
         if running.core.metrics.is_renewal_refused() {
-            let text = "certificates, keys and CAs on disk are those in use again";
+            let text = "the files on disk are those in use again";
             running.core.timeline.add(Event::now(Kind::Renewed, text));
         }
         running.core.metrics.renewal(Renewal::Unchanged);
@@ -341,18 +340,18 @@ fn renew(running: &mut Running) -> Outcome {
     let files = Files::of(&config);
     let Some(material) = material else {
         let fatal: Vec<_> = problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
-        fatal.iter().for_each(|problem| tell_of_file(&config, &files, problem, NOT_RENEWED));
+        fatal.iter().for_each(|problem| tell_of_file(&config, &files, problem, Told::Refused));
         return not_renewed(running, fatal.iter().map(|problem| problem.message.as_str()).collect());
     };
     if let Err(error) = running.take_over(config, material) {
         let problem = format!("{error:#}");
-        warn!(problem, "{NOT_RENEWED}");
+        warn!(problem, "files not renewed, the previous ones stay in use");
         return not_renewed(running, vec![&problem]);
     }
     for problem in problems {
         let unchanged = |(section, _): (&str, _)| running.material.read.agrees(&old.read, section);
         if !files.origin(&running.config, &problem).is_some_and(unchanged) {
-            tell_of_file(&running.config, &files, &problem, "certificates renewed, with warnings");
+            tell_of_file(&running.config, &files, &problem, Told::Renewed);
         }
     }
     tell_renewed(&old, &running.material);

@@ -199,7 +199,10 @@ impl From<Named> for Whom {
 }
 
 fn time(text: &str) -> Result<Duration, String> {
-    Time::<1, DAY>::text(text).map(|time| time.0).map_err(|_| Time::<1, DAY>::expected())
+    Time::<1, DAY>::text(text).map(|time| time.0).map_err(|refusal| {
+        let (message, help): (String, Option<String>) = refusal.into();
+        help.map_or(message.clone(), |help| format!("{message}: {help}"))
+    })
 }
 
 /// Asks, and prints the answer: 0 when it is done, 1 when it is refused or nobody answers.

@@ -107,7 +107,7 @@ fn at(
             name,
             tls: Arc::new(tls.clone()),
             trust: options.public.name().to_owned(),
-            side: Side::Front,
+            side: if matches!(speaks, Speaks::Unread) { Side::Through } else { Side::Front },
             patience: options.patience,
         };
         let front = Front {

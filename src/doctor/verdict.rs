@@ -14,6 +14,8 @@ pub(super) mod reach;
 pub(super) enum Side {
     /// An XSP's, behind the gateway.
     Xsp,
-    /// The one that Webex sees.
+    /// The gateway's, which Webex sees.
     Front,
+    /// The gateway's where it passes TLS through: the certificate is the XSPs'.
+    Through,
 }

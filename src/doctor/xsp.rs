@@ -133,7 +133,9 @@ pub(super) fn silence(interface: Interface, path: &str, trouble: &Trouble, side:
         (Side::Xsp, Some(_)) => {
             "a client certificate is demanded: `certificate` of the farm names what the gateway shows"
         }
-        (Side::Front, Some(_)) => "a client certificate is demanded of everybody: apps have none (R-AUTH-1)",
+        (Side::Front | Side::Through, Some(_)) => {
+            "a client certificate is demanded of everybody: apps have none (R-AUTH-1)"
+        }
         (_, None) => "it takes connections and does not answer: see its log, or restart it",
     };
     Finding::fail(interface.name(), found, help)

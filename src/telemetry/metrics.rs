@@ -6,6 +6,7 @@ mod certificates;
 mod channel;
 mod endpoint;
 mod farm;
+mod listener;
 mod reload;
 mod route;
 mod stream;
@@ -29,6 +30,7 @@ pub use certificates::{Expiry, Renewal};
 pub use channel::{ChannelEnd, ChannelEvent, Heartbeat};
 pub use endpoint::EndpointMetrics;
 pub use farm::FarmMetrics;
+pub use listener::ListenerMetrics;
 pub use reload::Reloaded;
 pub use route::{Class, RouteMetrics};
 pub use stream::StreamMetrics;
@@ -239,38 +241,11 @@ impl Metrics {
         }
     }
 
-    /// The handles of one listening address.
-    pub fn listener(&self, listener: &str) -> ListenerMetrics {
-        let handshakes = |version| self.handshakes.with_label_values(&[listener, version]);
-        ListenerMetrics {
-            open: self.connections.with_label_values(&[listener]),
-            accepted: self.connections_total.with_label_values(&[listener]),
-            refused_connections: self.connections_refused.with_label_values(&[listener]),
-            tls12: handshakes("1.2"),
-            tls13: handshakes("1.3"),
-            listener: listener.to_owned(),
-            failures: self.handshake_failures.clone(),
-            clients_ended: self.clients_ended.clone(),
-            refused: self.refused.clone(),
-        }
-    }
-
     /// The handles of one interface on one listening address.
     pub fn route(&self, listener: &str, interface: &str) -> RouteMetrics {
         RouteMetrics {
             classes: Class::ALL.map(|class| self.requests.with_label_values(&[listener, interface, class.name()])),
             gateway_seconds: self.gateway_seconds.with_label_values(&[listener, interface]),
-        }
-    }
-
-    /// The handles of one block of byte streams on one listening address.
-    pub fn stream(&self, listener: &str, farm: &str) -> StreamMetrics {
-        StreamMetrics {
-            open: self.streams.with_label_values(&[listener, farm]),
-            received: self.stream_bytes.with_label_values(&[listener, farm, "received"]),
-            sent: self.stream_bytes.with_label_values(&[listener, farm, "sent"]),
-            outcomes: self.streams_total.clone(),
-            labels: [listener.to_owned(), farm.to_owned()],
         }
     }
 
@@ -336,42 +311,6 @@ impl SessionEvent {
             Self::Moved => "moved",
             Self::Unknown => "unknown",
         }
-    }
-}
-
-/// One listening address.
-#[derive(Debug)]
-pub struct ListenerMetrics {
-    /// Open connections.
-    pub open: IntGauge,
-    /// Connections accepted.
-    pub accepted: IntCounter,
-    /// Connections over the limit.
-    pub refused_connections: IntCounter,
-    /// Handshakes that ended with TLS 1.2.
-    pub tls12: IntCounter,
-    /// Handshakes that ended with TLS 1.3.
-    pub tls13: IntCounter,
-    listener: String,
-    failures: IntCounterVec,
-    clients_ended: IntCounterVec,
-    refused: IntCounterVec,
-}
-
-impl ListenerMetrics {
-    /// Counts a failed handshake.
-    pub fn handshake_failed(&self, reason: &'static str) {
-        self.failures.with_label_values(&[self.listener.as_str(), reason]).inc();
-    }
-
-    /// Counts a client that was ended, since it is believed no longer.
-    pub fn client_ended(&self, reason: &'static str) {
-        self.clients_ended.with_label_values(&[self.listener.as_str(), reason]).inc();
-    }
-
-    /// Counts a request that the gateway answered itself.
-    pub fn refused(&self, reason: &'static str) {
-        self.refused.with_label_values(&[self.listener.as_str(), reason]).inc();
     }
 }
 

@@ -348,7 +348,7 @@ async fn a_strange_certificate_makes_its_owner_nobody() {
     let told = seen.iter().find(|request| request.header("trackingid") == "STRANGE_1").unwrap();
     assert!(!format!("{told:?}").contains(CTI_CLIENT), "{told:?}");
     // Told once in 10 s, in words.
-    let said = |line: &str| line.contains("a client's certificate is not believed: it has expired").then_some(());
+    let said = |line: &str| line.contains("client certificate not trusted: it has expired").then_some(());
     serving.program.line("why, in words", said).await;
     client.disconnect();
     assert_eq!(client.get(PROFILE).await.status, StatusCode::OK);

@@ -92,7 +92,7 @@ fn r_cti_3_what_is_made_is_what_the_gateway_demands() {
         let made = ["--out", "certs", "--force", "--key-type", kind];
         let ca = bench.succeeds(&[&["ca"], &made[..]].concat());
         assert!(ca.starts_with("certs/internal-ca.pem\n  CN=xspgate internal CA, valid until "), "{ca}");
-        assert!(ca.contains("\ncerts/internal-ca-key.pem\n  its key") && ca.contains("\nnext: "), "{ca}");
+        assert!(ca.contains("\ncerts/internal-ca-key.pem\n  its private key") && ca.contains("\nnext: "), "{ca}");
         bench.succeeds(&[&["cti-client"], &by[..], &made].concat());
         bench.succeeds(&["affinity-key", "--out", "certs/affinity.key", "--force"]);
         fs::write(bench.path().join("xspgate.toml"), xspgate::config::COMPLETE).unwrap();

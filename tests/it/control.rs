@@ -294,7 +294,7 @@ async fn the_last_xsp_that_is_up_is_drained_by_force_alone() {
     }
     let last = controlled.address("b1");
     let said = controlled.ctl.refused(&["drain", &last]).await;
-    assert!(said.contains("nobody else is up in farm xsp") && said.contains("--force"), "{said}");
+    assert!(said.contains("no other XSP of farm xsp is up") && said.contains("--force"), "{said}");
     assert_eq!(controlled.client().get(PROFILE).await.status, StatusCode::OK);
     controlled.ctl.done(&["drain", &last, "--force"]).await;
     let table = controlled.ctl.done(&["status"]).await;
@@ -308,9 +308,9 @@ async fn what_the_configuration_drains_and_nobody_is_is_told_of() {
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("[farm.xsp]\n", "[farm.xsp]\ndrain = [\"192.0.2.200\"]\n")).unwrap();
     assert_eq!(controlled.ctl.done(&["reload"]).await, "reloaded\n");
-    controlled.said(&["WARN", "192.0.2.200", "`drain` names what is no XSP's"]).await;
+    controlled.said(&["WARN", "192.0.2.200", "`drain` names something that is not an XSP"]).await;
     let table = controlled.ctl.done(&["status"]).await;
-    assert!(table.contains("WARNING: drain = \"192.0.2.200\" in the configuration"), "{table}");
+    assert!(table.contains("WARNING: `drain` in the configuration names no XSP: \"192.0.2.200\""), "{table}");
 }
 
 #[tokio::test]
@@ -330,7 +330,7 @@ async fn the_log_is_as_loud_as_it_is_told_to_be() {
     assert_eq!(lines("endpoint blocked by hand"), 0);
     controlled.ctl.done(&["log"]).await;
     controlled.ctl.done(&["unblock", &controlled.address("a1")]).await;
-    controlled.said(&["off the blocklist by hand"]).await;
+    controlled.said(&["unblocked by hand"]).await;
 }
 
 #[tokio::test]

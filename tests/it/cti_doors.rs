@@ -332,10 +332,10 @@ async fn who_is_turned_away_is_logged_but_not_each_time() {
     }
     refusal(&stage.webex().anonymous(), serving.cti[0]).await;
     for reason in ["client-certificate-name", "client-certificate-missing"] {
-        let told = |line: &str| (line.contains("turned away") && line.contains(reason)).then(|| line.to_owned());
+        let told = |line: &str| (line.contains("client rejected") && line.contains(reason)).then(|| line.to_owned());
         let line = serving.program.line(reason, told).await;
         assert!(line.contains("127.0.0.1") && line.contains(&serving.cti[0].to_string()), "{line}");
     }
-    let told = serving.program.lines().iter().filter(|line| line.contains("turned away")).count();
+    let told = serving.program.lines().iter().filter(|line| line.contains("client rejected")).count();
     assert_eq!(told, 2);
 }

@@ -634,7 +634,7 @@ async fn a_process_that_is_about_to_take_over_does_not_end_by_a_signal_to_reload
         link
     };
     let _link = tokio::task::spawn_blocking(give).await.unwrap();
-    let reloaded = |line: &str| line.contains("are what they were").then_some(());
+    let reloaded = |line: &str| line.contains("configuration unchanged").then_some(());
     taking.line("that it has read the configuration again", reloaded).await;
     assert_eq!(taking.code(), None);
 }

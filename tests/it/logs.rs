@@ -108,7 +108,7 @@ async fn an_access_file_is_followed_through_its_rotations() {
     fs::rename(file, &old).unwrap();
     fs::write(file, "").unwrap();
     let said = logging.ctl.done(&["reopen"]).await;
-    assert!(said.contains(&format!("{} is opened anew", file.display())), "{said}");
+    assert!(said.contains(&format!("{} reopened", file.display())), "{said}");
     let held = held_files(logging.serving.program.id());
     assert!(held.contains(file) && !held.contains(&old), "{held:?}");
     logging.asks("/three").await;

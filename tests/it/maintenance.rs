@@ -272,7 +272,7 @@ async fn what_is_left_after_a_hand_over_is_cut_with_numbers_in_the_log() {
     };
     let program = &operated.serving.program;
     program.line("its time", has(&["handover_timeout is over"])).await;
-    program.line("numbers", has(&["cutting what is left", "\"channels\":1", "\"cti\":2"])).await;
+    program.line("numbers", has(&["cutting the remaining connections", "\"channels\":1", "\"cti\":2"])).await;
     program.line("the end", has(&["nothing is left", "\"cut\":3"])).await;
 }
 
@@ -299,7 +299,7 @@ async fn a_stop_of_the_newest_process_ends_what_the_old_one_has() {
     operated.restart().await;
     let mut call = operated.call().await;
     operated.ctl.done(&["stop"]).await;
-    let cutting = |line: &str| line.contains("cutting what is left").then_some(());
+    let cutting = |line: &str| line.contains("cutting the remaining connections").then_some(());
     operated.serving.program.line("that it cuts", cutting).await;
     // The service manager signals all processes of the unit: to this one that is no second word.
     operated.serving.program.signal("TERM");

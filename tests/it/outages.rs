@@ -50,7 +50,7 @@ async fn the_last_xsp_that_goes_and_the_first_that_is_back_are_told_of() {
     let (stage, serving) = two(|_| ()).await;
     eventually("both", async || up(&serving).await == 2.0).await;
     kill_both(&stage, &serving).await;
-    told(&serving, "no XSP of the farm is up any more").await;
+    told(&serving, "no XSP of the farm is up: requests fail").await;
     assert_eq!(readiness(&serving).await.0, 200, "other gateways may have lost it as well");
     stage.sim.xsps[0].revive().await;
     eventually("one of them", async || up(&serving).await == 1.0).await;

@@ -293,3 +293,36 @@ async fn questions(prometheus: &Prometheus) {
     let state = |name: &str| rules.iter().find(|rule| rule["name"] == name).unwrap()["state"].clone();
     assert_eq!((state("XspgateXspBlocked"), state("XspgateDown")), ("pending".into(), "inactive".into()));
 }
+
+/// `metric{matchers}` of each `increase(...)` in the alerts.
+fn increases() -> BTreeSet<(String, String)> {
+    let rules = fs::read_to_string(deployed("prometheus/xspgate.rules.yml")).unwrap();
+    let selector = |rest: &str| {
+        let (selector, _) = rest.split_once('[')?;
+        let (metric, matchers) = selector.split_once('{').unwrap_or((selector, "}"));
+        Some((metric.to_owned(), matchers.trim_end_matches('}').to_owned()))
+    };
+    rules.split("increase(").skip(1).filter_map(selector).collect()
+}
+
+#[tokio::test]
+async fn what_alerts_count_begins_at_zero() {
+    let stage = stage().await;
+    let (_, scrape) = stage.gateway.admin("/metrics").await;
+    let increases = increases();
+    assert!(increases.len() > 10, "{increases:?}");
+    for (metric, matchers) in increases {
+        let series: Vec<&str> = scrape.lines().filter(|line| line.starts_with(&format!("{metric}{{"))).collect();
+        assert!(!series.is_empty(), "no series of {metric} at the start");
+        // Each of the values that the alert names, one by one.
+        for (label, values) in matchers.split(", ").filter_map(|one| one.split_once("=~\"").or(one.split_once("=\""))) {
+            for value in values.trim_end_matches('"').split('|') {
+                let expected = match value.strip_suffix(".*") {
+                    Some(start) => format!("{label}=\"{start}"),
+                    None => format!("{label}=\"{value}\""),
+                };
+                assert!(series.iter().any(|line| line.contains(&expected)), "no {metric} with {expected}");
+            }
+        }
+    }
+}

@@ -80,6 +80,9 @@ async fn r_fw_1_which_list_of_which_date_decides_is_told() {
     assert!(check.stdout.contains("\nwebex 1 ranges of 2024-05-01\n"), "{}", check.stdout);
     assert!(check.stderr.contains("are of 2024-05-01, more than a year ago"), "{}", check.stderr);
     examine(&stage, &["xspgate.toml"]).await.assert_warns("webex", "ranges", "those of 2024-05-01, 1 in all");
+    replace(&folder.join("ranges.txt"), "# date: 2999-05-01\n127.0.0.8/29\n");
+    let check = Program::run_in(folder, &["check", "xspgate.toml"]);
+    assert!(check.stderr.contains("are of 2999-05-01, which is still to come"), "{}", check.stderr);
     replace(&folder.join("ranges.txt"), "127.0.0.8/29\n");
     let check = Program::run_in(folder, &["check", "xspgate.toml"]);
     assert_eq!(check.stderr, "", "the file was written just now");

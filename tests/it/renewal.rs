@@ -610,7 +610,7 @@ async fn sighup_renews_at_once() {
 
     // Nothing has changed, so nothing but the signal can be the cause.
     program.signal("HUP");
-    said("that nothing has changed", &["INFO", "are what they were"]).await;
+    said("that nothing has changed", &["INFO", "configuration unchanged"]).await;
 
     let chain = stage.sim.folder().join("public-chain.pem");
     let identity = public(&stage);

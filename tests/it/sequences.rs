@@ -66,7 +66,7 @@ impl Hand<'_> {
             Reply::Done(_) => {}
             // It may have left DNS, be the last one, or be drained by the configuration.
             Reply::Refused(why) => {
-                let known = ["no XSP is meant", "nobody else is up", "STILL drained"];
+                let known = ["no XSP is meant", "no other XSP of farm", "STILL drained"];
                 assert!(known.iter().any(|known| why.contains(known)), "{why}");
             }
         }

@@ -168,7 +168,7 @@ async fn r_cti_1_who_is_turned_away_or_ended_is_named_by_subject_and_issuer() {
     greeting(&mut call).await;
     refusal(&stage.webex().showing(stage.sim.pki.caller(Caller::WrongName)), cti).await;
     let issuer = r#""tls.client.issuer":"CN="#;
-    said(&["a client was turned away", "client-certificate-name", r#""tls.client.subject":"CN="#, issuer]).await;
+    said(&["client rejected", "client-certificate-name", r#""tls.client.subject":"CN="#, issuer]).await;
     fs::write(stage.sim.folder().join("CombinedCertChain.txt"), Pki::new().webex_chain()).unwrap();
     program.signal("HUP");
     assert_eq!(rest(&mut call).await.1, Ending::CloseNotify);

@@ -13,7 +13,7 @@
     blocked: ['bad', 'blocked'],
     probation: ['warn', 'on probation'],
     draining: ['warn', 'draining'],
-    departed: ['warn', 'gone from DNS'],
+    departed: ['warn', 'departed'],
   };
   const INTERFACES = {
     'xsi-actions': 'Xsi-Actions',

@@ -310,18 +310,18 @@ fn tell(request: &Request, reply: &Reply, uid: u32, pid: Option<i32>) {
         | Request::Reopen => (None, None),
     };
     let (what, xsp) = (request.name(), request.whom().map(|whom| &*whom.xsp));
-    let of = if let Request::Cut(whose) = request { whose.what.as_deref() } else { None };
+    let named = if let Request::Cut(whose) = request { whose.what.as_deref() } else { None };
     let all_of = if let Request::UnblockAll(farm) = request { farm.as_deref() } else { None };
     let of_farm = if let Request::Cut(whose) = request { whose.farm.as_deref() } else { None };
     let farm = all_of.or(of_farm).or_else(|| request.whom().and_then(|whom| whom.farm.as_deref()));
     match reply {
         Reply::Done(_) => {
-            info!(what, xsp, of, farm, seconds, filter = level, user.id = uid, process.pid = pid, "control call")
+            info!(what, xsp, named, farm, seconds, filter = level, user.id = uid, process.pid = pid, "control call")
         }
         Reply::Refused(why) => info!(
             what,
             xsp,
-            of,
+            named,
             farm,
             seconds,
             filter = level,

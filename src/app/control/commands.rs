@@ -227,7 +227,7 @@ fn has_rest(level: &str) -> bool {
 fn outcome(core: &Core, what: Operation, farm: &Farm, one: &Meant) -> String {
     match (what, one.presence) {
         (Operation::Drain(after) | Operation::ForceDrain(after), Presence::Departed) => {
-            format!("gone from DNS, and {}", draining(core, farm, one, after))
+            format!("named by neither DNS nor the configuration any more, and {}", draining(core, farm, one, after))
         }
         (Operation::Drain(after) | Operation::ForceDrain(after), Presence::Present | Presence::Draining) => {
             draining(core, farm, one, after)
@@ -236,7 +236,9 @@ fn outcome(core: &Core, what: Operation, farm: &Farm, one: &Meant) -> String {
         (Operation::Undrain, Presence::Draining) => {
             "STILL drained, by `drain` in the configuration or as another name".into()
         }
-        (Operation::Undrain, Presence::Departed) => "not drained any more, and gone from DNS".into(),
+        (Operation::Undrain, Presence::Departed) => {
+            "not drained any more, and named by neither DNS nor the configuration any more".into()
+        }
         (Operation::Block(_), _) => "blocked".into(),
         (Operation::Unblock, _) if one.was_up => "it was not blocked".into(),
         (Operation::Unblock, _) => "unblocked".into(),

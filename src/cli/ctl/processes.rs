@@ -56,8 +56,8 @@ pub(super) fn of(status: &Status) -> Result<String> {
             process.pid,
             process.version,
             process.phase,
-            short(status.time - process.since),
-            process.ends.map(|ends| short(ends - status.time)).unwrap_or_default(),
+            span(status.time - process.since),
+            process.ends.map(|ends| span(ends - status.time)).unwrap_or_default(),
             process.connections,
             process.channels,
             process.cti + process.passthrough
@@ -70,11 +70,6 @@ pub(super) fn of(status: &Status) -> Result<String> {
         writeln!(out, "  UNKNOWN: what a process that was replaced, and drains yet, has; it has not said")?;
     }
     Ok(out)
-}
-
-/// The largest unit and the one below it, without spaces.
-fn short(seconds: f64) -> String {
-    span(seconds).replace(" min", "m").replace(" h", "h").replace(" d", "d").replace(" s", "s")
 }
 
 #[cfg(test)]

@@ -50,7 +50,9 @@ struct Traffic {
     error_rate: f64,
 }
 
-/// How wide addresses are, unless one is longer: any of IPv4 with its port. So a line has at most 80 characters.
+/// How wide a terminal is at least.
+const WIDTH: usize = 80;
+/// How wide addresses are, unless one is longer: any of IPv4 with its port. So a line has at most [`WIDTH`] characters.
 const ADDRESS: usize = 21;
 
 /// One line for each XSP, in columns, below its site where the farm has several.
@@ -59,10 +61,10 @@ pub(super) fn of(status: &Status) -> Result<String> {
     let ready = if status.ready { "ready" } else { "NOT READY" };
     writeln!(out, "xspgate {}, process {}, {ready}", status.version, status.pid)?;
     for farm in &status.farms {
-        let mark = if farm.retired { ", no longer in the configuration" } else { "" };
-        writeln!(out, "\nfarm {}{mark}", farm.name)?;
+        let mark = if farm.retired { "(no longer in the configuration)" } else { "" };
+        fitted(&mut out, &format!("\nfarm {}", farm.name), mark)?;
         for name in &farm.unknown_drains {
-            writeln!(out, "  WARNING: drain = \"{name}\" in the configuration means no XSP")?;
+            fitted(&mut out, "  WARNING: `drain` in the configuration names no XSP:", &format!("\"{name}\""))?;
         }
         if farm.endpoints.is_empty() {
             writeln!(out, "  no XSP is known")?;
@@ -97,6 +99,17 @@ impl Endpoint {
         }
         Ok(())
     }
+}
+
+/// A head and what belongs to it, on a line of its own if both are too long for one.
+fn fitted(out: &mut String, head: &str, rest: &str) -> Result<()> {
+    let between = match (rest.is_empty(), head.trim_start().len() + 2 + rest.len() < WIDTH) {
+        (true, _) => "",
+        (false, true) => " ",
+        (false, false) => "\n    ",
+    };
+    writeln!(out, "{head}{between}{rest}")?;
+    Ok(())
 }
 
 /// A long address has a line to itself.
@@ -162,14 +175,19 @@ farm xsp
 farm cti
   no XSP is known
 
-farm old, no longer in the configuration
-  WARNING: drain = \"10.0.0.7\" in the configuration means no XSP
+farm old (no longer in the configuration)
+  WARNING: `drain` in the configuration names no XSP: \"10.0.0.7\"
   XSP                   state           for      req/s err/s  chans conns
   [2001:db8:1234:5678:90ab:cdef:1234:5678]:443
                         departed                   0.0   0.0      3     0
 ";
         let table = of(&serde_json::from_str(status).unwrap()).unwrap();
         assert_eq!(table, expected);
-        assert!(table.lines().all(|line| line.len() <= 80 && line == line.trim_end()), "{table}");
+        let long = "a".repeat(60);
+        let named = status.replace("\"old\"", &format!("\"{long}\"")).replace("10.0.0.7", &long);
+        let wide = of(&serde_json::from_str(&named).unwrap()).unwrap();
+        for table in [table, wide] {
+            assert!(table.lines().all(|line| line.len() <= WIDTH && line == line.trim_end()), "{table}");
+        }
     }
 }

@@ -61,10 +61,16 @@ fn former_names(check: &mut Check<'_>, file: &File) {
         let Some(formerly) = &section.get_ref().formerly else { continue };
         for former in &formerly.get_ref().0 {
             let problem = |message| Problem::error(formerly.span(), message);
-            if file.farm.keys().any(|farm| farm.get_ref() == former) {
+            let own = &name.get_ref().0;
+            if former == name.get_ref() {
+                let message = format!("\"{own}\" is the farm's present name");
+                check.report(problem(message).help("`formerly` is for names that it had before"));
+            } else if file.farm.keys().any(|farm| farm.get_ref() == former) {
                 let message = format!("[farm.{}] is still there", former.0);
                 check.report(problem(message).help("`formerly` is for the names of farms that are gone"));
-            } else if let Some(heir) = heirs.insert(former, &name.get_ref().0) {
+            } else if heirs.get(former) == Some(&own.as_str()) {
+                check.report(problem(format!("\"{}\" is named twice", former.0)).help("keep one"));
+            } else if let Some(heir) = heirs.insert(former, own) {
                 let message = format!("[farm.{heir}] was formerly \"{}\", too", former.0);
                 check.report(
                     problem(message).help("only one farm can keep its sessions: remove the name from the other"),

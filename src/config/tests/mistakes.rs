@@ -47,7 +47,7 @@ pub(super) fn mistakes() -> impl Iterator<Item = (&'static str, String, &'static
 }
 
 /// What it is, what of [`BASE`] is replaced (nothing: appended), by what, and what is said.
-const MISTAKES: [(&str, &str, &str, &str); 80] = [
+const MISTAKES: [(&str, &str, &str, &str); 82] = [
     (
         "drain names nothing of the farm",
         r##"a = "xsp-a.example.com""##,
@@ -614,10 +614,46 @@ help: move it into a [[farm.NAME.site]] of its own
         r##"a = "xsp-a.example.com""##,
         r##"a = "xsp-a.example.com"
 formerly = ["old", "xsp"]"##,
-        r##"error: [farm.xsp] is still there
+        r##"error: "xsp" is the farm's present name
  --> x.toml:15:12
   | formerly = ["old", "xsp"]
   |            ^^^^^^^^^^^^^^
+help: `formerly` is for names that it had before
+"##,
+    ),
+    (
+        "a former name that is named twice",
+        r##"a = "xsp-a.example.com""##,
+        r##"a = "xsp-a.example.com"
+formerly = ["old", "old"]"##,
+        r##"error: "old" is named twice
+ --> x.toml:15:12
+  | formerly = ["old", "old"]
+  |            ^^^^^^^^^^^^^^
+help: keep one
+"##,
+    ),
+    (
+        "a former name of another farm that is there",
+        r##"a = "xsp-a.example.com"
+
+[[https]]"##,
+        r##"a = "xsp-a.example.com"
+
+[farm.ysp]
+a = "xsp-b.example.com"
+formerly = "xsp"
+
+[[passthrough]]
+listen = ["192.0.2.2:443"]
+hosts = ["y.example.com"]
+farm = "ysp"
+
+[[https]]"##,
+        r##"error: [farm.xsp] is still there
+ --> x.toml:18:12
+  | formerly = "xsp"
+  |            ^^^^^
 help: `formerly` is for the names of farms that are gone
 "##,
     ),

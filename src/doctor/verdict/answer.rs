@@ -36,7 +36,9 @@ pub(in crate::doctor) fn interface(seen: &Seen<'_>, side: Side, expected: Expect
             found,
             match side {
                 Side::Xsp => "the application does not work on this XSP: see its log",
-                Side::Front => "no XSP gives a good answer: `xspgate doctor FILE` on the gateway looks at each of them",
+                Side::Front | Side::Through => {
+                    "no XSP gives a good answer: `xspgate doctor FILE` on the gateway looks at each of them"
+                }
             },
         ),
         404 if expected == Expected::Perhaps => Finding::skip(check, format!("{found}: it is not served there")),
@@ -51,7 +53,7 @@ pub(in crate::doctor) fn interface(seen: &Seen<'_>, side: Side, expected: Expect
             found,
             match side {
                 Side::Xsp => "the application is not deployed on this XSP, or under another name: see `paths`",
-                Side::Front => {
+                Side::Front | Side::Through => {
                     "the path is not let through: is the interface in `interfaces`, and its name in `paths`?"
                 }
             },
@@ -80,7 +82,7 @@ fn redirect(seen: &Seen<'_>, location: &str, side: Side) -> Finding {
                 "Webex follows no redirect (R-TOP-6), and the gateway only such as lead to another XSP of the farm: let \
              the XSP answer itself"
             }
-            Side::Front => "Webex follows no redirect (R-TOP-6): let the XSPs answer themselves",
+            Side::Front | Side::Through => "Webex follows no redirect (R-TOP-6): let the XSPs answer themselves",
         },
     )
 }

@@ -42,7 +42,7 @@ pub(in crate::doctor) fn believed(chain: &[Facts], demand: &Demand<'_>) -> Findi
     if ends_first - demand.now < SOON {
         return Finding::warn(CHECK, format!("{found}; an issuer of it ends sooner"), renewal(demand));
     }
-    if demand.side == Side::Front && leaf.naming(demand.name) == Naming::Wildcard {
+    if demand.side != Side::Xsp && leaf.naming(demand.name) == Naming::Wildcard {
         return Finding::warn(CHECK, found, "Cisco advises against wildcard certificates");
     }
     Finding::ok(CHECK, found)
@@ -117,10 +117,16 @@ fn named(leaf: &Facts) -> String {
 
 fn issuer(chain: &[Facts], demand: &Demand<'_>) -> String {
     match (demand.side, chain.len()) {
+        (Side::Through, 1) => {
+            "it comes without its intermediates: append them on the XSPs, whose certificate this is (pass-through)"
+                .to_owned()
+        }
         (Side::Front, 1) => "it comes without its intermediates: append them to `chain` (R-TLS-2). For a CA of your \
                              own, --ca names it"
             .to_owned(),
-        (Side::Front, _) => "Webex trusts publicly signed certificates only. For a CA of your own, use --ca".to_owned(),
+        (Side::Front | Side::Through, _) => {
+            "Webex trusts publicly signed certificates only. For a CA of your own, use --ca".to_owned()
+        }
         (Side::Xsp, _) => format!(
             "add that CA to the file of {}, or let one that is in there sign the XSP's certificate (`xspgate certs xsp`)",
             demand.trust
@@ -131,6 +137,7 @@ fn issuer(chain: &[Facts], demand: &Demand<'_>) -> String {
 fn renewal(demand: &Demand<'_>) -> String {
     match demand.side {
         Side::Front => "renew it: a gateway that runs takes the new file over by itself".to_owned(),
+        Side::Through => "renew it on the XSPs, whose certificate this is (pass-through)".to_owned(),
         Side::Xsp => "renew it on the XSP: `xspgate certs xsp` makes one, or your own CA does".to_owned(),
     }
 }
@@ -138,6 +145,10 @@ fn renewal(demand: &Demand<'_>) -> String {
 fn replacement(demand: &Demand<'_>) -> String {
     match demand.side {
         Side::Front => format!("get one with {} among its DNS names, signed by a public CA", demand.name),
+        Side::Through => format!(
+            "get one with {} among its DNS names, signed by a public CA, for the XSPs, whose certificate this is (pass-through)",
+            demand.name
+        ),
         Side::Xsp => format!(
             "`xspgate certs xsp --domain {}` makes one for the XSP; or is `server_name` of the farm another name?",
             demand.name
@@ -219,6 +230,8 @@ mod tests {
 
     #[test]
     fn r_tls_2_a_front_without_its_intermediates_is_told_so() {
+        let ended = refused("certificate-expired", "", &[facts("xsp1", "ca", &[], -1)], &demand(Side::Through));
+        assert!(ended.help.unwrap().contains("on the XSPs, whose certificate this is"));
         let finding = refused("certificate-issuer", "", &[facts("x", "ca", &[], 90)], &demand(Side::Front));
         assert!(finding.help.unwrap().contains("intermediates"));
     }

@@ -19,9 +19,11 @@ pub(in crate::doctor) fn nothing(question: &Question, error: &ResolveError, side
     let found = format!("{} {}: {error}", question.kind.name(), question.name);
     let help = match (outage(error), side) {
         (Some(help), Side::Xsp) => format!("{help}; [dns] servers names others"),
-        (Some(help), Side::Front) => format!("{help}; --dns names another"),
+        (Some(help), Side::Front | Side::Through) => format!("{help}; --dns names another"),
         (None, Side::Xsp) => "is the name in the configuration right? If it is, publish the record".to_owned(),
-        (None, Side::Front) => "publish an A record with the gateway's public address (R-DNS-1)".to_owned(),
+        (None, Side::Front | Side::Through) => {
+            "publish an A record with the gateway's public address (R-DNS-1)".to_owned()
+        }
     };
     Finding::fail(CHECK, found, help)
 }

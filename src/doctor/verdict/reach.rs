@@ -20,7 +20,7 @@ pub(in crate::doctor) fn tcp(error: &ConnectError, side: Side) -> Option<Finding
     const CHECK: &str = "tcp";
     let help = match side {
         Side::Xsp => "does the XSP run, is that its port, and does a firewall let the gateway through?",
-        Side::Front => "does the gateway run there, and does a firewall let Webex through?",
+        Side::Front | Side::Through => "does the gateway run there, and does a firewall let Webex through?",
     };
     match error {
         ConnectError::Handshake(_) | ConnectError::HandshakeTimeout(_) => None,
@@ -45,7 +45,7 @@ pub(in crate::doctor) fn handshake(reason: &str, side: Side) -> Finding {
             Side::Xsp => {
                 ("it closed the connection in the handshake", "see the XSP's log; does it speak TLS at this port?")
             }
-            Side::Front => {
+            Side::Front | Side::Through => {
                 ("it closed the connection in the handshake", "is the name served there, and this address allowed?")
             }
         },
@@ -82,7 +82,9 @@ pub(in crate::doctor) fn unproven(outcome: Unproven, side: Side) -> Finding {
             "a client without a certificate is let in",
             match side {
                 Side::Xsp => "make client authentication mandatory on the XSP's CTI interface (R-CTI-6)",
-                Side::Front => "something before the gateway ends TLS: clients must reach the gateway itself",
+                Side::Front | Side::Through => {
+                    "something before the gateway ends TLS: clients must reach the gateway itself"
+                }
             },
         ),
         Unproven::Unknown(why) => Finding::skip(CHECK, format!("could not be tried: {why}")),

@@ -60,6 +60,12 @@ impl Metrics {
     fn new_endpoint(&self, name: &(String, String)) -> EndpointMetrics {
         let (farm, endpoint) = (name.0.as_str(), name.1.as_str());
         let labels = [farm, endpoint];
+        // Alerts wait for these, and would not see the first one of a series that begins with it.
+        for (counter, value) in
+            [(&self.transitions, "blocked"), (&self.transitions, "trial-failed"), (&self.probes, "failed")]
+        {
+            drop(counter.with_label_values(&[farm, endpoint, value]));
+        }
         EndpointMetrics {
             pool_idle: self.pool_idle.with_label_values(&labels),
             blocked: self.blocked.with_label_values(&labels),

@@ -14,7 +14,9 @@ use crate::config::types::{network, quoted};
 use crate::tls::peer::day;
 
 /// A file that is older is worth a look at what Cisco publishes now, in seconds.
-const OLD: i64 = 365 * 24 * 3600;
+const OLD: i64 = 365 * DAY;
+/// In seconds.
+const DAY: i64 = 24 * 3600;
 const HELP: &str = "each line is one range, such as 192.0.2.0/24, and what follows a '#' is a comment";
 
 /// What the file holds.
@@ -55,6 +57,12 @@ pub(super) fn load(
     let written = || path.metadata().ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok();
     let written = || written().map_or(now, |since| i64::try_from(since.as_secs()).unwrap_or(now));
     let found = WebexRanges { ranges: read.ranges, date: read.date.unwrap_or_else(written) };
+    // Time zones differ by less than two days.
+    if read.date.is_some_and(|date| date > now + 2 * DAY) {
+        let message = format!("the ranges in {} are of {}, which is still to come", path.display(), found.day());
+        let help = "correct the line `# date: YYYY-MM-DD`, or this machine's clock";
+        problems.push(Problem::warning(span.clone(), message).help(help));
+    }
     if found.is_old(now) {
         let message = format!("the ranges in {} are of {}, more than a year ago", path.display(), found.day());
         let help = "compare them with what Cisco publishes, and write the day into the file as `# date: YYYY-MM-DD`";
@@ -167,8 +175,8 @@ mod tests {
             ("webex-usa", "r.txt:1:1: \"webex-usa\" is not a range"),
             ("# date: May\n192.0.2.1", "\"May\" is not a date"),
             ("# date: 2026-02-30\n192.0.2.1", "\"2026-02-30\" is not a date"),
-            ("", "r.txt holds no range: nobody could connect"),
-            ("# nothing\n\n", "r.txt holds no range: nobody could connect"),
+            ("", "r.txt holds no range: no client could connect"),
+            ("# nothing\n\n", "r.txt holds no range: no client could connect"),
         ];
         for (text, expected) in table {
             let (_, _, problems) = read(text);

@@ -489,7 +489,7 @@ fn revocation_lists_are_taken_as_they_are() {
     let (said, count) = said_of_lists(&[&root, &issuing], &old);
     let expected = "revocation list 1 in certs/webex.crl (CN=Root) expired 320 days ago (2026-03-01)\n";
     assert!(said.starts_with(&format!("warning: {expected}{place}")), "{said}");
-    assert!(said.contains("help: it is used all the same"), "{said}");
+    assert!(said.contains("help: it is still used"), "{said}");
     assert_eq!(count, Some(1));
     let expected = "certs/webex.crl has no revocation list of CN=Issuing\n";
     assert!(
