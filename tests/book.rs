@@ -281,6 +281,46 @@ fn headings(text: &str) -> impl Iterator<Item = String> {
     headings.map(|line| line.trim_start_matches('#').trim().to_owned())
 }
 
+/// What is written for users, by where it stands: documents but for the history, the configuration, alerts, metrics and help.
+fn written() -> Vec<(String, String)> {
+    let mut written = documents();
+    // What it bans, it names.
+    written.retain(|(path, _)| !["CHANGELOG.md", "CONTRIBUTING.md"].contains(&&**path));
+    written.push(("config/xspgate.toml".into(), xspgate::config::complete::COMPLETE.into()));
+    written.push(("the alerts".into(), include_str!("../deploy/prometheus/xspgate.rules.yml").into()));
+    written.extend(TABLE.iter().map(|(name, _, _, help)| ((*name).to_owned(), (*help).to_owned())));
+    let mut commands = vec![xspgate::cli::command()];
+    while let Some(mut command) = commands.pop() {
+        commands.extend(command.get_subcommands().cloned());
+        written.push((format!("help of {}", command.get_name()), command.render_long_help().to_string()));
+    }
+    written
+}
+
+#[test]
+fn turns_of_phrase_that_readers_have_stumbled_over_are_gone() {
+    const GONE: [&str; 12] = [
+        "whoever",
+        "there is nobody",
+        "nobody who",
+        "nobody whom",
+        "who has no",
+        "what is no ",
+        "of before",
+        "is believed no",
+        "all the same,",
+        "all the same.",
+        "turned away",
+        "as they should",
+    ];
+    let mut faults = Vec::new();
+    for (place, text) in written() {
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+        faults.extend(GONE.iter().filter(|phrase| text.contains(**phrase)).map(|phrase| format!("{place}: {phrase}")));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
 #[test]
 fn the_summary_lists_every_chapter_once() {
     let documents = documents();
