@@ -4,17 +4,33 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{Ended, Program, Serving, Stage};
+use crate::harness::{Ended, Program, Serving, Stage, Tool, eventually, left_out};
+
+/// What an interactive bash reads at its start: Ctrl-G notes the line and empties it, Ctrl-T puts all completions on it.
+const BASH: &str = r#"
+source ./script.bash
+probe() { printf '%s\n' "$READLINE_LINE" >>said; READLINE_LINE=; }
+bind -x '"\C-g": probe'
+bind '"\C-t": insert-completions'
+"#;
+/// The same for zsh. Tab puts the first of several on the line.
+const ZSH: &str = r"
+autoload -Uz compinit; compinit -u -D
+setopt menu_complete
+source ./script.zsh
+probe() { print -r -- $BUFFER >>said; BUFFER= }
+zle -N probe; bindkey '^G' probe
+";
+/// What makes a shell find the gateway's program before others.
+const PATH: &str = concat!("PATH=$(dirname ", env!("CARGO_BIN_EXE_xspgate"), "):$PATH\n");
+/// Debian's functions for completion in bash, which not every machine has.
+const BASH_COMPLETION: &str = "/usr/share/bash-completion/bash_completion";
+/// Puts all completions on the line.
+const ALL: &str = "\x14";
 
 /// Runs another program in `folder`, and returns what it has to say; `None`: it is not there, which it must be in CI.
 fn judge(folder: &Path, program: &str, arguments: &[&str]) -> Option<String> {
-    judge_in(folder, &[], program, arguments)
-}
-
-/// As [`judge`], with these variables in its environment.
-fn judge_in(folder: &Path, environment: &[(&str, &str)], program: &str, arguments: &[&str]) -> Option<String> {
-    let mut command = Command::new(program);
-    match command.args(arguments).envs(environment.iter().copied()).current_dir(folder).output() {
+    match Command::new(program).args(arguments).current_dir(folder).output() {
         Ok(output) => {
             let said = [output.stdout, output.stderr].concat();
             let said = String::from_utf8_lossy(&said).into_owned();
@@ -25,6 +41,45 @@ fn judge_in(folder: &Path, environment: &[(&str, &str)], program: &str, argument
             eprintln!("left out: there is no {program}");
             None
         }
+    }
+}
+
+/// What is on the line of an interactive shell, on a terminal, after each of these was typed; empty where there is no such shell.
+async fn typed(folder: &Path, shell: &str, start: &str, keys: &[String]) -> Vec<String> {
+    let how = "install it, and util-linux for `script`";
+    let (Some(script), Some(_)) = (Tool::installed("script", how), Tool::installed(shell, how)) else {
+        return Vec::new();
+    };
+    let (said, typed) = (folder.join("said"), folder.join("keys"));
+    fs::write(folder.join(".zshrc"), PATH.to_owned() + start).unwrap();
+    fs::write(folder.join("rc"), PATH.to_owned() + start).unwrap();
+    fs::write(&said, "").unwrap();
+    fs::write(&typed, keys.join("\x07") + "\x07exit\r").unwrap();
+    let interactive = if shell == "bash" { "bash --noprofile --rcfile ./rc -i" } else { "zsh -i" };
+    let mut command = script.command();
+    command.args(["-qec", interactive, "/dev/null"]).stdin(fs::File::open(&typed).unwrap());
+    command.current_dir(folder).env("ZDOTDIR", folder).env("TERM", "xterm").env_remove("XSPGATE_SOCKET");
+    let _running = Program::spawn(&mut command);
+    let lines = || fs::read_to_string(&said).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
+    eventually(&format!("{shell} with all that was typed"), async || lines().len() == keys.len()).await;
+    lines()
+}
+
+/// Starts of an interactive bash: with nothing else, and with Debian's functions for completion.
+fn kinds_of_bash() -> Vec<String> {
+    let mut kinds = vec![BASH.to_owned()];
+    if Path::new(BASH_COMPLETION).exists() {
+        kinds.push(format!("source {BASH_COMPLETION}\n{BASH}"));
+    } else {
+        left_out(BASH_COMPLETION, "install Debian's bash-completion");
+    }
+    kinds
+}
+
+/// Writes the scripts for all shells into `folder`.
+fn write_scripts(folder: &Path) {
+    for shell in ["bash", "zsh", "fish"] {
+        fs::write(folder.join(format!("script.{shell}")), succeeds(folder, &["docs", "completions", shell])).unwrap();
     }
 }
 
@@ -84,82 +139,85 @@ fn completions_are_scripts_that_their_shells_can_read() {
     }
 }
 
-#[test]
-fn bash_completes_commands_and_options() {
+#[tokio::test]
+async fn bash_completes_commands_options_and_files() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("script"), succeeds(folder.path(), &["docs", "completions", "bash"])).unwrap();
-    let complete = |words: &str| {
-        let line = format!(
-            "source ./script; COMP_WORDS=({words} ''); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
-             _xspgate xspgate '' \"${{COMP_WORDS[COMP_CWORD - 1]}}\"; echo \"${{COMPREPLY[@]}}\""
-        );
-        judge(folder.path(), "bash", &["-c", &line])
-    };
-    for (words, expected) in [("xspgate", "doctor"), ("xspgate ctl", "undrain"), ("xspgate docs completions", "fish")] {
-        let completed = complete(words).is_none_or(|said| said.split_whitespace().any(|word| word == expected));
-        assert!(completed, "{words}: {:?}", complete(words));
+    write_scripts(folder.path());
+    fs::write(folder.path().join("site.toml"), "").unwrap();
+    let lines = [
+        ("xspgate doct\t", "xspgate doctor "),
+        ("xspgate ctl undr\t", "xspgate ctl undrain "),
+        ("xspgate docs completions f\t", "xspgate docs completions fish "),
+        ("xspgate ctl drain --fo\t", "xspgate ctl drain --force "),
+        ("xspgate check si\t", "xspgate check site.toml "),
+        // No gateway runs, and an XSP is no file.
+        ("xspgate ctl drain --socket si\t", "xspgate ctl drain --socket site.toml "),
+        ("xspgate ctl drain --socket=si\t", "xspgate ctl drain --socket=site.toml "),
+        ("xspgate ctl drain --socket none si\t", "xspgate ctl drain --socket none si"),
+    ];
+    let (keys, expected): (Vec<_>, Vec<_>) = lines.map(|(keys, line)| (keys.to_owned(), line)).into_iter().unzip();
+    for bash in kinds_of_bash() {
+        let said = typed(folder.path(), "bash", &bash, &keys).await;
+        assert!(said.is_empty() || said == expected, "{said:#?}");
     }
 }
 
+/// Lines as they are typed in a shell, each with what is to become of it.
+type Expected = Vec<(String, String)>;
+
 #[tokio::test]
 async fn shells_complete_the_names_of_xsps_and_farms() {
-    let stage = Stage::start().await;
+    let stage = Stage::cti(|_, _| ()).await;
     let folder = stage.sim.folder();
     let socket = folder.join("control.sock");
     let section = format!("\n[control]\nsocket = {socket:?}\n");
     let _serving = Serving::start_changed(&stage, |text| text + &section).await;
-    let xsp = stage.xsp("a1").address().ip().to_string();
-    for shell in ["bash", "zsh", "fish"] {
-        fs::write(folder.join(format!("script.{shell}")), succeeds(folder, &["docs", "completions", shell])).unwrap();
+    write_scripts(folder);
+    let socket = socket.display();
+    let xsp = stage.speaker("a1").address();
+    let (port, ip) = (xsp.port().to_string(), xsp.ip());
+    let start = &port[..port.len() - 1];
+    let ctl = format!("xspgate ctl --socket {socket}");
+    // Of each shell that has a terminal: an XSP with a port, and the socket wherever it may be given.
+    let mut common = Expected::new();
+    for command in ["drain", "cut", "connections", "undrain", "block", "unblock"] {
+        common.push((format!("{ctl} {command} {ip}:{start}\t"), format!("{ctl} {command} {xsp} ")));
     }
-    let binary = Path::new(env!("CARGO_BIN_EXE_xspgate")).parent().unwrap().display();
-    let path = format!("PATH={binary}:$PATH");
-    let environment = [("XSPGATE_SOCKET", socket.to_str().unwrap())];
-    // By bash as it would: the words, then the function.
-    let bash = |words: &str| {
-        let line = format!(
-            "{path}; source ./script.bash; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
-             _xspgate xspgate \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD - 1]}}\"; echo \"${{COMPREPLY[@]}}\""
-        );
-        judge_in(folder, &environment, "bash", &["-c", &line])
+    for command in [format!("drain --socket={socket}"), format!("cut --socket {socket} --farm cti")] {
+        common.push((format!("xspgate ctl {command} {ip}:{start}\t"), format!("xspgate ctl {command} {xsp} ")));
+    }
+    common.push((format!("{ctl} drain --farm=ct\t"), format!("{ctl} drain --farm=cti ")));
+    common.push((format!("{ctl} block --farm xs\t"), format!("{ctl} block --farm xsp ")));
+
+    let ports = {
+        let mut ports = [xsp.port(), stage.xsp("a1").address().port()].map(|port| port.to_string());
+        ports.sort();
+        ports.join(" ")
     };
-    for (words, expected) in [
-        ("xspgate ctl drain ''", &*xsp),
-        ("xspgate ctl drain 127", &xsp),
-        ("xspgate ctl drain --wait ''", &xsp),
-        ("xspgate ctl unblock ''", &xsp),
-        ("xspgate ctl block --farm ''", "xsp"),
-        ("xspgate ctl unblock --all ''", "xsp"),
-        ("xspgate ctl ''", "undrain"),
-        ("xspgate ctl drain -", "--force"),
+    let bash = Expected::from([
+        (format!("{ctl} drain {ip}:{ALL}"), format!("{ctl} drain {ip}:{ports} ")),
+        (format!("{ctl} drain \"{ip}:{start}\t"), format!("{ctl} drain \"{xsp}\" ")),
+        (format!("{ctl} unblock --all {ALL}"), format!("{ctl} unblock --all cti xsp ")),
+        (format!("{ctl} block --for 127\t"), format!("{ctl} block --for 127")),
+        (format!("{ctl} reload 127\t"), format!("{ctl} reload 127")),
+    ]);
+    let bash = [&common[..], &bash].concat();
+    let shells = kinds_of_bash().into_iter().map(|start| ("bash", start, &bash));
+    for (shell, start, lines) in shells.chain([("zsh", ZSH.to_owned(), &common)]) {
+        let (keys, expected): (Vec<_>, Vec<_>) = lines.iter().cloned().unzip();
+        let said = typed(folder, shell, &start, &keys).await;
+        assert!(said.is_empty() || said == expected, "{shell}: {said:#?} instead of {expected:#?}");
+    }
+
+    let binary = Path::new(env!("CARGO_BIN_EXE_xspgate")).parent().unwrap().display();
+    for (line, expected) in [
+        (format!("xspgate ctl cut --socket={socket} {ip}:"), xsp.to_string()),
+        (format!("{ctl} drain {ip}:"), xsp.to_string()),
+        (format!("{ctl} drain --farm c"), "cti".to_owned()),
     ] {
-        let said = bash(words);
-        assert!(
-            said.as_ref().is_none_or(|said| said.split_whitespace().any(|word| word == expected)),
-            "{words}: {said:?}"
-        );
-    }
-    for (words, unexpected) in
-        [("xspgate ctl block --for ''", &*xsp), ("xspgate ctl reload ''", &xsp), ("xspgate check ''", &xsp)]
-    {
-        let said = bash(words);
-        assert!(said.as_ref().is_none_or(|said| !said.contains(unexpected)), "{words}: {said:?}");
-    }
-    let line = format!("set -x {path}; source ./script.fish; complete -C 'xspgate ctl drain '")
-        .replace("PATH=", "PATH ")
-        .replace(":$PATH", " $PATH");
-    let said = judge_in(folder, &environment, "fish", &["--no-config", "-c", &line]);
-    assert!(said.as_ref().is_none_or(|said| said.lines().any(|line| line.starts_with(&xsp))), "{said:?}");
-    // Without a terminal zsh completes nothing: the function is asked for what it would offer.
-    let line = format!(
-        "{path}; compdef() {{ }}; compadd() {{ shift; print -l $@ }}; source ./script.zsh; _xspgate_xsps; _xspgate_farms"
-    );
-    let said = judge_in(folder, &environment, "zsh", &["-f", "-c", &line]);
-    let offers = |said: &String| [&*xsp, "xsp"].iter().all(|name| said.lines().any(|line| line == *name));
-    assert!(said.as_ref().is_none_or(offers), "{said:?}");
-    let script = fs::read_to_string(folder.join("script.zsh")).unwrap();
-    for action in [":_xspgate_xsps'", ":FARM:_xspgate_farms'"] {
-        assert!(script.contains(action), "{action}");
+        let line = format!("set -x PATH {binary} $PATH; source ./script.fish; complete -C '{line}'");
+        let said = judge(folder, "fish", &["--no-config", "-c", &line]);
+        assert!(said.as_ref().is_none_or(|said| said.lines().any(|line| line == expected)), "{line}: {said:?}");
     }
 }
 
