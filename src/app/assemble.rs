@@ -101,7 +101,7 @@ fn face(https: &model::Https, material: &Material, faces: &[Face]) -> Result<Fac
         return Ok(Face { https: https.clone(), webex_ranges, ..old.clone() });
     }
     let clients = client_auth(https, material)?;
-    let tls = server_config(&https.tls, Arc::clone(&identity), &clients)?;
+    let tls = server_config(&https.tls, &identity, &clients)?;
     let before = faces.iter().find(|old| old.is_for(https)).and_then(|old| old.trust.clone());
     let made = || Some(TrustWatch::new(clients.verifier()?, https.demand()?.untrusted));
     let trust = before.or_else(made);
@@ -150,7 +150,7 @@ pub(super) fn snapshot(
         let identity = identity(material, &cti.certificate)?;
         let judging = || -> Result<_> {
             let verifier = verifier(&cti.clients, &cti.tls, material)?;
-            Ok((cti_server_config(&cti.tls, identity, Arc::clone(&verifier))?, verifier))
+            Ok((cti_server_config(&cti.tls, &identity, Arc::clone(&verifier))?, verifier))
         };
         let (tls, verifier) = judging().with_context(|| format!("[[cti]] with farm \"{}\"", cti.farm.name))?;
         for listener in at(&mut listeners, slots, Tenant::Cti(index), &cti.listen) {

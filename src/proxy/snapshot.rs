@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use rustls::ServerConfig;
 use rustls::sign::CertifiedKey;
 
 use crate::broadworks::interface::Interface;
@@ -20,7 +19,7 @@ use crate::policy::route::{Paths, Unroutable};
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use crate::tls::certs::Authorities;
 use crate::tls::clients::{Fault, Peer, TrustWatch};
-use crate::tls::server::ClientAuth;
+use crate::tls::server::{ClientAuth, ServerTls};
 
 pub use introduction::Introduction;
 pub use listener::{Listener, Served};
@@ -54,7 +53,7 @@ pub struct Face {
     /// The block.
     pub https: model::Https,
     /// The handshake's side of it. Its tickets can be resumed as long as this very one is in use.
-    pub tls: Arc<ServerConfig>,
+    pub tls: Arc<ServerTls>,
     /// Whether clients are asked for a certificate in it, and who judges that.
     pub clients: ClientAuth,
     /// The certificate.
@@ -96,7 +95,7 @@ impl Face {
 #[derive(Debug)]
 pub struct Block {
     /// What clients see of it in the handshake.
-    pub tls: Arc<ServerConfig>,
+    pub tls: Arc<ServerTls>,
     /// Who they are, after it.
     pub clients: ClientAuth,
     /// Whether they still are, later.

@@ -1,5 +1,6 @@
-//! The gateway as TLS server: one configuration per `[[https]]` block, chosen by SNI before any of them answers. Separate from
-//! a certificate resolver, because blocks differ in versions, suites, tickets and client authentication, not only in names.
+//! The gateway as TLS server: each `[[https]]` and `[[cti]]` block has its own configurations, chosen by SNI before any of them
+//! answers. Separate from a certificate resolver, because blocks differ in versions, suites, tickets and client authentication,
+//! not only in names.
 
 use std::io;
 use std::sync::Arc;
@@ -9,8 +10,10 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CommonState, Error, ServerConfig};
 
 use super::clients::{ClientVerifier, Fault, Optional, Peer};
+use super::hello::{Favourite, Offer};
 use super::setup::{SetupError, provider, versions};
 use crate::config::model::TlsPolicy;
+use crate::config::types::suite::is_chacha20;
 
 /// Whether clients are asked for a certificate, and who judges it.
 #[derive(Clone, Debug)]
@@ -53,6 +56,43 @@ impl ClientAuth {
     }
 }
 
+/// What clients of one block get to see. The order of cipher suites is the gateway's, but rustls can't except some clients from
+/// it: these have a configuration of their own, which differs in nothing else.
+#[derive(Debug)]
+pub struct ServerTls {
+    /// In the order of `cipher_suites`.
+    configured: Arc<ServerConfig>,
+    /// The same with ChaCha20 first, for clients that like it best.
+    chacha20_first: Arc<ServerConfig>,
+}
+
+impl ServerTls {
+    /// What a client that offers this is answered with.
+    pub const fn for_client(&self, offer: Offer) -> &Arc<ServerConfig> {
+        match offer.favourite {
+            Favourite::ChaCha20 => &self.chacha20_first,
+            Favourite::Other => &self.configured,
+        }
+    }
+
+    fn new(
+        policy: &TlsPolicy,
+        identity: &Arc<CertifiedKey>,
+        clients: &ClientAuth,
+        protocols: &[&[u8]],
+    ) -> Result<Self, SetupError> {
+        let mut configured = config(policy, identity, clients)?;
+        configured.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        let mut policy = policy.clone();
+        policy.cipher_suites.sort_by_key(|suite| !is_chacha20(*suite));
+        let mut chacha20_first = config(&policy, identity, clients)?;
+        chacha20_first.alpn_protocols.clone_from(&configured.alpn_protocols);
+        // One ticket is good for either.
+        chacha20_first.ticketer = Arc::clone(&configured.ticketer);
+        Ok(Self { configured: Arc::new(configured), chacha20_first: Arc::new(chacha20_first) })
+    }
+}
+
 /// What clients of one `[[https]]` block get to see. Tickets can be resumed on every worker, but not in another block, and
 /// not at all where client certificates are asked for: a ticket must not stand in for a certificate.
 ///
@@ -60,12 +100,10 @@ impl ClientAuth {
 /// See [`SetupError`].
 pub fn server_config(
     policy: &TlsPolicy,
-    identity: Arc<CertifiedKey>,
+    identity: &Arc<CertifiedKey>,
     clients: &ClientAuth,
-) -> Result<Arc<ServerConfig>, SetupError> {
-    let mut config = config(policy, identity, clients)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+) -> Result<Arc<ServerTls>, SetupError> {
+    Ok(Arc::new(ServerTls::new(policy, identity, clients, &[b"http/1.1"])?))
 }
 
 /// What clients of one `[[cti]]` block get to see: they show a certificate in every handshake, and what they speak has no
@@ -75,13 +113,13 @@ pub fn server_config(
 /// See [`SetupError`].
 pub fn cti_server_config(
     policy: &TlsPolicy,
-    identity: Arc<CertifiedKey>,
+    identity: &Arc<CertifiedKey>,
     clients: Arc<ClientVerifier>,
-) -> Result<Arc<ServerConfig>, SetupError> {
-    Ok(Arc::new(config(policy, identity, &ClientAuth::Demanded(clients))?))
+) -> Result<Arc<ServerTls>, SetupError> {
+    Ok(Arc::new(ServerTls::new(policy, identity, &ClientAuth::Demanded(clients), &[])?))
 }
 
-fn config(policy: &TlsPolicy, identity: Arc<CertifiedKey>, clients: &ClientAuth) -> Result<ServerConfig, SetupError> {
+fn config(policy: &TlsPolicy, identity: &Arc<CertifiedKey>, clients: &ClientAuth) -> Result<ServerConfig, SetupError> {
     let config = ServerConfig::builder_with_provider(provider(policy))
         .with_protocol_versions(&versions(policy))
         .map_err(SetupError::Policy)?;
@@ -91,7 +129,8 @@ fn config(policy: &TlsPolicy, identity: Arc<CertifiedKey>, clients: &ClientAuth)
         ClientAuth::Demanded(verifier) => config.with_client_cert_verifier(Arc::clone(verifier) as _),
         ClientAuth::Asked(verifier) => config.with_client_cert_verifier(Arc::new(Optional(Arc::clone(verifier)))),
     };
-    let mut config = config.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
+    let mut config = config.with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(identity))));
+    config.ignore_client_order = true;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     if tickets {
         config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(SetupError::Tickets)?;

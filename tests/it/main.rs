@@ -39,6 +39,7 @@ mod forwarding;
 mod frozen;
 mod handbook;
 mod handover;
+mod handshakes;
 mod harness;
 mod hints;
 mod hostile;

@@ -1,0 +1,120 @@
+//! What the gateway agrees on with each kind of client, as rustls and as OpenSSL see it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs::cipher_suite::{
+    TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384,
+    TLS13_CHACHA20_POLY1305_SHA256,
+};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::{ClientConfig, SupportedCipherSuite};
+use xspgate::sim::site::CLOUD;
+
+use crate::harness::{RawClient, Stage, Tool};
+
+/// A client that likes these suites, the first one best.
+fn fond_of(stage: &Stage, suites: &[SupportedCipherSuite]) -> Arc<ClientConfig> {
+    let mut provider = default_provider();
+    provider.cipher_suites = suites.to_vec();
+    let config = ClientConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions().unwrap();
+    Arc::new(config.with_root_certificates(stage.sim.pki.public_roots()).with_no_client_auth())
+}
+
+/// What `openssl s_client` writes about its connection with these arguments, when it is given `input` to send; `None`: there is
+/// no openssl.
+async fn s_client(to: SocketAddr, folder: &Path, arguments: &[&str], input: &'static str) -> Option<String> {
+    let openssl = Tool::find("openssl", &["openssl"])?;
+    let mut command = openssl.command();
+    command.args(["s_client", "-connect", &to.to_string(), "-servername", CLOUD, "-CAfile"]);
+    command.arg(folder.join("public-ca.pem")).args(arguments);
+    let run = move || {
+        use std::io::Write as _;
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // It may have ended already.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    Some(tokio::task::spawn_blocking(run).await.unwrap())
+}
+
+/// The suite that `openssl s_client` has agreed on with the gateway, by its name there; `None`: there is no openssl.
+async fn agreed(stage: &Stage, arguments: &[&str]) -> Option<String> {
+    let said = s_client(stage.gateway.https(), stage.sim.folder(), arguments, "").await?;
+    let (_, rest) = said.split_once("Cipher is ").unwrap_or_else(|| panic!("{said}"));
+    Some(rest.lines().next().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn r_tls_3_the_gateway_s_order_of_suites_goes_but_for_clients_that_like_chacha20_best() {
+    let stage = Stage::start().await;
+    let (aes_128, aes_256, chacha20) =
+        (TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256);
+    let (old_128, old_256, old_chacha20) = (
+        TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    );
+    for (theirs, expected) in [
+        (&[aes_128, chacha20, aes_256][..], aes_256),
+        (&[aes_128, chacha20], aes_128),
+        (&[chacha20, aes_128, aes_256], chacha20),
+        (&[old_128, old_chacha20, old_256], old_256),
+        (&[old_chacha20, old_128, old_256], old_chacha20),
+    ] {
+        let client = RawClient::try_connect(stage.gateway.https(), CLOUD, fond_of(&stage, theirs)).await.unwrap();
+        assert_eq!(client.tls().negotiated_cipher_suite(), Some(expected), "{theirs:?}");
+    }
+}
+
+#[tokio::test]
+async fn r_tls_3_the_configured_order_is_what_goes() {
+    let (stage, ()) = Stage::with(|_, text| {
+        let suites = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"];
+        text.set("[https.tls]", "cipher_suites", suites.map(str::to_owned).to_vec());
+    })
+    .await;
+    for (theirs, expected) in [
+        (&[TLS13_AES_256_GCM_SHA384, TLS13_AES_128_GCM_SHA256][..], TLS13_AES_128_GCM_SHA256),
+        (&[TLS13_CHACHA20_POLY1305_SHA256, TLS13_AES_256_GCM_SHA384], TLS13_CHACHA20_POLY1305_SHA256),
+    ] {
+        let client = RawClient::try_connect(stage.gateway.https(), CLOUD, fond_of(&stage, theirs)).await.unwrap();
+        assert_eq!(client.tls().negotiated_cipher_suite(), Some(expected), "{theirs:?}");
+    }
+}
+
+#[tokio::test]
+async fn r_tls_3_openssl_sees_the_same_order() {
+    let stage = Stage::start().await;
+    for (version, list, theirs, expected) in [
+        ("-tls1_3", "-ciphersuites", "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384"),
+        (
+            "-tls1_3",
+            "-ciphersuites",
+            "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384",
+            "TLS_CHACHA20_POLY1305_SHA256",
+        ),
+        (
+            "-tls1_2",
+            "-cipher",
+            "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES256-GCM-SHA384",
+            "ECDHE-ECDSA-AES256-GCM-SHA384",
+        ),
+        (
+            "-tls1_2",
+            "-cipher",
+            "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES256-GCM-SHA384",
+            "ECDHE-ECDSA-CHACHA20-POLY1305",
+        ),
+    ] {
+        let Some(suite) = agreed(&stage, &[version, list, theirs]).await else { return };
+        assert_eq!(suite, expected, "{theirs}");
+    }
+}
