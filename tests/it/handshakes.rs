@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
+use http::StatusCode;
 use rustls::crypto::aws_lc_rs::cipher_suite::{
     TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
     TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384,
@@ -14,7 +15,7 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::{ClientConfig, SupportedCipherSuite};
 use xspgate::sim::site::CLOUD;
 
-use crate::harness::{RawClient, Stage, Tool};
+use crate::harness::{PROFILE, RawClient, Serving, Stage, Tool, tls_config};
 
 /// A client that likes these suites, the first one best.
 fn fond_of(stage: &Stage, suites: &[SupportedCipherSuite]) -> Arc<ClientConfig> {
@@ -117,4 +118,41 @@ async fn r_tls_3_openssl_sees_the_same_order() {
         let Some(suite) = agreed(&stage, &[version, list, theirs]).await else { return };
         assert_eq!(suite, expected, "{theirs}");
     }
+}
+
+#[tokio::test]
+async fn no_environment_has_session_keys_written_to_a_file() {
+    let stage = Stage::start().await;
+    let (keys, config) = (stage.sim.folder().join("session-keys"), stage.sim.folder().join("xspgate.toml"));
+    let serving = Serving::of_in(&[("SSLKEYLOGFILE", keys.to_str().unwrap())], &config).await;
+    let tls = tls_config(&stage.sim.pki.public_roots());
+    let mut client = RawClient::try_connect(serving.https[0], CLOUD, tls).await.unwrap();
+    client.send(format!("GET {PROFILE} HTTP/1.1\r\nHost: {CLOUD}\r\nConnection: close\r\n\r\n")).await;
+    // The gateway has been a server by then, and a client of an XSP.
+    assert_eq!(client.until_closed().await.status(), StatusCode::OK.as_u16());
+    assert!(!keys.exists(), "session keys are logged");
+}
+
+#[tokio::test]
+async fn early_data_and_renegotiation_are_declined() {
+    let stage = Stage::start().await;
+    let (to, folder) = (stage.gateway.https(), stage.sim.folder());
+    let request = "HEAD / HTTP/1.1\r\nHost: webex-cloud-xsp.example.com\r\nConnection: close\r\n\r\n";
+    // A request keeps it waiting for the tickets, which come with the answer.
+    let Some(said) = s_client(to, folder, &["-tls1_3", "-ign_eof"], request).await else { return };
+    assert!(said.contains("Max Early Data: 0"), "{said}");
+    assert!(!said.contains("Early data was accepted"), "{said}");
+    // "R" at the beginning of a line asks for it.
+    let Some(said) = s_client(to, folder, &["-tls1_2"], "R\n").await else { return };
+    assert!(said.contains("RENEGOTIATING") && said.contains("no renegotiation"), "{said}");
+}
+
+#[tokio::test]
+async fn a_session_without_a_ticket_is_not_kept() {
+    let stage = Stage::start().await;
+    let (to, folder) = (stage.gateway.https(), stage.sim.folder());
+    let Some(said) = s_client(to, folder, &["-tls1_2", "-reconnect"], "").await else { return };
+    assert!(said.contains("Reused, TLSv1.2"), "{said}");
+    let Some(said) = s_client(to, folder, &["-tls1_2", "-no_ticket", "-reconnect"], "").await else { return };
+    assert!(said.contains("New, TLSv1.2") && !said.contains("Reused, "), "{said}");
 }
