@@ -92,21 +92,21 @@ pub(super) fn tell_keys(config: &Config, keyring: &Keyring, metrics: &Metrics) {
 /// tickets go on being good.
 fn face(https: &model::Https, material: &Material, faces: &[Face]) -> Result<Face> {
     let webex_ranges = material.webex_ranges().map(Arc::from);
-    let identity = identity(material, &https.certificate)?;
+    let identities = identities(material, &https.certificates)?;
     let authorities = match https.demand() {
         Some(clients) => Some(authorities(material, &clients.trust)?),
         None => None,
     };
-    if let Some(old) = faces.iter().find(|old| old.is_of(https, &identity, authorities)) {
+    if let Some(old) = faces.iter().find(|old| old.is_of(https, &identities, authorities)) {
         return Ok(Face { https: https.clone(), webex_ranges, ..old.clone() });
     }
     let clients = client_auth(https, material)?;
-    let tls = server_config(&https.tls, &identity, &clients)?;
+    let tls = server_config(&https.tls, &identities, &clients)?;
     let before = faces.iter().find(|old| old.is_for(https)).and_then(|old| old.trust.clone());
     let made = || Some(TrustWatch::new(clients.verifier()?, https.demand()?.untrusted));
     let trust = before.or_else(made);
     let (https, authorities) = (https.clone(), authorities.cloned());
-    Ok(Face { https, tls, clients, identity, authorities, trust, webex_ranges })
+    Ok(Face { https, tls, clients, identities, authorities, trust, webex_ranges })
 }
 
 /// What a block asks of clients in the handshake (R-AUTH-2): a certificate if the block demands it, and whether they have
@@ -147,10 +147,10 @@ pub(super) fn snapshot(
         shown.push(face);
     }
     for (index, cti) in config.cti.iter().enumerate() {
-        let identity = identity(material, &cti.certificate)?;
+        let identities = identities(material, &cti.certificates)?;
         let judging = || -> Result<_> {
             let verifier = verifier(&cti.clients, &cti.tls, material)?;
-            Ok((cti_server_config(&cti.tls, &identity, Arc::clone(&verifier))?, verifier))
+            Ok((cti_server_config(&cti.tls, &identities, Arc::clone(&verifier))?, verifier))
         };
         let (tls, verifier) = judging().with_context(|| format!("[[cti]] with farm \"{}\"", cti.farm.name))?;
         for listener in at(&mut listeners, slots, Tenant::Cti(index), &cti.listen) {
@@ -198,8 +198,9 @@ fn at<'l>(
     both.filter(move |(_, slot)| slot.is_of(tenant, listen)).map(|(listener, _)| listener)
 }
 
-fn identity(material: &Material, certificate: &model::Certificate) -> Result<Arc<CertifiedKey>> {
-    material.identities.get(&certificate.name).map(Arc::clone).context("its certificate is not loaded")
+fn identities(material: &Material, certificates: &[Arc<model::Certificate>]) -> Result<Vec<Arc<CertifiedKey>>> {
+    let loaded = certificates.iter().map(|certificate| material.identities.get(&certificate.name).cloned());
+    loaded.collect::<Option<_>>().context("its certificate is not loaded")
 }
 
 fn authorities<'m>(material: &'m Material, trust: &model::Trust) -> Result<&'m Arc<Authorities>> {

@@ -14,8 +14,8 @@ use super::schema::{Shape, Shaped};
 use super::types::amount::{Count, OffOrCount, OffOrTime, Size, Time};
 use super::types::choice::{Access, Choice, Ended, Followed, Free, Preset, Strict};
 use super::types::collector::{CollectorUrl, TracedName};
-use super::types::former::FormerNames;
 use super::types::name::{ClientName, CookieName, HostName, LogFilter, SectionName, ServiceName};
+use super::types::names::Names;
 use super::types::network::{Allowed, DnsServer, DrainedXsp, Listen, Range, XspAddress};
 use super::types::oid::Oid;
 use super::types::path::{FilePath, Prefix, ProbePath};
@@ -204,7 +204,7 @@ tables! {
 
     /// `[farm.NAME]`.
     Farm {
-        formerly: Key<FormerNames>,
+        formerly: Key<Names>,
         server_name: Key<HostName>,
         trust: Key<SectionName>,
         certificate: Key<SectionName>,
@@ -268,7 +268,7 @@ tables! {
         listen: List<Listen>,
         hosts: List<HostName>,
         default: Key<Preset>,
-        certificate: Key<SectionName>,
+        certificate: Key<Names>,
         client_trust: Key<SectionName>,
         client_names: List<ClientName>,
         client_purpose: Key<Choice<ClientPurpose>>,
@@ -295,7 +295,7 @@ tables! {
     /// `[[cti]]`.
     Cti {
         listen: List<Listen>,
-        certificate: Key<SectionName>,
+        certificate: Key<Names>,
         client_trust: Key<SectionName>,
         client_names: List<ClientName>,
         client_purpose: Key<Choice<ClientPurpose>>,

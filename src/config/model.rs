@@ -275,8 +275,8 @@ pub struct Https {
     pub hosts: Vec<String>,
     /// `default`.
     pub nameless: Nameless,
-    /// `certificate`.
-    pub certificate: Arc<Certificate>,
+    /// `certificate`; at least one, the preferred one first.
+    pub certificates: Vec<Arc<Certificate>>,
     /// `client_trust`: such a client certificate is demanded in the handshake.
     pub clients: Option<Clients>,
     /// `[https.tls]`.
@@ -325,8 +325,8 @@ pub enum ChannelReplay {
 pub struct Cti {
     /// `listen`; at least one.
     pub listen: Vec<SocketAddr>,
-    /// `certificate`.
-    pub certificate: Arc<Certificate>,
+    /// `certificate`; at least one, the preferred one first.
+    pub certificates: Vec<Arc<Certificate>>,
     /// `client_trust` and what else a client's certificate must be like (R-CTI-1, R-CTI-2).
     pub clients: Clients,
     /// `farm`.

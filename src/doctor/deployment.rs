@@ -162,8 +162,8 @@ fn contexts(route: &model::Route) -> Option<Contexts> {
 
 /// A name that Webex may use for CTI: no block says it, but the certificate does.
 fn cti_name(config: &Config, material: &Material, block: &model::Cti) -> Option<String> {
-    let certificate = &block.certificate.name;
-    let shared = config.https.iter().find(|https| https.certificate.name == *certificate);
+    let certificate = &block.certificates.first()?.name;
+    let shared = config.https.iter().find(|https| https.certificates.iter().any(|shown| shown.name == *certificate));
     let own = || {
         let leaf = facts(material.identities.get(certificate)?.cert.first()?).ok()?;
         leaf.dns_names.into_iter().find(|name| !name.contains('*'))

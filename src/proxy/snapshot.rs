@@ -56,8 +56,8 @@ pub struct Face {
     pub tls: Arc<ServerTls>,
     /// Whether clients are asked for a certificate in it, and who judges that.
     pub clients: ClientAuth,
-    /// The certificate.
-    pub identity: Arc<CertifiedKey>,
+    /// The certificates, in the block's order.
+    pub identities: Vec<Arc<CertifiedKey>>,
     /// Those who sign clients' certificates, if any are asked for.
     pub authorities: Option<Arc<Authorities>>,
     /// By what clients are judged again that have shown a certificate, if any are asked for.
@@ -76,7 +76,7 @@ impl Face {
     pub fn is_of(
         &self,
         https: &model::Https,
-        identity: &Arc<CertifiedKey>,
+        identities: &[Arc<CertifiedKey>],
         authorities: Option<&Arc<Authorities>>,
     ) -> bool {
         let asked = |https: &model::Https| {
@@ -86,7 +86,7 @@ impl Face {
         self.is_for(https)
             && self.https.tls == https.tls
             && asked(&self.https) == asked(https)
-            && Arc::ptr_eq(&self.identity, identity)
+            && self.identities.iter().map(Arc::as_ptr).eq(identities.iter().map(Arc::as_ptr))
             && self.authorities.as_ref().map(Arc::as_ptr) == authorities.map(Arc::as_ptr)
     }
 }

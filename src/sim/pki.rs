@@ -114,6 +114,16 @@ impl Pki {
         chained(&leaf(common_name, hosts, ExtendedKeyUsagePurpose::ServerAuth), &self.public_issuing)
     }
 
+    /// As [`Pki::public`], with an RSA key, as clients from before ECDSA need it.
+    pub fn public_rsa(&self, hosts: &[&str]) -> Identity {
+        let common_name = hosts.first().copied().unwrap_or("localhost");
+        let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).expect(REASON);
+        let mut identity =
+            signed_for(&key, &leaf(common_name, hosts, ExtendedKeyUsagePurpose::ServerAuth), &self.public_issuing);
+        identity.chain_pem.push_str(&self.public_issuing.pem());
+        identity
+    }
+
     /// The certificate of an XSP with the fully qualified name `fqdn` that serves `domain`.
     pub fn xsp(&self, domain: &str, fqdn: &str, show: Show) -> Identity {
         let good = valid(leaf(fqdn, &[domain], ExtendedKeyUsagePurpose::ServerAuth), PEERS.0, PEERS.1);
@@ -248,8 +258,12 @@ fn valid(mut params: CertificateParams, from: i64, to: i64) -> CertificateParams
 
 /// A new key with a certificate that `issuer` signed.
 fn signed(params: &CertificateParams, issuer: &Authority) -> Identity {
-    let key = KeyPair::generate().expect(REASON);
-    let certificate = params.signed_by(&key, issuer).expect(REASON);
+    signed_for(&KeyPair::generate().expect(REASON), params, issuer)
+}
+
+/// A certificate of `key` that `issuer` signed.
+fn signed_for(key: &KeyPair, params: &CertificateParams, issuer: &Authority) -> Identity {
+    let certificate = params.signed_by(key, issuer).expect(REASON);
     Identity { chain_pem: certificate.pem(), key_pem: key.serialize_pem() }
 }
 

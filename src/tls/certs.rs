@@ -170,6 +170,7 @@ fn load_at(config: &Config, now: i64) -> (Option<Material>, Vec<Problem>) {
             expiries.extend(identity.expiries);
         }
     }
+    identity::kinds(config, &identities, &mut problems);
     let key_file = config.affinity.key_file.as_deref();
     let affinity_keys = key_file
         .and_then(|path| keyring::load(path, config.places.of(&Spot::AffinityKeyFile), &mut problems))

@@ -5,8 +5,8 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::server::NoServerSessionStorage;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{CommonState, Error, ServerConfig};
 
 use super::clients::{ClientVerifier, Fault, Optional, Peer};
@@ -77,15 +77,15 @@ impl ServerTls {
 
     fn new(
         policy: &TlsPolicy,
-        identity: &Arc<CertifiedKey>,
+        identities: &[Arc<CertifiedKey>],
         clients: &ClientAuth,
         protocols: &[&[u8]],
     ) -> Result<Self, SetupError> {
-        let mut configured = config(policy, identity, clients)?;
+        let mut configured = config(policy, identities, clients)?;
         configured.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         let mut policy = policy.clone();
         policy.cipher_suites.sort_by_key(|suite| !is_chacha20(*suite));
-        let mut chacha20_first = config(&policy, identity, clients)?;
+        let mut chacha20_first = config(&policy, identities, clients)?;
         chacha20_first.alpn_protocols.clone_from(&configured.alpn_protocols);
         // One ticket is good for either.
         chacha20_first.ticketer = Arc::clone(&configured.ticketer);
@@ -100,10 +100,10 @@ impl ServerTls {
 /// See [`SetupError`].
 pub fn server_config(
     policy: &TlsPolicy,
-    identity: &Arc<CertifiedKey>,
+    identities: &[Arc<CertifiedKey>],
     clients: &ClientAuth,
 ) -> Result<Arc<ServerTls>, SetupError> {
-    Ok(Arc::new(ServerTls::new(policy, identity, clients, &[b"http/1.1"])?))
+    Ok(Arc::new(ServerTls::new(policy, identities, clients, &[b"http/1.1"])?))
 }
 
 /// What clients of one `[[cti]]` block get to see: they show a certificate in every handshake, and what they speak has no
@@ -113,13 +113,17 @@ pub fn server_config(
 /// See [`SetupError`].
 pub fn cti_server_config(
     policy: &TlsPolicy,
-    identity: &Arc<CertifiedKey>,
+    identities: &[Arc<CertifiedKey>],
     clients: Arc<ClientVerifier>,
 ) -> Result<Arc<ServerTls>, SetupError> {
-    Ok(Arc::new(ServerTls::new(policy, identity, &ClientAuth::Demanded(clients), &[])?))
+    Ok(Arc::new(ServerTls::new(policy, identities, &ClientAuth::Demanded(clients), &[])?))
 }
 
-fn config(policy: &TlsPolicy, identity: &Arc<CertifiedKey>, clients: &ClientAuth) -> Result<ServerConfig, SetupError> {
+fn config(
+    policy: &TlsPolicy,
+    identities: &[Arc<CertifiedKey>],
+    clients: &ClientAuth,
+) -> Result<ServerConfig, SetupError> {
     let config = ServerConfig::builder_with_provider(provider(policy))
         .with_protocol_versions(&versions(policy))
         .map_err(SetupError::Policy)?;
@@ -129,7 +133,7 @@ fn config(policy: &TlsPolicy, identity: &Arc<CertifiedKey>, clients: &ClientAuth
         ClientAuth::Demanded(verifier) => config.with_client_cert_verifier(Arc::clone(verifier) as _),
         ClientAuth::Asked(verifier) => config.with_client_cert_verifier(Arc::new(Optional(Arc::clone(verifier)))),
     };
-    let mut config = config.with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(identity))));
+    let mut config = config.with_cert_resolver(Arc::new(Shown(identities.to_vec())));
     config.ignore_client_order = true;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     if tickets {
@@ -138,6 +142,19 @@ fn config(policy: &TlsPolicy, identity: &Arc<CertifiedKey>, clients: &ClientAuth
         config.send_tls13_tickets = 0;
     }
     Ok(config)
+}
+
+/// The certificates of a block, the preferred one first.
+#[derive(Debug)]
+struct Shown(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Shown {
+    /// The first one that the client can verify. One that knows none gets the first, and the alert that its handshake ends with
+    /// says why.
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let fits = |shown: &&Arc<CertifiedKey>| shown.key.choose_scheme(hello.signature_schemes()).is_some();
+        self.0.iter().find(fits).or(self.0.first()).cloned()
+    }
 }
 
 /// Why a handshake with a client failed, as a word for logs and metrics.

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use http::StatusCode;
 use rustls::crypto::aws_lc_rs::cipher_suite::{
     TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-    TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384,
-    TLS13_CHACHA20_POLY1305_SHA256,
+    TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS13_AES_128_GCM_SHA256,
+    TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
 };
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::{ClientConfig, SupportedCipherSuite};
-use xspgate::sim::site::CLOUD;
+use xspgate::sim::site::{APP, CLOUD};
 
 use crate::harness::{PROFILE, RawClient, Serving, Stage, Tool, tls_config};
 
@@ -117,6 +117,45 @@ async fn r_tls_3_openssl_sees_the_same_order() {
     ] {
         let Some(suite) = agreed(&stage, &[version, list, theirs]).await else { return };
         assert_eq!(suite, expected, "{theirs}");
+    }
+}
+
+/// The OID of the key's kind in the certificate that a client is shown: RSA or ECDSA.
+async fn kind_shown(to: SocketAddr, tls: Arc<ClientConfig>) -> &'static str {
+    let client = RawClient::try_connect(to, CLOUD, tls).await.unwrap();
+    let leaf = client.tls().peer_certificates().unwrap()[0].clone();
+    let holds = |oid: &[u8]| leaf.windows(oid.len()).any(|part| part == oid);
+    match (holds(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1]), holds(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1])) {
+        (true, false) => "RSA",
+        (false, true) => "ECDSA",
+        both => panic!("{both:?}"),
+    }
+}
+
+#[tokio::test]
+async fn r_tls_2_a_client_gets_the_first_certificate_whose_kind_of_key_it_knows() {
+    let (stage, ()) = Stage::with(|sim, text| {
+        let folder = sim.folder().display();
+        sim.pki.public_rsa(&[CLOUD, APP]).write(sim.folder(), "rsa").unwrap();
+        text.set("[certificate.rsa]", "chain", format!("{folder}/rsa-chain.pem"));
+        text.set("[certificate.rsa]", "key", format!("{folder}/rsa-key.pem"));
+        text.set("[[https]]", "certificate", vec!["public".to_owned(), "rsa".to_owned()]);
+    })
+    .await;
+    let to = stage.gateway.https();
+    assert_eq!(kind_shown(to, tls_config(&stage.sim.pki.public_roots())).await, "ECDSA");
+    // Of TLS 1.2, the suites say which kind of key a client knows, and of 1.3 its signature schemes.
+    let old = fond_of(&stage, &[TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]);
+    assert_eq!(kind_shown(to, old).await, "RSA");
+    for (arguments, expected) in [
+        (&["-tls1_3", "-sigalgs", "rsa_pss_rsae_sha256:ecdsa_secp256r1_sha256"][..], "ECDSA"),
+        (&["-tls1_3", "-sigalgs", "rsa_pss_rsae_sha256:rsa_pkcs1_sha256"], "RSA-PSS"),
+        (&["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"], "RSA"),
+        (&["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256"], "ECDSA"),
+    ] {
+        let Some(said) = s_client(to, stage.sim.folder(), arguments, "").await else { return };
+        let kind = said.lines().find_map(|line| line.strip_prefix("Peer signature type: "));
+        assert!(kind.is_some_and(|kind| kind.starts_with(expected)), "{arguments:?}: {said}");
     }
 }
 

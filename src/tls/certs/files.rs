@@ -104,7 +104,8 @@ impl Files {
                 (0..https.hosts.len()).any(|host| is_there(&Spot::Host { block: *block, host }))
             });
         // What is said of a host is said of the certificate that should name it.
-        let chain = served.map(|(_, https)| Spot::CertificateChain(https.certificate.name.clone()));
+        let chain =
+            served.and_then(|(_, https)| Some(Spot::CertificateChain(https.certificates.first()?.name.clone())));
         let named = self.0.iter().find(|named| is_there(&named.spot) || Some(&named.spot) == chain.as_ref())?;
         Some((&named.section, &named.path))
     }

@@ -172,9 +172,32 @@ fn dates(
 }
 
 fn is_public(config: &Config, certificate: &Certificate) -> bool {
-    let https = config.https.iter().map(|block| &block.certificate);
-    let cti = config.cti.iter().map(|block| &block.certificate);
-    https.chain(cti).any(|shown| shown.name == certificate.name)
+    let cti = config.cti.iter().map(|block| &block.certificates);
+    config.https.iter().map(|block| &block.certificates).chain(cti).any(|shown| is_among(shown, certificate))
+}
+
+/// Whether a block that shows these shows this one.
+fn is_among(shown: &[Arc<Certificate>], certificate: &Certificate) -> bool {
+    shown.iter().any(|shown| shown.name == certificate.name)
+}
+
+/// A client gets the first certificate of a block whose kind of key it knows: another one of that kind would never be shown.
+pub(super) fn kinds(config: &Config, identities: &BTreeMap<String, Arc<CertifiedKey>>, problems: &mut Vec<Problem>) {
+    let kind = |certificate: &Certificate| Some(identities.get(&certificate.name)?.key.algorithm());
+    let cti = config.cti.iter().map(|block| &block.certificates);
+    for shown in config.https.iter().map(|block| &block.certificates).chain(cti) {
+        for (index, certificate) in shown.iter().enumerate() {
+            let Some(own) = kind(certificate) else { continue };
+            let Some(first) = shown[..index].iter().find(|earlier| kind(earlier) == Some(own)) else { continue };
+            let message = format!(
+                "[certificate.{}] has a key of the same kind as [certificate.{}] ({own:?}), and one block shows both",
+                certificate.name, first.name
+            );
+            let help = "a client gets the first certificate of a kind that it knows: keep one of each kind";
+            let span = config.places.of(&Spot::CertificateChain(certificate.name.clone()));
+            problems.push(Problem::error(span, message).help(help));
+        }
+    }
 }
 
 /// R-TLS-2: publicly signed, with its intermediates.
@@ -202,7 +225,7 @@ fn suites(
     problems: &mut Vec<Problem>,
 ) {
     let kind = if key.algorithm() == SignatureAlgorithm::RSA { "_RSA_" } else { "_ECDSA_" };
-    for https in config.https.iter().filter(|https| https.certificate.name == certificate.name) {
+    for https in config.https.iter().filter(|https| is_among(&https.certificates, certificate)) {
         let tls = &https.tls;
         let fits = |suite: &rustls::CipherSuite| !is_tls13(*suite) && format!("{suite:?}").contains(kind);
         let none_fits = tls.min_version == TlsVersion::Tls12 && !tls.cipher_suites.iter().any(fits);
@@ -226,7 +249,7 @@ fn suites(
 /// R-TLS-2: it names the hosts that it serves.
 fn hosts(config: &Config, certificate: &Certificate, facts: &Facts, problems: &mut Vec<Problem>) {
     for (block, https) in
-        config.https.iter().enumerate().filter(|(_, https)| https.certificate.name == certificate.name)
+        config.https.iter().enumerate().filter(|(_, https)| is_among(&https.certificates, certificate))
     {
         for (index, host) in https.hosts.iter().enumerate() {
             let span = config.places.of(&Spot::Host { block, host: index });

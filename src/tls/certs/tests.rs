@@ -42,6 +42,25 @@ fn r_tls_3_suites_that_the_key_can_not_sign_for_are_told() {
     }
 }
 
+#[test]
+fn two_certificates_of_a_block_have_keys_of_two_kinds() {
+    let site = site();
+    let root = Authority::root("Other Root");
+    let leaf = root.leaf(HOSTS[0], &HOSTS);
+    write(site.path(), "certs/other-chain.pem", &format!("{}{}", leaf.pem, root.pem));
+    write(site.path(), "certs/other-key.pem", &leaf.key);
+    let other = "[certificate.other]\nchain = \"certs/other-chain.pem\"\nkey = \"certs/other-key.pem\"\n[[https]]";
+    let text = EXAMPLE.replacen("[[https]]", other, 1);
+    let text = text.replacen("certificate = \"public\"", "certificate = [\"public\", \"other\"]", 1);
+    let config = parse(Source { path: site.path().join("xspgate.toml"), text }).partial;
+    let (material, problems) = load_at(&config, 1_800_000_000);
+    let told: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
+    let expected =
+        "[certificate.other] has a key of the same kind as [certificate.public] (ECDSA), and one block shows both";
+    assert_eq!(told, [expected]);
+    assert!(material.is_none());
+}
+
 fn config(folder: &Path) -> Config {
     parse(Source { path: folder.join("xspgate.toml"), text: EXAMPLE.into() }).partial
 }
