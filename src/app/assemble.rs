@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use rustls::sign::CertifiedKey;
 
 use super::sockets::{Slot, Tenant};
 use crate::config::model::{self, Config};
@@ -17,7 +16,7 @@ use crate::stream;
 use crate::stream::block::CtiFace;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::timeline::Timeline;
-use crate::tls::certs::{Authorities, Material};
+use crate::tls::certs::{Authorities, Identity, Material};
 use crate::tls::client::ClientTls;
 use crate::tls::clients::{ClientVerifier, TrustWatch};
 use crate::tls::server::{ClientAuth, cti_server_config, server_config};
@@ -45,7 +44,7 @@ pub(super) fn client_tls(farm: &model::Farm, material: &Material) -> Result<Clie
         None => None,
     };
     let identity = farm.certificate.as_ref().and_then(|certificate| material.identities.get(&certificate.name));
-    Ok(ClientTls::new(farm, authorities.map(Arc::as_ref), identity.cloned())?)
+    Ok(ClientTls::new(farm, authorities.map(Arc::as_ref), identity.map(|identity| Arc::clone(&identity.key)))?)
 }
 
 /// The keys that gateways share; `None` without a file of them.
@@ -198,7 +197,7 @@ fn at<'l>(
     both.filter(move |(_, slot)| slot.is_of(tenant, listen)).map(|(listener, _)| listener)
 }
 
-fn identities(material: &Material, certificates: &[Arc<model::Certificate>]) -> Result<Vec<Arc<CertifiedKey>>> {
+fn identities(material: &Material, certificates: &[Arc<model::Certificate>]) -> Result<Vec<Arc<Identity>>> {
     let loaded = certificates.iter().map(|certificate| material.identities.get(&certificate.name).cloned());
     loaded.collect::<Option<_>>().context("its certificate is not loaded")
 }

@@ -192,6 +192,7 @@ tables! {
     Certificate {
         chain: Key<FilePath>,
         key: Key<FilePath>,
+        ocsp: Key<FilePath>,
         strict: Key<Strict>,
     }
 

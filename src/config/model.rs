@@ -93,6 +93,8 @@ pub struct Certificate {
     pub chain: PathBuf,
     /// `key`: PEM.
     pub key: PathBuf,
+    /// `ocsp`: an OCSP response in DER.
+    pub ocsp: Option<PathBuf>,
     /// `strict`: what breaking R-CTI-3 amounts to. A key that does not fit is an error in any case.
     pub strict: Strictness,
 }

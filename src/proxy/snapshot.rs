@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use rustls::sign::CertifiedKey;
 
 use crate::broadworks::interface::Interface;
 use crate::config::model;
@@ -17,7 +16,7 @@ use crate::farm::Farm;
 use crate::http1::head;
 use crate::policy::route::{Paths, Unroutable};
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
-use crate::tls::certs::Authorities;
+use crate::tls::certs::{Authorities, Identity};
 use crate::tls::clients::{Fault, Peer, TrustWatch};
 use crate::tls::server::{ClientAuth, ServerTls};
 
@@ -57,7 +56,7 @@ pub struct Face {
     /// Whether clients are asked for a certificate in it, and who judges that.
     pub clients: ClientAuth,
     /// The certificates, in the block's order.
-    pub identities: Vec<Arc<CertifiedKey>>,
+    pub identities: Vec<Arc<Identity>>,
     /// Those who sign clients' certificates, if any are asked for.
     pub authorities: Option<Arc<Authorities>>,
     /// By what clients are judged again that have shown a certificate, if any are asked for.
@@ -76,7 +75,7 @@ impl Face {
     pub fn is_of(
         &self,
         https: &model::Https,
-        identities: &[Arc<CertifiedKey>],
+        identities: &[Arc<Identity>],
         authorities: Option<&Arc<Authorities>>,
     ) -> bool {
         let asked = |https: &model::Https| {

@@ -124,6 +124,15 @@ impl Pki {
         identity
     }
 
+    /// Writes the CA that signs [`Pki::public`] to `folder`, as its own tools have it: `issuing.pem` and `issuing-key.pem`.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn write_issuing(&self, folder: &Path) -> std::io::Result<()> {
+        fs::write(folder.join("issuing.pem"), self.public_issuing.pem())?;
+        write_secret(&folder.join("issuing-key.pem"), &self.public_issuing.key().serialize_pem())
+    }
+
     /// The certificate of an XSP with the fully qualified name `fqdn` that serves `domain`.
     pub fn xsp(&self, domain: &str, fqdn: &str, show: Show) -> Identity {
         let good = valid(leaf(fqdn, &[domain], ExtendedKeyUsagePurpose::ServerAuth), PEERS.0, PEERS.1);

@@ -9,6 +9,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CommonState, Error, ServerConfig};
 
+use super::certs::{self, Identity};
 use super::clients::{ClientVerifier, Fault, Optional, Peer};
 use super::hello::{Favourite, Offer};
 use super::setup::{SetupError, provider, versions};
@@ -77,7 +78,7 @@ impl ServerTls {
 
     fn new(
         policy: &TlsPolicy,
-        identities: &[Arc<CertifiedKey>],
+        identities: &[Arc<Identity>],
         clients: &ClientAuth,
         protocols: &[&[u8]],
     ) -> Result<Self, SetupError> {
@@ -100,7 +101,7 @@ impl ServerTls {
 /// See [`SetupError`].
 pub fn server_config(
     policy: &TlsPolicy,
-    identities: &[Arc<CertifiedKey>],
+    identities: &[Arc<Identity>],
     clients: &ClientAuth,
 ) -> Result<Arc<ServerTls>, SetupError> {
     Ok(Arc::new(ServerTls::new(policy, identities, clients, &[b"http/1.1"])?))
@@ -113,17 +114,13 @@ pub fn server_config(
 /// See [`SetupError`].
 pub fn cti_server_config(
     policy: &TlsPolicy,
-    identities: &[Arc<CertifiedKey>],
+    identities: &[Arc<Identity>],
     clients: Arc<ClientVerifier>,
 ) -> Result<Arc<ServerTls>, SetupError> {
     Ok(Arc::new(ServerTls::new(policy, identities, &ClientAuth::Demanded(clients), &[])?))
 }
 
-fn config(
-    policy: &TlsPolicy,
-    identities: &[Arc<CertifiedKey>],
-    clients: &ClientAuth,
-) -> Result<ServerConfig, SetupError> {
+fn config(policy: &TlsPolicy, identities: &[Arc<Identity>], clients: &ClientAuth) -> Result<ServerConfig, SetupError> {
     let config = ServerConfig::builder_with_provider(provider(policy))
         .with_protocol_versions(&versions(policy))
         .map_err(SetupError::Policy)?;
@@ -146,14 +143,14 @@ fn config(
 
 /// The certificates of a block, the preferred one first.
 #[derive(Debug)]
-struct Shown(Vec<Arc<CertifiedKey>>);
+struct Shown(Vec<Arc<Identity>>);
 
 impl ResolvesServerCert for Shown {
     /// The first one that the client can verify. One that knows none gets the first, and the alert that its handshake ends with
     /// says why.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let fits = |shown: &&Arc<CertifiedKey>| shown.key.choose_scheme(hello.signature_schemes()).is_some();
-        self.0.iter().find(fits).or(self.0.first()).cloned()
+        let fits = |shown: &&Arc<Identity>| shown.key.key.choose_scheme(hello.signature_schemes()).is_some();
+        Some(self.0.iter().find(fits).or(self.0.first())?.shown_at(certs::now()))
     }
 }
 

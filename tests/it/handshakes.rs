@@ -15,7 +15,7 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::{ClientConfig, SupportedCipherSuite};
 use xspgate::sim::site::{APP, CLOUD};
 
-use crate::harness::{PROFILE, RawClient, Serving, Stage, Tool, tls_config};
+use crate::harness::{PROFILE, RawClient, Serving, Stage, Tool, eventually, succeed, tls_config};
 
 /// A client that likes these suites, the first one best.
 fn fond_of(stage: &Stage, suites: &[SupportedCipherSuite]) -> Arc<ClientConfig> {
@@ -157,6 +157,62 @@ async fn r_tls_2_a_client_gets_the_first_certificate_whose_kind_of_key_it_knows(
         let kind = said.lines().find_map(|line| line.strip_prefix("Peer signature type: "));
         assert!(kind.is_some_and(|kind| kind.starts_with(expected)), "{arguments:?}: {said}");
     }
+}
+
+/// Writes `NAME-ocsp.der` for the certificate in `NAME-chain.pem`, as a CA's tools do; whether there are any.
+fn certify(folder: &Path, name: &str) -> bool {
+    let Some(openssl) = Tool::find("openssl", &["openssl"]) else { return false };
+    let run = |arguments: &str| succeed(openssl.command().args(arguments.split(' ')).current_dir(folder));
+    let serial = run(&format!("x509 -in {name}-chain.pem -noout -serial"));
+    let serial = serial.trim().strip_prefix("serial=").unwrap();
+    std::fs::write(folder.join("index.txt"), format!("V\t491231235959Z\t\t{serial}\tunknown\t/CN=a\n")).unwrap();
+    run(&format!("ocsp -issuer issuing.pem -cert {name}-chain.pem -no_nonce -reqout {name}.req"));
+    let signed = "-index index.txt -CA issuing.pem -rsigner issuing.pem -rkey issuing-key.pem -ndays 7";
+    run(&format!("ocsp {signed} -reqin {name}.req -respout {name}-ocsp.der"));
+    true
+}
+
+#[tokio::test]
+async fn an_ocsp_response_is_stapled_and_read_again() {
+    let (stage, has_tools) = Stage::with(|sim, text| {
+        let folder = sim.folder();
+        sim.pki.write_issuing(folder).unwrap();
+        sim.pki.public(&[CLOUD]).write(folder, "other").unwrap();
+        let has_tools = certify(folder, "public") && certify(folder, "other");
+        if has_tools {
+            let file = folder.join("public-ocsp.der").display().to_string();
+            text.set("[certificate.public]", "ocsp", file);
+        }
+        has_tools
+    })
+    .await;
+    if !has_tools {
+        return;
+    }
+    let (to, folder) = (stage.gateway.https(), stage.sim.folder());
+    for version in ["-tls1_3", "-tls1_2"] {
+        let Some(said) = s_client(to, folder, &[version, "-status"], "").await else { return };
+        assert!(said.contains("OCSP Response Status: successful"), "{said}");
+        assert!(said.contains("Cert Status: good"), "{said}");
+    }
+    let shown = async || s_client(to, folder, &["-status"], "").await.unwrap_or_default();
+    let before = shown().await;
+    std::fs::rename(folder.join("other-ocsp.der"), folder.join("public-ocsp.der")).unwrap();
+    stage.gateway.renew();
+    eventually("that another certificate's response is refused", async || {
+        stage.metrics().await.count("xspgate_renewal_refused", &[]) == 1.0
+    })
+    .await;
+    assert_eq!(produced(&shown().await), produced(&before), "that of before is in use");
+    assert!(certify(folder, "public"));
+    stage.gateway.renew();
+    eventually("a good response", async || stage.metrics().await.count("xspgate_renewal_refused", &[]) == 0.0).await;
+    assert!(shown().await.contains("Cert Status: good"));
+}
+
+/// When the response was made that `openssl s_client` shows.
+fn produced(said: &str) -> Option<&str> {
+    said.lines().find_map(|line| line.trim().strip_prefix("Produced At: "))
 }
 
 #[tokio::test]

@@ -72,7 +72,10 @@ impl Files {
         for (name, certificate) in &config.certificates {
             let section = format!("certificate.{name}");
             named(section.clone(), Spot::CertificateChain(name.clone()), &certificate.chain);
-            named(section, Spot::CertificateKey(name.clone()), &certificate.key);
+            named(section.clone(), Spot::CertificateKey(name.clone()), &certificate.key);
+            if let Some(ocsp) = &certificate.ocsp {
+                named(section, Spot::CertificateOcsp(name.clone()), ocsp);
+            }
         }
         for (name, trust) in &config.trusts {
             let section = format!("trust.{name}");

@@ -11,6 +11,7 @@ use rustls::{Error, InconsistentKeys, SignatureAlgorithm};
 
 use super::chain::{self, Chain, Link, Order};
 use super::cti::Client;
+use super::staple::{self, Staple};
 use super::{Authorities, expiry, pem};
 use crate::config::error::{Problem, Severity};
 use crate::config::model::{Certificate, Config, TlsVersion};
@@ -23,22 +24,32 @@ use crate::tls::peer::{Facts, Naming, day};
 const RENEW: &str = "have it renewed, and put the new files in the old ones' place";
 const EXPIRED: &str = "peers refuse it: have it renewed, and put the new files in the old ones' place";
 
-/// A certificate that can be shown.
-pub(super) struct Identity {
+/// A certificate that the gateway can show.
+#[derive(Debug)]
+pub struct Identity {
     /// The chain, leaf first, with its key.
-    pub(super) key: Arc<CertifiedKey>,
-    /// When each certificate of the chain expires.
-    pub(super) expiries: Vec<Expiry>,
+    pub key: Arc<CertifiedKey>,
+    /// The same with an OCSP response, if a file brings one.
+    pub staple: Option<Staple>,
 }
 
-/// Chain and key; `None` after an error that leaves nothing to use. Every problem is reported, of both files.
+impl Identity {
+    /// What clients are shown at `now`, in seconds since 1970.
+    pub fn shown_at(&self, now: i64) -> Arc<CertifiedKey> {
+        let staple = self.staple.as_ref().filter(|staple| staple.validity.holds(now));
+        Arc::clone(staple.map_or(&self.key, |staple| &staple.key))
+    }
+}
+
+/// Chain and key, and when each certificate of the chain expires; `None` after an error that leaves nothing to use. Every
+/// problem is reported, of all files.
 pub(super) fn load(
     config: &Config,
     certificate: &Certificate,
     authorities: &BTreeMap<String, Arc<Authorities>>,
     now: i64,
     problems: &mut Vec<Problem>,
-) -> Option<Identity> {
+) -> Option<(Identity, Vec<Expiry>)> {
     let client = Client::of(config, certificate);
     let spot = config.places.of(&Spot::CertificateChain(certificate.name.clone()));
     let links = chain(certificate, &spot).map_err(|problem| problems.push(problem));
@@ -71,9 +82,15 @@ pub(super) fn load(
     let key = key?;
     suites(config, certificate, &key, &spot, problems);
     let section = format!("certificate.{}", certificate.name);
-    let expiries = chain.links.iter().map(|link| expiry(&section, &certificate.chain, &link.facts)).collect();
-    let key = Arc::new(CertifiedKey::new(chain.links.into_iter().map(|link| link.der).collect(), key));
-    Some(Identity { key, expiries })
+    let mut expiries: Vec<_> =
+        chain.links.iter().map(|link| expiry(&section, &certificate.chain, &link.facts)).collect();
+    let response = staple::load(config, certificate, &chain.links, now, problems);
+    let certified = CertifiedKey::new(chain.links.into_iter().map(|link| link.der).collect(), key);
+    let staple = response.map(|(ocsp, validity, due)| {
+        expiries.extend(due);
+        Staple { key: Arc::new(CertifiedKey { ocsp: Some(ocsp), ..certified.clone() }), validity }
+    });
+    Some((Identity { key: Arc::new(certified), staple }, expiries))
 }
 
 fn other_key(certificate: &Certificate, span: Option<Range<usize>>) -> Problem {
@@ -182,8 +199,8 @@ fn is_among(shown: &[Arc<Certificate>], certificate: &Certificate) -> bool {
 }
 
 /// A client gets the first certificate of a block whose kind of key it knows: another one of that kind would never be shown.
-pub(super) fn kinds(config: &Config, identities: &BTreeMap<String, Arc<CertifiedKey>>, problems: &mut Vec<Problem>) {
-    let kind = |certificate: &Certificate| Some(identities.get(&certificate.name)?.key.algorithm());
+pub(super) fn kinds(config: &Config, identities: &BTreeMap<String, Arc<Identity>>, problems: &mut Vec<Problem>) {
+    let kind = |certificate: &Certificate| Some(identities.get(&certificate.name)?.key.key.algorithm());
     let cti = config.cti.iter().map(|block| &block.certificates);
     for shown in config.https.iter().map(|block| &block.certificates).chain(cti) {
         for (index, certificate) in shown.iter().enumerate() {
