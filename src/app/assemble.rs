@@ -20,6 +20,7 @@ use crate::tls::certs::{Authorities, Identity, Material};
 use crate::tls::client::ClientTls;
 use crate::tls::clients::{ClientVerifier, TrustWatch};
 use crate::tls::server::{ClientAuth, cti_server_config, server_config};
+use crate::tls::tickets::Secrets;
 
 /// The farms, without endpoints yet.
 pub(super) fn farms(
@@ -96,16 +97,17 @@ fn face(https: &model::Https, material: &Material, faces: &[Face]) -> Result<Fac
         Some(clients) => Some(authorities(material, &clients.trust)?),
         None => None,
     };
-    if let Some(old) = faces.iter().find(|old| old.is_of(https, &identities, authorities)) {
+    let ticket_secrets = Secrets::new(&material.affinity_keys);
+    if let Some(old) = faces.iter().find(|old| old.is_of(https, &identities, authorities, &ticket_secrets)) {
         return Ok(Face { https: https.clone(), webex_ranges, ..old.clone() });
     }
     let clients = client_auth(https, material)?;
-    let tls = server_config(&https.tls, &identities, &clients)?;
+    let tls = server_config(https, &identities, &clients, &ticket_secrets)?;
     let before = faces.iter().find(|old| old.is_for(https)).and_then(|old| old.trust.clone());
     let made = || Some(TrustWatch::new(clients.verifier()?, https.demand()?.untrusted));
     let trust = before.or_else(made);
     let (https, authorities) = (https.clone(), authorities.cloned());
-    Ok(Face { https, tls, clients, identities, authorities, trust, webex_ranges })
+    Ok(Face { https, tls, clients, identities, ticket_secrets, authorities, trust, webex_ranges })
 }
 
 /// What a block asks of clients in the handshake (R-AUTH-2): a certificate if the block demands it, and whether they have

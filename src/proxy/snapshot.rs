@@ -19,6 +19,7 @@ use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use crate::tls::certs::{Authorities, Identity};
 use crate::tls::clients::{Fault, Peer, TrustWatch};
 use crate::tls::server::{ClientAuth, ServerTls};
+use crate::tls::tickets::Secrets;
 
 pub use introduction::Introduction;
 pub use listener::{Listener, Served};
@@ -57,6 +58,8 @@ pub struct Face {
     pub clients: ClientAuth,
     /// The certificates, in the block's order.
     pub identities: Vec<Arc<Identity>>,
+    /// From what the keys of tickets come that other gateways open.
+    pub ticket_secrets: Secrets,
     /// Those who sign clients' certificates, if any are asked for.
     pub authorities: Option<Arc<Authorities>>,
     /// By what clients are judged again that have shown a certificate, if any are asked for.
@@ -77,6 +80,7 @@ impl Face {
         https: &model::Https,
         identities: &[Arc<Identity>],
         authorities: Option<&Arc<Authorities>>,
+        ticket_secrets: &Secrets,
     ) -> bool {
         let asked = |https: &model::Https| {
             let interfaces = https.interfaces.iter().map(|route| route.clients.clone());
@@ -84,6 +88,7 @@ impl Face {
         };
         self.is_for(https)
             && self.https.tls == https.tls
+            && self.ticket_secrets == *ticket_secrets
             && asked(&self.https) == asked(https)
             && self.identities.iter().map(Arc::as_ptr).eq(identities.iter().map(Arc::as_ptr))
             && self.authorities.as_ref().map(Arc::as_ptr) == authorities.map(Arc::as_ptr)

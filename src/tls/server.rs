@@ -5,15 +5,17 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CommonState, Error, ServerConfig};
 
 use super::certs::{self, Identity};
 use super::clients::{ClientVerifier, Fault, Optional, Peer};
-use super::hello::{Favourite, Offer};
+use super::hello::{Favourite, Newest, Offer};
 use super::setup::{SetupError, provider, versions};
-use crate::config::model::TlsPolicy;
+use super::tickets::{Realm, Secrets, SharedTickets};
+use crate::config::model::{Https, TlsPolicy, TlsVersion};
 use crate::config::types::suite::is_chacha20;
 
 /// Whether clients are asked for a certificate, and who judges it.
@@ -57,11 +59,20 @@ impl ClientAuth {
     }
 }
 
-/// What clients of one block get to see. The order of cipher suites is the gateway's, but rustls can't except some clients from
-/// it: these have a configuration of their own, which differs in nothing else.
+/// What clients of one block get to see. rustls makes no exceptions for some clients of a block, so that these have
+/// configurations of their own, which differ in nothing else.
 #[derive(Debug)]
 pub struct ServerTls {
-    /// In the order of `cipher_suites`.
+    /// For clients that speak TLS 1.3. Their tickets may be shared by gateways.
+    tls13: Orders,
+    /// For clients that don't. A ticket of TLS 1.2 holds the keys of its own session: none leaves the process.
+    tls12: Orders,
+}
+
+/// The order of cipher suites is the gateway's, except for clients that have no AES in their hardware.
+#[derive(Clone, Debug)]
+struct Orders {
+    /// As `cipher_suites` has it.
     configured: Arc<ServerConfig>,
     /// The same with ChaCha20 first, for clients that like it best.
     chacha20_first: Arc<ServerConfig>,
@@ -70,41 +81,42 @@ pub struct ServerTls {
 impl ServerTls {
     /// What a client that offers this is answered with.
     pub const fn for_client(&self, offer: Offer) -> &Arc<ServerConfig> {
+        let orders = match offer.newest {
+            Newest::Tls13 => &self.tls13,
+            Newest::Tls12 => &self.tls12,
+        };
         match offer.favourite {
-            Favourite::ChaCha20 => &self.chacha20_first,
-            Favourite::Other => &self.configured,
+            Favourite::ChaCha20 => &orders.chacha20_first,
+            Favourite::Other => &orders.configured,
         }
-    }
-
-    fn new(
-        policy: &TlsPolicy,
-        identities: &[Arc<Identity>],
-        clients: &ClientAuth,
-        protocols: &[&[u8]],
-    ) -> Result<Self, SetupError> {
-        let mut configured = config(policy, identities, clients)?;
-        configured.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        let mut policy = policy.clone();
-        policy.cipher_suites.sort_by_key(|suite| !is_chacha20(*suite));
-        let mut chacha20_first = config(&policy, identities, clients)?;
-        chacha20_first.alpn_protocols.clone_from(&configured.alpn_protocols);
-        // One ticket is good for either.
-        chacha20_first.ticketer = Arc::clone(&configured.ticketer);
-        Ok(Self { configured: Arc::new(configured), chacha20_first: Arc::new(chacha20_first) })
     }
 }
 
-/// What clients of one `[[https]]` block get to see. Tickets can be resumed on every worker, but not in another block, and
-/// not at all where client certificates are asked for: a ticket must not stand in for a certificate.
+/// What clients of one `[[https]]` block get to see. Tickets can be resumed on every worker, and those of TLS 1.3 also at other
+/// gateways that have the same `secrets`, but not in another block, and not at all where client certificates are asked for: a
+/// ticket must not stand in for a certificate.
 ///
 /// # Errors
 /// See [`SetupError`].
 pub fn server_config(
-    policy: &TlsPolicy,
+    https: &Https,
     identities: &[Arc<Identity>],
     clients: &ClientAuth,
+    secrets: &Secrets,
 ) -> Result<Arc<ServerTls>, SetupError> {
-    Ok(Arc::new(ServerTls::new(policy, identities, clients, &[b"http/1.1"])?))
+    let orders = |tickets| Orders::new(&https.tls, identities, clients, &[b"http/1.1"], tickets);
+    let own = match clients {
+        ClientAuth::None => Some(Ticketer::new().map_err(SetupError::Tickets)?),
+        ClientAuth::Demanded(_) | ClientAuth::Asked(_) => None,
+    };
+    let shared = SharedTickets::new(secrets, Realm::of(https, identities))
+        .filter(|_| own.is_some() && https.tls.max_version == TlsVersion::Tls13);
+    let tls12 = orders(own)?;
+    let tls13 = match shared {
+        Some(shared) => orders(Some(Arc::new(shared)))?,
+        None => tls12.clone(),
+    };
+    Ok(Arc::new(ServerTls { tls13, tls12 }))
 }
 
 /// What clients of one `[[cti]]` block get to see: they show a certificate in every handshake, and what they speak has no
@@ -117,14 +129,37 @@ pub fn cti_server_config(
     identities: &[Arc<Identity>],
     clients: Arc<ClientVerifier>,
 ) -> Result<Arc<ServerTls>, SetupError> {
-    Ok(Arc::new(ServerTls::new(policy, identities, &ClientAuth::Demanded(clients), &[])?))
+    let orders = Orders::new(policy, identities, &ClientAuth::Demanded(clients), &[], None)?;
+    Ok(Arc::new(ServerTls { tls13: orders.clone(), tls12: orders }))
+}
+
+impl Orders {
+    fn new(
+        policy: &TlsPolicy,
+        identities: &[Arc<Identity>],
+        clients: &ClientAuth,
+        protocols: &[&[u8]],
+        tickets: Option<Arc<dyn ProducesTickets>>,
+    ) -> Result<Self, SetupError> {
+        let config = |policy: &TlsPolicy| {
+            let mut config = config(policy, identities, clients)?;
+            config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+            match &tickets {
+                Some(tickets) => config.ticketer = Arc::clone(tickets),
+                None => config.send_tls13_tickets = 0,
+            }
+            Ok(Arc::new(config))
+        };
+        let mut chacha20_first = policy.clone();
+        chacha20_first.cipher_suites.sort_by_key(|suite| !is_chacha20(*suite));
+        Ok(Self { configured: config(policy)?, chacha20_first: config(&chacha20_first)? })
+    }
 }
 
 fn config(policy: &TlsPolicy, identities: &[Arc<Identity>], clients: &ClientAuth) -> Result<ServerConfig, SetupError> {
     let config = ServerConfig::builder_with_provider(provider(policy))
         .with_protocol_versions(&versions(policy))
         .map_err(SetupError::Policy)?;
-    let tickets = matches!(clients, ClientAuth::None);
     let config = match clients {
         ClientAuth::None => config.with_no_client_auth(),
         ClientAuth::Demanded(verifier) => config.with_client_cert_verifier(Arc::clone(verifier) as _),
@@ -133,11 +168,6 @@ fn config(policy: &TlsPolicy, identities: &[Arc<Identity>], clients: &ClientAuth
     let mut config = config.with_cert_resolver(Arc::new(Shown(identities.to_vec())));
     config.ignore_client_order = true;
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    if tickets {
-        config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(SetupError::Tickets)?;
-    } else {
-        config.send_tls13_tickets = 0;
-    }
     Ok(config)
 }
 

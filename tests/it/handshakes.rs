@@ -12,10 +12,10 @@ use rustls::crypto::aws_lc_rs::cipher_suite::{
     TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
 };
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::{ClientConfig, SupportedCipherSuite};
-use xspgate::sim::site::{APP, CLOUD};
+use rustls::{ClientConfig, HandshakeKind, SupportedCipherSuite};
+use xspgate::sim::site::{APP, CLOUD, Simulation};
 
-use crate::harness::{PROFILE, RawClient, Serving, Stage, Tool, eventually, succeed, tls_config};
+use crate::harness::{Gateway, PROFILE, RawClient, Serving, Stage, Tool, eventually, succeed, tls_config};
 
 /// A client that likes these suites, the first one best.
 fn fond_of(stage: &Stage, suites: &[SupportedCipherSuite]) -> Arc<ClientConfig> {
@@ -213,6 +213,66 @@ async fn an_ocsp_response_is_stapled_and_read_again() {
 /// When the response was made that `openssl s_client` shows.
 fn produced(said: &str) -> Option<&str> {
     said.lines().find_map(|line| line.trim().strip_prefix("Produced At: "))
+}
+
+/// Whether a session is resumed at `to`, by a request that brings a ticket for the next one.
+async fn resumes(to: SocketAddr, tls: &Arc<ClientConfig>) -> bool {
+    let mut client = RawClient::try_connect(to, CLOUD, Arc::clone(tls)).await.unwrap();
+    client.send(format!("GET {PROFILE} HTTP/1.1\r\nHost: {CLOUD}\r\nConnection: close\r\n\r\n")).await;
+    assert_eq!(client.until_closed().await.status(), StatusCode::OK.as_u16());
+    client.tls().handshake_kind() == Some(HandshakeKind::Resumed)
+}
+
+#[tokio::test]
+async fn gateways_of_one_key_file_resume_each_other_s_sessions_of_tls_1_3() {
+    let stage = Stage::start().await;
+    let config = stage.sim.folder().join("xspgate.toml");
+    let other = Gateway::start(&config).await;
+    other.until_ready().await;
+    let both = [stage.gateway.https(), other.https()];
+    let tls_13 = tls_config(&stage.sim.pki.public_roots());
+    assert!(!resumes(both[0], &tls_13).await);
+    for to in [both[1], both[0], both[1]] {
+        assert!(resumes(to, &tls_13).await);
+    }
+    // A ticket of TLS 1.2 could be opened by whoever gets hold of the file.
+    let tls_12 = fond_of(&stage, &[TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]);
+    assert_eq!((resumes(both[0], &tls_12).await, resumes(both[0], &tls_12).await), (false, true));
+    assert!(!resumes(both[1], &tls_12).await);
+}
+
+#[tokio::test]
+async fn a_gateway_with_other_affinity_keys_resumes_nothing() {
+    let stage = Stage::start().await;
+    let folder = stage.sim.folder();
+    let text = std::fs::read_to_string(folder.join("xspgate.toml")).unwrap();
+    let key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n";
+    std::fs::write(folder.join("other.key"), key).unwrap();
+    succeed(std::process::Command::new("chmod").arg("600").arg(folder.join("other.key")));
+    std::fs::write(folder.join("other.toml"), text.replace("affinity.key", "other.key")).unwrap();
+    let other = Gateway::start(&folder.join("other.toml")).await;
+    other.until_ready().await;
+    let tls = tls_config(&stage.sim.pki.public_roots());
+    assert!(!resumes(stage.gateway.https(), &tls).await);
+    assert!(!resumes(other.https(), &tls).await);
+}
+
+#[tokio::test]
+async fn a_block_resumes_no_session_of_another_block() {
+    let (stage, ()) = Stage::with(|sim, text| {
+        let folder = sim.folder().display();
+        sim.pki.public(&[CLOUD, APP]).write(sim.folder(), "other").unwrap();
+        text.set("[certificate.other]", "chain", format!("{folder}/other-chain.pem"));
+        text.set("[certificate.other]", "key", format!("{folder}/other-key.pem"));
+        Simulation::serve(text);
+        text.set("[[https]]", "listen", vec!["127.0.0.2:0".to_owned()]).set("[[https]]", "certificate", "other");
+    })
+    .await;
+    let [first, second] = stage.gateway.all_https() else { panic!("two listeners") };
+    let tls = tls_config(&stage.sim.pki.public_roots());
+    assert_eq!((resumes(*first, &tls).await, resumes(*first, &tls).await), (false, true));
+    assert_eq!((resumes(*second, &tls).await, resumes(*second, &tls).await), (false, true));
+    assert!(!resumes(*first, &tls).await);
 }
 
 #[tokio::test]
