@@ -180,6 +180,7 @@ pub(super) fn snapshot(
         },
         limits: config.limits.clone(),
         tcp: config.tcp,
+        via: config.via,
         listeners: listeners.into(),
         faces: shown.into(),
         drain_timeout: config.drain_timeout,

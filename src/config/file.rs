@@ -22,6 +22,7 @@ use super::types::path::{FilePath, Prefix, ProbePath};
 use super::types::suite::{Group, Suite};
 use crate::broadworks::interface::Interface;
 use crate::policy::classify::{On5xx, OnSilence, Replay};
+use crate::policy::headers::Via;
 
 /// One key's value with its place; `None`: the key is not there.
 pub type Key<T> = Option<Spanned<T>>;
@@ -94,6 +95,7 @@ tables! {
         drain_timeout: Key<Time<0, DAY>>,
         drain_spread: Key<Time<0, HOUR>>,
         handover_timeout: Key<Time<0, WEEK>>,
+        via: Key<Choice<Via>>,
         admin: Key<Admin>,
         control: Key<Control>,
         log: Key<Log>,

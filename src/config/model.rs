@@ -19,6 +19,7 @@ use super::place::Places;
 use crate::broadworks::interface::Interface;
 use crate::http1::head;
 use crate::policy::drained::Drained;
+use crate::policy::headers::Via;
 use crate::policy::route::PathPrefix;
 
 pub use allow::Allow;
@@ -39,6 +40,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How long the ends of what is left then are spread (`drain_spread`).
     pub drain_spread: Duration,
+    /// Which messages say that they have come through a gateway (`via`).
+    pub via: Via,
     /// How long a process that has been replaced keeps its streams (`handover_timeout`).
     pub handover_timeout: Duration,
     /// `[admin]`; `None`: no admin listener.

@@ -239,7 +239,8 @@ impl<E: Exchange> Transaction<'_, E> {
         journal.received = feed.content();
         journal.responding();
         let last = if is_withheld(head, &feed) { Last::Yes } else { from.last() };
-        exchange.respond(&Answer::Relayed { head: &accepted.head, cookie, tracking_id: &journal.tracking_id, last });
+        let (head, tracking_id, via) = (&accepted.head, &journal.tracking_id, from.snapshot.via);
+        exchange.respond(&Answer::Relayed { head, cookie, tracking_id, via, last });
         let kind = Kind::of(&intent, &accepted);
         let Accepted { endpoint, mut connection, sent, .. } = *accepted;
         // An XSP that answers before it has the whole request may close once it has, and one that ends a channel has had enough.

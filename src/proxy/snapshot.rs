@@ -14,6 +14,7 @@ use crate::broadworks::interface::Interface;
 use crate::config::model;
 use crate::farm::Farm;
 use crate::http1::head;
+use crate::policy::headers::Via;
 use crate::policy::route::{Paths, Unroutable};
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use crate::tls::certs::{Authorities, Identity};
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub tcp: model::Tcp,
     /// The same as `limits`, as the codec wants it.
     pub head_limits: head::HeadLimits,
+    /// Which messages say that they have come through a gateway.
+    pub via: Via,
     /// The listening addresses, in file order.
     pub listeners: Arc<[Listener]>,
     /// What `[[https]]` blocks show in the handshake, in file order.
