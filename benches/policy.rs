@@ -12,7 +12,7 @@ use xspgate::broadworks::interface::Interface;
 use xspgate::http1::head::{HeadLimits, parse_request};
 use xspgate::policy::classify::{On5xx, OnSilence};
 use xspgate::policy::endpoint::{Endpoint, Roster, Tier, Weight};
-use xspgate::policy::headers::{self, Downstream, Encodings, TraceContext, Trusted};
+use xspgate::policy::headers::{self, Downstream, Encodings, TraceContext, Trusted, Via};
 use xspgate::policy::health::{Health, Observation, Rules, Seen};
 use xspgate::policy::plan::{Plan, Purpose, Trials};
 use xspgate::policy::route::{PathPrefix, Paths};
@@ -94,6 +94,7 @@ fn request_head(criterion: &mut Criterion) {
         cookie: "XSPGATE",
         encodings: Encodings::Any,
         trace: TraceContext::AsReceived,
+        via: Via::Requests,
     };
     let mut out = Vec::with_capacity(4096);
     criterion.bench_function("request_head", |bencher| {

@@ -5,7 +5,6 @@
 mod ask;
 mod channel;
 mod crew;
-mod date;
 mod deployment;
 mod door;
 pub mod finding;

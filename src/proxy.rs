@@ -7,6 +7,7 @@ mod attempt;
 mod challenge;
 pub mod channels;
 mod client;
+mod clock;
 pub mod connection;
 pub mod context;
 mod documents;

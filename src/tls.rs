@@ -15,3 +15,4 @@ pub mod server;
 pub mod setup;
 mod signature;
 pub mod stream;
+pub mod tickets;

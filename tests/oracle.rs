@@ -29,7 +29,7 @@ use xspgate::http1::chunked::{Decoder, Event};
 use xspgate::http1::head::{
     Fields, HeadLimits, Persistence, RequestFraming, ResponseFraming, Sender, Version, parse_request, parse_response,
 };
-use xspgate::policy::headers::{Downstream, Encodings, TraceContext, Trusted, request_head};
+use xspgate::policy::headers::{Downstream, Encodings, TraceContext, Trusted, Via, request_head};
 
 const CASES: u32 = 512;
 /// Holds whole messages, so that neither side ever waits for the other.
@@ -349,6 +349,7 @@ fn passed_on(bytes: &[u8]) -> Vec<u8> {
         cookie: "XSPGATE",
         encodings: Encodings::Any,
         trace: TraceContext::AsReceived,
+        via: Via::Off,
     };
     let mut out = Vec::new();
     request_head(&head, &from, head.framing, &mut out);

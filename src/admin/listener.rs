@@ -343,6 +343,7 @@ mod tests {
             },
             limits: config.limits,
             tcp: config.tcp,
+            via: config.via,
             listeners: [].into(),
             faces: [].into(),
             drain_timeout: config.drain_timeout,

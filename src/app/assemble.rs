@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use rustls::sign::CertifiedKey;
 
 use super::sockets::{Slot, Tenant};
 use crate::config::model::{self, Config};
@@ -17,10 +16,11 @@ use crate::stream;
 use crate::stream::block::CtiFace;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::timeline::Timeline;
-use crate::tls::certs::{Authorities, Material};
+use crate::tls::certs::{Authorities, Identity, Material};
 use crate::tls::client::ClientTls;
 use crate::tls::clients::{ClientVerifier, TrustWatch};
 use crate::tls::server::{ClientAuth, cti_server_config, server_config};
+use crate::tls::tickets::Secrets;
 
 /// The farms, without endpoints yet.
 pub(super) fn farms(
@@ -45,7 +45,7 @@ pub(super) fn client_tls(farm: &model::Farm, material: &Material) -> Result<Clie
         None => None,
     };
     let identity = farm.certificate.as_ref().and_then(|certificate| material.identities.get(&certificate.name));
-    Ok(ClientTls::new(farm, authorities.map(Arc::as_ref), identity.cloned())?)
+    Ok(ClientTls::new(farm, authorities.map(Arc::as_ref), identity.map(|identity| Arc::clone(&identity.key)))?)
 }
 
 /// The keys that gateways share; `None` without a file of them.
@@ -92,21 +92,22 @@ pub(super) fn tell_keys(config: &Config, keyring: &Keyring, metrics: &Metrics) {
 /// tickets go on being good.
 fn face(https: &model::Https, material: &Material, faces: &[Face]) -> Result<Face> {
     let webex_ranges = material.webex_ranges().map(Arc::from);
-    let identity = identity(material, &https.certificate)?;
+    let identities = identities(material, &https.certificates)?;
     let authorities = match https.demand() {
         Some(clients) => Some(authorities(material, &clients.trust)?),
         None => None,
     };
-    if let Some(old) = faces.iter().find(|old| old.is_of(https, &identity, authorities)) {
+    let ticket_secrets = Secrets::new(&material.affinity_keys);
+    if let Some(old) = faces.iter().find(|old| old.is_of(https, &identities, authorities, &ticket_secrets)) {
         return Ok(Face { https: https.clone(), webex_ranges, ..old.clone() });
     }
     let clients = client_auth(https, material)?;
-    let tls = server_config(&https.tls, Arc::clone(&identity), &clients)?;
+    let tls = server_config(https, &identities, &clients, &ticket_secrets)?;
     let before = faces.iter().find(|old| old.is_for(https)).and_then(|old| old.trust.clone());
     let made = || Some(TrustWatch::new(clients.verifier()?, https.demand()?.untrusted));
     let trust = before.or_else(made);
     let (https, authorities) = (https.clone(), authorities.cloned());
-    Ok(Face { https, tls, clients, identity, authorities, trust, webex_ranges })
+    Ok(Face { https, tls, clients, identities, ticket_secrets, authorities, trust, webex_ranges })
 }
 
 /// What a block asks of clients in the handshake (R-AUTH-2): a certificate if the block demands it, and whether they have
@@ -147,10 +148,10 @@ pub(super) fn snapshot(
         shown.push(face);
     }
     for (index, cti) in config.cti.iter().enumerate() {
-        let identity = identity(material, &cti.certificate)?;
+        let identities = identities(material, &cti.certificates)?;
         let judging = || -> Result<_> {
             let verifier = verifier(&cti.clients, &cti.tls, material)?;
-            Ok((cti_server_config(&cti.tls, identity, Arc::clone(&verifier))?, verifier))
+            Ok((cti_server_config(&cti.tls, &identities, Arc::clone(&verifier))?, verifier))
         };
         let (tls, verifier) = judging().with_context(|| format!("[[cti]] with farm \"{}\"", cti.farm.name))?;
         for listener in at(&mut listeners, slots, Tenant::Cti(index), &cti.listen) {
@@ -179,6 +180,7 @@ pub(super) fn snapshot(
         },
         limits: config.limits.clone(),
         tcp: config.tcp,
+        via: config.via,
         listeners: listeners.into(),
         faces: shown.into(),
         drain_timeout: config.drain_timeout,
@@ -198,8 +200,9 @@ fn at<'l>(
     both.filter(move |(_, slot)| slot.is_of(tenant, listen)).map(|(listener, _)| listener)
 }
 
-fn identity(material: &Material, certificate: &model::Certificate) -> Result<Arc<CertifiedKey>> {
-    material.identities.get(&certificate.name).map(Arc::clone).context("its certificate is not loaded")
+fn identities(material: &Material, certificates: &[Arc<model::Certificate>]) -> Result<Vec<Arc<Identity>>> {
+    let loaded = certificates.iter().map(|certificate| material.identities.get(&certificate.name).cloned());
+    loaded.collect::<Option<_>>().context("its certificate is not loaded")
 }
 
 fn authorities<'m>(material: &'m Material, trust: &model::Trust) -> Result<&'m Arc<Authorities>> {

@@ -20,6 +20,7 @@ const DAY: i64 = 24 * 3600;
 const RENEW: &str = "have it renewed, and put the new files in the old ones' place";
 const AUTHORITY: &str = "put the CA's new certificate into the file, and take this one out";
 const LIST: &str = "fetch the CA's current list; `crl_overdue` says what an overdue one is worth";
+const RESPONSE: &str = "clients are shown none until a new one is there: fetch one, every day best";
 const CLOCK: &str = "is this machine's clock right?";
 
 /// Tells of those in use, for ever.
@@ -57,13 +58,11 @@ impl Reminder {
 fn tell(expiry: &Expiry, now: i64) {
     let Expiry { section, file, subject, serial, validity } = expiry;
     let file = file.display().to_string();
-    let (section, is_list) = match section.strip_suffix(" crl") {
-        Some(section) => (section, true),
-        None => (section.as_str(), false),
-    };
+    let (section, part) = section.split_once(' ').unwrap_or((section, ""));
     let (what, help) = match (validity.standing(now), section.starts_with("trust.")) {
         (Standing::Valid | Standing::EndsSoon, _) => return,
-        (Standing::Expired, _) if is_list => ("a revocation list is overdue", LIST),
+        (Standing::Expired, true) if part == "crl" => ("a revocation list is overdue", LIST),
+        (Standing::Expired, false) if part == "ocsp" => ("an OCSP response is overdue", RESPONSE),
         (Standing::Expired, true) => ("a CA has expired, what it has signed is refused", AUTHORITY),
         (Standing::Expired, false) => ("certificate expired; it is still in use", RENEW),
         (Standing::NotYetValid, true) => ("a CA is not valid yet, what it has signed is refused", CLOCK),

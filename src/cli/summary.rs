@@ -123,7 +123,8 @@ fn https(out: &mut String, block: &Https, ranges: &dyn Fn(&Allow) -> String) {
         Some(clients) => format!(", client certificates of \"{}\" demanded", clients.trust.name),
         None => String::new(),
     };
-    line(out, "certificate", &format!("\"{}\"{client}", block.certificate.name));
+    let shown = block.certificates.iter().map(|certificate| format!("\"{}\"", certificate.name));
+    line(out, "certificate", &format!("{}{client}", shown.collect::<Vec<_>>().join(", ")));
     for route in &block.interfaces {
         line(out, route.interface.name(), &self::route(route, ranges));
     }

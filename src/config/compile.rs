@@ -25,6 +25,7 @@ use super::recover::Gaps;
 use super::types::choice::nearest;
 use super::types::name::SectionName;
 use super::types::path::FilePath;
+use crate::policy::headers::Via;
 
 /// Compiles what could be read. The model lacks what is broken: it may be used only if there is no error among the
 /// problems of both steps.
@@ -52,6 +53,7 @@ pub(super) fn compile(file: &File, source: &Source, gaps: &Gaps) -> (Config, Vec
         reloads: or(&file.reload_on_change, |followed| followed.0, Reloads::WhenAsked),
         drain_timeout: or(&file.drain_timeout, |time| time.0, settings::seconds(30)),
         drain_spread: or(&file.drain_spread, |time| time.0, settings::seconds(60)),
+        via: or(&file.via, |choice| choice.0, Via::Requests),
         handover_timeout: or(&file.handover_timeout, |time| time.0, settings::seconds(3600)),
         admin: settings::admin(&mut check, file),
         control: settings::control(&mut check, file),

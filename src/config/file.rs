@@ -14,14 +14,15 @@ use super::schema::{Shape, Shaped};
 use super::types::amount::{Count, OffOrCount, OffOrTime, Size, Time};
 use super::types::choice::{Access, Choice, Ended, Followed, Free, Preset, Strict};
 use super::types::collector::{CollectorUrl, TracedName};
-use super::types::former::FormerNames;
 use super::types::name::{ClientName, CookieName, HostName, LogFilter, SectionName, ServiceName};
+use super::types::names::Names;
 use super::types::network::{Allowed, DnsServer, DrainedXsp, Listen, Range, XspAddress};
 use super::types::oid::Oid;
 use super::types::path::{FilePath, Prefix, ProbePath};
 use super::types::suite::{Group, Suite};
 use crate::broadworks::interface::Interface;
 use crate::policy::classify::{On5xx, OnSilence, Replay};
+use crate::policy::headers::Via;
 
 /// One key's value with its place; `None`: the key is not there.
 pub type Key<T> = Option<Spanned<T>>;
@@ -94,6 +95,7 @@ tables! {
         drain_timeout: Key<Time<0, DAY>>,
         drain_spread: Key<Time<0, HOUR>>,
         handover_timeout: Key<Time<0, WEEK>>,
+        via: Key<Choice<Via>>,
         admin: Key<Admin>,
         control: Key<Control>,
         log: Key<Log>,
@@ -192,6 +194,7 @@ tables! {
     Certificate {
         chain: Key<FilePath>,
         key: Key<FilePath>,
+        ocsp: Key<FilePath>,
         strict: Key<Strict>,
     }
 
@@ -204,7 +207,7 @@ tables! {
 
     /// `[farm.NAME]`.
     Farm {
-        formerly: Key<FormerNames>,
+        formerly: Key<Names>,
         server_name: Key<HostName>,
         trust: Key<SectionName>,
         certificate: Key<SectionName>,
@@ -268,7 +271,7 @@ tables! {
         listen: List<Listen>,
         hosts: List<HostName>,
         default: Key<Preset>,
-        certificate: Key<SectionName>,
+        certificate: Key<Names>,
         client_trust: Key<SectionName>,
         client_names: List<ClientName>,
         client_purpose: Key<Choice<ClientPurpose>>,
@@ -295,7 +298,7 @@ tables! {
     /// `[[cti]]`.
     Cti {
         listen: List<Listen>,
-        certificate: Key<SectionName>,
+        certificate: Key<Names>,
         client_trust: Key<SectionName>,
         client_names: List<ClientName>,
         client_purpose: Key<Choice<ClientPurpose>>,

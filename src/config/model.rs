@@ -19,6 +19,7 @@ use super::place::Places;
 use crate::broadworks::interface::Interface;
 use crate::http1::head;
 use crate::policy::drained::Drained;
+use crate::policy::headers::Via;
 use crate::policy::route::PathPrefix;
 
 pub use allow::Allow;
@@ -39,6 +40,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How long the ends of what is left then are spread (`drain_spread`).
     pub drain_spread: Duration,
+    /// Which messages say that they have come through a gateway (`via`).
+    pub via: Via,
     /// How long a process that has been replaced keeps its streams (`handover_timeout`).
     pub handover_timeout: Duration,
     /// `[admin]`; `None`: no admin listener.
@@ -93,6 +96,8 @@ pub struct Certificate {
     pub chain: PathBuf,
     /// `key`: PEM.
     pub key: PathBuf,
+    /// `ocsp`: an OCSP response in DER.
+    pub ocsp: Option<PathBuf>,
     /// `strict`: what breaking R-CTI-3 amounts to. A key that does not fit is an error in any case.
     pub strict: Strictness,
 }
@@ -275,8 +280,8 @@ pub struct Https {
     pub hosts: Vec<String>,
     /// `default`.
     pub nameless: Nameless,
-    /// `certificate`.
-    pub certificate: Arc<Certificate>,
+    /// `certificate`; at least one, the preferred one first.
+    pub certificates: Vec<Arc<Certificate>>,
     /// `client_trust`: such a client certificate is demanded in the handshake.
     pub clients: Option<Clients>,
     /// `[https.tls]`.
@@ -325,8 +330,8 @@ pub enum ChannelReplay {
 pub struct Cti {
     /// `listen`; at least one.
     pub listen: Vec<SocketAddr>,
-    /// `certificate`.
-    pub certificate: Arc<Certificate>,
+    /// `certificate`; at least one, the preferred one first.
+    pub certificates: Vec<Arc<Certificate>>,
     /// `client_trust` and what else a client's certificate must be like (R-CTI-1, R-CTI-2).
     pub clients: Clients,
     /// `farm`.

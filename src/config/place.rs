@@ -11,6 +11,8 @@ pub enum Spot {
     CertificateChain(String),
     /// `key` of `[certificate.NAME]`.
     CertificateKey(String),
+    /// `ocsp` of `[certificate.NAME]`.
+    CertificateOcsp(String),
     /// `ca` of `[trust.NAME]`.
     TrustCa(String),
     /// `crl` of `[trust.NAME]`.

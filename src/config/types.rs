@@ -4,8 +4,8 @@
 pub mod amount;
 pub mod choice;
 pub mod collector;
-pub mod former;
 pub mod name;
+pub mod names;
 pub mod network;
 pub mod oid;
 pub mod path;

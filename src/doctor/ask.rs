@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use http::Method;
 use tokio::time::timeout;
 
-use super::date;
 use super::door::Door;
 use crate::http1::chunked::Event;
+use crate::http1::date;
 use crate::http1::encode;
 use crate::http1::head::{HeadLimits, ResponseHead};
 use crate::policy::fault::HandshakeFault;

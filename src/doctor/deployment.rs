@@ -37,7 +37,7 @@ pub(super) fn xsps(
 ) -> Result<Vec<Job<Option<i64>>>, SetupError> {
     let authorities = farm.proof.as_ref().and_then(|proof| material.authorities.get(&proof.trust.name));
     let identity = farm.certificate.as_ref().and_then(|certificate| material.identities.get(&certificate.name));
-    let tls = ClientTls::new(farm, authorities.map(Arc::as_ref), identity.cloned())?;
+    let tls = ClientTls::new(farm, authorities.map(Arc::as_ref), identity.map(|identity| Arc::clone(&identity.key)))?;
     let trust = farm.proof.as_ref().map(|proof| format!("[trust.{}]", proof.trust.name)).unwrap_or_default();
     let shows = if identity.is_some() { Shows::Certificate } else { Shows::Nothing };
     let manner = Manner::of(config, farm);
@@ -162,10 +162,10 @@ fn contexts(route: &model::Route) -> Option<Contexts> {
 
 /// A name that Webex may use for CTI: no block says it, but the certificate does.
 fn cti_name(config: &Config, material: &Material, block: &model::Cti) -> Option<String> {
-    let certificate = &block.certificate.name;
-    let shared = config.https.iter().find(|https| https.certificate.name == *certificate);
+    let certificate = &block.certificates.first()?.name;
+    let shared = config.https.iter().find(|https| https.certificates.iter().any(|shown| shown.name == *certificate));
     let own = || {
-        let leaf = facts(material.identities.get(certificate)?.cert.first()?).ok()?;
+        let leaf = facts(material.identities.get(certificate)?.key.cert.first()?).ok()?;
         leaf.dns_names.into_iter().find(|name| !name.contains('*'))
     };
     shared.and_then(|https| https.hosts.first().cloned()).or_else(own)

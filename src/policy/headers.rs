@@ -29,6 +29,19 @@ pub struct Downstream<'a> {
     pub encodings: Encodings,
     /// What becomes of the trace context that the request brings.
     pub trace: TraceContext,
+    /// Whether the request says that it has come through a gateway.
+    pub via: Via,
+}
+
+/// Which messages say that they have come through the gateway (RFC 9110 section 7.6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// Requests, as every gateway must; answers keep to themselves what stands before the XSPs.
+    Requests,
+    /// Requests and answers.
+    Both,
+    /// None.
+    Off,
 }
 
 /// What becomes of the trace context that a request brings (W3C Trace Context).
@@ -102,7 +115,7 @@ pub fn request_head(head: &RequestHead, from: &Downstream<'_>, framing: RequestF
             Kind::Kept if name.eq_ignore_ascii_case(b"Host") => {
                 encode::field(out, name, host_of(head, from).as_bytes())
             }
-            Kind::Kept => encode::field(out, name, value),
+            Kind::Kept | Kind::Date => encode::field(out, name, value),
             Kind::Cookie => {
                 if let Some(left) = affinity::without_cookie(value, from.cookie) {
                     encode::field(out, name, &left);
@@ -124,11 +137,23 @@ pub fn request_head(head: &RequestHead, from: &Downstream<'_>, framing: RequestF
     if !tracked {
         encode::field(out, b"TrackingID", from.tracking_id.as_bytes());
     }
+    match from.via {
+        Via::Requests | Via::Both => encode::field(out, b"Via", via(head.version)),
+        Via::Off => {}
+    }
     if trailers {
         encode::field(out, b"TE", b"trailers");
         encode::field(out, b"Connection", b"TE");
     }
     encode::end(out);
+}
+
+/// The gateway's own element of Via, behind what others have put there: the version that came in, and a pseudonym.
+const fn via(version: Version) -> &'static [u8] {
+    match version {
+        Version::Http10 => b"1.0 xspgate",
+        Version::Http11 => b"1.1 xspgate",
+    }
 }
 
 /// The host that an XSP is told.
@@ -170,32 +195,46 @@ fn claims(head: &RequestHead, from: &Downstream<'_>, out: &mut Vec<u8>) {
     encode::field(out, b"X-Forwarded-Host", asked.unwrap_or(host_of(head, from).as_bytes()));
 }
 
+/// What a response gets besides what the XSP has sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Added<'a> {
+    /// What is said of the client's connection, if anything has to be: see [`connection`].
+    pub connection: Option<&'static [u8]>,
+    /// The value of one more Set-Cookie, after the XSP's own.
+    pub set_cookie: Option<&'a [u8]>,
+    /// The TrackingID if the XSP sent none.
+    pub tracking_id: &'a str,
+    /// The Date if the XSP sent none (RFC 9110 section 6.6.1).
+    pub date: fn() -> [u8; 29],
+    /// Whether the response says that it has come through a gateway.
+    pub via: Via,
+}
+
 /// Appends the head of `head` as the client gets it.
 ///
 /// Status, reason and all end-to-end fields are as they came, in their order; hop-by-hop fields and what Connection names
-/// are left out. `set_cookie` is the value of one more Set-Cookie, after the XSP's own. `tracking_id` is the TrackingID if
-/// the XSP sent none. `connection` is what is said of the client's connection, if anything has to be: see [`connection`].
-pub fn response_head(
-    head: &ResponseHead,
-    framing: BodyFraming,
-    connection: Option<&'static [u8]>,
-    set_cookie: Option<&[u8]>,
-    tracking_id: &str,
-    out: &mut Vec<u8>,
-) {
+/// are left out.
+pub fn response_head(head: &ResponseHead, framing: BodyFraming, added: &Added<'_>, out: &mut Vec<u8>) {
     encode::status_line(out, head.status, head.reason());
-    let tracked = response_fields(head, framing, out);
+    let given = response_fields(head, framing, out);
     match framing {
         BodyFraming::Chunked => encode::field(out, b"Transfer-Encoding", b"chunked"),
         BodyFraming::AsReceived | BodyFraming::UntilClose => {}
     }
-    if let Some(value) = set_cookie {
+    if let Some(value) = added.set_cookie {
         encode::field(out, b"Set-Cookie", value);
     }
-    if tracked == Tracked::No {
-        encode::field(out, b"TrackingID", tracking_id.as_bytes());
+    if !given.tracking_id {
+        encode::field(out, b"TrackingID", added.tracking_id.as_bytes());
     }
-    if let Some(value) = connection {
+    if !given.date {
+        encode::field(out, b"Date", &(added.date)());
+    }
+    match added.via {
+        Via::Both => encode::field(out, b"Via", via(head.version)),
+        Via::Requests | Via::Off => {}
+    }
+    if let Some(value) = added.connection {
         encode::field(out, b"Connection", value);
     }
     encode::end(out);
@@ -217,17 +256,18 @@ pub fn informational_head(head: &ResponseHead, out: &mut Vec<u8>) {
     encode::end(out);
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Tracked {
-    Yes,
-    No,
+/// What the XSP has sent of the fields that each response has.
+#[derive(Clone, Copy, Default)]
+struct Given {
+    tracking_id: bool,
+    date: bool,
 }
 
-fn response_fields(head: &ResponseHead, framing: BodyFraming, out: &mut Vec<u8>) -> Tracked {
+fn response_fields(head: &ResponseHead, framing: BodyFraming, out: &mut Vec<u8>) -> Given {
     // RFC 9110 section 8.6: neither 1xx nor 204 has a Content-Length, not even zero.
     let without_length = head.status.is_informational() || head.status == StatusCode::NO_CONTENT;
     let options = Options::of(&head.fields);
-    let mut tracked = Tracked::No;
+    let mut given = Given::default();
     for (name, value) in head.fields.iter() {
         match Kind::of(name) {
             Kind::HopByHop | Kind::Te => {}
@@ -235,7 +275,11 @@ fn response_fields(head: &ResponseHead, framing: BodyFraming, out: &mut Vec<u8>)
             Kind::Framing => encode::field(out, name, value),
             Kind::TrackingId if value.is_empty() || options.name(name) => {}
             Kind::TrackingId => {
-                tracked = Tracked::Yes;
+                given.tracking_id = true;
+                encode::field(out, name, value);
+            }
+            Kind::Date => {
+                given.date = true;
                 encode::field(out, name, value);
             }
             Kind::Kept => encode::field(out, name, value),
@@ -243,7 +287,7 @@ fn response_fields(head: &ResponseHead, framing: BodyFraming, out: &mut Vec<u8>)
             Kind::Other | Kind::Claim | Kind::Cookie | Kind::Expect => encode::field(out, name, value),
         }
     }
-    tracked
+    given
 }
 
 /// What becomes of a field.
@@ -265,6 +309,8 @@ enum Kind {
     Expect,
     /// TrackingID.
     TrackingId,
+    /// Date, which is never removed by Connection either.
+    Date,
     /// End-to-end.
     Other,
 }
@@ -293,6 +339,7 @@ impl Kind {
             b"cookie" => Self::Cookie,
             b"expect" => Self::Expect,
             b"trackingid" => Self::TrackingId,
+            b"date" => Self::Date,
             _ if CLAIMS.iter().any(|start| plain.starts_with(start)) => Self::Claim,
             _ => Self::Other,
         }
@@ -366,6 +413,15 @@ mod tests {
         cookie: "XSPGATE",
         encodings: Encodings::Any,
         trace: TraceContext::AsReceived,
+        via: Via::Off,
+    };
+
+    const ADDED_TO_ANSWERS: Added<'_> = Added {
+        connection: None,
+        set_cookie: None,
+        tracking_id: "GATEWAY_1",
+        date: || *b"Sun, 06 Nov 1994 08:49:37 GMT",
+        via: Via::Off,
     };
 
     fn request(raw: &str) -> RequestHead {
@@ -535,9 +591,9 @@ mod tests {
 
     fn answered(raw: &str, method: &Method, framing: BodyFraming, persistence: Persistence) -> String {
         let mut out = Vec::new();
-        let cookie = Some(&b"XSPGATE=t; Path=/"[..]);
         let connection = connection(Version::Http11, persistence);
-        response_head(&response(raw, method), framing, connection, cookie, "GATEWAY_1", &mut out);
+        let added = Added { connection, set_cookie: Some(b"XSPGATE=t; Path=/"), ..ADDED_TO_ANSWERS };
+        response_head(&response(raw, method), framing, &added, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -546,13 +602,38 @@ mod tests {
         let raw = "HTTP/1.1 200 Fine\r\nSet-Cookie: JSESSIONID=1; Path=/dms\r\nKeep-Alive: x\r\nConnection: close, x-a\r\n\
                    X-A: 1\r\nTransfer-Encoding: chunked\r\nServer: x\r\n\r\n";
         let expected = "HTTP/1.1 200 Fine\r\nSet-Cookie: JSESSIONID=1; Path=/dms\r\nServer: x\r\nTransfer-Encoding: chunked\r\n\
-                        Set-Cookie: XSPGATE=t; Path=/\r\nTrackingID: GATEWAY_1\r\n\r\n";
+                        Set-Cookie: XSPGATE=t; Path=/\r\nTrackingID: GATEWAY_1\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n";
         assert_eq!(answered(raw, &Method::GET, BodyFraming::Chunked, Persistence::KeepAlive), expected);
 
-        let raw = "HTTP/1.1 404 \r\ncontent-length: 5\r\ntrackingid: XSP\r\nProxy-Authenticate: x\r\n\r\n";
-        let expected = "HTTP/1.1 404 \r\ncontent-length: 5\r\ntrackingid: XSP\r\nSet-Cookie: XSPGATE=t; Path=/\r\n\
+        let raw = "HTTP/1.1 404 \r\ncontent-length: 5\r\ntrackingid: XSP\r\nProxy-Authenticate: x\r\nDATE: now\r\n\r\n";
+        let expected = "HTTP/1.1 404 \r\ncontent-length: 5\r\ntrackingid: XSP\r\nDATE: now\r\nSet-Cookie: XSPGATE=t; Path=/\r\n\
                         Connection: close\r\n\r\n";
         assert_eq!(answered(raw, &Method::GET, BodyFraming::AsReceived, Persistence::Close), expected);
+    }
+
+    #[test]
+    fn a_message_says_by_which_version_it_has_come_behind_what_others_say() {
+        for via in [Via::Requests, Via::Both] {
+            let lines = sent(&["Via: 1.0 fred", "X: y", "via: 1.1 p.example.net"], &Downstream { via, ..FROM });
+            let added =
+                [&["Via: 1.0 fred", "X: y", "via: 1.1 p.example.net"][..], &ADDED, &["Via: 1.1 xspgate"]].concat();
+            assert_eq!(lines, added);
+        }
+        let mut out = Vec::new();
+        let from = Downstream { via: Via::Requests, ..FROM };
+        request_head(&request("GET /x HTTP/1.0\r\n\r\n"), &from, RequestFraming::None, &mut out);
+        assert!(out.ends_with(b"\r\nVia: 1.0 xspgate\r\n\r\n"));
+        for (via, version, expected) in [
+            (Via::Both, "1.1", Some("1.1 xspgate")),
+            (Via::Both, "1.0", Some("1.0 xspgate")),
+            (Via::Requests, "1.1", None),
+        ] {
+            let head = response(&format!("HTTP/{version} 200 OK\r\nContent-Length: 0\r\n\r\n"), &Method::GET);
+            let mut out = Vec::new();
+            response_head(&head, BodyFraming::AsReceived, &Added { via, ..ADDED_TO_ANSWERS }, &mut out);
+            let text = String::from_utf8(out).unwrap();
+            assert_eq!(text.lines().find_map(|line| line.strip_prefix("Via: ")), expected);
+        }
     }
 
     #[test]
@@ -720,7 +801,7 @@ mod tests {
             let fields: String = lines.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
             let head = response(&format!("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n{fields}\r\n"), &Method::GET);
             let mut out = Vec::new();
-            response_head(&head, BodyFraming::AsReceived, None, None, "GATEWAY_1", &mut out);
+            response_head(&head, BodyFraming::AsReceived, &ADDED_TO_ANSWERS, &mut out);
             let again = response(std::str::from_utf8(&out).unwrap(), &Method::GET);
             prop_assert_eq!(again.framing, head.framing);
             prop_assert_eq!(again.persistence, Persistence::KeepAlive);

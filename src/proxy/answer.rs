@@ -4,6 +4,7 @@
 use http::StatusCode;
 
 use crate::http1::head::ResponseHead;
+use crate::policy::headers::Via;
 
 /// What the client gets.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(super) enum Answer<'a> {
         cookie: Option<String>,
         /// The request's.
         tracking_id: &'a str,
+        /// Whether it says that it has come through a gateway.
+        via: Via,
         /// Whether the client's connection must end after it.
         last: Last,
     },

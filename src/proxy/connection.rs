@@ -173,8 +173,8 @@ impl Client {
         let mut journal = self.journal(&snapshot.listeners[self.listener], self.client);
         journal.tracking_id = new_tracking_id();
         self.http.close_after();
-        let feed = Feed::new(RequestFraming::None, 0);
-        refuse(&mut self.http, &mut journal, error, &feed, Last::Yes, snapshot.limits.write_timeout).await
+        let mut feed = Feed::new(RequestFraming::None, 0);
+        refuse(&mut self.http, &mut journal, error, &mut feed, Last::Yes, snapshot.limits.write_timeout).await
     }
 
     /// The next request's head. The time for a head runs from its first byte, and for the first one from the handshake.

@@ -1,6 +1,7 @@
 //! Why a request ends without an XSP's answer. The one place where an error turns into a response.
 
 use std::future::poll_fn;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -18,6 +19,11 @@ use crate::tls::clients::Fault;
 
 /// The methods that clients of BroadWorks use. Others pass as well, but for those that are refused.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// How much of a refused request's body is read and thrown away, in bytes: a new handshake costs more.
+const LONGEST_REST: u64 = 64 * 1024;
+/// How long that may take.
+const REST_WITHIN: Duration = Duration::from_secs(5);
 
 /// Everything that the gateway answers by itself.
 #[derive(Debug, thiserror::Error)]
@@ -168,14 +174,13 @@ impl Error {
         }
     }
 
-    /// Whether the connection is fit for another request.
+    /// Whether the connection is out of step, and unfit for another request.
     const fn last(&self) -> Last {
         match self {
-            Self::Refused(_) | Self::Slow | Self::Body | Self::BodyTooLong | Self::AmbiguousPath | Self::ClientGone => {
-                Last::Yes
-            }
+            Self::Refused(_) | Self::Slow | Self::Body | Self::BodyTooLong | Self::ClientGone => Last::Yes,
             Self::Options
             | Self::Misdirected
+            | Self::AmbiguousPath
             | Self::UnknownPath
             | Self::NotAllowed
             | Self::NoClientCertificate
@@ -218,34 +223,64 @@ impl Error {
     }
 
     /// The response, unless the client has left; `text` is this error's message.
-    pub(super) fn into_response<'a>(self, text: &'a str, tracking_id: &'a str, unread: Last) -> Option<Answer<'a>> {
+    pub(super) fn into_response<'a>(self, text: &'a str, tracking_id: &'a str, last: Last) -> Option<Answer<'a>> {
         let status = self.status()?;
         let hint = self.hint();
-        let last = if unread == Last::Yes { Last::Yes } else { self.last() };
         Some(Answer::Own { status, text, hint, tracking_id, last })
     }
 }
 
-/// The gateway's own answer. A client that sends requests and reads no answers has `patience` for this one, too.
+/// The gateway's own answer. A client that sends requests and reads no answers has `patience` for this one, too. The connection
+/// stays open if it is in step: what is left of the request's body is read, unless it is long, and thrown away.
 pub(super) async fn refuse<E: Exchange>(
     exchange: &mut E,
     journal: &mut Journal,
     error: Error,
-    feed: &Feed,
+    feed: &mut Feed,
     last: Last,
     patience: Duration,
 ) -> Served {
     journal.reason = Some(error.reason());
+    let last = match (last, error.last()) {
+        (Last::No, Last::No) => poll_fn(|cx| Poll::Ready(take(cx, exchange, feed))).await,
+        (Last::Yes, _) | (_, Last::Yes) => Last::Yes,
+    };
     journal.received = feed.content();
     let text = error.to_string();
-    let unread = if feed.is_complete() { last } else { Last::Yes };
-    let Some(answer) = error.into_response(&text, &journal.tracking_id, unread) else { return Served::Broken };
+    let Some(answer) = error.into_response(&text, &journal.tracking_id, last) else { return Served::Broken };
     if let Answer::Own { status, .. } = &answer {
         journal.status = Some(status.as_u16());
     }
     exchange.respond(&answer);
     match timeout(patience, poll_fn(|cx| exchange.poll_flush(cx))).await {
-        Ok(Ok(())) => Served::Whole,
-        Ok(Err(_)) | Err(_) => Served::Broken,
+        Ok(Ok(())) => {}
+        Ok(Err(_)) | Err(_) => return Served::Broken,
     }
+    if last == Last::No && !feed.is_complete() {
+        // Without its end, no request follows on this connection.
+        drop(timeout(REST_WITHIN, rest(exchange, feed)).await);
+        journal.received = feed.content();
+    }
+    Served::Whole
+}
+
+/// Takes what has come of the body, and says whether what is left of it is worth waiting for.
+fn take<E: Exchange>(cx: &mut Context<'_>, exchange: &mut E, feed: &mut Feed) -> Last {
+    let begun = feed.content();
+    while !feed.is_complete() && feed.content() - begun <= LONGEST_REST {
+        match exchange.poll_body(cx, feed) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => return Last::Yes,
+            Poll::Pending => break,
+        }
+    }
+    if feed.left().is_some_and(|left| left <= LONGEST_REST) { Last::No } else { Last::Yes }
+}
+
+/// The rest of the body.
+async fn rest<E: Exchange>(exchange: &mut E, feed: &mut Feed) -> Result<(), ClientError> {
+    while !feed.is_complete() {
+        poll_fn(|cx| exchange.poll_body(cx, feed)).await?;
+    }
+    Ok(())
 }

@@ -56,6 +56,16 @@ impl Feed {
         self.complete
     }
 
+    /// Bytes of content that are still to come, if that is known.
+    pub(super) fn left(&self) -> Option<u64> {
+        match self.framing {
+            _ if self.complete => Some(0),
+            RequestFraming::None => Some(0),
+            RequestFraming::Length(length) => Some(length.saturating_sub(self.content)),
+            RequestFraming::Chunked => None,
+        }
+    }
+
     /// Whether the body can still be sent from its first byte.
     pub(super) const fn is_whole(&self) -> bool {
         self.dropped == 0

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustls::{ProtocolVersion, ServerConfig};
+use rustls::ProtocolVersion;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -23,8 +23,8 @@ use crate::stream::block::{Cti, Line, Passthrough};
 use crate::stream::{Arrival, cti, passthrough};
 use crate::tcp;
 use crate::tls::clients::{Fault, Peer, Shown, TrustWatch, Trusted};
-use crate::tls::hello::{Hello, UNRECOGNIZED_NAME, peek};
-use crate::tls::server::refusal;
+use crate::tls::hello::{Greeting, Hello, Offer, UNRECOGNIZED_NAME, peek};
+use crate::tls::server::{ServerTls, refusal};
 use crate::tls::stream::Stream;
 
 /// How long a client may take to read a last answer, while what it still sends is thrown away.
@@ -201,11 +201,11 @@ async fn arrive(here: &Listener, mut guest: Guest, caller: &mut Caller) -> Resul
         let client = guest.client();
         guest.admit(&block.line)?;
         // It may ask for any name, or for none.
-        guest.read_hello().await?;
-        let stream = guest.shake_hands(Arc::clone(&block.tls), caller).await?;
+        let Greeting { offer, .. } = guest.read_hello().await?;
+        let stream = guest.shake_hands(&block.tls, offer, caller).await?;
         return Ok(Arrived::Cti(Arc::clone(block), client, stream));
     }
-    let name = guest.read_hello().await?;
+    let Greeting { name, offer } = guest.read_hello().await?;
     match here.served(name.as_deref()) {
         None => {
             guest.turn_away(&UNRECOGNIZED_NAME).await;
@@ -214,7 +214,7 @@ async fn arrive(here: &Listener, mut guest: Guest, caller: &mut Caller) -> Resul
         Some(Served::Https(block)) => {
             guest.believe(|peer| block.trusts(peer))?;
             let (client, address) = (guest.client(), guest.address()?);
-            let stream = guest.shake_hands(Arc::clone(&block.tls), caller).await?;
+            let stream = guest.shake_hands(&block.tls, offer, caller).await?;
             let peer = block.clients.peer(stream.common());
             if let Peer::Doubted(fault) = peer {
                 doubt(here, client, fault, &stream);
@@ -283,14 +283,13 @@ impl Guest {
         }
     }
 
-    /// Waits for a whole ClientHello, and for no more than one: the name that the client asks for. Who has sent something
-    /// else has been told so by an alert.
-    async fn read_hello(&mut self) -> Result<Option<String>, &'static str> {
+    /// Waits for a whole ClientHello, and for no more than one. Who has sent something else has been told so by an alert.
+    async fn read_hello(&mut self) -> Result<Greeting, &'static str> {
         let (alert, reason) = loop {
             match peek(&self.received) {
                 Hello::Incomplete => self.read().await?,
                 Hello::TooLong => return Err("hello-too-long"),
-                Hello::Name(name) => return Ok(name),
+                Hello::Whole(greeting) => return Ok(greeting),
                 Hello::NoSuchName(alert) => break (alert, "malformed-name"),
                 Hello::Garbage(alert) => break (alert, "not-tls"),
                 Hello::Incompatible(alert) => break (alert, "incompatible"),
@@ -300,8 +299,9 @@ impl Guest {
         Err(reason)
     }
 
-    async fn shake_hands(self, tls: Arc<ServerConfig>, caller: &mut Caller) -> Result<Stream, &'static str> {
-        let mut stream = Stream::server(self.tcp, tls, self.received).map_err(|_| "setup")?;
+    async fn shake_hands(self, tls: &ServerTls, offer: Offer, caller: &mut Caller) -> Result<Stream, &'static str> {
+        let mut stream =
+            Stream::server(self.tcp, Arc::clone(tls.for_client(offer)), self.received).map_err(|_| "setup")?;
         match poll_fn(|cx| stream.poll_handshake(cx)).await {
             Ok(()) => Ok(stream),
             Err(error) => {

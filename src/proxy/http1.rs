@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 use rustls::CommonState;
 
 use super::answer::{Answer, Hint, Last};
+use super::clock;
 use super::exchange::{ClientEnd, ClientError, Exchange, Retracted};
 use super::feed::Feed;
 use crate::http1::body::Body;
@@ -229,6 +230,7 @@ impl Http1 {
             Hint::Allow(methods) => encode::field(out, b"Allow", methods.as_bytes()),
         }
         encode::field(out, b"Cache-Control", b"no-store");
+        encode::field(out, b"Date", &clock::date());
         encode::field(out, b"TrackingID", tracking_id.as_bytes());
         if let Some(value) = headers::connection(self.version, self.persistence) {
             encode::field(out, b"Connection", value);
@@ -287,14 +289,19 @@ impl Exchange for Http1 {
         self.output.reserve(ROOM);
         self.response = Some(self.output.len());
         match answer {
-            Answer::Relayed { head, cookie, tracking_id, last } => {
+            Answer::Relayed { head, cookie, tracking_id, via, last } => {
                 if *last == Last::Yes {
                     self.persistence = Persistence::Close;
                 }
                 let framing = self.frame(head);
-                let cookie = cookie.as_deref().map(str::as_bytes);
-                let connection = headers::connection(self.version, self.persistence);
-                headers::response_head(head, framing, connection, cookie, tracking_id, &mut self.output);
+                let added = headers::Added {
+                    connection: headers::connection(self.version, self.persistence),
+                    set_cookie: cookie.as_deref().map(str::as_bytes),
+                    tracking_id,
+                    date: clock::date,
+                    via: *via,
+                };
+                headers::response_head(head, framing, &added, &mut self.output);
             }
             Answer::Own { status, text, hint, tracking_id, last } => {
                 if *last == Last::Yes {

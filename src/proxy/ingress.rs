@@ -52,6 +52,7 @@ impl<'a> Ingress<'a> {
             cookie: &route.cookie,
             encodings: if opens { Encodings::None } else { Encodings::Any },
             trace: journal.trace_context(),
+            via: self.snapshot.via,
         };
         let mut bytes = Vec::with_capacity(1024);
         headers::request_head(head, &downstream, head.framing, &mut bytes);

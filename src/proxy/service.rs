@@ -114,7 +114,8 @@ impl<E: Exchange> Transaction<'_, E> {
             Ok(answered) => Ok(self.respond(&head, feed, answered)),
             Err(error) => {
                 let patience = self.from.snapshot.limits.write_timeout;
-                Err(refuse(self.exchange, self.journal, error, &feed, self.from.last(), patience).await)
+                let last = if is_withheld(&head, &feed) { Last::Yes } else { self.from.last() };
+                Err(refuse(self.exchange, self.journal, error, &mut feed, last, patience).await)
             }
         }
     }
@@ -237,9 +238,9 @@ impl<E: Exchange> Transaction<'_, E> {
         journal.status = Some(accepted.head.status.as_u16());
         journal.received = feed.content();
         journal.responding();
-        let abandoned = head.expectation == Expectation::Continue && !feed.is_complete() && feed.content() == 0;
-        let last = if abandoned { Last::Yes } else { from.last() };
-        exchange.respond(&Answer::Relayed { head: &accepted.head, cookie, tracking_id: &journal.tracking_id, last });
+        let last = if is_withheld(head, &feed) { Last::Yes } else { from.last() };
+        let (head, tracking_id, via) = (&accepted.head, &journal.tracking_id, from.snapshot.via);
+        exchange.respond(&Answer::Relayed { head, cookie, tracking_id, via, last });
         let kind = Kind::of(&intent, &accepted);
         let Accepted { endpoint, mut connection, sent, .. } = *accepted;
         // An XSP that answers before it has the whole request may close once it has, and one that ends a channel has had enough.
@@ -298,7 +299,7 @@ impl<E: Exchange> Transaction<'_, E> {
     }
 
     /// Nothing of the answer has left, and it can't be read on: the client gets another one.
-    async fn take_back(&mut self, body: Body, fault: ChunkError) -> Served {
+    async fn take_back(&mut self, mut body: Body, fault: ChunkError) -> Served {
         let Self { from, exchange, journal, .. } = self;
         tracing::info!(
             tracking_id = journal.tracking_id,
@@ -310,7 +311,7 @@ impl<E: Exchange> Transaction<'_, E> {
         journal.origin = Origin::Gateway;
         journal.sent = 0;
         let patience = from.snapshot.limits.write_timeout;
-        refuse(*exchange, journal, Error::Unreadable, &body.feed, from.last(), patience).await
+        refuse(*exchange, journal, Error::Unreadable, &mut body.feed, from.last(), patience).await
     }
 
     fn conclude(&mut self, body: Body, relayed: Result<(), RelayError>) -> Served {
@@ -334,6 +335,12 @@ impl<E: Exchange> Transaction<'_, E> {
             }
         }
     }
+}
+
+/// Whether the client waits for a 100 before it sends the body. An answer instead may have it send none, so that nobody knows where
+/// the next request begins.
+fn is_withheld(head: &RequestHead, feed: &Feed) -> bool {
+    head.expectation == Expectation::Continue && !feed.is_complete() && feed.content() == 0
 }
 
 /// Counts what came of the request, if it is a heartbeat.

@@ -9,18 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use rustls::ServerConfig;
-use rustls::sign::CertifiedKey;
 
 use crate::broadworks::interface::Interface;
 use crate::config::model;
 use crate::farm::Farm;
 use crate::http1::head;
+use crate::policy::headers::Via;
 use crate::policy::route::{Paths, Unroutable};
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
-use crate::tls::certs::Authorities;
+use crate::tls::certs::{Authorities, Identity};
 use crate::tls::clients::{Fault, Peer, TrustWatch};
-use crate::tls::server::ClientAuth;
+use crate::tls::server::{ClientAuth, ServerTls};
+use crate::tls::tickets::Secrets;
 
 pub use introduction::Introduction;
 pub use listener::{Listener, Served};
@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub tcp: model::Tcp,
     /// The same as `limits`, as the codec wants it.
     pub head_limits: head::HeadLimits,
+    /// Which messages say that they have come through a gateway.
+    pub via: Via,
     /// The listening addresses, in file order.
     pub listeners: Arc<[Listener]>,
     /// What `[[https]]` blocks show in the handshake, in file order.
@@ -54,11 +56,13 @@ pub struct Face {
     /// The block.
     pub https: model::Https,
     /// The handshake's side of it. Its tickets can be resumed as long as this very one is in use.
-    pub tls: Arc<ServerConfig>,
+    pub tls: Arc<ServerTls>,
     /// Whether clients are asked for a certificate in it, and who judges that.
     pub clients: ClientAuth,
-    /// The certificate.
-    pub identity: Arc<CertifiedKey>,
+    /// The certificates, in the block's order.
+    pub identities: Vec<Arc<Identity>>,
+    /// From what the keys of tickets come that other gateways open.
+    pub ticket_secrets: Secrets,
     /// Those who sign clients' certificates, if any are asked for.
     pub authorities: Option<Arc<Authorities>>,
     /// By what clients are judged again that have shown a certificate, if any are asked for.
@@ -77,8 +81,9 @@ impl Face {
     pub fn is_of(
         &self,
         https: &model::Https,
-        identity: &Arc<CertifiedKey>,
+        identities: &[Arc<Identity>],
         authorities: Option<&Arc<Authorities>>,
+        ticket_secrets: &Secrets,
     ) -> bool {
         let asked = |https: &model::Https| {
             let interfaces = https.interfaces.iter().map(|route| route.clients.clone());
@@ -86,8 +91,9 @@ impl Face {
         };
         self.is_for(https)
             && self.https.tls == https.tls
+            && self.ticket_secrets == *ticket_secrets
             && asked(&self.https) == asked(https)
-            && Arc::ptr_eq(&self.identity, identity)
+            && self.identities.iter().map(Arc::as_ptr).eq(identities.iter().map(Arc::as_ptr))
             && self.authorities.as_ref().map(Arc::as_ptr) == authorities.map(Arc::as_ptr)
     }
 }
@@ -96,7 +102,7 @@ impl Face {
 #[derive(Debug)]
 pub struct Block {
     /// What clients see of it in the handshake.
-    pub tls: Arc<ServerConfig>,
+    pub tls: Arc<ServerTls>,
     /// Who they are, after it.
     pub clients: ClientAuth,
     /// Whether they still are, later.

@@ -114,6 +114,25 @@ impl Pki {
         chained(&leaf(common_name, hosts, ExtendedKeyUsagePurpose::ServerAuth), &self.public_issuing)
     }
 
+    /// As [`Pki::public`], with an RSA key, as clients from before ECDSA need it.
+    pub fn public_rsa(&self, hosts: &[&str]) -> Identity {
+        let common_name = hosts.first().copied().unwrap_or("localhost");
+        let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).expect(REASON);
+        let mut identity =
+            signed_for(&key, &leaf(common_name, hosts, ExtendedKeyUsagePurpose::ServerAuth), &self.public_issuing);
+        identity.chain_pem.push_str(&self.public_issuing.pem());
+        identity
+    }
+
+    /// Writes the CA that signs [`Pki::public`] to `folder`, as its own tools have it: `issuing.pem` and `issuing-key.pem`.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn write_issuing(&self, folder: &Path) -> std::io::Result<()> {
+        fs::write(folder.join("issuing.pem"), self.public_issuing.pem())?;
+        write_secret(&folder.join("issuing-key.pem"), &self.public_issuing.key().serialize_pem())
+    }
+
     /// The certificate of an XSP with the fully qualified name `fqdn` that serves `domain`.
     pub fn xsp(&self, domain: &str, fqdn: &str, show: Show) -> Identity {
         let good = valid(leaf(fqdn, &[domain], ExtendedKeyUsagePurpose::ServerAuth), PEERS.0, PEERS.1);
@@ -248,8 +267,12 @@ fn valid(mut params: CertificateParams, from: i64, to: i64) -> CertificateParams
 
 /// A new key with a certificate that `issuer` signed.
 fn signed(params: &CertificateParams, issuer: &Authority) -> Identity {
-    let key = KeyPair::generate().expect(REASON);
-    let certificate = params.signed_by(&key, issuer).expect(REASON);
+    signed_for(&KeyPair::generate().expect(REASON), params, issuer)
+}
+
+/// A certificate of `key` that `issuer` signed.
+fn signed_for(key: &KeyPair, params: &CertificateParams, issuer: &Authority) -> Identity {
+    let certificate = params.signed_by(key, issuer).expect(REASON);
     Identity { chain_pem: certificate.pem(), key_pem: key.serialize_pem() }
 }
 

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use rustls::ServerConfig;
 
 use crate::config::model::{self, ProxyProtocol, Untrusted};
 use crate::farm::Farm;
 use crate::policy::streams::StreamKind;
 use crate::telemetry::metrics::{Metrics, StreamMetrics};
 use crate::tls::clients::{ClientVerifier, TrustWatch};
+use crate::tls::server::ServerTls;
 
 /// One `[[cti]]` block on one listening address.
 #[derive(Debug)]
 pub struct Cti {
     /// What clients see of it in the handshake, and what is demanded of them.
-    pub tls: Arc<ServerConfig>,
+    pub tls: Arc<ServerTls>,
     /// Where connections go.
     pub line: Arc<Line>,
     /// Who judges clients in the handshake.
@@ -32,7 +32,7 @@ pub struct Cti {
 #[derive(Debug)]
 pub struct CtiFace {
     /// The handshake's side of it.
-    pub tls: Arc<ServerConfig>,
+    pub tls: Arc<ServerTls>,
     /// Who judges clients in it.
     pub verifier: Arc<ClientVerifier>,
     /// By what connections from before are judged, if there may be some.

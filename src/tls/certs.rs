@@ -13,6 +13,7 @@ mod keyring;
 pub(in crate::tls) mod pem;
 mod ranges;
 mod revocation;
+mod staple;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -24,7 +25,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ipnet::IpNet;
 use rustls::DistinguishedName;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
-use rustls::sign::CertifiedKey;
 
 use crate::config::error::{Problem, Severity};
 use crate::config::model::{Config, Trust};
@@ -36,13 +36,14 @@ use authority::Bundle;
 use bundle::Sorted;
 use chain::Link;
 use files::Reading;
+pub use identity::Identity;
 pub use ranges::WebexRanges;
 
 /// What the files hold, ready for use.
 #[derive(Clone)]
 pub struct Material {
     /// `[certificate.NAME]` by name: the chain leaf first, and its key.
-    pub identities: BTreeMap<String, Arc<CertifiedKey>>,
+    pub identities: BTreeMap<String, Arc<Identity>>,
     /// `[trust.NAME]` by name.
     pub authorities: BTreeMap<String, Arc<Authorities>>,
     /// When each certificate expires, CAs included, and when each revocation list is due.
@@ -111,7 +112,7 @@ impl Material {
         for (name, authorities) in self.authorities.iter_mut().filter(|(name, _)| kept(&format!("trust.{name}"))) {
             old.authorities.get(name).into_iter().for_each(|old| authorities.clone_from(old));
         }
-        let known = |expiry: &&Expiry| kept(expiry.section.trim_end_matches(" crl"));
+        let known = |expiry: &&Expiry| kept(expiry.section.split(' ').next().unwrap_or_default());
         self.expiries.retain(|expiry| !known(&expiry));
         self.expiries.extend(old.expiries.iter().filter(known).cloned());
         self
@@ -165,11 +166,12 @@ fn load_at(config: &Config, now: i64) -> (Option<Material>, Vec<Problem>) {
     }
     let mut identities = BTreeMap::new();
     for (name, certificate) in &config.certificates {
-        if let Some(identity) = identity::load(config, certificate, &authorities, now, &mut problems) {
-            identities.insert(name.clone(), identity.key);
-            expiries.extend(identity.expiries);
+        if let Some((identity, dates)) = identity::load(config, certificate, &authorities, now, &mut problems) {
+            identities.insert(name.clone(), Arc::new(identity));
+            expiries.extend(dates);
         }
     }
+    identity::kinds(config, &identities, &mut problems);
     let key_file = config.affinity.key_file.as_deref();
     let affinity_keys = key_file
         .and_then(|path| keyring::load(path, config.places.of(&Spot::AffinityKeyFile), &mut problems))

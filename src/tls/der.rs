@@ -102,6 +102,11 @@ impl<'a> Parts<'a> {
         Some(Self { fields, serial, algorithm })
     }
 
+    /// The contents of the serial number.
+    pub(super) fn serial_number(&self) -> &'a [u8] {
+        self.fields[self.serial].content
+    }
+
     /// Where the issuer stands among the fields.
     pub(super) const fn issuer(&self) -> usize {
         self.serial + 2

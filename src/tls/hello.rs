@@ -1,8 +1,10 @@
-//! The ClientHello, read before anybody answers it: which name does the client ask for? Separate from the server's
-//! configurations, because it decides which of them answers, or that none does.
+//! The ClientHello, read before anybody answers it: which name does the client ask for, and what can it speak? Separate from
+//! the server's configurations, because it decides which of them answers, or that none does.
 
-use rustls::server::Acceptor;
+use rustls::server::{Acceptor, ClientHello};
 use rustls::{Error, PeerMisbehaved};
+
+use crate::config::types::suite::{is_chacha20, is_known, is_tls13};
 
 /// The longest ClientHello, as a handshake message.
 const LONGEST: usize = 16 * 1024;
@@ -23,8 +25,8 @@ pub const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 pub enum Hello {
     /// More bytes are needed.
     Incomplete,
-    /// A whole ClientHello; the name is lower case, and has no dot at its end. `None`: it asks for no name, or for an address.
-    Name(Option<String>),
+    /// A whole ClientHello.
+    Whole(Greeting),
     /// A ClientHello of more than 16 KiB.
     TooLong,
     /// A ClientHello with a server name that is no name; these bytes say so to the client.
@@ -33,6 +35,54 @@ pub enum Hello {
     Garbage(Vec<u8>),
     /// A ClientHello of a client that nobody here can agree with, such as one of TLS 1.1; these bytes say so to it.
     Incompatible(Vec<u8>),
+}
+
+/// What a whole ClientHello says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Greeting {
+    /// In lower case and without a dot at its end. `None`: it asks for no name, or for an address.
+    pub name: Option<String>,
+    /// What the client can speak.
+    pub offer: Offer,
+}
+
+/// What a client can speak, as far as that decides how it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The cipher that it likes best.
+    pub favourite: Favourite,
+    /// Whether it names a cipher suite of TLS 1.3.
+    pub newest: Newest,
+}
+
+/// A client's first cipher among those that are known here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Favourite {
+    /// ChaCha20-Poly1305, as of a device that has no AES in its hardware.
+    ChaCha20,
+    /// Another one, or none.
+    Other,
+}
+
+/// The newest version for which a client names a cipher suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Newest {
+    /// TLS 1.2 or older.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+impl Greeting {
+    fn of(hello: &ClientHello<'_>) -> Self {
+        let name = hello.server_name().map(str::to_ascii_lowercase);
+        let name = name.map(|name| name.strip_suffix('.').map(str::to_owned).unwrap_or(name));
+        // Browsers begin with a suite that nobody knows (RFC 8701).
+        let mut known = hello.cipher_suites().iter().copied().filter(|suite| is_known(*suite));
+        let newest = if known.clone().any(is_tls13) { Newest::Tls13 } else { Newest::Tls12 };
+        let favourite = if known.next().is_some_and(is_chacha20) { Favourite::ChaCha20 } else { Favourite::Other };
+        Self { name, offer: Offer { favourite, newest } }
+    }
 }
 
 /// Reads the ClientHello at the beginning of `received`, across records, without answering it. May be asked again after
@@ -95,10 +145,7 @@ fn parse(received: &[u8]) -> Hello {
         }
         match acceptor.accept() {
             Ok(None) => {}
-            Ok(Some(accepted)) => {
-                let name = accepted.client_hello().server_name().map(str::to_ascii_lowercase);
-                return Hello::Name(name.map(|name| name.strip_suffix('.').map(str::to_owned).unwrap_or(name)));
-            }
+            Ok(Some(accepted)) => return Hello::Whole(Greeting::of(&accepted.client_hello())),
             Err((error, mut alert)) => {
                 let mut bytes = Vec::new();
                 // A Vec takes every byte.
@@ -118,15 +165,26 @@ fn parse(received: &[u8]) -> Hello {
 mod tests {
     use std::sync::Arc;
 
+    use rustls::crypto::aws_lc_rs::cipher_suite;
     use rustls::pki_types::ServerName;
-    use rustls::{ClientConfig, ClientConnection, RootCertStore};
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedCipherSuite};
 
     use super::*;
 
+    fn named(name: Option<&str>) -> Hello {
+        let offer = Offer { favourite: Favourite::Other, newest: Newest::Tls13 };
+        Hello::Whole(Greeting { name: name.map(str::to_owned), offer })
+    }
+
     /// The handshake message of a ClientHello for `name`.
     fn message(name: &'static str) -> Vec<u8> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        message_of(name, &rustls::crypto::aws_lc_rs::DEFAULT_CIPHER_SUITES.to_vec())
+    }
+
+    fn message_of(name: &'static str, suites: &[SupportedCipherSuite]) -> Vec<u8> {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        provider.cipher_suites = suites.to_vec();
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(RootCertStore::empty())
@@ -176,7 +234,7 @@ mod tests {
             for end in 0..bytes.len() {
                 assert_eq!(peek(&bytes[..end]), Hello::Incomplete, "records of {size}, {end} bytes");
             }
-            assert_eq!(peek(&bytes), Hello::Name(Some("xsp.example.com".to_owned())), "records of {size}");
+            assert_eq!(peek(&bytes), named(Some("xsp.example.com")), "records of {size}");
         }
     }
 
@@ -184,9 +242,8 @@ mod tests {
     fn sixteen_kib_are_read_and_no_more() {
         let message = message("xsp.example.com");
         let longest = padded(&message, LONGEST + MESSAGE_HEADER);
-        let named = Hello::Name(Some("xsp.example.com".to_owned()));
-        assert_eq!(peek(&records(&longest, 16_384)), named);
-        assert_eq!(peek(&records(&longest, 100)), named);
+        assert_eq!(peek(&records(&longest, 16_384)), named(Some("xsp.example.com")));
+        assert_eq!(peek(&records(&longest, 100)), named(Some("xsp.example.com")));
         let longer = padded(&message, LONGEST + MESSAGE_HEADER + 1);
         assert_eq!(peek(&records(&longer, 16_384)), Hello::TooLong);
         assert_eq!(peek(&records(&longer, 16_384)[..20]), Hello::TooLong, "its header says so");
@@ -218,6 +275,32 @@ mod tests {
     #[test]
     fn a_hello_may_name_nobody() {
         let bytes = records(&message("192.0.2.1"), 16_384);
-        assert_eq!(peek(&bytes), Hello::Name(None));
+        assert_eq!(peek(&bytes), named(None));
+    }
+
+    #[test]
+    fn a_hello_tells_what_its_client_likes_best() {
+        let (aes, chacha) = (cipher_suite::TLS13_AES_128_GCM_SHA256, cipher_suite::TLS13_CHACHA20_POLY1305_SHA256);
+        let old = cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256;
+        for (suites, favourite, newest) in [
+            (&[aes, chacha, old][..], Favourite::Other, Newest::Tls13),
+            (&[chacha, aes], Favourite::ChaCha20, Newest::Tls13),
+            (&[old], Favourite::ChaCha20, Newest::Tls12),
+        ] {
+            let hello = message_of("xsp.example.com", suites);
+            let mut greased = hello.clone();
+            // Version, random and session id come before the suites' length; the first suite becomes GREASE, in front.
+            let at = MESSAGE_HEADER + 2 + 32;
+            let at = at + 1 + usize::from(hello[at]);
+            let length = u16::from_be_bytes([hello[at], hello[at + 1]]) + 2;
+            greased[at..at + 2].copy_from_slice(&length.to_be_bytes());
+            greased.splice(at + 2..at + 2, [0x0a, 0x0a]);
+            let whole = u32::try_from(greased.len() - MESSAGE_HEADER).unwrap().to_be_bytes();
+            greased[1..4].copy_from_slice(&whole[1..]);
+            for message in [hello, greased] {
+                let Hello::Whole(greeting) = peek(&records(&message, 16_384)) else { panic!("{suites:?}") };
+                assert_eq!(greeting.offer, Offer { favourite, newest }, "{suites:?}");
+            }
+        }
     }
 }

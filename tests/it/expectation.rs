@@ -47,7 +47,7 @@ async fn a_client_that_expects_continue_need_not_wait_for_it() {
         let mut client = stage.raw_client().await;
         client.send(expecting(5) + "hello" + &get()).await;
         let received =
-            client.until(|bytes| bytes.ends_with(b"ok") && bytes.windows(3).filter(|w| w == b" 20").count() == 2);
+            client.until(|bytes| bytes.ends_with(b"ok") && bytes.windows(4).filter(|w| w == b" 200").count() == 2);
         assert_eq!(received.await.text().matches("200 OK").count(), 2);
     }
     let seen = String::from_utf8(raw.all_received()).unwrap();

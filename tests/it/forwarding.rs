@@ -1,6 +1,9 @@
 //! What the gateway changes in requests and answers, and what it must leave alone: raw XSPs and raw clients show the bytes.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use xspgate::sim::raw::{Raw, Step};
+use xspgate::sim::site::Text;
 
 use crate::harness::{DEADLINE, NEW_CALL, PROFILE, RawClient, Stage, rested};
 
@@ -43,6 +46,48 @@ async fn end_to_end_fields_pass_in_their_order_and_case() {
     for field in fields.lines().map(str::trim_end) {
         let at = seen[from..].find(field).unwrap_or_else(|| panic!("{field} is missing or out of order: {seen}"));
         from += at + field.len();
+    }
+}
+
+/// Seconds since 1970 of the one Date in an answer.
+fn date(answer: &str) -> i64 {
+    let [line] = lines(answer, "date")[..] else { panic!("{answer}") };
+    xspgate::http1::date::read(line.strip_prefix("Date: ").unwrap().as_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn an_answer_without_date_gets_one_and_another_keeps_its_own() {
+    let (stage, raw) = Stage::before_raw(|_, _| ()).await;
+    let mut client = stage.raw_client().await;
+    let now = || i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    let before = now();
+    let made = seen_by_client(&raw, &mut client, OK, "ok").await;
+    client.send(format!("GET /elsewhere HTTP/1.1\r\nHost: {CLOUD}\r\n\r\n")).await;
+    let own = client.until_tail("nothing is served here\n").await.text();
+    for answer in [made, own] {
+        assert!((before..=now()).contains(&date(&answer)), "{answer}");
+    }
+    let given = OK.replace("OK\r\n", "OK\r\nConnection: Date\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
+    assert_eq!(date(&seen_by_client(&raw, &mut client, &given, "ok").await), 784_111_777);
+}
+
+#[tokio::test]
+async fn via_says_what_the_operator_wants() {
+    for (via, in_request, in_answer) in [
+        (None, &["Via: 1.0 fred", "Via: 1.1 xspgate"][..], &["Via: 1.1 xsp"][..]),
+        (Some("both"), &["Via: 1.0 fred", "Via: 1.1 xspgate"], &["Via: 1.1 xsp", "Via: 1.1 xspgate"]),
+        (Some("off"), &["Via: 1.0 fred"], &["Via: 1.1 xsp"]),
+    ] {
+        let change = |_: &_, text: &mut Text| via.into_iter().for_each(|via| drop(text.set("", "via", via)));
+        let (stage, raw) = Stage::before_raw(change).await;
+        let mut client = stage.raw_client().await;
+        let request = format!("GET {PROFILE} HTTP/1.1\r\nHost: {CLOUD}\r\nVia: 1.0 fred\r\n\r\n");
+        assert_eq!(lines(&seen_by_xsp(&raw, &mut client, &request).await, "via"), in_request);
+        let answer = OK.replace("OK\r\n", "OK\r\nVia: 1.1 xsp\r\n");
+        assert_eq!(lines(&seen_by_client(&raw, &mut client, &answer, "ok").await, "via"), in_answer);
+        client.send(format!("GET /elsewhere HTTP/1.1\r\nHost: {CLOUD}\r\n\r\n")).await;
+        let own = client.until_tail("nothing is served here\n").await.text();
+        assert!(lines(&own, "via").is_empty(), "it has come through nothing: {own}");
     }
 }
 

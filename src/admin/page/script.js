@@ -142,8 +142,8 @@
     const [today, moment] = [clock(now), clock(at)].map((text) => text.split(' '));
     return `${moment[0] === today[0] ? moment[1] : moment.join(' ')}, ${span(now - at)}`;
   };
-  // A revocation list is meant to be replaced soon, and one that is not is used all the same, unless told otherwise.
-  const isList = (certificate) => certificate.section.endsWith(' crl');
+  // A revocation list or OCSP response is meant to be replaced soon, and does little harm if it is not, unless told otherwise.
+  const isList = (certificate) => / (crl|ocsp)$/.test(certificate.section);
   const days = (certificate) => {
     const count = Math.floor(certificate.days);
     if (certificate.state === 'not-yet-valid') return ['bad', 'not valid yet'];

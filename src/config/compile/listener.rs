@@ -13,10 +13,13 @@ use super::{Check, Kind, Known, or, security};
 use crate::broadworks::interface::Interface;
 use crate::config::error::Problem;
 use crate::config::file::{self, File, Key, List};
-use crate::config::model::{Allow, ChannelReplay, ClientPurpose, Clients, Farm, Https, Nameless, Route, Untrusted};
+use crate::config::model::{
+    Allow, Certificate, ChannelReplay, ClientPurpose, Clients, Farm, Https, Nameless, Route, Untrusted,
+};
 use crate::config::place::Spot;
 use crate::config::types::choice::{Choice, Preset};
 use crate::config::types::name::HostName;
+use crate::config::types::names::Names;
 use crate::config::types::network::{self, Allowed, Listen};
 use crate::policy::classify::Replay;
 use crate::policy::route::PathPrefix;
@@ -24,7 +27,7 @@ use crate::policy::route::PathPrefix;
 const LISTEN: &str = "addresses and ports, such as listen = [\"0.0.0.0:443\"]";
 const HOSTS: &str = "the names that clients use, such as hosts = [\"webex-app-xsp.example.com\"]";
 const FARM: &str = "the [farm.NAME] that requests go to";
-pub(super) const SHOWN: &str = "the [certificate.NAME] that is shown to clients";
+const SHOWN: &str = "the [certificate.NAME] that is shown to clients";
 
 /// The blocks, and where their hosts stand.
 pub(super) fn https(check: &mut Check<'_>, file: &File, known: &Known<'_>) -> (Vec<Https>, Vec<(Spot, Range<usize>)>) {
@@ -44,8 +47,7 @@ fn https_block(check: &mut Check<'_>, section: &Spanned<file::Https>, known: &Kn
     let (table, fields) = (section.span(), section.get_ref());
     let listen = listen(check, &table, &fields.listen);
     let hosts = hosts(check, &table, &fields.hosts);
-    let certificate = check.required(&table, "certificate", &fields.certificate, SHOWN);
-    let certificate = certificate.and_then(|name| check.find(Kind::Certificate, name, known.certificates));
+    let certificates = certificates(check, &table, &fields.certificate, known);
     let clients = clients(check, fields, &fields.client_trust, known);
     let interfaces = routes(check, section, known);
     client_keys(check, fields);
@@ -54,7 +56,7 @@ fn https_block(check: &mut Check<'_>, section: &Spanned<file::Https>, known: &Kn
         listen: listen?,
         hosts: hosts?,
         nameless: nameless(&fields.default),
-        certificate: certificate?,
+        certificates: certificates?,
         clients: clients?,
         tls,
         trusted_proxies: ranges(&fields.trusted_proxies),
@@ -99,6 +101,23 @@ fn client_keys(check: &mut Check<'_>, block: &file::Https) {
         let help = "a client shows one certificate only: name the same CAs, or make two blocks of it";
         check.report(Problem::error(other.span(), message).help(help));
     }
+}
+
+/// The certificates that a block shows.
+pub(super) fn certificates(
+    check: &mut Check<'_>,
+    table: &Range<usize>,
+    key: &Key<Names>,
+    known: &Known<'_>,
+) -> Option<Vec<Arc<Certificate>>> {
+    let names = check.required(table, "certificate", key, SHOWN)?;
+    let list: Vec<_> = names.get_ref().0.iter().map(|name| Spanned::new(names.span(), name.clone())).collect();
+    if list.is_empty() && !check.gaps.has_element(&names.span()) {
+        check.report(Problem::error(names.span(), "`certificate` is empty").help(SHOWN));
+    }
+    check.distinct(&list, |name| name.0.clone(), "the certificate");
+    let found: Vec<_> = list.iter().map(|name| check.find(Kind::Certificate, name, known.certificates)).collect();
+    found.into_iter().collect::<Option<Vec<_>>>().filter(|found| !found.is_empty())
 }
 
 pub(super) fn listen(check: &mut Check<'_>, table: &Range<usize>, list: &List<Listen>) -> Option<Vec<SocketAddr>> {

@@ -247,9 +247,13 @@ fn certificate(check: &mut Check<'_>, name: &str, section: &Spanned<file::Certif
     let (chain, key) = (chain?, key?);
     check.places.note(Spot::CertificateChain(name.to_owned()), chain.span());
     check.places.note(Spot::CertificateKey(name.to_owned()), key.span());
+    if let Some(ocsp) = &fields.ocsp {
+        check.places.note(Spot::CertificateOcsp(name.to_owned()), ocsp.span());
+    }
+    let ocsp = fields.ocsp.as_ref().map(|ocsp| check.resolve(ocsp));
     let (chain, key) = (check.resolve(chain), check.resolve(key));
     let strict = or(&fields.strict, |strict| strict.0, Strictness::Errors);
-    Some(Arc::new(Certificate { name: name.to_owned(), chain, key, strict }))
+    Some(Arc::new(Certificate { name: name.to_owned(), chain, key, ocsp, strict }))
 }
 
 pub(super) fn trusts(check: &mut Check<'_>, file: &File) -> Named<Trust> {

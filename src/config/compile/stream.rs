@@ -3,7 +3,7 @@
 
 use toml::Spanned;
 
-use super::listener::{SHOWN, allow, hosts, listen, nameless, ranges};
+use super::listener::{allow, certificates, hosts, listen, nameless, ranges};
 use super::{Check, Kind, Known, or, security};
 use crate::broadworks::cti::CLIENT_NAME;
 use crate::config::error::Problem;
@@ -19,8 +19,7 @@ pub(super) fn cti(check: &mut Check<'_>, file: &File, known: &Known<'_>) -> Vec<
 fn cti_block(check: &mut Check<'_>, section: &Spanned<file::Cti>, known: &Known<'_>) -> Option<Cti> {
     let (table, fields) = (section.span(), section.get_ref());
     let listen = listen(check, &table, &fields.listen);
-    let certificate = check.required(&table, "certificate", &fields.certificate, SHOWN);
-    let certificate = certificate.and_then(|name| check.find(Kind::Certificate, name, known.certificates));
+    let certificates = certificates(check, &table, &fields.certificate, known);
     let clients = clients(check, section, known);
     let name = check.required(&table, "farm", &fields.farm, FARM);
     let farm = name.and_then(|name| check.find(Kind::Farm, name, known.farms));
@@ -32,7 +31,7 @@ fn cti_block(check: &mut Check<'_>, section: &Spanned<file::Cti>, known: &Known<
     }
     Some(Cti {
         listen: listen?,
-        certificate: certificate?,
+        certificates: certificates?,
         clients: clients?,
         farm: farm?,
         allow: allow(&fields.allow),

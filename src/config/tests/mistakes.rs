@@ -471,13 +471,15 @@ help: put it in brackets: ["192.0.2.1:443"]
     ),
     (
         "a list where one value belongs",
-        r##"certificate = "public""##,
-        r##"certificate = ["public"]"##,
+        r##"farm = "xsp"
+interfaces"##,
+        r##"farm = ["xsp"]
+interfaces"##,
         r##"error: expected the name of a section, found a list
- --> x.toml:19:15
-  | certificate = ["public"]
-  |               ^^^^^^^^^^
-help: write "public" without brackets
+ --> x.toml:20:8
+  | farm = ["xsp"]
+  |        ^^^^^^^
+help: write "xsp" without brackets
 "##,
     ),
     (
@@ -662,10 +664,51 @@ help: `formerly` is for the names of farms that are gone
         r##"a = "xsp-a.example.com""##,
         r##"a = "xsp-a.example.com"
 formerly = 7"##,
-        r##"error: expected a name such as "xsp-old", or a list of names, found the integer 7
+        r##"error: expected a name, or a list of names, found the integer 7
  --> x.toml:15:12
   | formerly = 7
   |            ^
+"##,
+    ),
+    (
+        "no certificate in a list of them",
+        r##"certificate = "public"
+farm = "xsp"
+interfaces"##,
+        r##"certificate = []
+farm = "xsp"
+interfaces"##,
+        r##"warning: nothing uses [certificate.public]
+ --> x.toml:4:14
+  | [certificate.public]
+  |              ^^^^^^
+
+error: `certificate` is empty
+ --> x.toml:19:15
+  | certificate = []
+  |               ^^
+help: the [certificate.NAME] that is shown to clients
+"##,
+    ),
+    (
+        "a certificate twice, and one that is not there",
+        r##"certificate = "public"
+farm = "xsp"
+interfaces"##,
+        r##"certificate = ["public", "public", "pubic"]
+farm = "xsp"
+interfaces"##,
+        r##"error: the certificate is named twice
+ --> x.toml:19:15
+  | certificate = ["public", "public", "pubic"]
+  |               ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+help: keep one
+
+error: there is no [certificate.pubic]
+ --> x.toml:19:15
+  | certificate = ["public", "public", "pubic"]
+  |               ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+help: did you mean "public"?
 "##,
     ),
     (

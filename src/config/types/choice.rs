@@ -9,6 +9,7 @@ use crate::config::model::{
     Strictness, TlsVersion, Untrusted,
 };
 use crate::policy::classify::{On5xx, OnSilence, Replay};
+use crate::policy::headers::Via;
 
 use super::{Leaf, Refusal, leaves, one_of, quoted};
 
@@ -156,6 +157,14 @@ impl Words for Needed {
     }
 }
 
+impl Words for Via {
+    const KIND: &'static str = "a use of Via";
+
+    fn words() -> Vec<(&'static str, Self)> {
+        vec![("requests", Self::Requests), ("both", Self::Both), ("off", Self::Off)]
+    }
+}
+
 impl Words for Replay {
     const KIND: &'static str = "a replay rule";
 
@@ -200,6 +209,7 @@ leaves!(
     Choice<On5xx>,
     Choice<OnSilence>,
     Choice<Needed>,
+    Choice<Via>,
     Choice<Replay>,
     Choice<ClientPurpose>,
     Choice<CrlOverdue>,

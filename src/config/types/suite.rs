@@ -51,6 +51,21 @@ pub fn is_tls13(suite: CipherSuite) -> bool {
     format!("{suite:?}").starts_with("TLS13_")
 }
 
+/// Whether rustls has a suite.
+pub fn is_known(suite: CipherSuite) -> bool {
+    aws_lc_rs::ALL_CIPHER_SUITES.iter().any(|known| known.suite() == suite)
+}
+
+/// Whether a suite encrypts with ChaCha20-Poly1305.
+pub const fn is_chacha20(suite: CipherSuite) -> bool {
+    matches!(
+        suite,
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+    )
+}
+
 /// Whether TLS 1.2 can use a group; it knows no post-quantum one.
 pub fn is_classical(group: NamedGroup) -> bool {
     matches!(group, NamedGroup::X25519 | NamedGroup::secp256r1 | NamedGroup::secp384r1)

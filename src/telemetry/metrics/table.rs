@@ -164,7 +164,7 @@ pub const TABLE: &[(&str, &str, &str, &str)] = &[
         "xspgate_certificate_expiry_seconds",
         "gauge",
         "section, subject, serial",
-        "seconds until a certificate expires, CAs included, or a revocation list is due (section trust.NAME crl); negative once that is past",
+        "seconds until a certificate expires, CAs included, or a revocation list (section trust.NAME crl) or OCSP response (certificate.NAME ocsp) is due; negative once that is past",
     ),
     ("xspgate_certificate_daysleft", "gauge", "section, subject, serial", "the same in days, for people"),
     (

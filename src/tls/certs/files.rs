@@ -72,7 +72,10 @@ impl Files {
         for (name, certificate) in &config.certificates {
             let section = format!("certificate.{name}");
             named(section.clone(), Spot::CertificateChain(name.clone()), &certificate.chain);
-            named(section, Spot::CertificateKey(name.clone()), &certificate.key);
+            named(section.clone(), Spot::CertificateKey(name.clone()), &certificate.key);
+            if let Some(ocsp) = &certificate.ocsp {
+                named(section, Spot::CertificateOcsp(name.clone()), ocsp);
+            }
         }
         for (name, trust) in &config.trusts {
             let section = format!("trust.{name}");
@@ -104,7 +107,8 @@ impl Files {
                 (0..https.hosts.len()).any(|host| is_there(&Spot::Host { block: *block, host }))
             });
         // What is said of a host is said of the certificate that should name it.
-        let chain = served.map(|(_, https)| Spot::CertificateChain(https.certificate.name.clone()));
+        let chain =
+            served.and_then(|(_, https)| Some(Spot::CertificateChain(https.certificates.first()?.name.clone())));
         let named = self.0.iter().find(|named| is_there(&named.spot) || Some(&named.spot) == chain.as_ref())?;
         Some((&named.section, &named.path))
     }

@@ -11,6 +11,7 @@ use rustls::{Error, InconsistentKeys, SignatureAlgorithm};
 
 use super::chain::{self, Chain, Link, Order};
 use super::cti::Client;
+use super::staple::{self, Staple};
 use super::{Authorities, expiry, pem};
 use crate::config::error::{Problem, Severity};
 use crate::config::model::{Certificate, Config, TlsVersion};
@@ -23,22 +24,32 @@ use crate::tls::peer::{Facts, Naming, day};
 const RENEW: &str = "have it renewed, and put the new files in the old ones' place";
 const EXPIRED: &str = "peers refuse it: have it renewed, and put the new files in the old ones' place";
 
-/// A certificate that can be shown.
-pub(super) struct Identity {
+/// A certificate that the gateway can show.
+#[derive(Debug)]
+pub struct Identity {
     /// The chain, leaf first, with its key.
-    pub(super) key: Arc<CertifiedKey>,
-    /// When each certificate of the chain expires.
-    pub(super) expiries: Vec<Expiry>,
+    pub key: Arc<CertifiedKey>,
+    /// The same with an OCSP response, if a file brings one.
+    pub staple: Option<Staple>,
 }
 
-/// Chain and key; `None` after an error that leaves nothing to use. Every problem is reported, of both files.
+impl Identity {
+    /// What clients are shown at `now`, in seconds since 1970.
+    pub fn shown_at(&self, now: i64) -> Arc<CertifiedKey> {
+        let staple = self.staple.as_ref().filter(|staple| staple.validity.holds(now));
+        Arc::clone(staple.map_or(&self.key, |staple| &staple.key))
+    }
+}
+
+/// Chain and key, and when each certificate of the chain expires; `None` after an error that leaves nothing to use. Every
+/// problem is reported, of all files.
 pub(super) fn load(
     config: &Config,
     certificate: &Certificate,
     authorities: &BTreeMap<String, Arc<Authorities>>,
     now: i64,
     problems: &mut Vec<Problem>,
-) -> Option<Identity> {
+) -> Option<(Identity, Vec<Expiry>)> {
     let client = Client::of(config, certificate);
     let spot = config.places.of(&Spot::CertificateChain(certificate.name.clone()));
     let links = chain(certificate, &spot).map_err(|problem| problems.push(problem));
@@ -71,9 +82,15 @@ pub(super) fn load(
     let key = key?;
     suites(config, certificate, &key, &spot, problems);
     let section = format!("certificate.{}", certificate.name);
-    let expiries = chain.links.iter().map(|link| expiry(&section, &certificate.chain, &link.facts)).collect();
-    let key = Arc::new(CertifiedKey::new(chain.links.into_iter().map(|link| link.der).collect(), key));
-    Some(Identity { key, expiries })
+    let mut expiries: Vec<_> =
+        chain.links.iter().map(|link| expiry(&section, &certificate.chain, &link.facts)).collect();
+    let response = staple::load(config, certificate, &chain.links, now, problems);
+    let certified = CertifiedKey::new(chain.links.into_iter().map(|link| link.der).collect(), key);
+    let staple = response.map(|(ocsp, validity, due)| {
+        expiries.extend(due);
+        Staple { key: Arc::new(CertifiedKey { ocsp: Some(ocsp), ..certified.clone() }), validity }
+    });
+    Some((Identity { key: Arc::new(certified), staple }, expiries))
 }
 
 fn other_key(certificate: &Certificate, span: Option<Range<usize>>) -> Problem {
@@ -172,9 +189,32 @@ fn dates(
 }
 
 fn is_public(config: &Config, certificate: &Certificate) -> bool {
-    let https = config.https.iter().map(|block| &block.certificate);
-    let cti = config.cti.iter().map(|block| &block.certificate);
-    https.chain(cti).any(|shown| shown.name == certificate.name)
+    let cti = config.cti.iter().map(|block| &block.certificates);
+    config.https.iter().map(|block| &block.certificates).chain(cti).any(|shown| is_among(shown, certificate))
+}
+
+/// Whether a block that shows these shows this one.
+fn is_among(shown: &[Arc<Certificate>], certificate: &Certificate) -> bool {
+    shown.iter().any(|shown| shown.name == certificate.name)
+}
+
+/// A client gets the first certificate of a block whose kind of key it knows: another one of that kind would never be shown.
+pub(super) fn kinds(config: &Config, identities: &BTreeMap<String, Arc<Identity>>, problems: &mut Vec<Problem>) {
+    let kind = |certificate: &Certificate| Some(identities.get(&certificate.name)?.key.key.algorithm());
+    let cti = config.cti.iter().map(|block| &block.certificates);
+    for shown in config.https.iter().map(|block| &block.certificates).chain(cti) {
+        for (index, certificate) in shown.iter().enumerate() {
+            let Some(own) = kind(certificate) else { continue };
+            let Some(first) = shown[..index].iter().find(|earlier| kind(earlier) == Some(own)) else { continue };
+            let message = format!(
+                "[certificate.{}] has a key of the same kind as [certificate.{}] ({own:?}), and one block shows both",
+                certificate.name, first.name
+            );
+            let help = "a client gets the first certificate of a kind that it knows: keep one of each kind";
+            let span = config.places.of(&Spot::CertificateChain(certificate.name.clone()));
+            problems.push(Problem::error(span, message).help(help));
+        }
+    }
 }
 
 /// R-TLS-2: publicly signed, with its intermediates.
@@ -202,7 +242,7 @@ fn suites(
     problems: &mut Vec<Problem>,
 ) {
     let kind = if key.algorithm() == SignatureAlgorithm::RSA { "_RSA_" } else { "_ECDSA_" };
-    for https in config.https.iter().filter(|https| https.certificate.name == certificate.name) {
+    for https in config.https.iter().filter(|https| is_among(&https.certificates, certificate)) {
         let tls = &https.tls;
         let fits = |suite: &rustls::CipherSuite| !is_tls13(*suite) && format!("{suite:?}").contains(kind);
         let none_fits = tls.min_version == TlsVersion::Tls12 && !tls.cipher_suites.iter().any(fits);
@@ -226,7 +266,7 @@ fn suites(
 /// R-TLS-2: it names the hosts that it serves.
 fn hosts(config: &Config, certificate: &Certificate, facts: &Facts, problems: &mut Vec<Problem>) {
     for (block, https) in
-        config.https.iter().enumerate().filter(|(_, https)| https.certificate.name == certificate.name)
+        config.https.iter().enumerate().filter(|(_, https)| is_among(&https.certificates, certificate))
     {
         for (index, host) in https.hosts.iter().enumerate() {
             let span = config.places.of(&Spot::Host { block, host: index });

@@ -42,6 +42,76 @@ fn r_tls_3_suites_that_the_key_can_not_sign_for_are_told() {
     }
 }
 
+/// What is said of the example with this OCSP response for [certificate.public], and whether it is shown then.
+fn stapled(site: &Path, response: &[u8], now: i64) -> (String, Option<bool>) {
+    fs::write(site.join("certs/public-ocsp.der"), response).unwrap();
+    let key = "key = \"certs/public-key.pem\"";
+    let text = EXAMPLE.replacen(key, &format!("{key}\nocsp = \"certs/public-ocsp.der\""), 1);
+    let config = parse(Source { path: site.join("xspgate.toml"), text }).partial;
+    let (material, problems) = load_at(&config, now);
+    let said = Report::new(Source { path: "x.toml".into(), text: String::new() }, problems).to_string();
+    let shown = material.map(|material| material.identities["public"].shown_at(now).ocsp.is_some());
+    (said.replace(&format!("{}/", site.display()), ""), shown)
+}
+
+#[test]
+fn an_ocsp_response_is_shown_while_it_is_current() {
+    let site = site();
+    let chain = staple::tests::links(&read(site.path(), "certs/public-chain.pem"));
+    let (sha_1, good) = (&[0x2b, 0x0e, 3, 2, 0x1a], &[0x80, 0]);
+    let response = staple::tests::response(&chain, sha_1, good);
+    let (before, within, after) = (1_767_225_599, 1_790_000_000, 1_798_761_601);
+    assert_eq!(stapled(site.path(), &response, within), (String::new(), Some(true)));
+    let (said, shown) = stapled(site.path(), &response, after);
+    let overdue = "warning: the OCSP response in certs/public-ocsp.der was due to be replaced on 2027-01-01\n";
+    assert!(said.starts_with(overdue) && shown == Some(false), "{said}");
+    let (said, shown) = stapled(site.path(), &response, before);
+    assert!(
+        said.contains("the OCSP response in certs/public-ocsp.der is not valid yet") && shown == Some(false),
+        "{said}"
+    );
+    let revoked = staple::tests::response(&chain, sha_1, &crate::tls::der::wrap(0xa1, b"\x18\x0f20260101000000Z"));
+    let (said, shown) = stapled(site.path(), &revoked, within);
+    assert!(said.starts_with("warning: certs/public-ocsp.der says that the certificate is revoked\n"), "{said}");
+    assert_eq!(shown, Some(false));
+}
+
+#[test]
+fn an_ocsp_response_that_can_not_be_used_is_refused() {
+    let site = site();
+    let root = Authority::root("Public Root");
+    let other = staple::tests::links(&(root.leaf(HOSTS[0], &HOSTS).pem + &root.pem));
+    let other = staple::tests::response(&other, &[0x2b, 0x0e, 3, 2, 0x1a], &[0x80, 0]);
+    for (response, expected) in [
+        (&b"hello"[..], "is not an OCSP response in DER"),
+        (b"\x30\x03\x0a\x01\x06", "is an OCSP responder's error, and not a response"),
+        (&other, "is an OCSP response for another certificate"),
+    ] {
+        let (said, shown) = stapled(site.path(), response, 1_790_000_000);
+        assert!(said.starts_with(&format!("error: certs/public-ocsp.der {expected}\n")), "{said}");
+        assert_eq!(shown, None);
+    }
+}
+
+#[test]
+fn two_certificates_of_a_block_have_keys_of_two_kinds() {
+    let site = site();
+    let root = Authority::root("Other Root");
+    let leaf = root.leaf(HOSTS[0], &HOSTS);
+    write(site.path(), "certs/other-chain.pem", &format!("{}{}", leaf.pem, root.pem));
+    write(site.path(), "certs/other-key.pem", &leaf.key);
+    let other = "[certificate.other]\nchain = \"certs/other-chain.pem\"\nkey = \"certs/other-key.pem\"\n[[https]]";
+    let text = EXAMPLE.replacen("[[https]]", other, 1);
+    let text = text.replacen("certificate = \"public\"", "certificate = [\"public\", \"other\"]", 1);
+    let config = parse(Source { path: site.path().join("xspgate.toml"), text }).partial;
+    let (material, problems) = load_at(&config, 1_800_000_000);
+    let told: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
+    let expected =
+        "[certificate.other] has a key of the same kind as [certificate.public] (ECDSA), and one block shows both";
+    assert_eq!(told, [expected]);
+    assert!(material.is_none());
+}
+
 fn config(folder: &Path) -> Config {
     parse(Source { path: folder.join("xspgate.toml"), text: EXAMPLE.into() }).partial
 }
@@ -68,7 +138,7 @@ fn what_is_right_is_not_talked_about() {
     assert_eq!(said(site.path()), "");
     let (material, _) = load_at(&config(site.path()), 1_800_000_000);
     let material = material.unwrap();
-    assert_eq!(material.identities["public"].cert.len(), 2);
+    assert_eq!(material.identities["public"].key.cert.len(), 2);
     assert_eq!(material.authorities["internal"].roots.len(), 1);
     assert!(!format!("{material:?}").contains("0123"));
 }
@@ -343,7 +413,7 @@ fn r_tls_2_the_public_certificate_is_signed_complete_and_in_order() {
     write(site.path(), "certs/public-chain.pem", &format!("{issuing}{leaf}"));
     assert!(said(site.path()).starts_with("warning: certs/public-chain.pem is out of order\n"));
     let (material, _) = load_at(&config(site.path()), 1_800_000_000);
-    let sent = &material.unwrap().identities["public"].cert;
+    let sent = &material.unwrap().identities["public"].key.cert;
     assert_eq!(crate::tls::peer::facts(&sent[0]).unwrap().common_name.as_deref(), Some(HOSTS[0]));
 
     let stray = Authority::root("Somebody Else").pem;

@@ -122,7 +122,7 @@ fn lines(folder: &Path, problems: &[Problem]) -> Vec<String> {
 
 /// Everything that requests could be served by, as text.
 fn content(material: &Material) -> String {
-    let identities: Vec<_> = material.identities.iter().map(|(name, key)| (name, &key.cert)).collect();
+    let identities: Vec<_> = material.identities.iter().map(|(name, key)| (name, &key.key.cert)).collect();
     format!("{identities:?} {:?} {:?}", material.authorities, material.expiries)
 }
 

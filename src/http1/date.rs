@@ -1,12 +1,25 @@
-//! What a Date field says (RFC 9110 section 5.6.7). Separate from the clocks' comparison, because it is about text.
+//! The value of a Date field (RFC 9110 section 5.6.7). Separate from other fields, because it is about a calendar.
 
-use time::{Date, Month, PrimitiveDateTime, Time};
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+
+/// A date as HTTP/1.1 servers write it, of a time in seconds since 1970, UTC; the last one of 9999 for a later one.
+pub fn write(unix: u64) -> [u8; 29] {
+    const LAST: i64 = 253_402_300_799;
+    let unix = i64::try_from(unix).unwrap_or(LAST).min(LAST);
+    let at = OffsetDateTime::from_unix_timestamp(unix).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let day = DAYS[usize::from(at.weekday().number_days_from_monday())];
+    let month = MONTHS[usize::from(u8::from(at.month())) - 1];
+    let (hour, minute, second) = at.to_hms();
+    let text = format!("{day}, {:02} {month} {:04} {hour:02}:{minute:02}:{second:02} GMT", at.day(), at.year());
+    text.as_bytes().try_into().expect("the parts have fixed widths")
+}
 
 /// Seconds since 1970, UTC, of a date as HTTP/1.1 servers write it (`Sun, 06 Nov 1994 08:49:37 GMT`); `None` for any other
 /// form.
-pub(super) fn read(text: &[u8]) -> Option<i64> {
+pub fn read(text: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(text).ok()?.strip_suffix(" GMT")?;
     let (_, rest) = text.split_once(", ")?;
     let mut parts = rest.split(' ');
@@ -26,7 +39,21 @@ pub(super) fn read(text: &[u8]) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::read;
+    use super::{read, write};
+
+    #[test]
+    fn dates_are_written_as_they_are_read() {
+        for (unix, expected) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (1_709_251_199, "Thu, 29 Feb 2024 23:59:59 GMT"),
+            (u64::MAX, "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ] {
+            let text = write(unix);
+            assert_eq!(std::str::from_utf8(&text).unwrap(), expected);
+            assert_eq!(read(&text), Some(i64::try_from(unix).unwrap_or(253_402_300_799)));
+        }
+    }
 
     #[test]
     fn dates_are_read_as_servers_write_them() {

@@ -1,4 +1,4 @@
-//! The names that a section had before. Separate from other names, because it is the one value that is either a string or a list.
+//! Names of sections, one or more. Separate from other names, because it is the one value that is either a string or a list.
 
 use std::fmt;
 
@@ -10,40 +10,40 @@ use super::name::SectionName;
 use super::{Leaf, Refusal, found};
 use crate::config::schema::{Shape, Shaped, Single};
 
-const EXPECTED: &str = "a name such as \"xsp-old\", or a list of names";
+const EXPECTED: &str = "a name, or a list of names";
 
-/// One name, or a list of names, the newest first.
+/// One name, or a list of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize))]
-pub struct FormerNames(pub Vec<SectionName>);
+pub struct Names(pub Vec<SectionName>);
 
-impl<'de> serde::Deserialize<'de> for FormerNames {
+impl<'de> serde::Deserialize<'de> for Names {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct OneOrMore;
         impl<'de> Visitor<'de> for OneOrMore {
-            type Value = FormerNames;
+            type Value = Names;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(EXPECTED)
             }
 
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<FormerNames, E> {
-                SectionName::text(text).map(|name| FormerNames(vec![name])).map_err(E::custom)
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Names, E> {
+                SectionName::text(text).map(|name| Names(vec![name])).map_err(E::custom)
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<FormerNames, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Names, A::Error> {
                 let mut names = Vec::new();
                 while let Some(name) = list.next_element()? {
                     names.push(name);
                 }
-                Ok(FormerNames(names))
+                Ok(Names(names))
             }
         }
         deserializer.deserialize_any(OneOrMore)
     }
 }
 
-impl Shaped for FormerNames {
+impl Shaped for Names {
     fn shape() -> Shape {
         let schema = || {
             let name = SectionName::schema();
