@@ -47,7 +47,7 @@ pub(super) fn mistakes() -> impl Iterator<Item = (&'static str, String, &'static
 }
 
 /// What it is, what of [`BASE`] is replaced (nothing: appended), by what, and what is said.
-const MISTAKES: [(&str, &str, &str, &str); 82] = [
+const MISTAKES: [(&str, &str, &str, &str); 84] = [
     (
         "drain names nothing of the farm",
         r##"a = "xsp-a.example.com""##,
