@@ -151,8 +151,8 @@ pub fn request_head(head: &RequestHead, from: &Downstream<'_>, framing: RequestF
 /// The gateway's own element of Via, behind what others have put there: the version that came in, and a pseudonym.
 const fn via(version: Version) -> &'static [u8] {
     match version {
-        Version::Http10 => b"1.0 xspgate",
-        Version::Http11 => b"1.1 xspgate",
+        Version::Http10 => b"1.0 gateway",
+        Version::Http11 => b"1.1 gateway",
     }
 }
 
@@ -616,16 +616,16 @@ mod tests {
         for via in [Via::Requests, Via::Both] {
             let lines = sent(&["Via: 1.0 fred", "X: y", "via: 1.1 p.example.net"], &Downstream { via, ..FROM });
             let added =
-                [&["Via: 1.0 fred", "X: y", "via: 1.1 p.example.net"][..], &ADDED, &["Via: 1.1 xspgate"]].concat();
+                [&["Via: 1.0 fred", "X: y", "via: 1.1 p.example.net"][..], &ADDED, &["Via: 1.1 gateway"]].concat();
             assert_eq!(lines, added);
         }
         let mut out = Vec::new();
         let from = Downstream { via: Via::Requests, ..FROM };
         request_head(&request("GET /x HTTP/1.0\r\n\r\n"), &from, RequestFraming::None, &mut out);
-        assert!(out.ends_with(b"\r\nVia: 1.0 xspgate\r\n\r\n"));
+        assert!(out.ends_with(b"\r\nVia: 1.0 gateway\r\n\r\n"));
         for (via, version, expected) in [
-            (Via::Both, "1.1", Some("1.1 xspgate")),
-            (Via::Both, "1.0", Some("1.0 xspgate")),
+            (Via::Both, "1.1", Some("1.1 gateway")),
+            (Via::Both, "1.0", Some("1.0 gateway")),
             (Via::Requests, "1.1", None),
         ] {
             let head = response(&format!("HTTP/{version} 200 OK\r\nContent-Length: 0\r\n\r\n"), &Method::GET);

@@ -178,7 +178,7 @@ mod tests {
 
     /// The handshake message of a ClientHello for `name`.
     fn message(name: &'static str) -> Vec<u8> {
-        message_of(name, &rustls::crypto::aws_lc_rs::DEFAULT_CIPHER_SUITES.to_vec())
+        message_of(name, rustls::crypto::aws_lc_rs::DEFAULT_CIPHER_SUITES)
     }
 
     fn message_of(name: &'static str, suites: &[SupportedCipherSuite]) -> Vec<u8> {

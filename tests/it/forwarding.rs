@@ -74,11 +74,15 @@ async fn an_answer_without_date_gets_one_and_another_keeps_its_own() {
 #[tokio::test]
 async fn via_says_what_the_operator_wants() {
     for (via, in_request, in_answer) in [
-        (None, &["Via: 1.0 fred", "Via: 1.1 xspgate"][..], &["Via: 1.1 xsp"][..]),
-        (Some("both"), &["Via: 1.0 fred", "Via: 1.1 xspgate"], &["Via: 1.1 xsp", "Via: 1.1 xspgate"]),
+        (None, &["Via: 1.0 fred", "Via: 1.1 gateway"][..], &["Via: 1.1 xsp"][..]),
+        (Some("both"), &["Via: 1.0 fred", "Via: 1.1 gateway"], &["Via: 1.1 xsp", "Via: 1.1 gateway"]),
         (Some("off"), &["Via: 1.0 fred"], &["Via: 1.1 xsp"]),
     ] {
-        let change = |_: &_, text: &mut Text| via.into_iter().for_each(|via| drop(text.set("", "via", via)));
+        let change = |_: &_, text: &mut Text| {
+            if let Some(via) = via {
+                text.set("", "via", via);
+            }
+        };
         let (stage, raw) = Stage::before_raw(change).await;
         let mut client = stage.raw_client().await;
         let request = format!("GET {PROFILE} HTTP/1.1\r\nHost: {CLOUD}\r\nVia: 1.0 fred\r\n\r\n");
