@@ -170,6 +170,6 @@ pub(crate) fn example(folder: &Path) {
     let combined = format!("Issuing CA\r\n{}\r\nRoot CA: self-signed\r\n{}\r\n", issuing.pem, webex.pem);
     write(folder, "certs/CombinedCertChain.txt", &combined);
     write(folder, "certs/internal-ca.pem", &internal.pem);
-    write(folder, "certs/webex-ranges.txt", "# date: 2026-12-01\n198.51.100.0/24\n203.0.113.7\n");
+    write(folder, "certs/webex-ranges.txt", "198.51.100.0/24\n203.0.113.7\n");
     write(folder, "certs/affinity.key", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n");
 }
