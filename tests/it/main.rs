@@ -55,6 +55,7 @@ mod outages;
 mod outputs;
 mod own_answers;
 mod package;
+mod pair;
 mod passthrough;
 mod pooled;
 mod prometheus;

@@ -2,38 +2,46 @@
 //! nothing is lost that was not announced.
 
 use std::fs;
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::Value;
 use xspgate::sim::cti::{Call, Ending};
-use xspgate::sim::site::{APP, CLOUD, Text};
+use xspgate::sim::site::Text;
 
 use crate::channels::Channel;
 use crate::handover::{Heir, heir};
 use crate::harness::{Client, Ctl, PROFILE, Serving, Stage, assert_bridged, dial, eventually, greeting, rest, signal};
 
 /// A gateway for HTTPS and CTI, as a program of its own, and those that have taken its place.
-struct Operated {
+pub(crate) struct Operated {
     // Dropped first, so that what stands behind the gateways outlives them.
     heirs: Vec<Heir>,
-    serving: Serving,
-    stage: Stage,
-    ctl: Ctl,
+    pub(crate) serving: Serving,
+    pub(crate) stage: Arc<Stage>,
+    pub(crate) ctl: Ctl,
 }
 
 impl Operated {
     async fn start(change: impl FnOnce(&mut Text)) -> Self {
-        let stage = Stage::cti(|_, text| change(text)).await;
-        let (socket, config) = (stage.sim.folder().join("control.sock"), stage.sim.folder().join("logged.toml"));
+        Self::of(Arc::new(Stage::cti(|_, text| change(text)).await), "logged").await
+    }
+
+    /// The one by that name of several on a stage.
+    pub(crate) async fn of(stage: Arc<Stage>, name: &str) -> Self {
+        let socket = stage.sim.folder().join(format!("{name}.sock"));
         let section = format!("\n[control]\nsocket = {:?}\n", socket.display().to_string());
-        let serving = Serving::start_changed(&stage, |text| text + &section).await;
-        assert!(config.exists());
+        let serving = Serving::start_named(&stage, name, |text| text + &section).await;
         Self { heirs: Vec::new(), serving, stage, ctl: Ctl(socket) }
     }
 
-    fn client(&self) -> Client {
+    /// The id of the process that serves.
+    pub(crate) fn newest(&self) -> u32 {
+        self.heirs.last().map_or_else(|| self.serving.program.id(), |heir| heir.0)
+    }
+
+    pub(crate) fn client(&self) -> Client {
         Client::new(self.serving.https[0], self.stage.sim.pki.public_roots())
     }
 
@@ -48,13 +56,13 @@ impl Operated {
         self.stage.speaker(name).address().to_string()
     }
 
-    async fn restart(&mut self) -> u32 {
+    pub(crate) async fn restart(&mut self) -> u32 {
         let said = self.ctl.done(&["restart"]).await;
         self.heirs.push(heir(&said));
-        self.heirs.last().unwrap().0
+        self.newest()
     }
 
-    async fn status(&self) -> Value {
+    pub(crate) async fn status(&self) -> Value {
         serde_json::from_str(&self.ctl.done(&["status", "--json"]).await).unwrap()
     }
 
@@ -66,7 +74,7 @@ impl Operated {
         processes.map(|process| (of(process, "pid"), of(process, "channels"), of(process, "cti"))).collect()
     }
 
-    async fn until_processes(&self, expected: &[(u32, u64, u64)]) {
+    pub(crate) async fn until_processes(&self, expected: &[(u32, u64, u64)]) {
         let expected: Vec<_> = expected.iter().map(|(pid, channels, cti)| (u64::from(*pid), *channels, *cti)).collect();
         let mut last = Vec::new();
         for _ in 0..200 {
@@ -308,85 +316,4 @@ async fn a_stop_of_the_newest_process_ends_what_the_old_one_has() {
     }
     assert_eq!(rest(&mut call).await, (vec![], Ending::CloseNotify));
     eventually("the old one's end", async || operated.serving.program.code() == Some(0)).await;
-}
-
-/// How many channels and half as many CTI connections the scenario has: `XSPGATE_STREAMS` channels.
-fn size() -> usize {
-    std::env::var("XSPGATE_STREAMS").map_or(20, |count| count.parse().expect("XSPGATE_STREAMS is a number"))
-}
-
-/// A day's work: an upgrade, a new certificate, maintenance of an XSP, and the stop. Whatever ends was announced.
-#[tokio::test]
-async fn promise_9_nothing_is_lost_that_was_not_announced() {
-    let mut operated = Operated::start(|text| {
-        text.set("", "drain_spread", "2s").set("", "drain_timeout", "1s");
-    })
-    .await;
-    let first = operated.serving.program.id();
-    let (mut channels, mut calls) = (Vec::new(), Vec::new());
-    for number in 0..size() {
-        channels.push(Channel::of(operated.client()).await);
-        if number % 2 == 0 {
-            calls.push(operated.call().await);
-        }
-    }
-    let (count, half) = (channels.len() as u64, calls.len() as u64);
-    let second = operated.restart().await;
-    operated.until_processes(&[(second, 0, 0), (first, count, half)]).await;
-    let folder = operated.stage.sim.folder().to_owned();
-    operated.stage.sim.pki.public(&[CLOUD, APP]).write(Path::new(&folder), "public").unwrap();
-    operated.ctl.done(&["reload"]).await;
-    for (number, channel) in channels.iter_mut().enumerate() {
-        channel.receives(&operated.stage, &format!("event-{number}")).await;
-    }
-    for call in &mut calls {
-        assert_bridged(call, b"<Request/>").await;
-    }
-    operated.until_processes(&[(second, 0, 0), (first, count, half)]).await;
-
-    // By the book: all CTI is at a1, and comes again elsewhere.
-    let address = operated.speaker("a1");
-    let waiting =
-        async { operated.ctl.done(&["drain", &address, "--cut-after", "1s", "--wait", "--timeout", "60s"]).await };
-    let coming_again = async {
-        let mut again = Vec::new();
-        for mut call in calls {
-            assert_eq!(rest(&mut call).await, (vec![], Ending::CloseNotify), "announced, and with a proper end");
-            let mut next = dial(&operated.stage.webex(), operated.serving.cti[0]).await.unwrap();
-            assert_eq!(greeting(&mut next).await, "a2");
-            again.push(next);
-        }
-        again
-    };
-    let (said, mut calls) = tokio::join!(waiting, coming_again);
-    assert!(said.ends_with("nothing is left\n"), "{said}");
-    operated.until_processes(&[(second, 0, half), (first, count, 0)]).await;
-    operated.ctl.done(&["undrain", &address]).await;
-
-    let xsp = channels[0].xsp.clone();
-    let address = operated.stage.xsp(&xsp).address().to_string();
-    let (there, mut elsewhere): (Vec<_>, Vec<_>) = channels.into_iter().partition(|channel| channel.xsp == xsp);
-    let left = elsewhere.len() as u64;
-    let waiting =
-        async { operated.ctl.done(&["drain", &address, "--farm", "xsp", "--cut-after", "1s", "--wait"]).await };
-    let ends = there.into_iter().map(|channel| tokio::spawn(channel.cut())).collect::<Vec<_>>();
-    let said = waiting.await;
-    assert!(said.ends_with("nothing is left\n"), "{said}");
-    for end in ends {
-        end.await.unwrap();
-    }
-    operated.until_processes(&[(second, 0, half), (first, left, 0)]).await;
-    for (number, channel) in elsewhere.iter_mut().enumerate() {
-        channel.receives(&operated.stage, &format!("later-{number}")).await;
-    }
-    operated.ctl.done(&["stop"]).await;
-    for channel in elsewhere {
-        channel.cut().await;
-    }
-    for call in &mut calls {
-        assert_eq!(rest(call).await, (vec![], Ending::CloseNotify));
-    }
-    eventually("the old one's end", async || operated.serving.program.code() == Some(0)).await;
-    let socket = operated.ctl.0.clone();
-    eventually("the new one's end", async || fs::metadata(&socket).is_err()).await;
 }

@@ -24,7 +24,12 @@ impl Serving {
 
     /// As [`Serving::start`], with a configuration that `change` has changed.
     pub(crate) async fn start_changed(stage: &Stage, change: impl FnOnce(String) -> String) -> Self {
-        let path = stage.sim.folder().join("logged.toml");
+        Self::start_named(stage, "logged", change).await
+    }
+
+    /// As [`Serving::start_changed`], with a configuration of that name, so that a stage can have several.
+    pub(crate) async fn start_named(stage: &Stage, name: &str, change: impl FnOnce(String) -> String) -> Self {
+        let path = stage.sim.folder().join(format!("{name}.toml"));
         let text = std::fs::read_to_string(stage.sim.folder().join("xspgate.toml")).unwrap();
         std::fs::write(&path, change(text.replace("access = false", "access = true"))).unwrap();
         let serving = Self::of(&path).await;
