@@ -153,7 +153,7 @@ impl Gateway {
     pub fn reload(&self) -> impl Future<Output = Option<Outcome>> + use<> {
         let (asked, outcome) = oneshot::channel();
         // If nobody takes it, it is dropped, and says so.
-        drop(self.asks.send(Asked::Reload(asked)));
+        drop(self.asks.send(Asked::Reload(None, asked)));
         async { outcome.await.ok() }
     }
 
@@ -162,7 +162,7 @@ impl Gateway {
     pub fn restart(&self) {
         let (asked, _) = oneshot::channel();
         // If nobody takes it, the process ends anyway.
-        drop(self.asks.send(Asked::HandOver(Successor::Program, asked)));
+        drop(self.asks.send(Asked::HandOver(Successor::Program(None), asked)));
     }
 
     /// Ready when another process has this one's place: it takes all new connections, and what is left here is to be drained by

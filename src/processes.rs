@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::time::{ClockId, Timespec, clock_gettime};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
@@ -16,7 +17,7 @@ use crate::handover::{Answered, Message, Process, Talk};
 use crate::lock::Locked;
 
 /// How long others may take to answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub const PATIENCE: Duration = Duration::from_secs(1);
 /// Numbers that are older than that are not what is there now.
 pub const STALE: Duration = Duration::from_secs(5);
 
@@ -223,8 +224,8 @@ impl Processes {
 }
 
 impl Asking {
-    /// What has been answered within a moment, and what there is to say of those who have not.
-    pub async fn answers(mut self) -> (Vec<Answered>, Vec<String>) {
+    /// What has been answered within a moment, and what there is to say of those who have not: `silence` is what they do.
+    pub async fn answers(mut self, silence: &str) -> (Vec<Answered>, Vec<String>) {
         let mut all = Vec::new();
         let gathering = async {
             while !self.silent.is_empty()
@@ -236,7 +237,7 @@ impl Asking {
         };
         // Those who have not answered by then are told of.
         drop(timeout(PATIENCE, gathering).await);
-        let silent = self.silent.iter().map(|pid| format!("process {pid} has not answered within a second"));
+        let silent = self.silent.iter().map(|pid| format!("process {pid} {silence}"));
         let mute = self.mute.iter().map(|name| format!("{name} can't be asked, since its version is older"));
         let unknown = silent.chain(mute).collect();
         (all, unknown)
@@ -253,6 +254,12 @@ impl Drop for Asking {
 /// In seconds since 1970.
 pub fn now() -> f64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// How long this machine has run, in seconds: the same for all processes, whatever becomes of the clock.
+pub fn uptime() -> f64 {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Monotonic);
+    tv_sec as f64 + tv_nsec as f64 / 1e9
 }
 
 /// This process.

@@ -13,7 +13,7 @@ use crate::core::Core;
 use crate::farm::{Endpoint, Farm, Operation};
 use crate::handover::{Answered, Process, Talk};
 use crate::policy::streams::StreamKind;
-use crate::processes::own;
+use crate::processes::{own, uptime};
 use crate::registry::{Entry, Why};
 use crate::telemetry::access;
 
@@ -64,6 +64,10 @@ pub(super) fn take(core: &Core, talk: Talk) {
             core.processes.tell_before(Talk::Undrain(whom_before(core, whom)));
         }
         Talk::Cut(number, ref whose) => {
+            if whose.until.is_some_and(|until| until < uptime()) {
+                info!(of = whose.what, farm = whose.farm, "a cut is dropped, since nobody waits for it any more");
+                return;
+            }
             let answered = cut(core, whose);
             core.processes.tell_before(Talk::Cut(number, whose_before(core, whose)));
             core.processes.tell_after(Talk::Answered(number, answered));

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use self::seen::{Seen, seen_when_read};
 use self::telling::{Told, tell, tell_of_file, tell_renewed};
+use super::control::Caller;
 use super::handover_state::HandoverStatus;
 use super::outcome::{Outcome, Taker};
 use super::running::Running;
@@ -47,8 +48,8 @@ const AGAIN_EVERY: Duration = Duration::from_secs(10);
 pub(super) enum Asked {
     /// To accept connections where the plan says, for the first time; nothing is done before that.
     Open(Plan),
-    /// To read everything again.
-    Reload(oneshot::Sender<Outcome>),
+    /// To read everything again, for somebody who waits for it, or whoever has sent a signal.
+    Reload(Option<Caller>, oneshot::Sender<Outcome>),
     /// To give everything to another process: which did it get, or why none?
     HandOver(Successor, oneshot::Sender<Result<Taker, String>>),
     /// To end.
@@ -107,7 +108,7 @@ impl Reload {
 
     fn turn(&mut self, asked: Option<Asked>) {
         match asked {
-            Some(Asked::Reload(asked)) => self.asked(asked),
+            Some(Asked::Reload(caller, asked)) => self.asked(caller.as_ref(), asked),
             Some(Asked::HandOver(successor, asked)) => self.hand_over(successor, asked),
             Some(Asked::Open(plan)) => self.running.sockets.adopt(plan),
             Some(Asked::End) => {}
@@ -163,7 +164,11 @@ impl Reload {
         }
     }
 
-    fn asked(&mut self, asked: oneshot::Sender<Outcome>) {
+    fn asked(&mut self, caller: Option<&Caller>, asked: oneshot::Sender<Outcome>) {
+        if caller.is_some_and(|caller| !caller.waits()) {
+            drop(asked.send(Outcome::Refused(Caller::GONE.into())));
+            return;
+        }
         let is_told = !is_stopping(&self.running);
         if is_told {
             supervisor::reloading();

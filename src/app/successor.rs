@@ -14,6 +14,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use super::control::Caller;
 use super::handover_state::{ForSuccessor, HandoverStatus};
 use super::outcome::Taker;
 use super::peers;
@@ -38,8 +39,8 @@ const TAKE_OVER: [&str; 4] = ["run", "--take-over=-", "--detach", "--"];
 /// Who takes this process' place.
 #[derive(Debug)]
 pub(super) enum Successor {
-    /// The program as it is on disk now; it has yet to be started.
-    Program,
+    /// The program as it is on disk now; it has yet to be started, for somebody who waits for it, or whoever has sent a signal.
+    Program(Option<Caller>),
     /// A process that somebody has started, and that has come to the control socket.
     Came(UnixStream),
 }
@@ -71,7 +72,8 @@ pub(super) fn hand_over(running: &mut Running, config: &Path, successor: Success
         bail!(why);
     }
     let mut link = match successor {
-        Successor::Program => start(config)?,
+        Successor::Program(Some(caller)) if !caller.waits() => bail!(Caller::GONE),
+        Successor::Program(_) => start(config)?,
         Successor::Came(socket) => Link::new(socket, PATIENCE)?,
     };
     let shared = Arc::clone(&running.core.shared);
