@@ -81,6 +81,8 @@ pub(super) fn take(core: &Core, talk: Talk) {
             core.processes.stop.notify_one();
             core.processes.tell_before(Talk::Stop);
         }
+        // For those who wait for its end.
+        Talk::Farewell => {}
     }
 }
 
@@ -204,12 +206,13 @@ fn cut_what_is_due(core: &Core) {
         for endpoint in farm.due_cuts(std::time::Instant::now()) {
             let entries = core.shared.registry.find(|entry| entry.is_at(&endpoint));
             let [channels, cti, passthrough] = counted(&entries);
-            let (farm, endpoint) = (farm.name(), &**endpoint.label());
-            info!(
-                farm,
-                endpoint, channels, cti, passthrough, "cutting the remaining connections of a drained endpoint"
-            );
+            let (farm, label) = (farm.name(), &**endpoint.label());
+            info!(farm, endpoint = label, channels, cti, passthrough, "cutting the remaining connections of a drained endpoint");
             core.shared.registry.cut(&entries, Why::Drained);
+            // Somebody may have undrained it in this very moment, and spared what was not to be cut yet.
+            if !endpoint.is_leaving() {
+                core.shared.registry.spare(&endpoint);
+            }
         }
     }
 }

@@ -139,7 +139,7 @@ impl Reload {
                     }
                 }
                 self.running.for_successor.handover.send_replace(status);
-                self.share_channels(following);
+                self.share_channels(pid, following);
                 Ok(taker)
             }
             Err(error) => {
@@ -153,14 +153,14 @@ impl Reload {
     }
 
     /// For as long as there are two processes that have some.
-    fn share_channels(&self, following: Following) {
+    fn share_channels(&self, pid: u32, following: Following) {
         let core = self.running.core.clone();
-        let shared = following.split().and_then(|(telling, hearing)| {
+        let shared = following.split(pid).and_then(|(telling, hearing)| {
             thread::Builder::new().name("tell-peer".into()).spawn(move || telling.tell())?;
             thread::Builder::new().name("hear-peer".into()).spawn(move || hearing.hear(&core))
         });
         if let Err(error) = shared {
-            warn!(error.message = %error, "the process that has taken over is heard of no more");
+            warn!(process.pid = pid, error.message = %error, "the process that has taken over can't be followed");
         }
     }
 
