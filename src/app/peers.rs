@@ -207,7 +207,14 @@ fn cut_what_is_due(core: &Core) {
             let entries = core.shared.registry.find(|entry| entry.is_at(&endpoint));
             let [channels, cti, passthrough] = counted(&entries);
             let (farm, label) = (farm.name(), &**endpoint.label());
-            info!(farm, endpoint = label, channels, cti, passthrough, "cutting the remaining connections of a drained endpoint");
+            info!(
+                farm,
+                endpoint = label,
+                channels,
+                cti,
+                passthrough,
+                "cutting the remaining connections of a drained endpoint"
+            );
             core.shared.registry.cut(&entries, Why::Drained);
             // Somebody may have undrained it in this very moment, and spared what was not to be cut yet.
             if !endpoint.is_leaving() {
