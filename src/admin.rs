@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::core::Core;
 use crate::drain::Phase;
 use crate::policy::streams::StreamKind;
+use crate::proxy::listener::is_out_of_descriptors;
 use crate::worker;
 use line::{Calls, Line};
 pub use listener::Listener;
@@ -121,6 +122,9 @@ impl Readiness {
         let mut workers = core.pulses.threads().filter(|(thread, _)| worker::is_worker(thread));
         if let Some((thread, _)) = workers.find(|(_, moves)| !moves) {
             return Some(format!("{thread} does not move, and with it its part of all requests"));
+        }
+        if is_out_of_descriptors() {
+            return Some("out of file descriptors: connections can't be accepted; raise LimitNOFILE in the service, or `ulimit -n`".into());
         }
         let farms = core.farms();
         let empty: Vec<&str> = farms.iter().filter(|farm| farm.is_empty()).map(|farm| farm.name()).collect();

@@ -33,6 +33,7 @@ use crate::config::Loaded;
 use crate::core::Core;
 use crate::drain::Phase;
 use crate::handover::Talk;
+use crate::processes::Serving;
 use crate::proxy::listener;
 use crate::supervisor::{self, Watcher};
 use crate::telemetry::timeline::{Event, Kind};
@@ -148,12 +149,44 @@ impl Gateway {
         self.core.processes.tell_before(Talk::Stop);
     }
 
+    /// Tells those processes that share this one's place that it ends as it was to.
+    pub fn take_leave(&self) {
+        self.core.processes.farewell();
+    }
+
+    /// What says in the log that `signal`, which asks for something, has come to a process that another one has replaced.
+    pub fn misdirected(&self) -> impl Fn(&str) + use<> {
+        let processes = Arc::clone(&self.core.processes);
+        move |signal| match processes.serving() {
+            Some(Serving::Successor(pid)) => tracing::warn!(
+                signal,
+                process.pid = pid,
+                "a signal is ignored, since another process serves in this one's place: send it there, or use `xspgate ctl`"
+            ),
+            Some(Serving::Nobody(pid)) => tracing::warn!(
+                signal,
+                process.pid = pid,
+                "a signal is ignored: the process that had taken this one's place has ended; if `xspgate ctl status` finds no \
+                 gateway, start it"
+            ),
+            None => tracing::warn!(signal, "a signal is ignored, since the gateway is stopping"),
+        }
+    }
+
+    /// Returns once the process whose place this one has taken has ended, if it has taken one's: who has taken this one's place
+    /// hears of that one only from here.
+    pub async fn outlived(&mut self) {
+        if let Some(predecessor) = &mut self.predecessor {
+            predecessor.wait().await;
+        }
+    }
+
     /// Has the configuration and the files that it names read again, whether they look changed or not; what comes of it is
     /// for whoever wants to know. `None`: the process ends.
     pub fn reload(&self) -> impl Future<Output = Option<Outcome>> + use<> {
         let (asked, outcome) = oneshot::channel();
         // If nobody takes it, it is dropped, and says so.
-        drop(self.asks.send(Asked::Reload(asked)));
+        drop(self.asks.send(Asked::Reload(None, asked)));
         async { outcome.await.ok() }
     }
 
@@ -162,7 +195,7 @@ impl Gateway {
     pub fn restart(&self) {
         let (asked, _) = oneshot::channel();
         // If nobody takes it, the process ends anyway.
-        drop(self.asks.send(Asked::HandOver(Successor::Program, asked)));
+        drop(self.asks.send(Asked::HandOver(Successor::Program(None), asked)));
     }
 
     /// Ready when another process has this one's place: it takes all new connections, and what is left here is to be drained by
@@ -209,7 +242,7 @@ impl Gateway {
     }
 
     /// As [`Gateway::drain`], with new connections and the service manager's attention another process' already, so that there
-    /// is more time: `handover_timeout`. That one hears only from this one of event channels that are where this one's own predecessor is, so it outlives it.
+    /// is more time: `handover_timeout`. It outlives its own predecessor.
     ///
     /// # Errors
     /// The other process has ended when it was to begin. Nobody serves then, and whoever starts this one should at once.
@@ -221,9 +254,7 @@ impl Gateway {
         }
         let patience = self.core.shared.snapshot.load().handover_timeout;
         self.wind_down(patience, "handover_timeout").await;
-        if let Some(predecessor) = &mut self.predecessor {
-            predecessor.wait().await;
-        }
+        self.outlived().await;
         Ok(())
     }
 

@@ -97,7 +97,7 @@ impl Whom {
 }
 
 /// Whose connections are meant.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Whose {
     /// An XSP's, as [`Whom::xsp`] has it, or a client's: its address, the subject of its certificate, or a name in that; `None`:
     /// everybody's.
@@ -107,9 +107,18 @@ pub struct Whose {
     /// As [`Whom::formerly`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub formerly: Vec<String>,
+    /// Nobody waits for the answer any more once this machine has run for so many seconds, so that nothing is done then; the
+    /// gateway adds it. `None`: somebody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<f64>,
 }
 
 impl Whose {
+    /// Those of `what`, only in the farm of that name if one is given.
+    pub fn of(what: Option<String>, farm: Option<String>) -> Self {
+        Self { what, farm, ..Self::default() }
+    }
+
     /// As [`Whom::names`].
     pub fn names(&self) -> Vec<&str> {
         self.farm.iter().chain(&self.formerly).map(String::as_str).collect()
@@ -182,6 +191,27 @@ impl Request {
             Self::TakeOver => "take-over",
             Self::Log(_) => "log",
             Self::Reopen => "reopen",
+        }
+    }
+
+    /// Whether nothing is to be done but to answer.
+    pub const fn only_asks(&self) -> bool {
+        match self {
+            Self::Status | Self::Connections(_) => true,
+            Self::Drain(_)
+            | Self::ForceDrain(_)
+            | Self::DrainThenCut { .. }
+            | Self::Cut(_)
+            | Self::Undrain(_)
+            | Self::Block(..)
+            | Self::Unblock(_)
+            | Self::UnblockAll(_)
+            | Self::Reload
+            | Self::Stop
+            | Self::Restart
+            | Self::TakeOver
+            | Self::Log(_)
+            | Self::Reopen => false,
         }
     }
 

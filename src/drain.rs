@@ -104,10 +104,11 @@ impl Cuts {
         (spread / u32::try_from(count.max(1)).unwrap_or(u32::MAX)).min(FAR_ENOUGH)
     }
 
-    /// So many connections are left, and take their turns from now on.
+    /// So many connections are left, and take their turns from now on. Turns that have been given stay, and the others don't wait
+    /// for them.
     pub fn begin(&self, count: usize) {
         let interval = self.interval(count);
-        self.state.with(|state| state.interval = interval);
+        self.state.with(|state| (state.interval, state.next) = (interval, None));
     }
 
     /// A connection was cut while something was under way on it: a request without its whole answer, or a stream. One that idles, or

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::telemetry::metrics::ChannelEnd;
 use crate::telemetry::timeline::Event;
 
-pub use self::talk::{Answered, Held, Message, Process, TALKS, Talk};
+pub use self::talk::{Answered, Fluency, Held, Message, Process, TALKS, Talk};
 
 /// The layout of everything in here; another one is not taken over.
 pub const LAYOUT: u32 = 1;

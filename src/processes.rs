@@ -5,18 +5,25 @@ use std::collections::HashMap;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::time::{ClockId, Timespec, clock_gettime};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
 use crate::drain::Phase;
 use crate::farm::Endpoint;
-use crate::handover::{Answered, Message, Process, Talk};
+use crate::handover::{Answered, Fluency, Message, Process, Talk};
 use crate::lock::Locked;
+use crate::policy::streams::StreamKind;
 
 /// How long others may take to answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the last word of a process may take to leave.
+const PARTING: Duration = Duration::from_millis(200);
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Numbers that are older than that are not what is there now.
 pub const STALE: Duration = Duration::from_secs(5);
 
@@ -34,8 +41,8 @@ pub struct Processes {
 struct State {
     /// The one whose place this one has taken.
     before: Option<Before>,
-    /// Where the one that has taken this one's place is told, if it understands.
-    after: Option<mpsc::UnboundedSender<Message>>,
+    /// The one that has taken this one's place.
+    after: Option<After>,
     /// What the ones before have said, and when.
     heard: Vec<(Process, Instant)>,
     /// Where they have streams, and how many, event channels aside.
@@ -49,8 +56,59 @@ struct State {
 #[derive(Debug)]
 struct Before {
     name: String,
-    /// `None`: it is of an earlier version, and understands nothing.
-    sender: Option<mpsc::UnboundedSender<Message>>,
+    pid: u32,
+    ear: Ear,
+}
+
+#[derive(Debug)]
+struct After {
+    pid: u32,
+    /// `None`: it has ended.
+    ear: Option<Ear>,
+}
+
+/// Where another process is told.
+#[derive(Clone, Debug)]
+pub struct Ear {
+    sender: mpsc::UnboundedSender<Message>,
+    understands: Fluency,
+}
+
+/// Who serves now that another process has taken this one's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// That one, or one that has taken its place since.
+    Successor(u32),
+    /// Nobody, unless one had taken the place of that one before it ended.
+    Nobody(u32),
+}
+
+impl Ear {
+    /// That of a process that understands so much, at the other end of `sender`.
+    pub const fn new(sender: mpsc::UnboundedSender<Message>, understands: Fluency) -> Self {
+        Self { sender, understands }
+    }
+
+    const fn hears(&self) -> bool {
+        !matches!(self.understands, Fluency::Mute)
+    }
+
+    fn tell(&self, talk: Talk) {
+        let is_understood = match talk {
+            Talk::Farewell => self.understands == Fluency::Whole,
+            Talk::Holds(_)
+            | Talk::Drain(..)
+            | Talk::Undrain(_)
+            | Talk::Cut(..)
+            | Talk::List(..)
+            | Talk::Answered(..)
+            | Talk::Stop => self.hears(),
+        };
+        if is_understood {
+            // The error says that it has gone.
+            self.sender.send(Message::Talk(talk)).ok();
+        }
+    }
 }
 
 /// A question to all processes before this one.
@@ -107,19 +165,46 @@ impl Processes {
         })
     }
 
-    /// This one has taken the place of `name`, which hears over `sender`, if it understands at all.
-    pub fn has_before(&self, name: &str, sender: Option<mpsc::UnboundedSender<Message>>) {
-        self.state.with(|state| state.before = Some(Before { name: name.to_owned(), sender }));
+    /// This one has taken the place of the process `pid`, which people know as `name`.
+    pub fn has_before(&self, name: &str, pid: u32, ear: Ear) {
+        self.state.with(|state| state.before = Some(Before { name: name.to_owned(), pid, ear }));
     }
 
-    /// Another one has taken this one's place, and hears over `sender`.
-    pub fn has_after(&self, sender: mpsc::UnboundedSender<Message>) {
-        self.state.with(|state| state.after = Some(sender));
+    /// The process `pid` has taken this one's place.
+    pub fn has_after(&self, pid: u32, ear: Ear) {
+        self.state.with(|state| state.after = Some(After { pid, ear: Some(ear) }));
+    }
+
+    /// That one has ended.
+    pub fn after_has_gone(&self) {
+        self.state.with(|state| state.after.as_mut().and_then(|after| after.ear.take()));
+    }
+
+    /// Who serves in this one's place; `None`: it has not been replaced.
+    pub fn serving(&self) -> Option<Serving> {
+        self.state.with(|state| {
+            let After { pid, ear } = state.after.as_ref()?;
+            Some(if ear.is_some() { Serving::Successor(*pid) } else { Serving::Nobody(*pid) })
+        })
     }
 
     /// Whether somebody is told what this one holds.
     pub fn has_listener(&self) -> bool {
-        self.state.with(|state| state.after.is_some())
+        self.state.with(|state| state.after.as_ref().and_then(|after| after.ear.as_ref()).is_some_and(Ear::hears))
+    }
+
+    /// Tells those before and after this one that it ends as it was to, and waits a moment for that to have left.
+    pub fn farewell(&self) {
+        let ears: Vec<Ear> = self.state.with(|state| {
+            let before = state.before.iter().map(|before| &before.ear);
+            before.chain(state.after.iter().filter_map(|after| after.ear.as_ref())).cloned().collect()
+        });
+        ears.iter().for_each(|ear| ear.tell(Talk::Farewell));
+        let is_said = |ear: &Ear| ear.understands != Fluency::Whole || ear.sender.is_closed();
+        let deadline = Instant::now() + PARTING;
+        while !ears.iter().all(is_said) && Instant::now() < deadline {
+            thread::sleep(LOOK_EVERY);
+        }
     }
 
     /// Those before this one, as they have said, newest first.
@@ -136,7 +221,7 @@ impl Processes {
     pub fn unheard(&self) -> Option<String> {
         let named = self.state.with(|state| {
             let before = state.before.as_ref()?;
-            if before.sender.is_none() || state.heard.is_empty() { Some(before.name.clone()) } else { None }
+            if !before.ear.hears() || state.heard.is_empty() { Some(before.name.clone()) } else { None }
         });
         let stale = |process: &Process| process.heard > STALE.as_secs_f64();
         named.or_else(|| self.heard().iter().find(|process| stale(process)).map(|old| format!("process {}", old.pid)))
@@ -162,12 +247,26 @@ impl Processes {
         self.replace(Vec::new(), HashMap::new());
     }
 
+    /// What the one before holds, and then the ids of those before it, as it has said last.
+    pub fn held_before(&self) -> ([u64; StreamKind::ALL.len()], Vec<u32>) {
+        self.state.with(|state| {
+            let mut heard = state.heard.iter().map(|(process, _)| process);
+            let held = heard.next().map(Process::streams).unwrap_or_default();
+            (held, heard.map(|process| process.pid).collect())
+        })
+    }
+
     /// The gauges of endpoints count what all processes have there.
     fn replace(&self, heard: Vec<(Process, Instant)>, streams: HashMap<u64, (Arc<Endpoint>, i64)>) {
         let old = self.state.with(|state| {
+            // What it has said may be noted only when it has gone.
+            if state.before.is_none() && !heard.is_empty() {
+                return None;
+            }
             state.heard = heard;
-            std::mem::replace(&mut state.streams, streams.clone())
+            Some(std::mem::replace(&mut state.streams, streams.clone()))
         });
+        let Some(old) = old else { return };
         for (key, (endpoint, count)) in &streams {
             let before = old.get(key).map_or(0, |(_, before)| *before);
             endpoint.metrics().streams.add(count - before);
@@ -180,9 +279,8 @@ impl Processes {
     /// Tells the one before this one, if it understands.
     pub fn tell_before(&self, talk: Talk) {
         self.state.with(|state| {
-            if let Some(sender) = state.before.as_ref().and_then(|before| before.sender.as_ref()) {
-                // The error says that it has gone.
-                sender.send(Message::Talk(talk)).ok();
+            if let Some(before) = &state.before {
+                before.ear.tell(talk);
             }
         });
     }
@@ -190,9 +288,8 @@ impl Processes {
     /// Tells the one after this one, if there is one that understands.
     pub fn tell_after(&self, talk: Talk) {
         self.state.with(|state| {
-            if let Some(sender) = &state.after {
-                // The error says that it has gone.
-                sender.send(Message::Talk(talk)).ok();
+            if let Some(ear) = state.after.as_ref().and_then(|after| after.ear.as_ref()) {
+                ear.tell(talk);
             }
         });
     }
@@ -203,9 +300,15 @@ impl Processes {
         let (sender, answers) = mpsc::unbounded_channel();
         let (silent, mute) = self.state.with(|state| {
             state.asked.insert(number, sender);
-            let can_hear = state.before.as_ref().is_some_and(|before| before.sender.is_some());
-            let mute = state.before.as_ref().filter(|_| !can_hear).map(|before| before.name.clone());
-            (state.heard.iter().map(|(process, _)| process.pid).collect(), mute)
+            let (able, mute) = match &state.before {
+                Some(before) if before.ear.hears() => (Some(before.pid), None),
+                Some(before) => (None, Some(before.name.clone())),
+                None => (None, None),
+            };
+            let heard: Vec<u32> = state.heard.iter().map(|(process, _)| process.pid).collect();
+            // It may not have said yet what it holds.
+            let unheard = able.filter(|pid| !heard.contains(pid));
+            (unheard.into_iter().chain(heard).collect(), mute)
         });
         self.tell_before(question(number));
         Asking { processes: Arc::clone(self), number, silent, mute, answers }
@@ -223,8 +326,8 @@ impl Processes {
 }
 
 impl Asking {
-    /// What has been answered within a moment, and what there is to say of those who have not.
-    pub async fn answers(mut self) -> (Vec<Answered>, Vec<String>) {
+    /// What has been answered within a moment, and what there is to say of those who have not: `silence` is what they do.
+    pub async fn answers(mut self, silence: &str) -> (Vec<Answered>, Vec<String>) {
         let mut all = Vec::new();
         let gathering = async {
             while !self.silent.is_empty()
@@ -236,7 +339,7 @@ impl Asking {
         };
         // Those who have not answered by then are told of.
         drop(timeout(PATIENCE, gathering).await);
-        let silent = self.silent.iter().map(|pid| format!("process {pid} has not answered within a second"));
+        let silent = self.silent.iter().map(|pid| format!("process {pid} {silence}"));
         let mute = self.mute.iter().map(|name| format!("{name} can't be asked, since its version is older"));
         let unknown = silent.chain(mute).collect();
         (all, unknown)
@@ -255,7 +358,50 @@ pub fn now() -> f64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
+/// How long this machine has run, in seconds: the same for all processes, whatever becomes of the clock.
+pub fn uptime() -> f64 {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Monotonic);
+    tv_sec as f64 + tv_nsec as f64 / 1e9
+}
+
 /// This process.
 pub fn own() -> u32 {
     process::id()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: u32) -> Process {
+        let (version, phase) = (String::new(), String::new());
+        let held = Vec::new();
+        Process { pid, version, phase, started: 0.0, since: 0.0, ends: None, connections: 0, held, heard: 0.0 }
+    }
+
+    #[test]
+    fn what_a_process_has_said_counts_no_longer_once_it_has_gone() {
+        let processes = Processes::new();
+        let (sender, _messages) = mpsc::unbounded_channel();
+        processes.has_before("the old one", 7, Ear::new(sender, Fluency::Whole));
+        processes.hear(vec![process(7)], |_| None);
+        let (said, count) = (processes.heard(), |processes: &Processes| processes.heard().len());
+        assert_eq!(count(&processes), 1);
+        processes.gone();
+        // A reload that has begun before goes by what it has seen then.
+        processes.hear(said, |_| None);
+        assert_eq!(count(&processes), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_has_said_nothing_yet_is_asked_and_told_of() {
+        let processes = Processes::new();
+        let (sender, mut messages) = mpsc::unbounded_channel();
+        processes.has_before("the old one", 7, Ear::new(sender, Fluency::Earlier));
+        let asking = processes.ask(|number| Talk::List(number, crate::control::Whose::default()));
+        assert!(matches!(messages.try_recv(), Ok(Message::Talk(Talk::List(..)))));
+        assert_eq!(asking.answers("is silent").await, (vec![], vec!["process 7 is silent".to_owned()]));
+        processes.tell_before(Talk::Farewell);
+        assert!(messages.try_recv().is_err(), "an earlier version does not understand it");
+    }
 }

@@ -89,6 +89,14 @@ impl Why {
             _ => None,
         }
     }
+
+    /// Whether a later reason takes the place of that in `code`.
+    fn gives_way(code: u64) -> bool {
+        match Self::of(code) {
+            Some(Self::Operator) => false,
+            Some(Self::Drained | Self::GivenUp) | None => true,
+        }
+    }
 }
 
 impl Registry {
@@ -175,7 +183,7 @@ impl Registry {
         let mut at = self.base.elapsed();
         for entry in entries {
             let milliseconds = u64::try_from(at.as_millis()).unwrap_or(u64::MAX >> 2);
-            entry.cut.store(milliseconds << 2 | why.code(), Ordering::Relaxed);
+            entry.cut_at(milliseconds, why);
             at += interval;
         }
         self.cuts.call();
@@ -189,9 +197,7 @@ impl Registry {
     /// Those at `endpoint` that were to end since it is drained stay.
     pub fn spare(&self, endpoint: &Arc<Endpoint>) {
         for entry in self.find(|entry| entry.is_at(endpoint)) {
-            if Why::of(entry.cut.load(Ordering::Relaxed)) == Some(Why::Drained) {
-                entry.cut.store(0, Ordering::Relaxed);
-            }
+            entry.spare(Why::Drained);
         }
     }
 }
@@ -234,6 +240,20 @@ impl Entry {
     /// Bytes to the client.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
+    }
+
+    /// It is to end then, unless an operator has said so already: that holds whatever becomes of its XSP.
+    fn cut_at(&self, milliseconds: u64, why: Why) {
+        let cut = |old| Why::gives_way(old).then_some(milliseconds << 2 | why.code());
+        // The error says that it ends as it was to.
+        self.cut.fetch_update(Ordering::Relaxed, Ordering::Relaxed, cut).ok();
+    }
+
+    /// It stays, if it was to end for that reason.
+    fn spare(&self, why: Why) {
+        let spared = |old| (Why::of(old) == Some(why)).then_some(0);
+        // The error says that it was not.
+        self.cut.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spared).ok();
     }
 
     /// Whether it ends for that reason still.
@@ -305,5 +325,11 @@ mod tests {
             assert_eq!(Why::of(7 << 2 | why.code()), Some(why));
         }
         assert_eq!(Why::of(0), None);
+    }
+
+    #[test]
+    fn what_an_operator_cuts_is_not_spared_with_an_xsp_that_is_drained_no_more() {
+        let gives_way = |why: Why| Why::gives_way(7 << 2 | why.code());
+        assert!(!gives_way(Why::Operator) && gives_way(Why::Drained) && gives_way(Why::GivenUp) && Why::gives_way(0));
     }
 }

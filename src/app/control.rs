@@ -1,6 +1,7 @@
 //! The Unix socket of control calls: its file, and whose it is. Only the gateway's own user and root are heard, whatever
 //! becomes of the socket's mode; there is no way to change anything over TCP.
 
+mod caller;
 mod calls;
 mod commands;
 mod leftover;
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 
 use super::handover_state::HandoverStatus;
 use crate::config::obstacle::{self, Purpose};
+pub(super) use caller::Caller;
 pub(super) use calls::{Calls, Handles};
 pub(super) use commands::Commands;
 

@@ -13,7 +13,7 @@ use crate::core::Core;
 use crate::farm::{Endpoint, Farm, Operation};
 use crate::handover::{Answered, Process, Talk};
 use crate::policy::streams::StreamKind;
-use crate::processes::own;
+use crate::processes::{own, uptime};
 use crate::registry::{Entry, Why};
 use crate::telemetry::access;
 
@@ -64,6 +64,10 @@ pub(super) fn take(core: &Core, talk: Talk) {
             core.processes.tell_before(Talk::Undrain(whom_before(core, whom)));
         }
         Talk::Cut(number, ref whose) => {
+            if whose.until.is_some_and(|until| until < uptime()) {
+                info!(of = whose.what, farm = whose.farm, "a cut is dropped, since nobody waits for it any more");
+                return;
+            }
             let answered = cut(core, whose);
             core.processes.tell_before(Talk::Cut(number, whose_before(core, whose)));
             core.processes.tell_after(Talk::Answered(number, answered));
@@ -77,6 +81,8 @@ pub(super) fn take(core: &Core, talk: Talk) {
             core.processes.stop.notify_one();
             core.processes.tell_before(Talk::Stop);
         }
+        // For those who wait for its end.
+        Talk::Farewell => {}
     }
 }
 
@@ -200,12 +206,20 @@ fn cut_what_is_due(core: &Core) {
         for endpoint in farm.due_cuts(std::time::Instant::now()) {
             let entries = core.shared.registry.find(|entry| entry.is_at(&endpoint));
             let [channels, cti, passthrough] = counted(&entries);
-            let (farm, endpoint) = (farm.name(), &**endpoint.label());
+            let (farm, label) = (farm.name(), &**endpoint.label());
             info!(
                 farm,
-                endpoint, channels, cti, passthrough, "cutting the remaining connections of a drained endpoint"
+                endpoint = label,
+                channels,
+                cti,
+                passthrough,
+                "cutting the remaining connections of a drained endpoint"
             );
             core.shared.registry.cut(&entries, Why::Drained);
+            // Somebody may have undrained it in this very moment, and spared what was not to be cut yet.
+            if !endpoint.is_leaving() {
+                core.shared.registry.spare(&endpoint);
+            }
         }
     }
 }

@@ -19,7 +19,10 @@ use crate::control::{Request, connect};
 use crate::core::Core;
 use crate::farm::{Endpoint, Farm};
 use crate::handover::link::{Link, LinkError, Speaker};
-use crate::handover::{Answer, HandoverState, LAYOUT, Layout, Message, News, PeerProcess, Place, TALKS, Word};
+use crate::handover::{
+    Answer, Fluency, HandoverState, LAYOUT, Layout, Message, News, PeerProcess, Place, TALKS, Talk, Word,
+};
+use crate::processes::Ear;
 use crate::proxy::channels::Told;
 use crate::telemetry::Causes;
 use crate::telemetry::timeline::{Event, Kind};
@@ -39,8 +42,10 @@ pub struct Predecessor {
     gone: Option<Gone>,
     /// What happens here since this process accepts connections.
     report: Option<mpsc::UnboundedReceiver<Message>>,
-    /// Whether it understands what processes say of themselves.
-    talks: bool,
+    /// Its id, once that is known.
+    pid: u32,
+    /// How much it understands of what processes say of themselves.
+    understands: Fluency,
 }
 
 /// Tells that a process is heard of no more.
@@ -87,7 +92,8 @@ impl Predecessor {
     fn new(socket: UnixStream) -> Result<Self> {
         let (heard, gone) = mpsc::channel(1);
         let name = "the running gateway".to_owned();
-        Ok(Self { link: Link::new(socket, PATIENCE)?, name, heard, gone: Some(Gone(gone)), report: None, talks: false })
+        let (link, gone) = (Link::new(socket, PATIENCE)?, Some(Gone(gone)));
+        Ok(Self { link, name, heard, gone, report: None, pid: 0, understands: Fluency::Mute })
     }
 
     /// Tells it why this process can't take its place.
@@ -110,7 +116,7 @@ impl Predecessor {
         }
         let state: HandoverState = serde_json::from_slice(&text)?;
         self.name = format!("process {} (version {})", state.pid, state.version);
-        self.talks = state.talks >= TALKS;
+        (self.pid, self.understands) = (state.pid, Fluency::of(state.talks));
         Inherited::new(state, descriptors.into_iter())
     }
 
@@ -157,7 +163,7 @@ impl Predecessor {
                 Ok(Word::Go) => {
                     let Told { sender, messages } = core.shared.channels.report();
                     self.report = Some(messages);
-                    core.processes.has_before(&self.name, self.talks.then_some(sender));
+                    core.processes.has_before(&self.name, self.pid, Ear::new(sender, self.understands));
                     return Ok(());
                 }
                 Ok(Word::Refused(why)) => bail!("{} stays: {why}", self.name),
@@ -173,24 +179,58 @@ impl Predecessor {
 
     /// Takes note of what becomes of its event channels, until it has ended. Blocks.
     pub(super) fn follow(mut self, core: &Core) {
+        let mut has_taken_leave = false;
         let end = loop {
             match self.link.receive() {
                 Ok(Word::News(news)) => take(core, PeerProcess::Predecessor, news),
+                Ok(Word::Talk(Talk::Farewell)) => has_taken_leave = true,
                 Ok(Word::Talk(talk)) => peers::take(core, talk),
                 Ok(Word::Complete | Word::Go | Word::Refused(_)) => {}
+                // A later version may say more than is understood here.
+                Err(LinkError::Other(_)) => {}
                 Err(error) => break error,
             }
         };
+        let (held, others) = core.processes.held_before();
         core.shared.channels.orphaned(PeerProcess::Predecessor);
         core.processes.gone();
         core.timeline.add(Event::now(Kind::PredecessorGone, self.name.clone()));
         drop(self.heard);
-        match end {
-            LinkError::Gone => info!(predecessor = self.name, "it has ended"),
-            LinkError::Io(_) | LinkError::Silent | LinkError::Other(_) | LinkError::Strange => {
-                warn!(predecessor = self.name, error.message = %Causes(&end), "it is heard no more");
-            }
-        }
+        // One of an earlier version takes no leave.
+        let is_planned = has_taken_leave || self.understands != Fluency::Whole;
+        tell_of_end(&self.name, self.pid, is_planned, &end, held, &others);
+    }
+}
+
+/// The process `pid` is heard of no more because of `end`: it had `held` something last, and `others` had been replaced by it.
+fn tell_of_end(name: &str, pid: u32, is_planned: bool, end: &LinkError, held: [u64; 3], others: &[u32]) {
+    let [channels, cti, passthrough] = held;
+    let others: Vec<String> = others.iter().map(|pid| format!("process {pid}")).collect();
+    let others = (!others.is_empty()).then(|| others.join(", "));
+    match end {
+        LinkError::Gone if is_planned => info!(predecessor = name, process.pid = pid, "the replaced process has ended"),
+        // Its end may cut its last word short.
+        LinkError::Gone | LinkError::Io(_) => warn!(
+            predecessor = name,
+            process.pid = pid,
+            channels,
+            cti,
+            passthrough,
+            unknown = others,
+            "the replaced process is heard of no more, and has not said that it ends: if it was killed, the connections that it held \
+             are lost, and their clients come back here; its core dump or the kernel's log may say why"
+        ),
+        LinkError::Silent | LinkError::Other(_) | LinkError::Strange | LinkError::HungUp => warn!(
+            predecessor = name,
+            process.pid = pid,
+            channels,
+            cti,
+            passthrough,
+            unknown = others,
+            error.message = %Causes(end),
+            "the replaced process is heard of no more: what it holds is unknown from now on, and `ctl drain` and `ctl cut` do not \
+             reach it; a signal (`kill`) to it has it cut what it holds"
+        ),
     }
 }
 
@@ -209,8 +249,9 @@ impl Report {
             while let Ok(message) = self.messages.try_recv() {
                 words.push(Answer::from(message));
             }
-            if self.speaker.send(words).is_err() {
-                // It drains: what it does not know is rarely asked for there.
+            let is_last = matches!(words.last(), Some(Answer::Talk(Talk::Farewell)));
+            // Who hears the other one says so if it can't be told.
+            if self.speaker.send(words).is_err() || is_last {
                 return;
             }
         }

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use self::seen::{Seen, seen_when_read};
 use self::telling::{Told, tell, tell_of_file, tell_renewed};
+use super::control::Caller;
 use super::handover_state::HandoverStatus;
 use super::outcome::{Outcome, Taker};
 use super::running::Running;
@@ -47,8 +48,8 @@ const AGAIN_EVERY: Duration = Duration::from_secs(10);
 pub(super) enum Asked {
     /// To accept connections where the plan says, for the first time; nothing is done before that.
     Open(Plan),
-    /// To read everything again.
-    Reload(oneshot::Sender<Outcome>),
+    /// To read everything again, for somebody who waits for it, or whoever has sent a signal.
+    Reload(Option<Caller>, oneshot::Sender<Outcome>),
     /// To give everything to another process: which did it get, or why none?
     HandOver(Successor, oneshot::Sender<Result<Taker, String>>),
     /// To end.
@@ -107,7 +108,7 @@ impl Reload {
 
     fn turn(&mut self, asked: Option<Asked>) {
         match asked {
-            Some(Asked::Reload(asked)) => self.asked(asked),
+            Some(Asked::Reload(caller, asked)) => self.asked(caller.as_ref(), asked),
             Some(Asked::HandOver(successor, asked)) => self.hand_over(successor, asked),
             Some(Asked::Open(plan)) => self.running.sockets.adopt(plan),
             Some(Asked::End) => {}
@@ -138,7 +139,7 @@ impl Reload {
                     }
                 }
                 self.running.for_successor.handover.send_replace(status);
-                self.share_channels(following);
+                self.share_channels(pid, following);
                 Ok(taker)
             }
             Err(error) => {
@@ -152,18 +153,22 @@ impl Reload {
     }
 
     /// For as long as there are two processes that have some.
-    fn share_channels(&self, following: Following) {
+    fn share_channels(&self, pid: u32, following: Following) {
         let core = self.running.core.clone();
-        let shared = following.split().and_then(|(telling, hearing)| {
+        let shared = following.split(pid).and_then(|(telling, hearing)| {
             thread::Builder::new().name("tell-peer".into()).spawn(move || telling.tell())?;
             thread::Builder::new().name("hear-peer".into()).spawn(move || hearing.hear(&core))
         });
         if let Err(error) = shared {
-            warn!(error.message = %error, "the process that has taken over is heard of no more");
+            warn!(process.pid = pid, error.message = %error, "the process that has taken over can't be followed");
         }
     }
 
-    fn asked(&mut self, asked: oneshot::Sender<Outcome>) {
+    fn asked(&mut self, caller: Option<&Caller>, asked: oneshot::Sender<Outcome>) {
+        if caller.is_some_and(|caller| !caller.waits()) {
+            drop(asked.send(Outcome::Refused(Caller::GONE.into())));
+            return;
+        }
         let is_told = !is_stopping(&self.running);
         if is_told {
             supervisor::reloading();

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{info, warn};
 
+use super::control::Caller;
 use super::handover_state::{ForSuccessor, HandoverStatus};
 use super::outcome::Taker;
 use super::peers;
@@ -22,10 +23,12 @@ use super::running::Running;
 use crate::core::Core;
 use crate::drain::Phase;
 use crate::handover::link::{Link, LinkError, Speaker};
-use crate::handover::{Answer, HandoverState, LAYOUT, Message, News, PeerProcess, TALKS, Talk, Word};
+use crate::handover::{Answer, Fluency, HandoverState, LAYOUT, Message, News, PeerProcess, TALKS, Talk, Word};
 use crate::policy::affinity::Key;
+use crate::processes::Ear;
 use crate::proxy::channels::Told;
 use crate::supervisor;
+use crate::telemetry::Causes;
 
 /// How long the other process may take to be ready: it reads its configuration, and looks for XSPs that are new to it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -38,8 +41,8 @@ const TAKE_OVER: [&str; 4] = ["run", "--take-over=-", "--detach", "--"];
 /// Who takes this process' place.
 #[derive(Debug)]
 pub(super) enum Successor {
-    /// The program as it is on disk now; it has yet to be started.
-    Program,
+    /// The program as it is on disk now; it has yet to be started, for somebody who waits for it, or whoever has sent a signal.
+    Program(Option<Caller>),
     /// A process that somebody has started, and that has come to the control socket.
     Came(UnixStream),
 }
@@ -71,7 +74,8 @@ pub(super) fn hand_over(running: &mut Running, config: &Path, successor: Success
         bail!(why);
     }
     let mut link = match successor {
-        Successor::Program => start(config)?,
+        Successor::Program(Some(caller)) if !caller.waits() => bail!(Caller::GONE),
+        Successor::Program(_) => start(config)?,
         Successor::Came(socket) => Link::new(socket, PATIENCE)?,
     };
     let shared = Arc::clone(&running.core.shared);
@@ -168,10 +172,8 @@ fn pass(link: &mut Link, running: &mut Running, known: Vec<News>, told: &mut Tol
     }
     // If it can't be told, it has gone in this very moment, and there is no way back.
     let gone = link.send(last.into_iter().chain([Word::Go]));
-    if talks >= TALKS {
-        running.core.processes.has_after(told.sender.clone());
-        running.core.processes.tell_after(Talk::Holds(running.core.all_processes()));
-    }
+    running.core.processes.has_after(taker.pid, Ear::new(told.sender.clone(), Fluency::of(talks)));
+    running.core.processes.tell_after(Talk::Holds(running.core.all_processes()));
     Ok((taker, gone.map_or(HandoverStatus::Lost, |()| HandoverStatus::Done)))
 }
 
@@ -227,14 +229,14 @@ fn handover_state(running: &Running) -> Result<(HandoverState, Vec<OwnedFd>)> {
 }
 
 impl Following {
-    /// In two halves, for two threads.
+    /// In two halves, for two threads; the other process is `pid`.
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn split(self) -> io::Result<(Telling, Hearing)> {
+    pub(super) fn split(self, pid: u32) -> io::Result<(Telling, Hearing)> {
         let Self { mut link, messages } = self;
         link.wait_for_ever()?;
-        Ok((Telling { speaker: link.speaker()?, messages }, Hearing(link)))
+        Ok((Telling { speaker: link.speaker()?, messages }, Hearing { link, pid }))
     }
 }
 
@@ -253,9 +255,10 @@ impl Telling {
             while let Ok(message) = self.messages.try_recv() {
                 words.push(Word::from(message));
             }
-            if let Err(error) = self.speaker.send(words) {
-                warn!(error.message = %error, "the process that has taken over is heard of no more");
-                return self.speaker.hang_up();
+            let is_last = matches!(words.last(), Some(Word::Talk(Talk::Farewell)));
+            // Who hears the other one says so if it can't be told.
+            if self.speaker.send(words).is_err() || is_last {
+                return;
             }
         }
     }
@@ -263,18 +266,45 @@ impl Telling {
 
 /// What hears from the other process of the event channels there: who has a connection here still may name them.
 #[derive(Debug)]
-pub(super) struct Hearing(Link);
+pub(super) struct Hearing {
+    link: Link,
+    /// The one that is heard.
+    pid: u32,
+}
 
 impl Hearing {
     /// Until that one ends. Blocks.
     pub(super) fn hear(mut self, core: &Core) {
-        while let Ok(answer) = self.0.receive() {
-            match answer {
-                Answer::News(news) => take(core, PeerProcess::Successor, news),
-                Answer::Talk(talk) => peers::take(core, talk),
-                Answer::Ready { .. } | Answer::Refused(_) => {}
+        let mut is_planned = false;
+        let end = loop {
+            match self.link.receive() {
+                Ok(Answer::News(news)) => take(core, PeerProcess::Successor, news),
+                Ok(Answer::Talk(Talk::Farewell)) => is_planned = true,
+                Ok(Answer::Talk(talk)) => {
+                    is_planned |= talk == Talk::Stop;
+                    peers::take(core, talk);
+                }
+                Ok(Answer::Ready { .. } | Answer::Refused(_)) => {}
+                // A later version may say more than is understood here.
+                Err(LinkError::Other(_)) => {}
+                Err(error) => break error,
             }
-        }
+        };
         core.shared.channels.orphaned(PeerProcess::Successor);
+        core.processes.after_has_gone();
+        match end {
+            LinkError::Gone if is_planned => info!(process.pid = self.pid, "the process that had taken over has ended"),
+            LinkError::Gone
+            | LinkError::Io(_)
+            | LinkError::Silent
+            | LinkError::Other(_)
+            | LinkError::Strange
+            | LinkError::HungUp => warn!(
+                process.pid = self.pid,
+                error.message = %Causes(&end),
+                "the process that had taken over is heard of no more, and has not said that it ends: if it was killed, new connections \
+                 are refused, and only what this process holds is served yet; if `xspgate ctl status` finds no gateway, start it"
+            ),
+        }
     }
 }

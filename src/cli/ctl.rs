@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Write};
 use std::net::Shutdown;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
@@ -29,6 +29,9 @@ use crate::control::{Reply, Request, SOCKET, Whom, Whose, connect};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same for what it has to do: a reload waits for the XSPs of a new farm, a restart for the new process.
 const LONG_PATIENCE: Duration = Duration::from_secs(30);
+/// What becomes of a call that was not answered in time.
+const DROPPED: &str = "\nhelp: it drops the call when it goes on, unless it had begun, or is of an earlier version: see `xspgate ctl \
+                       status` then";
 /// Names the socket where `--socket` does not.
 const VARIABLE: &str = "XSPGATE_SOCKET";
 /// The configuration of the package, whose [control] names the socket where nothing else does.
@@ -212,9 +215,9 @@ pub fn ctl(options: Ctl) -> ExitCode {
         Command::Status { json: true, .. } => return done(ask(socket, &Request::Status)),
         Command::Status { watch: true, .. } => return watch(socket),
         Command::Status { .. } => return done(status(socket)),
-        Command::Cut { whose, farm } => Request::Cut(Whose { what: Some(whose), farm, formerly: Vec::new() }),
+        Command::Cut { whose, farm } => Request::Cut(Whose::of(Some(whose), farm)),
         Command::Connections { whose, farm, json } => {
-            let told = ask(socket, &Request::Connections(Whose { what: whose, farm, formerly: Vec::new() }));
+            let told = ask(socket, &Request::Connections(Whose::of(whose, farm)));
             return done(if json { told } else { told.and_then(|told| connections::of(&told)) });
         }
         Command::Drain { xsp, wait, timeout, force, cut_after } => {
@@ -331,12 +334,16 @@ fn ask(socket: &Path, request: &Request) -> Result<String> {
 /// The answer, if it comes in time.
 fn ask_within(patience: Duration, socket: &Path, request: &Request) -> Result<String> {
     let shown = socket.display();
-    let silent = || {
-        format!("the gateway at {shown} has not answered within {} s: it hangs, or is being traced", patience.as_secs())
+    let silent = |waited: Duration| {
+        let help = if request.only_asks() { "" } else { DROPPED };
+        let seconds = waited.as_secs();
+        format!("the gateway at {shown} has not answered within {seconds} s: it hangs, or is being traced{help}")
     };
     let is_silence = |error: &std::io::Error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
-    let mut call = connect(socket, patience).map_err(|error| match is_silence(&error) {
-        true => anyhow!(silent()),
+    // Where nobody takes calls, many wait already.
+    let (until, short) = (Instant::now() + patience, patience.min(PATIENCE));
+    let mut call = connect(socket, short).map_err(|error| match is_silence(&error) {
+        true => anyhow!(silent(short)),
         false => {
             let help = match error.kind() == ErrorKind::PermissionDenied {
                 true => "\nhelp: only the gateway's user and root may use it".to_owned(),
@@ -352,15 +359,29 @@ fn ask_within(patience: Duration, socket: &Path, request: &Request) -> Result<St
     line.push(b'\n');
     // A gateway that does not hear this user may have hung up already, and has said why.
     drop(call.write_all(&line).and_then(|()| call.shutdown(Shutdown::Write)));
-    let mut line = String::new();
-    BufReader::new(call).read_line(&mut line).map_err(|error| match is_silence(&error) {
-        true => anyhow!(silent()),
+    let mut line = Vec::new();
+    let mut answer = BufReader::new(&call);
+    let read = match answer.read_until(b'\n', &mut line) {
+        Err(error) if is_silence(&error) && patience > PATIENCE => {
+            complain(format_args!(
+                "the gateway at {shown} has not answered for {} s; waiting up to {} s",
+                PATIENCE.as_secs(),
+                patience.as_secs()
+            ));
+            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            call.set_read_timeout(Some(left))?;
+            answer.read_until(b'\n', &mut line)
+        }
+        read => read,
+    };
+    read.map_err(|error| match is_silence(&error) {
+        true => anyhow!(silent(patience)),
         false => anyhow!(error).context(format!("no answer from the gateway at {shown}")),
     })?;
     if line.is_empty() {
         bail!("the gateway at {shown} hangs up");
     }
-    match serde_json::from_str(&line).context("its answer can't be read; is it of another version?")? {
+    match serde_json::from_slice(&line).context("its answer can't be read; is it of another version?")? {
         Reply::Done(text) => Ok(lines(&text)),
         Reply::Refused(why) => bail!(lines(&why)),
     }

@@ -219,33 +219,46 @@ fn serve(config: &Path, mut gateway: Gateway, runtime: &Runtime, asks: Asks) -> 
                         tokio::time::sleep(LAME_DUCK).await;
                         gateway.drain().await;
                     } => {}
-                    () = signals.stop() => {}
+                    () = signals.stops.come() => {}
                     () = asked_again => {}
                 }
             }
             End::Succeeded => {
                 tracing::info!("draining; a signal cuts the remaining connections, and a second one ends at once");
-                let asked = gateway.asked_to_stop();
-                let by_word = tokio::select! {
-                    ended = gateway.outlive() => return ended,
-                    () = signals.stop() => false,
-                    () = asked => true,
-                };
-                let insisted = async {
-                    // A service manager signals all processes, and the newest has passed the word on by then: that is one stop.
-                    if by_word {
-                        signals.stop().await;
+                let (asked, misdirected) = (gateway.asked_to_stop(), gateway.misdirected());
+                let Signals { stops, asks } = &mut signals;
+                let ending = async {
+                    let by_word = tokio::select! {
+                        ended = gateway.outlive() => return ended,
+                        () = stops.come() => false,
+                        () = asked => true,
+                    };
+                    let insisted = async {
+                        // A service manager signals all processes, and the newest has passed the word on by then: that is one stop.
+                        if by_word {
+                            stops.come().await;
+                        }
+                        stops.come().await;
+                    };
+                    let cutting = async {
+                        gateway.cut().await;
+                        gateway.outlived().await;
+                    };
+                    tokio::select! {
+                        () = cutting => {}
+                        () = insisted => {}
                     }
-                    signals.stop().await;
+                    Ok(())
                 };
                 tokio::select! {
-                    () = gateway.cut() => {}
-                    () = insisted => {}
+                    ended = ending => ended?,
+                    () = asks.ignored(misdirected) => {}
                 }
             }
         }
         anyhow::Ok(())
     })?;
+    gateway.take_leave();
     drop(gateway);
     tracing::info!("stopped");
     Ok(())
@@ -273,12 +286,37 @@ impl Asks {
             user: listen(SignalKind::user_defined2(), "SIGUSR2")?,
         })
     }
+
+    /// Has `misdirected` say of each that it does nothing, for ever.
+    async fn ignored(&mut self, misdirected: impl Fn(&str)) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => misdirected("SIGHUP"),
+                _ = self.user.recv() => misdirected("SIGUSR2"),
+            }
+        }
+    }
+}
+
+/// The signals that say to stop.
+struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stops {
+    /// Ready when one has come.
+    async fn come(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// The signals that are listened to.
 struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
+    stops: Stops,
     asks: Asks,
 }
 
@@ -288,19 +326,11 @@ fn listen(kind: SignalKind, name: &str) -> Result<Signal> {
 
 impl Signals {
     fn new(asks: Asks) -> Result<Self> {
-        Ok(Self {
+        let stops = Stops {
             terminate: listen(SignalKind::terminate(), "SIGTERM")?,
             interrupt: listen(SignalKind::interrupt(), "SIGINT")?,
-            asks,
-        })
-    }
-
-    /// Ready when a signal says to stop.
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
+        };
+        Ok(Self { stops, asks })
     }
 
     /// Does what signals say, for as long as `gateway` serves.
@@ -308,8 +338,7 @@ impl Signals {
         loop {
             let (asked, succeeded) = (gateway.asked_to_stop(), gateway.succeeded());
             tokio::select! {
-                _ = self.terminate.recv() => return Ok(End::Stop),
-                _ = self.interrupt.recv() => return Ok(End::Stop),
+                () = self.stops.come() => return Ok(End::Stop),
                 () = asked => return Ok(End::Stop),
                 () = succeeded => return Ok(End::Succeeded),
                 // What comes of these two is in the log.

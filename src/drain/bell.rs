@@ -186,6 +186,25 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_does_not_wait_for_turns_that_were_given_before() {
+        let cuts = Arc::new(Cuts::new(Duration::from_secs(60)));
+        cuts.begin(60);
+        let mut turns: Vec<_> = (0..60).map(|_| CutTurn::default()).collect();
+        for turn in &mut turns {
+            // Clients that are believed no longer; the last one goes in a minute.
+            poll_fn(|cx| Poll::Ready(turn.poll(cx, &cuts).is_ready())).await;
+        }
+        let bell = Bell::new(Arc::clone(&cuts));
+        let connection = tokio::spawn(bell.until_cut(Box::pin(pending()), ()));
+        tokio::task::yield_now().await;
+        cuts.begin(1);
+        bell.ring(Phase::Cutting);
+        let begun = Instant::now();
+        connection.await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    }
+
     #[tokio::test]
     async fn a_connection_is_polled_when_the_phase_changes() {
         let bell = Bell::new(Arc::new(Cuts::new(Duration::ZERO)));

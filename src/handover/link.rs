@@ -7,6 +7,8 @@ use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::io::retry_on_intr;
@@ -33,6 +35,9 @@ pub enum LinkError {
     /// Nothing has come for as long as that may take.
     #[error("the other process says nothing")]
     Silent,
+    /// It takes nothing of what this end says, which has hung up.
+    #[error("the other process takes nothing, so that nothing more is said to it")]
+    HungUp,
     /// The other has ended, or hangs up.
     #[error("the other process has ended")]
     Gone,
@@ -57,6 +62,8 @@ pub struct Link {
     stream: UnixStream,
     reader: BufReader<Reader>,
     patience: Duration,
+    /// Whether this end has hung up.
+    hung_up: Arc<AtomicBool>,
 }
 
 /// What reads, up to a point in time.
@@ -99,7 +106,7 @@ impl Link {
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
         let reader = Reader { stream: stream.try_clone()?, patience: Some(patience), deadline: None };
-        Ok(Self { stream, reader: BufReader::new(reader), patience })
+        Ok(Self { stream, reader: BufReader::new(reader), patience, hung_up: Arc::default() })
     }
 
     /// Waits for what the other says for ever from now on.
@@ -116,7 +123,8 @@ impl Link {
     /// # Errors
     /// The system's.
     pub fn speaker(&self) -> io::Result<Speaker> {
-        Ok(Speaker { stream: self.stream.try_clone()?, patience: self.patience })
+        let hung_up = Arc::clone(&self.hung_up);
+        Ok(Speaker { stream: self.stream.try_clone()?, patience: self.patience, hung_up })
     }
 
     /// Sends these, which come before every text.
@@ -183,7 +191,8 @@ impl Link {
     pub fn receive_raw(&mut self) -> Result<Vec<u8>, LinkError> {
         self.reader.get_mut().begin();
         if self.is_over()? {
-            return Err(LinkError::Gone);
+            let is_ours = self.hung_up.load(Ordering::Acquire);
+            return Err(if is_ours { LinkError::HungUp } else { LinkError::Gone });
         }
         let mut length = [0; 4];
         self.reader.read_exact(&mut length)?;
@@ -224,21 +233,24 @@ impl Link {
 pub struct Speaker {
     stream: UnixStream,
     patience: Duration,
+    hung_up: Arc<AtomicBool>,
 }
 
 impl Speaker {
-    /// As [`Link::send`].
+    /// As [`Link::send`]. One that takes too little in that time is hung up on: nothing is heard at either end from then on, since
+    /// what came half would be misunderstood.
     ///
     /// # Errors
     /// The system's.
     pub fn send<T: Serialize>(&self, texts: impl IntoIterator<Item = T>) -> io::Result<()> {
-        send(&self.stream, self.patience, texts)
-    }
-
-    /// Nothing is sent any more, nor heard at either end: what came half would be misunderstood.
-    pub fn hang_up(&self) {
-        // The error says that the other has done so.
-        drop(self.stream.shutdown(Shutdown::Both));
+        let sent = send(&self.stream, self.patience, texts);
+        if let Err(error) = &sent {
+            let is_gone = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
+            self.hung_up.store(!is_gone, Ordering::Release);
+            // The error says that the other has done so.
+            drop(self.stream.shutdown(Shutdown::Both));
+        }
+        sent
     }
 }
 
@@ -348,6 +360,20 @@ mod tests {
             assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
             drop(link);
             drop(taking.join());
+        }
+    }
+
+    #[test]
+    fn one_that_takes_nothing_is_hung_up_on_and_told_from_one_that_has_gone() {
+        for is_there in [true, false] {
+            let (one, two) = UnixStream::pair().unwrap();
+            let mut link = Link::new(one, Duration::from_millis(100)).unwrap();
+            let speaker = link.speaker().unwrap();
+            let two = is_there.then_some(two);
+            assert!(speaker.send([vec![0; 8 << 20]]).is_err());
+            let error = link.receive_raw().unwrap_err();
+            assert_eq!(matches!(error, LinkError::HungUp), is_there, "{error}");
+            drop(two);
         }
     }
 

@@ -12,7 +12,11 @@ use crate::policy::streams::StreamKind;
 
 /// What [`HandoverState::talks`](super::HandoverState::talks) and [`Answer::Ready`](super::Answer::Ready) say of a process that
 /// understands what is in here.
-pub const TALKS: u32 = 1;
+pub const TALKS: u32 = 2;
+/// The first that understands any of it.
+const FIRST: u32 = 1;
+/// The first that understands [`Talk::Farewell`], and says it.
+const FAREWELL: u32 = 2;
 
 /// What waits to be told to another process.
 #[derive(Clone, Debug)]
@@ -41,6 +45,30 @@ pub enum Talk {
     Answered(u64, Answered),
     /// The one who comes stops, and all before it with it.
     Stop,
+    /// The one who says this ends in a moment, as it was to. It is the last that it says.
+    Farewell,
+}
+
+/// How much of this another process understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fluency {
+    /// Nothing.
+    Mute,
+    /// All but [`Talk::Farewell`], which it does not say either.
+    Earlier,
+    /// All.
+    Whole,
+}
+
+impl Fluency {
+    /// That of a process that says of itself that it `talks` so much.
+    pub const fn of(talks: u32) -> Self {
+        match talks {
+            FAREWELL.. => Self::Whole,
+            FIRST.. => Self::Earlier,
+            0 => Self::Mute,
+        }
+    }
 }
 
 /// A process, and what it holds. Times are in seconds since 1970.

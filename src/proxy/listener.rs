@@ -1,10 +1,12 @@
 //! Accepting: one loop per worker and listening address.
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
@@ -24,6 +26,34 @@ const SAID_AGAIN: Duration = Duration::from_secs(10);
 
 /// Open client connections of the whole process.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// When the process was out of descriptors the last time, in milliseconds from [`BEGUN`]; 0: never.
+static OUT: AtomicU64 = AtomicU64::new(0);
+/// When times began to be told.
+static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// For so long it counts as being so still: it tries again more often.
+const STILL_OUT: Duration = Duration::from_secs(1);
+
+/// Whether connections could not be accepted within the last second, for want of descriptors.
+pub fn is_out_of_descriptors() -> bool {
+    is_out_at(milliseconds())
+}
+
+fn is_out_at(now: u64) -> bool {
+    let out = OUT.load(Ordering::Relaxed);
+    out != 0 && u128::from(now.saturating_sub(out)) <= STILL_OUT.as_millis()
+}
+
+fn milliseconds() -> u64 {
+    u64::try_from(BEGUN.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+}
+
+/// Takes note of why a connection could not be accepted.
+fn failed(error: &io::Error) {
+    if [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error())).contains(&error.raw_os_error()) {
+        OUT.store(milliseconds(), Ordering::Relaxed);
+    }
+}
 
 /// How many client connections of the whole process are open.
 pub fn open() -> usize {
@@ -77,6 +107,7 @@ pub async fn accept(
             match socket.accept().await {
                 Ok((tcp, peer)) => begin(&worker, listener, tcp, peer, &alive),
                 Err(error) => {
+                    failed(&error);
                     if told.is_none_or(|told: Instant| told.elapsed() >= SAID_AGAIN) {
                         tracing::warn!(error.message = %error, "connections can't be accepted");
                         told = Some(Instant::now());
@@ -107,6 +138,15 @@ mod tests {
     use super::*;
     use crate::drain::UntilCut;
     use crate::proxy::front::Serving;
+
+    #[test]
+    fn the_process_is_out_of_descriptors_for_a_second_after_it_could_accept_nobody() {
+        failed(&io::ErrorKind::ConnectionAborted.into());
+        assert!(!is_out_of_descriptors(), "that is the client's fault");
+        failed(&Errno::MFILE.into());
+        assert!(is_out_of_descriptors() && is_out_at(milliseconds() + 900));
+        assert!(!is_out_at(milliseconds() + 1100));
+    }
 
     /// Tokio adds 88 bytes to a task's future, and rounds up to a multiple of 128.
     #[test]

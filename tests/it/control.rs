@@ -442,3 +442,44 @@ async fn a_socket_belongs_to_one_gateway() {
     assert_eq!(fs::read(&precious).unwrap(), before);
     assert_eq!(stage.client().get(PROFILE).await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn what_a_gateway_that_hangs_has_not_begun_is_dropped_when_its_caller_has_given_up() {
+    let mut controlled = Controlled::start().await;
+    let mut channel = Channel::of(controlled.client()).await;
+    let xsp = controlled.address(&channel.xsp);
+    controlled.serving.program.signal("STOP");
+    let ctl = &controlled.ctl;
+    let (cut, drain) = (["cut", &*xsp], ["drain", &*xsp]);
+    let (stopped, cut, drained) = tokio::join!(ctl.refused(&["stop"]), ctl.refused(&cut), ctl.refused(&drain));
+    for said in [stopped, cut, drained] {
+        assert!(
+            said.contains("has not answered within 5 s") && said.contains("it drops the call when it goes on"),
+            "{said}"
+        );
+    }
+    controlled.serving.program.signal("CONT");
+    for what in ["stop", "cut", "drain"] {
+        controlled
+            .said(&["control call refused", &format!("\"what\":\"{what}\""), "has hung up before it was begun"])
+            .await;
+    }
+    let status: Value = serde_json::from_str(&controlled.ctl.done(&["status", "--json"]).await).unwrap();
+    let endpoints = status["farms"][0]["endpoints"].as_array().unwrap();
+    assert!(endpoints.iter().all(|endpoint| endpoint["leaving"] == false), "{status}");
+    channel.receives(&controlled.stage, "event").await;
+    assert_eq!(controlled.serving.program.code(), None);
+}
+
+#[tokio::test]
+async fn a_restart_at_a_gateway_that_hangs_is_told_of_soon_and_comes_to_the_right_end() {
+    let controlled = Controlled::start().await;
+    controlled.serving.program.signal("STOP");
+    let socket = controlled.ctl.0.display().to_string();
+    let asking = Program::start(&["ctl", "--socket", &socket, "reload"]);
+    asking
+        .line("that it waits", |line| line.contains("has not answered for 5 s; waiting up to 30 s").then_some(()))
+        .await;
+    controlled.serving.program.signal("CONT");
+    asking.line("what has come of it", |line| line.contains("nothing has changed").then_some(())).await;
+}

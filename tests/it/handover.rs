@@ -465,6 +465,101 @@ async fn a_signal_cuts_what_an_old_process_has_and_a_second_one_ends_it() {
     assert_eq!(succession.client().get(PROFILE).await.status, StatusCode::OK);
 }
 
+/// Whether a line has all of these parts.
+fn has(parts: &[&str]) -> impl Fn(&str) -> Option<()> {
+    let parts: Vec<String> = parts.iter().map(|part| (*part).to_owned()).collect();
+    move |line: &str| parts.iter().all(|part| line.contains(part)).then_some(())
+}
+
+#[tokio::test]
+async fn the_end_of_a_new_process_that_is_killed_is_told_with_what_to_do_and_so_is_a_signal_to_the_old_one() {
+    let mut succession = Succession::patient().await;
+    let _channels = succession.channels(1).await;
+    succession.restart().await;
+    let heir = succession.heirs[0].0;
+    let (program, pid) = (&succession.serving.program, format!("\"process.pid\":{heir}"));
+    for name in ["USR2", "HUP"] {
+        program.signal(name);
+        let parts = ["WARN", &format!("\"SIG{name}\""), &pid, "another process serves in this one's place"];
+        program.line("who serves", has(&parts)).await;
+    }
+    assert!(signal(heir, "KILL"));
+    let parts = ["WARN", &pid, "the process that had taken over is heard of no more", "start it"];
+    program.line("its end", has(&parts)).await;
+    program.signal("USR2");
+    program
+        .line("that nobody serves", has(&["WARN", &pid, "has ended; if `xspgate ctl status` finds no gateway"]))
+        .await;
+    let warnings = program.lines().iter().filter(|line| line.contains("is heard of no more")).count();
+    assert_eq!(warnings, 1, "{:?}", program.lines());
+}
+
+#[tokio::test]
+async fn the_end_of_a_new_process_that_is_stopped_is_no_warning() {
+    let mut succession = Succession::patient().await;
+    let _channels = succession.channels(4).await;
+    succession.restart().await;
+    let pid = format!("\"process.pid\":{}", succession.heirs[0].0);
+    succession.ctl.done(&["stop"]).await;
+    let program = &succession.serving.program;
+    program.line("its end", has(&["INFO", &pid, "the process that had taken over has ended"])).await;
+    assert!(program.lines().iter().all(|line| !line.contains("is heard of no more")), "{:?}", program.lines());
+}
+
+#[tokio::test]
+async fn the_end_of_an_old_process_is_told_with_what_is_lost_unless_it_was_to_end() {
+    let mut succession = Succession::patient().await;
+    let first = succession.serving.program.id();
+    let pid = format!("\"process.pid\":{first}");
+    let _channels = succession.channels(2).await;
+    succession.restart().await;
+    eventually("that it says what it has", async || succession.status().await["processes"][1]["channels"] == 2).await;
+    assert!(signal(first, "KILL"));
+    let program = &succession.serving.program;
+    let parts =
+        ["WARN", &pid, "\"channels\":2", "the replaced process is heard of no more, and has not said that it ends"];
+    program.line("its end", has(&parts)).await;
+
+    let mut succession = Succession::start(|text| {
+        text.set("", "handover_timeout", "1s");
+    })
+    .await;
+    let pid = format!("\"process.pid\":{}", succession.serving.program.id());
+    let _channels = succession.channels(1).await;
+    succession.restart().await;
+    let program = &succession.serving.program;
+    program.line("its end", has(&["INFO", &pid, "the replaced process has ended"])).await;
+    assert!(program.lines().iter().all(|line| !line.contains("is heard of no more")), "{:?}", program.lines());
+}
+
+#[tokio::test]
+async fn a_process_between_two_others_that_is_signalled_goes_on_telling_of_the_one_before_it() {
+    let mut succession = Succession::patient().await;
+    let first = succession.serving.program.id();
+    let mut channels = succession.channels(1).await;
+    succession.restart().await;
+    channels.extend(succession.channels(1).await);
+    succession.restart().await;
+    let (second, third) = (succession.heirs[0].0, succession.heirs[1].0);
+    let pids = async |succession: &Succession| -> Vec<u64> {
+        let status = succession.status().await;
+        status["processes"].as_array().unwrap().iter().map(|process| process["pid"].as_u64().unwrap()).collect()
+    };
+    let all = [third, second, first].map(u64::from);
+    eventually("all three", async || pids(&succession).await == all).await;
+    assert!(signal(second, "TERM"));
+    channels.remove(1).cut().await;
+    // It has nothing any more, and says so at least.
+    eventually("that it holds nothing", async || {
+        let status = succession.status().await;
+        status["processes"][1]["pid"] == second && status["processes"][1]["channels"] == 0
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(pids(&succession).await, all);
+    succession.all_beat(&mut channels).await;
+}
+
 #[tokio::test]
 async fn cti_connections_live_on_in_the_old_process_and_come_to_the_new_one() {
     let stage = Stage::cti(|_, text| {

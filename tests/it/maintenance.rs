@@ -262,6 +262,27 @@ async fn an_old_process_that_hangs_holds_up_nothing_and_its_numbers_are_told_to_
 }
 
 #[tokio::test]
+async fn a_cut_that_an_old_process_has_not_answered_is_not_done_when_that_goes_on() {
+    let mut operated = Operated::start(|_| ()).await;
+    let mut call = operated.call().await;
+    let first = operated.serving.program.id();
+    let second = operated.restart().await;
+    operated.until_processes(&[(second, 0, 0), (first, 0, 1)]).await;
+    assert!(signal(first, "STOP"));
+    let said = operated.ctl.refused(&["cut", &operated.speaker("a1")]).await;
+    let unanswered = format!("process {first} has not answered within a second: it drops the call when it goes on");
+    assert!(said.contains(&unanswered), "{said}");
+    assert!(signal(first, "CONT"));
+    let dropped = |line: &str| line.contains("a cut is dropped, since nobody waits for it any more").then_some(());
+    operated.serving.program.line("that it is dropped", dropped).await;
+    assert_bridged(&mut call, b"<Request/>").await;
+    // One that is answered is done.
+    let said = operated.ctl.done(&["cut", &operated.speaker("a1")]).await;
+    assert!(said.contains(&format!("process {first}: cutting")), "{said}");
+    rest(&mut call).await;
+}
+
+#[tokio::test]
 async fn what_is_left_after_a_hand_over_is_cut_with_numbers_in_the_log() {
     let mut operated = Operated::start(|text| {
         text.set("", "handover_timeout", "1s").set("[log]", "level", "info");

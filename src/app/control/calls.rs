@@ -14,8 +14,8 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
-use super::Socket;
 use super::commands::Command;
+use super::{Caller, Socket};
 use crate::admin::Wanted;
 use crate::admin::line::{Line, Silence};
 use crate::admin::slots::{Limits, Slot, Slots};
@@ -51,7 +51,7 @@ type Callers = Slots<u32>;
 #[derive(Clone)]
 pub(in crate::app) struct Handles {
     pub(in crate::app) gatherer: Line<Wanted, Bytes>,
-    pub(in crate::app) commands: Line<Command, Reply>,
+    pub(in crate::app) commands: Line<(Command, Caller), Reply>,
     pub(in crate::app) asks: Sender<Asked>,
     pub(in crate::app) stop: Arc<Notify>,
 }
@@ -162,7 +162,8 @@ impl Calls {
             drop(self.hand_over(Successor::Came(call.into_std()?)).await);
             return Ok(());
         }
-        let reply = self.answer(&request).await;
+        let asks = Caller::of(&call)?;
+        let reply = if asks.waits() { self.answer(&request, asks).await } else { Reply::Refused(Caller::GONE.into()) };
         tell(&request, &reply, caller.uid(), caller.pid());
         say(&mut call, &reply, &slot).await
     }
@@ -187,15 +188,15 @@ impl Calls {
         slots.acquire(user, std::time::Instant::now()).map_or(Seat::Full, Seat::Another)
     }
 
-    async fn answer(&self, request: &Request) -> Reply {
+    async fn answer(&self, request: &Request, caller: Caller) -> Reply {
         match request {
             Request::Status => match self.handles.gatherer.ask(Wanted::Status).await {
                 Ok(status) => Reply::Done(String::from_utf8_lossy(&status).into_owned()),
                 Err(silence) => refused(silence),
             },
-            Request::Drain(whom) => self.command(Command::Operate(whom.clone(), Operation::Drain(None))).await,
+            Request::Drain(whom) => self.command(Command::Operate(whom.clone(), Operation::Drain(None)), caller).await,
             Request::ForceDrain(whom) => {
-                self.command(Command::Operate(whom.clone(), Operation::ForceDrain(None))).await
+                self.command(Command::Operate(whom.clone(), Operation::ForceDrain(None)), caller).await
             }
             Request::DrainThenCut { whom, force, seconds } => match Duration::try_from_secs_f64(*seconds) {
                 Ok(after) if after <= LONGEST_BLOCK => {
@@ -203,35 +204,35 @@ impl Calls {
                         true => Operation::ForceDrain(Some(after)),
                         false => Operation::Drain(Some(after)),
                     };
-                    self.command(Command::Operate(whom.clone(), what)).await
+                    self.command(Command::Operate(whom.clone(), what), caller).await
                 }
                 Ok(_) | Err(_) => Reply::Refused("that is no time".into()),
             },
-            Request::Cut(whose) => self.command(Command::Cut(whose.clone())).await,
-            Request::Connections(whose) => self.command(Command::Connections(whose.clone())).await,
-            Request::Undrain(whom) => self.command(Command::Operate(whom.clone(), Operation::Undrain)).await,
+            Request::Cut(whose) => self.command(Command::Cut(whose.clone()), caller).await,
+            Request::Connections(whose) => self.command(Command::Connections(whose.clone()), caller).await,
+            Request::Undrain(whom) => self.command(Command::Operate(whom.clone(), Operation::Undrain), caller).await,
             Request::Block(whom, seconds) => match seconds.map(Duration::try_from_secs_f64).transpose() {
                 Ok(time) if time.is_none_or(|time| time <= LONGEST_BLOCK) => {
-                    self.command(Command::Operate(whom.clone(), Operation::Block(time))).await
+                    self.command(Command::Operate(whom.clone(), Operation::Block(time)), caller).await
                 }
                 Ok(_) | Err(_) => Reply::Refused("that is no time".into()),
             },
-            Request::Unblock(whom) => self.command(Command::Operate(whom.clone(), Operation::Unblock)).await,
-            Request::UnblockAll(farm) => self.command(Command::UnblockAll(farm.clone())).await,
-            Request::Reload => self.reload().await,
+            Request::Unblock(whom) => self.command(Command::Operate(whom.clone(), Operation::Unblock), caller).await,
+            Request::UnblockAll(farm) => self.command(Command::UnblockAll(farm.clone()), caller).await,
+            Request::Reload => self.reload(caller).await,
             Request::Stop => {
                 self.handles.stop.notify_one();
                 Reply::Done("stopping; asked once more, it ends at once".into())
             }
-            Request::Restart => self.hand_over(Successor::Program).await,
+            Request::Restart => self.hand_over(Successor::Program(Some(caller))).await,
             Request::TakeOver => Reply::Refused("that takes a connection of its own".into()),
-            Request::Log(level) => self.command(Command::Log(level.clone())).await,
+            Request::Log(level) => self.command(Command::Log(level.clone()), caller).await,
             Request::Reopen => reopen().await,
         }
     }
 
-    async fn command(&self, command: Command) -> Reply {
-        self.handles.commands.ask(command).await.unwrap_or_else(refused)
+    async fn command(&self, command: Command, caller: Caller) -> Reply {
+        self.handles.commands.ask((command, caller)).await.unwrap_or_else(refused)
     }
 
     async fn hand_over(&self, successor: Successor) -> Reply {
@@ -244,9 +245,9 @@ impl Calls {
         }
     }
 
-    async fn reload(&self) -> Reply {
+    async fn reload(&self, caller: Caller) -> Reply {
         let (asked, outcome) = oneshot::channel();
-        drop(self.handles.asks.send(Asked::Reload(asked)));
+        drop(self.handles.asks.send(Asked::Reload(Some(caller), asked)));
         match outcome.await {
             Ok(outcome @ (Outcome::Applied { .. } | Outcome::Unchanged { .. })) => Reply::Done(outcome.to_string()),
             Ok(outcome @ Outcome::Refused(_)) => Reply::Refused(outcome.to_string()),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Caller;
 use crate::admin::line::{self, Line};
 use crate::app::peers;
 use crate::config::types::Leaf;
@@ -17,8 +18,14 @@ use crate::handover::{Answered, Talk};
 use crate::policy::drained::Whom as Meaning;
 use crate::policy::endpoint::Presence;
 use crate::policy::streams::StreamKind;
-use crate::processes::{Asking, now};
+use crate::processes::{Asking, PATIENCE, now, uptime};
 use crate::telemetry;
+
+/// What there is to say of a process that does not answer.
+const SILENT: &str = "has not answered within a second";
+/// The same, if it was to cut something.
+const SILENT_AT_CUT: &str = "has not answered within a second: it drops the call when it goes on, unless it had begun, or is of an \
+                             earlier version";
 
 /// What may be asked of the control thread.
 #[derive(Debug)]
@@ -38,12 +45,12 @@ pub(in crate::app) enum Command {
 /// Carries commands out; the control thread's own.
 pub(in crate::app) struct Commands {
     core: Core,
-    calls: line::Calls<Command, Reply>,
+    calls: line::Calls<(Command, Caller), Reply>,
 }
 
 impl Commands {
     /// Those for `core`, and the line to them.
-    pub(in crate::app) fn new(core: Core) -> (Self, Line<Command, Reply>) {
+    pub(in crate::app) fn new(core: Core) -> (Self, Line<(Command, Caller), Reply>) {
         let (line, calls) = line::line();
         (Self { core, calls }, line)
     }
@@ -52,18 +59,26 @@ impl Commands {
     pub(in crate::app) async fn run(mut self) {
         loop {
             let call = self.calls.next().await;
-            let reply = match &call.question {
+            let (command, caller) = &call.question;
+            if !caller.waits() {
+                call.answer(Reply::Refused(Caller::GONE.into()));
+                continue;
+            }
+            let reply = match command {
                 Command::Cut(whose) => {
                     let (own, asking) = (peers::cut(&self.core, whose), self.ask(whose, Talk::Cut));
                     let nothing = nothing_of(&self.core, whose);
                     // The others may take a moment, and other calls wait for none of them.
-                    drop(tokio::spawn(async move { call.answer(cut(nothing, own, asking.answers().await)) }));
+                    drop(tokio::spawn(
+                        async move { call.answer(cut(nothing, own, asking.answers(SILENT_AT_CUT).await)) },
+                    ));
                     continue;
                 }
                 Command::Connections(whose) => {
                     let (own, asking) = (peers::list(&self.core, whose), self.ask(whose, Talk::List));
                     let (core, nothing) = (self.core.clone(), nothing_of(&self.core, whose));
-                    let answer = async move { call.answer(connections(&core, nothing, own, asking.answers().await)) };
+                    let answer =
+                        async move { call.answer(connections(&core, nothing, own, asking.answers(SILENT).await)) };
                     drop(tokio::spawn(answer));
                     continue;
                 }
@@ -76,7 +91,8 @@ impl Commands {
     }
 
     fn ask(&self, whose: &Whose, question: fn(u64, Whose) -> Talk) -> Asking {
-        self.core.processes.ask(|number| question(number, peers::whose_before(&self.core, whose)))
+        let whose = Whose { until: Some(uptime() + PATIENCE.as_secs_f64()), ..peers::whose_before(&self.core, whose) };
+        self.core.processes.ask(|number| question(number, whose))
     }
 
     fn operate(&self, whom: &Whom, what: Operation) -> Reply {
