@@ -65,7 +65,7 @@ pub(super) fn take(core: &Core, talk: Talk) {
         }
         Talk::Cut(number, ref whose) => {
             if whose.until.is_some_and(|until| until < uptime()) {
-                info!(of = whose.what, farm = whose.farm, "a cut is dropped, since nobody waits for it any more");
+                info!(named = whose.what, farm = whose.farm, "a cut is dropped, since nobody waits for it any more");
                 return;
             }
             let answered = cut(core, whose);
