@@ -64,7 +64,10 @@ const HOMES: [(&str, &[&str]); 11] = [
     ("prost", &["telemetry/traces"]),
     ("webpki", &["tls/anchors", "tls/clients", "tls/client/verifier", "tls/refusal", "tls/setup", "tls/certs"]),
     ("x509_parser", &["tls/peer", "tls/portrait", "broadworks/cti", "sim/cti"]),
-    ("rustix", &["app/control/caller", "files", "handover/link", "processes", "proxy/listener", "telemetry/access/file"]),
+    (
+        "rustix",
+        &["app/control/caller", "files", "handover/link", "processes", "proxy/listener", "telemetry/access/file"],
+    ),
     ("rcgen", &["sim/pki", "tls/issue"]),
     ("toml", &["config", "sim/site"]),
 ];
