@@ -2,8 +2,10 @@
 //! somewhere. It is apart from the other tests because it needs no gateway that runs.
 
 use std::fs;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -184,6 +186,22 @@ fn every_command_of_the_program_is_one_that_it_takes() {
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert!(count > 50, "{count}");
+}
+
+#[test]
+fn every_part_for_a_shell_is_one() {
+    let mut count = 0;
+    for (path, text) in documents() {
+        for (_, part) in fenced(&text).into_iter().filter(|(info, _)| *info == "sh") {
+            let mut shell =
+                Command::new("bash").arg("-n").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("bash");
+            shell.stdin.take().expect("it is piped").write_all(part.as_bytes()).expect("bash reads");
+            let said = shell.wait_with_output().expect("it ends");
+            assert!(said.status.success(), "{path}:\n{part}\n{}", String::from_utf8_lossy(&said.stderr));
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
 }
 
 /// A heading's anchor, as GitHub and mdBook make it.

@@ -173,7 +173,7 @@ async fn r_cti_1_who_is_turned_away_or_ended_is_named_by_subject_and_issuer() {
     program.signal("HUP");
     assert_eq!(rest(&mut call).await.1, Ending::CloseNotify);
     said(&[
-        "a client is ended",
+        "connection of a client ended",
         "client-certificate-issuer",
         r#""tls.client.subject":"CN=bwcticlient.webex.com"#,
         issuer,
