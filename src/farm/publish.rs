@@ -112,7 +112,9 @@ impl Farm {
 
     fn tell_one(&self, endpoint: &Endpoint, transition: Transition, reason: &'static str) {
         let (farm, label) = (self.name(), &*endpoint.label);
-        let seconds = |until: Instant| until.saturating_duration_since(Instant::now()).as_secs_f64();
+        // To a tenth: nobody reads nanoseconds.
+        let seconds =
+            |until: Instant| (until.saturating_duration_since(Instant::now()).as_secs_f64() * 10.0).round() / 10.0;
         match transition {
             Transition::Blocked { until } => {
                 let seconds = seconds(until);

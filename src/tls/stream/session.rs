@@ -197,12 +197,29 @@ fn digest<M: Machine>(
     }
 }
 
-/// The alert that rustls has queued with an error. Asked once only, since a session with nothing queued looks at the
-/// offending bytes again; and shown the rest of the buffer, since it may refer to a handshake message in there.
+/// The first bytes of records of a handshake and of its change of keys, as an alert's is not.
+const FLIGHT: [u8; 2] = [22, 20];
+
+/// What rustls has queued with an error: the flight that it was about to send, and the alert. Asked until there is an alert and
+/// no longer, since a session with nothing queued looks at the offending bytes again; and shown the rest of the buffer, since it
+/// may refer to a handshake message in there.
 fn append_alert<M: Machine>(machine: &mut M, incoming: &mut [u8], sealed: &mut Sealed) {
-    if let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } = machine.process(incoming) {
-        // The alert is a courtesy: the error stands without it.
-        let _ = sealed.append(512, |room| data.encode(room).map_err(Shortage::from));
+    loop {
+        let start = sealed.len;
+        match machine.process(incoming).state {
+            // The alert is a courtesy: the error stands without it.
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                drop(sealed.append(512, |room| data.encode(room).map_err(Shortage::from)));
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                data.done();
+                continue;
+            }
+            Ok(_) | Err(_) => return,
+        }
+        if !sealed.bytes[..sealed.len].get(start).is_some_and(|kind| FLIGHT.contains(kind)) {
+            return;
+        }
     }
 }
 

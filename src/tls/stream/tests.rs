@@ -148,6 +148,28 @@ async fn plain_text_is_refused_with_an_alert() {
 }
 
 #[tokio::test]
+async fn a_client_that_speaks_another_protocol_is_told_so_whatever_the_version() {
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let (_, server) = configs();
+        let mut server = Arc::unwrap_or_clone(server);
+        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let pki = Pki::new();
+        let client = ClientConfig::builder_with_protocol_versions(&[version]);
+        let mut client = client.with_root_certificates(pki.public_roots()).with_no_client_auth();
+        client.alpn_protocols = vec![b"h2".to_vec()];
+        let (ours, theirs) = duplex(70_000);
+        let peer = tokio::spawn(async move { TlsConnector::from(Arc::new(client)).connect(name(), theirs).await });
+        let mut stream = Stream::server(ours, Arc::new(server), Vec::new()).unwrap();
+        poll_fn(|cx| stream.poll_handshake(cx)).await.unwrap_err();
+        drop(stream);
+        let error = peer.await.unwrap().unwrap_err();
+        let said = error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>());
+        let expected = rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol);
+        assert_eq!(said, Some(&expected), "{version:?}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn key_updates_are_answered() {
     let (client, server) = configs();
     let (ours, theirs) = duplex(100_000);
