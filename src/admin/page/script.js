@@ -182,8 +182,8 @@
     const { configuration_refused: config, certificates_refused: files, last } = status.reload;
     const still = status.threads.filter((thread) => !thread.moves).map((thread) => thread.name);
     if (still.length > 0) trouble.push(`Threads that do not move: ${still.join(', ')}.`);
-    if (config) trouble.push('The configuration on disk can’t be used; the one of before is in use.');
-    if (files) trouble.push('Certificates, keys or CAs on disk can’t be used; those of before are in use.');
+    if (config) trouble.push('The configuration on disk can’t be used; the previous one is in use.');
+    if (files) trouble.push('Certificates, keys or CAs on disk can’t be used; the previous ones are in use.');
     if (trouble.length > 0 && last !== null && last.text) trouble.push(last.text);
     const over = lapsed(status.certificates);
     if (over.length > 0) trouble.push(`Expired, or not valid yet, and in use all the same: ${over.join(', ')}.`);
