@@ -173,8 +173,8 @@ impl Gateway {
         }
     }
 
-    /// Returns once the process whose place this one has taken has ended, if it has taken one's: who has taken this one's place
-    /// hears of that one only from here.
+    /// Returns once the process that this one has replaced has ended, if there is one: the process that has replaced this one hears
+    /// of it only from here.
     pub async fn outlived(&mut self) {
         if let Some(predecessor) = &mut self.predecessor {
             predecessor.wait().await;

@@ -31,7 +31,7 @@ impl Change {
         self.gone.push((farm.name.clone(), named.map(|endpoint| endpoint.address).collect()));
     }
 
-    /// Warns of sessions that are lost, and returns the same for whoever has asked for the change. To be called when the XSPs of
+    /// Warns of sessions that are lost, and returns the same for the caller that asked for the change. To be called when the XSPs of
     /// new farms are known.
     pub(super) fn tell(&self) -> Vec<String> {
         let mut warnings = Vec::new();

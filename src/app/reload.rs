@@ -48,7 +48,7 @@ const AGAIN_EVERY: Duration = Duration::from_secs(10);
 pub(super) enum Asked {
     /// To accept connections where the plan says, for the first time; nothing is done before that.
     Open(Plan),
-    /// To read everything again, for somebody who waits for it, or whoever has sent a signal.
+    /// To read everything again, for a caller that waits for it or after a signal.
     Reload(Option<Caller>, oneshot::Sender<Outcome>),
     /// To give everything to another process: which did it get, or why none?
     HandOver(Successor, oneshot::Sender<Result<Taker, String>>),

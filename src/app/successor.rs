@@ -41,7 +41,7 @@ const TAKE_OVER: [&str; 4] = ["run", "--take-over=-", "--detach", "--"];
 /// Who takes this process' place.
 #[derive(Debug)]
 pub(super) enum Successor {
-    /// The program as it is on disk now; it has yet to be started, for somebody who waits for it, or whoever has sent a signal.
+    /// The program as it is on disk now; it is still to be started, for a caller that waits for it or after a signal.
     Program(Option<Caller>),
     /// A process that somebody has started, and that has come to the control socket.
     Came(UnixStream),

@@ -396,7 +396,7 @@ mod tests {
         assert!(said.ends_with(&format!(": `install -d -o xspgate {}/new`", private.display())), "{said}");
         let said = self::said(Path::new("/run/control.sock"), ErrorKind::PermissionDenied, Purpose::Writing);
         assert!(said.ends_with("which `install -d -o xspgate /run/xspgate` makes"), "{said}");
-        // A folder that is the gateway's own is opened to it, whoever has made it.
+        // The gateway's own folders are opened to it, whichever user has made them.
         for own in ["/run/xspgate", "/etc/xspgate", "/var/log/xspgate"].map(Path::new) {
             let metadata = fs::metadata("/").unwrap();
             let remedy = who().remedy(&own.join("file"), own, &metadata, 3);

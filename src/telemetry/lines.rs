@@ -206,7 +206,7 @@ impl<S: Write> Writer<S> {
                 At::Work => {
                     self.write(&batch);
                     batch.clear();
-                    // Under load there is no rest, and the sleep below may take the token of whoever has asked.
+                    // Under load there is no rest, and the sleep below may take the token of a request.
                     self.serve();
                     if !self.shared.hurry.load(Ordering::Acquire) {
                         thread::park_timeout(GATHER);

@@ -151,7 +151,7 @@ struct Keys {
 }
 
 struct TicketKey {
-    /// Stands in front of each ticket, so that whoever opens it knows which key to take.
+    /// Stands in front of each ticket and names its key for the gateway that opens it.
     name: [u8; NAME_LEN],
     key: RandomizedNonceKey,
 }

@@ -1,5 +1,5 @@
-//! Who has made a control call, seen from those who do what it asks. Separate from hearing it, because a caller that has given up
-//! was told so: what it has asked for must not be done afterwards, whoever's turn that would be.
+//! The caller of a control call, as the threads see it that carry the call out. Separate from hearing the call, because a caller
+//! that has given up was told so: its call must not be carried out afterwards, on any thread.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -77,8 +77,8 @@ struct Seen {
     serving: BTreeSet<(String, SocketAddr)>,
 }
 
-/// Waits until nothing is left, and says how much is whenever that changes: 0 when nothing is, 1 when the time is over, the XSP is
-/// drained no more, or no gateway answers any more.
+/// Waits until nothing is left, and prints each change: 0 when nothing is left; 1 when the time is over, the XSP was undrained, or
+/// the gateway no longer answers.
 pub(super) fn wait(socket: &Path, whom: &Whom, timeout: Option<Duration>) -> ExitCode {
     let until = timeout.map(|timeout| Instant::now() + timeout);
     let (mut drained, mut before) = (BTreeSet::new(), None);
