@@ -217,14 +217,22 @@ impl Processes {
         })
     }
 
-    /// The one before this one of which nothing, or nothing new, is known; `None`: there is no such.
+    /// Those before this one that have said nothing, or nothing new, in words; `None`: there are none.
     pub fn unheard(&self) -> Option<String> {
         let named = self.state.with(|state| {
             let before = state.before.as_ref()?;
-            if !before.ear.hears() || state.heard.is_empty() { Some(before.name.clone()) } else { None }
+            (!before.ear.hears() || state.heard.is_empty())
+                .then(|| format!("{} has not said what it holds", before.name))
         });
         let stale = |process: &Process| process.heard > STALE.as_secs_f64();
-        named.or_else(|| self.heard().iter().find(|process| stale(process)).map(|old| format!("process {}", old.pid)))
+        let silent = |process: Process| {
+            let Process { pid, heard, .. } = process;
+            format!("process {pid} has said nothing for {heard:.0} s, and what it holds is counted as of then")
+        };
+        named.or_else(|| {
+            let silent: Vec<_> = self.heard().into_iter().filter(stale).map(silent).collect();
+            (!silent.is_empty()).then(|| silent.join("; "))
+        })
     }
 
     /// The ones before have said what they hold; `find` finds an endpoint by its farm's name and its address.
@@ -339,7 +347,13 @@ impl Asking {
         };
         // Those who have not answered by then are told of.
         drop(timeout(PATIENCE, gathering).await);
-        let silent = self.silent.iter().map(|pid| format!("process {pid} {silence}"));
+        // Each passes on what is asked of those before it.
+        let silent = self.silent.iter().map(|pid| match self.silent.first() {
+            Some(first) if first != pid => {
+                format!("process {pid} can't be asked while process {first} does not answer")
+            }
+            Some(_) | None => format!("process {pid} {silence}"),
+        });
         let mute = self.mute.iter().map(|name| format!("{name} can't be asked, since its version is older"));
         let unknown = silent.chain(mute).collect();
         (all, unknown)

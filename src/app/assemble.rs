@@ -9,8 +9,10 @@ use anyhow::{Context, Result};
 use super::sockets::{Slot, Tenant};
 use crate::config::model::{self, Config};
 use crate::farm::{Farm, Looks};
+use crate::handover;
 use crate::http1::head;
 use crate::policy::affinity::{Key, KeyUse, Keyring};
+use crate::policy::drained::Drained;
 use crate::proxy::snapshot::{Block, Face, Listener, Snapshot};
 use crate::stream;
 use crate::stream::block::CtiFace;
@@ -36,6 +38,34 @@ pub(super) fn farms(
         Ok(Farm::new(Arc::clone(farm), tls, Arc::clone(keyring), metrics, timeline, looks))
     };
     config.farms.values().map(|model| farm(model).with_context(|| format!("[farm.{}]", model.name))).collect()
+}
+
+/// The farm `handed` of another process, which the configuration no longer has: what is open at its XSPs is open there still, and is
+/// counted, drained and cut here as after a reload. `None`: nothing can be.
+pub(super) fn retired(
+    handed: &handover::Farm,
+    config: &Config,
+    keyring: &Arc<Keyring>,
+    metrics: &Arc<Metrics>,
+    timeline: &Timeline,
+    looks: &Arc<Looks>,
+) -> Result<Option<Arc<Farm>>> {
+    let Some(any) = config.farms.values().next().filter(|_| !handed.endpoints.is_empty()) else { return Ok(None) };
+    // This process has no section for it and never dials it, so that only the name matters.
+    let model = model::Farm {
+        name: handed.name.clone(),
+        formerly: Vec::new(),
+        proof: None,
+        certificate: None,
+        drain: Drained::default(),
+        look_when_idle: None,
+        ..model::Farm::clone(any)
+    };
+    let tls = ClientTls::new(&model, None, None)?;
+    let farm = Farm::new(Arc::new(model), tls, Arc::clone(keyring), metrics, timeline, looks);
+    farm.take_over(handed);
+    farm.retire();
+    Ok(Some(farm))
 }
 
 /// How a farm's XSPs are dialled.

@@ -39,8 +39,9 @@ impl Change {
             for new in self.new.iter().filter(|new| !addresses(new).is_disjoint(theirs)) {
                 let new = new.name();
                 let consequence = format!(
-                    "the XSPs of a farm that is gone are another farm's now: their sessions start anew, and blocks and drains by \
-                     hand are forgotten; `formerly = \"{old}\"` in [farm.{new}] keeps them"
+                    "the XSPs of a farm that is gone are another farm's now: their sessions start anew, blocks and drains by hand \
+                     are forgotten, and open connections are counted as farm {old}'s; `formerly = \"{old}\"` in [farm.{new}] keeps \
+                     all of it together"
                 );
                 warn!(farm = new, formerly = old, "{consequence}");
                 warnings.push(format!("farm {old} -> farm {new}: {consequence}"));

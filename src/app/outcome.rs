@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::config::error::Report;
+
 /// What came of reading everything again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -11,6 +13,8 @@ pub enum Outcome {
         needs_restart: Vec<&'static str>,
         /// What is lost by it, in words.
         lost: Vec<String>,
+        /// What is odd about what was read, as `check` shows it.
+        warnings: Option<String>,
     },
     /// It is what was in use already, but for what has been waiting for a restart.
     Unchanged {
@@ -24,12 +28,13 @@ pub enum Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Applied { needs_restart, lost } => {
+            Self::Applied { needs_restart, lost, warnings } => {
                 f.write_str("reloaded")?;
                 if !needs_restart.is_empty() {
                     write!(f, "; takes a restart (xspgate ctl restart): {}", needs_restart.join(", "))?;
                 }
-                warn(f, lost)
+                warn(f, lost)?;
+                warnings.iter().try_for_each(|warnings| write!(f, "\n{warnings}"))
             }
             Self::Unchanged { needs_restart } if needs_restart.is_empty() => f.write_str("nothing has changed"),
             Self::Unchanged { needs_restart } => {
@@ -48,9 +53,19 @@ impl Outcome {
     /// The same, of a configuration of which that has been waiting for a restart.
     pub(super) fn reminding(self, waiting: Vec<&'static str>) -> Self {
         match self {
-            Self::Applied { lost, .. } => Self::Applied { needs_restart: waiting, lost },
+            Self::Applied { lost, warnings, .. } => Self::Applied { needs_restart: waiting, lost, warnings },
             Self::Unchanged { .. } => Self::Unchanged { needs_restart: waiting },
             Self::Refused(why) => Self::Refused(why),
+        }
+    }
+
+    /// The same, of something with these problems, none of which is an error.
+    pub(super) fn warning(self, report: &Report) -> Self {
+        match self {
+            Self::Applied { needs_restart, lost, .. } if !report.problems.is_empty() => {
+                Self::Applied { needs_restart, lost, warnings: Some(report.to_string()) }
+            }
+            Self::Applied { .. } | Self::Unchanged { .. } | Self::Refused(_) => self,
         }
     }
 }

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
+use self::renew::renew;
 use self::seen::{Seen, seen_when_read};
-use self::telling::{Told, tell, tell_of_file, tell_renewed};
+use self::telling::{tell, tell_renewed};
 use super::control::Caller;
 use super::handover_state::HandoverStatus;
 use super::outcome::{Outcome, Taker};
@@ -27,11 +28,11 @@ use crate::config::{self, Reading};
 use crate::drain::Phase;
 use crate::renewal::{EVERY, Next, Watch};
 use crate::supervisor;
-use crate::telemetry::metrics::{Reloaded, Renewal};
+use crate::telemetry::metrics::Reloaded;
 use crate::telemetry::timeline::{Event, Kind};
 use crate::tls::certs;
-use crate::tls::certs::files::Files;
 
+mod renew;
 mod seen;
 mod telling;
 
@@ -144,7 +145,10 @@ impl Reload {
             }
             Err(error) => {
                 let why = format!("{error:#}");
-                warn!(why, "no other process has taken over, this one goes on");
+                match is_stopping(&self.running) {
+                    true => info!(why, "a process that wanted to take over was refused"),
+                    false => warn!(why, "no other process has taken over, this one goes on"),
+                }
                 Err(why)
             }
         };
@@ -289,7 +293,7 @@ impl Reload {
                 info!("{text}");
                 running.core.timeline.add(Event::now(Kind::Reloaded, text));
             }
-            running.text = reading.source.text;
+            (running.source, running.config.places) = (reading.source, reading.partial.places);
             let waiting = needs_restart(&self.started, &running.config);
             if !waiting.is_empty() {
                 warn!(what = waiting.join(", "), "configuration unchanged; a part of it still takes a restart");
@@ -309,7 +313,7 @@ impl Reload {
             }
         };
         running.core.metrics.reload_refused.set(0);
-        running.text.clone_from(&report.source.text);
+        running.source.clone_from(&report.source);
         for problem in &report.problems {
             tell(&report.source, problem, "configuration reloaded, but see what is odd about it");
         }
@@ -319,58 +323,14 @@ impl Reload {
             let what = needs_restart.join(", ");
             warn!(what, "configuration reloaded, except for what takes a restart");
         }
-        let outcome = Outcome::Applied { needs_restart, lost };
+        let outcome = Outcome::Applied { needs_restart, lost, warnings: None };
         running.core.timeline.add(Event::now(Kind::Reloaded, outcome.to_string()));
-        outcome
+        outcome.warning(&report)
     }
 }
 
 fn is_stopping(running: &Running) -> bool {
     running.core.phase() >= Phase::HandedOver
-}
-
-fn renew(running: &mut Running) -> Outcome {
-    let old = Arc::clone(&running.material);
-    if old.read.is_current() {
-        info!("configuration unchanged, and the files that it names");
-        if running.core.metrics.is_renewal_refused() {
-            let text = "the files on disk are those in use again";
-            running.core.timeline.add(Event::now(Kind::Renewed, text));
-        }
-        running.core.metrics.renewal(Renewal::Unchanged);
-        return Outcome::Unchanged { needs_restart: Vec::new() };
-    }
-    let config = running.config.clone();
-    let (material, problems) = certs::renew(&config, &old);
-    let files = Files::of(&config);
-    let Some(material) = material else {
-        let fatal: Vec<_> = problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
-        fatal.iter().for_each(|problem| tell_of_file(&config, &files, problem, Told::Refused));
-        return not_renewed(running, fatal.iter().map(|problem| problem.message.as_str()).collect());
-    };
-    if let Err(error) = running.take_over(config, material) {
-        let problem = format!("{error:#}");
-        warn!(problem, "files not renewed, the previous ones stay in use");
-        return not_renewed(running, vec![&problem]);
-    }
-    for problem in problems {
-        let unchanged = |(section, _): (&str, _)| running.material.read.agrees(&old.read, section);
-        if !files.origin(&running.config, &problem).is_some_and(unchanged) {
-            tell_of_file(&running.config, &files, &problem, Told::Renewed);
-        }
-    }
-    tell_renewed(&old, &running.material);
-    running.core.metrics.renewal(Renewal::Renewed);
-    let sections: Vec<_> = running.material.read.changed(&old.read).collect();
-    running.core.timeline.add(Event::now(Kind::Renewed, sections.join(", ")));
-    Outcome::Applied { needs_restart: Vec::new(), lost: Vec::new() }
-}
-
-fn not_renewed(running: &Running, problems: Vec<&str>) -> Outcome {
-    running.core.metrics.renewal(Renewal::Refused);
-    let problems = problems.join("\n");
-    running.core.timeline.add(Event::now(Kind::RenewalRefused, &problems));
-    Outcome::Refused(problems)
 }
 
 fn refused(running: &Running, report: &Report) -> Outcome {

@@ -12,6 +12,7 @@ use super::lost;
 use super::peers;
 use super::sockets::Sockets;
 use super::{assemble, sockets};
+use crate::config::error::Source;
 use crate::config::model::{self, Config};
 use crate::core::Core;
 use crate::discover::Change;
@@ -35,7 +36,7 @@ pub(super) struct Running {
     pub(super) core: Core,
     pub(super) config: Config,
     /// What the configuration was read from.
-    pub(super) text: String,
+    pub(super) source: Source,
     pub(super) material: Arc<Material>,
     pub(super) keyring: Arc<Keyring>,
     pub(super) sockets: Sockets,

@@ -65,7 +65,8 @@ impl Start {
     /// Waits a moment for the first XSP of each farm.
     pub(super) fn find_xsps(&self) {
         let deadline = Instant::now() + FIRST_XSP;
-        while self.core.farms().iter().any(|farm| farm.has_nobody()) && Instant::now() < deadline {
+        let is_awaited = |farm: &Arc<Farm>| !farm.is_retired() && farm.has_nobody();
+        while self.core.farms().iter().any(is_awaited) && Instant::now() < deadline {
             std::thread::sleep(LOOK_EVERY);
         }
     }
@@ -128,7 +129,7 @@ pub(super) fn prepare(loaded: &Loaded, material: &Material, mut inherited: Inher
     let running = Running {
         core: core.clone(),
         config: config.clone(),
-        text: loaded.source.text.clone(),
+        source: loaded.source.clone(),
         material: Arc::new(material.clone()),
         keyring,
         sockets,
@@ -176,7 +177,7 @@ impl Parts {
         metrics.certificates_expire(material.expiries.iter().cloned());
         inherited.events.drain(..).for_each(|event| timeline.add(event));
         let looks = Arc::default();
-        let farms = assemble::farms(config, material, keyring, &metrics, &timeline, &looks)?;
+        let mut farms = assemble::farms(config, material, keyring, &metrics, &timeline, &looks)?;
         assemble::tell_keys(config, keyring, &metrics);
         let mut change = lost::Change::default();
         for farm in &farms {
@@ -187,7 +188,11 @@ impl Parts {
             }
         }
         let is_known = |handed: &&handover::Farm| farms.iter().any(|farm| farm.is_called(&handed.name));
-        inherited.farms.iter().filter(|handed| !is_known(handed)).for_each(|handed| change.is_left(handed));
+        let left: Vec<_> = inherited.farms.iter().filter(|handed| !is_known(handed)).collect();
+        for handed in left {
+            change.is_left(handed);
+            farms.extend(assemble::retired(handed, config, keyring, &metrics, &timeline, &looks)?);
+        }
         Ok((Self { metrics, timeline, looks, farms }, change))
     }
 

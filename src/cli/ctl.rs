@@ -5,6 +5,7 @@ mod drain;
 mod names;
 mod processes;
 mod table;
+mod whom;
 
 use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Write};
 use std::net::Shutdown;
@@ -13,8 +14,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
+use self::whom::Named;
 use super::check::print;
 use super::guide::Guide;
 use super::output::complain;
@@ -151,15 +153,16 @@ enum Command {
         time: Option<Duration>,
     },
     /// Take an XSP off the blocklist, or all of them
+    #[command(group(ArgGroup::new("which").required(true)))]
     Unblock {
         /// Address, address:port, or the name of an SRV target
-        #[arg(value_name = "XSP", required_unless_present = "all")]
+        #[arg(value_name = "XSP", group = "which")]
         xsp: Option<String>,
         /// Only in this farm
-        #[arg(long, conflicts_with = "all")]
+        #[arg(long)]
         farm: Option<String>,
         /// All XSPs that are blocked or on probation, of this farm or of every one
-        #[arg(long, value_name = "FARM", num_args = 0..=1, conflicts_with = "xsp")]
+        #[arg(long, value_name = "FARM", num_args = 0..=1, group = "which")]
         #[expect(clippy::option_option, reason = "the outer one says whether it is given")]
         all: Option<Option<String>>,
     },
@@ -183,22 +186,6 @@ enum Command {
         /// Whose names
         kind: names::Kind,
     },
-}
-
-#[derive(Args, Debug)]
-struct Named {
-    /// Address, address:port, or the name of an SRV target
-    #[arg(value_name = "XSP")]
-    xsp: String,
-    /// Only in this farm
-    #[arg(long)]
-    farm: Option<String>,
-}
-
-impl From<Named> for Whom {
-    fn from(named: Named) -> Self {
-        Self { xsp: named.xsp, farm: named.farm, formerly: Vec::new() }
-    }
 }
 
 fn time(text: &str) -> Result<Duration, String> {
@@ -238,7 +225,12 @@ pub fn ctl(options: Ctl) -> ExitCode {
         }
         Command::Undrain(xsp) => Request::Undrain(xsp.into()),
         Command::Block { xsp, time } => Request::Block(xsp.into(), time.map(|time| time.as_secs_f64())),
-        Command::Unblock { all: Some(farm), .. } => Request::UnblockAll(farm),
+        Command::Unblock { all: Some(of), farm, .. } => match (of, farm) {
+            (Some(of), Some(farm)) if of != farm => {
+                return done(Err(anyhow!("--all {of} and --farm {farm} name two farms: name one")));
+            }
+            (of, farm) => Request::UnblockAll(of.or(farm)),
+        },
         Command::Unblock { xsp, farm, all: None } => {
             Request::Unblock(Named { xsp: xsp.unwrap_or_default(), farm }.into())
         }
@@ -337,7 +329,10 @@ fn ask_within(patience: Duration, socket: &Path, request: &Request) -> Result<St
     let silent = |waited: Duration| {
         let help = if request.only_asks() { "" } else { DROPPED };
         let seconds = waited.as_secs();
-        format!("the gateway at {shown} has not answered within {seconds} s: it hangs, or is being traced{help}")
+        format!(
+            "the gateway at {shown} has not answered within {seconds} s: its process is stopped (SIGSTOP, a debugger), or the \
+             machine is overloaded{help}"
+        )
     };
     let is_silence = |error: &std::io::Error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
     // Where nobody takes calls, many wait already.
@@ -364,7 +359,9 @@ fn ask_within(patience: Duration, socket: &Path, request: &Request) -> Result<St
     let read = match answer.read_until(b'\n', &mut line) {
         Err(error) if is_silence(&error) && patience > PATIENCE => {
             complain(format_args!(
-                "the gateway at {shown} has not answered for {} s; waiting up to {} s",
+                "`{}` has taken {} s so far: a reload or restart that is under way comes first, and XSPs of new farms are waited \
+                 for; waiting up to {} s",
+                request.name(),
                 PATIENCE.as_secs(),
                 patience.as_secs()
             ));

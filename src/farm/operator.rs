@@ -1,6 +1,7 @@
 //! What an operator does to single endpoints while the farm runs. Separate from what requests and discovery do, because it is
 //! done on somebody's word, and undone only by it.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use tracing::{info, warn};
 use super::publish::set_gauges;
 use super::{Endpoint, Farm, State};
 use crate::policy::drained::Whom;
-use crate::policy::endpoint::{Member, Presence};
+use crate::policy::endpoint::{EndpointId, Member, Presence};
 use crate::policy::health::blocklist::Standing;
 use crate::telemetry::timeline::Kind;
 
@@ -37,8 +38,12 @@ pub struct Meant {
     pub endpoint: Arc<str>,
     /// Whether it may be picked.
     pub presence: Presence,
-    /// Whether it was off the blocklist before.
-    pub was_up: bool,
+    /// Whether it might be picked before.
+    pub was: Presence,
+    /// How it stands with the blocklist.
+    pub standing: Standing,
+    /// How it stood before.
+    pub stood: Standing,
     /// Where it is.
     pub address: SocketAddr,
     /// Event channels that are there, of all processes.
@@ -55,10 +60,7 @@ impl Farm {
             return Vec::new();
         }
         let now = Instant::now();
-        let up: Vec<_> = self.state.with(|state| {
-            let up = |endpoint: &&Arc<Endpoint>| state.health.standing(endpoint.id, now) == Standing::Up;
-            meant.iter().filter(up).map(|endpoint| endpoint.id).collect()
-        });
+        let before = self.stand(&meant, now);
         match what {
             Operation::Drain(cut_after) | Operation::ForceDrain(cut_after) => {
                 let news = self.state.with(|state| {
@@ -77,19 +79,31 @@ impl Farm {
             Operation::Block(time) => meant.iter().for_each(|endpoint| self.block(endpoint, time)),
             Operation::Unblock => meant.iter().for_each(|endpoint| self.unblock(endpoint)),
         }
+        let after = self.stand(&meant, now);
+        let told = meant.iter().filter_map(|endpoint| {
+            let (was, stood) = *before.get(&endpoint.id)?;
+            let (presence, standing) = *after.get(&endpoint.id)?;
+            Some(Meant {
+                endpoint: Arc::clone(&endpoint.label),
+                presence,
+                was,
+                standing,
+                stood,
+                address: endpoint.address,
+                channels: endpoint.metrics.channels.get(),
+                cut_in: endpoint.cut_at().map(|at| at.saturating_duration_since(now)),
+            })
+        });
+        told.collect()
+    }
+
+    fn stand(&self, endpoints: &[Arc<Endpoint>], now: Instant) -> HashMap<EndpointId, (Presence, Standing)> {
         self.state.with(|state| {
-            let told = meant.iter().filter_map(|endpoint| {
+            let stands = |endpoint: &Arc<Endpoint>| {
                 let presence = state.roster.get(endpoint.id)?.presence();
-                Some(Meant {
-                    endpoint: Arc::clone(&endpoint.label),
-                    presence,
-                    was_up: up.contains(&endpoint.id),
-                    address: endpoint.address,
-                    channels: endpoint.metrics.channels.get(),
-                    cut_in: endpoint.cut_at().map(|at| at.saturating_duration_since(now)),
-                })
-            });
-            told.collect()
+                Some((endpoint.id, (presence, state.health.standing(endpoint.id, now))))
+            };
+            endpoints.iter().filter_map(stands).collect()
         })
     }
 

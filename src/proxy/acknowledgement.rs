@@ -49,7 +49,9 @@ impl<E: Exchange> Transaction<'_, E> {
             return Ok((session, at_sender));
         }
         let Some(back) = route.back_to(&farm).filter(|_| farm.is_up(&endpoint)) else {
-            return Ok((session, session));
+            // Another farm may have the XSP by now.
+            let same = route.farm.at(endpoint.address());
+            return Ok((session, same.map_or(session, |same| Session::At(same.id()))));
         };
         *route = back;
         self.journal.route = Some(Arc::clone(route));

@@ -193,6 +193,10 @@ impl<E: Exchange> Transaction<'_, E> {
                 *route = back;
                 (ChannelEvent::Bound, Ok(Some(endpoint)))
             }
+            // Another farm has the XSP by now: one that was renamed without `formerly`, for instance.
+            Home::Elsewhere(_, endpoint) if let Some(same) = route.farm.at(endpoint.address()) => {
+                (ChannelEvent::Bound, Ok(Some(same)))
+            }
             Home::Lost => {
                 count(route, intent, Heartbeat::Lost);
                 (ChannelEvent::Refused, Err(Error::ChannelLost))

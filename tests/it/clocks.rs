@@ -282,7 +282,11 @@ async fn each_certificate_ca_and_list_may_have_expired() {
         gateway.until_ready().await;
         text.set("[farm.xsp.failover]", "block_for", "150ms");
         sim.write_config(&text).unwrap();
-        assert_eq!(gateway.reload().await, Outcome::Applied { needs_restart: vec![], lost: vec![] }, "{what:?}");
+        assert_eq!(
+            gateway.reload().await,
+            Outcome::Applied { needs_restart: vec![], lost: vec![], warnings: None },
+            "{what:?}"
+        );
         let tls = tls_config(&sim.pki.public_roots());
         let client = RawClient::try_connect(gateway.https(), CLOUD, tls).await;
         let is_shown = matches!(what, Lapsed::Public | Lapsed::PublicIssuing);

@@ -614,6 +614,8 @@ async fn r_aff_2_of_two_restarts_at_once_one_is_refused_and_the_other_keeps_its_
     assert!(!succession.heirs.is_empty());
     load.until_served(100).await;
     succession.all_beat(&mut channels).await;
+    let lines = succession.serving.program.lines();
+    assert!(lines.iter().all(|line| !line.contains("this one goes on")), "{lines:?}");
     load.stop();
 }
 
@@ -840,10 +842,14 @@ async fn a_process_of_an_earlier_version_is_told_nothing_new_and_what_it_has_is_
     let drained = async || ctl.run(&["drain", &xsp]).await;
     eventually("its XSPs", async || drained().await.code == 0).await;
     let said = drained().await.stdout;
-    assert!(said.contains("process 1 (version 0) was replaced and drains yet: it may hold more there"), "{said}");
-    assert!(ctl.done(&["status"]).await.contains("UNKNOWN: what a process that was replaced"));
-    let listed = ctl.done(&["connections"]).await;
-    assert!(listed.contains("process 1 (version 0) can't be asked, since its version is older"), "{listed}");
+    assert!(
+        said.contains("UNKNOWN: what replaced processes hold there: process 1 (version 0) has not said what it holds"),
+        "{said}"
+    );
+    assert!(ctl.done(&["status"]).await.contains("UNKNOWN: what a replaced process holds"));
+    let listed = ctl.refused(&["connections"]).await;
+    assert!(listed.contains("in the processes that have answered, no event channel"), "{listed}");
+    assert!(listed.contains("UNKNOWN: process 1 (version 0) can't be asked, since its version is older"), "{listed}");
     assert!(matches!(link.receive(), Ok(Answer::Ready { .. })));
     drop(taking);
     assert!(link.receive::<Answer>().is_err(), "it is told nothing but the end");

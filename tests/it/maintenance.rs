@@ -141,7 +141,7 @@ async fn what_each_of_three_processes_holds_is_told_and_drained_and_cut() {
     // The second one tells the third of the first, and stays for that.
     operated.until_processes(&[(third, 0, 0), (second, 0, 0), (first, 1, 0)]).await;
     channel.receives(&operated.stage, "still there").await;
-    assert!(operated.ctl.refused(&["cut", "192.0.2.200"]).await.contains("no XSP or client"));
+    assert!(operated.ctl.refused(&["cut", "192.0.2.200"]).await.contains("no XSP, and no client"));
     operated.ctl.done(&["cut", &operated.stage.xsp(&channel.xsp).address().to_string()]).await;
     let beat = channel.heartbeat();
     channel.cut().await;
@@ -238,6 +238,45 @@ async fn a_time_that_a_drain_has_set_outlives_a_restart() {
 }
 
 #[tokio::test]
+async fn a_process_that_hangs_between_two_others_hides_no_connection_of_the_oldest() {
+    let mut operated = Operated::start(|_| ()).await;
+    let mut call = operated.call().await;
+    let first = operated.serving.program.id();
+    let second = operated.restart().await;
+    operated.until_processes(&[(second, 0, 0), (first, 0, 1)]).await;
+    let third = operated.restart().await;
+    operated.until_processes(&[(third, 0, 0), (second, 0, 0), (first, 0, 1)]).await;
+    assert!(signal(second, "STOP"));
+    let unknown = [
+        format!("UNKNOWN: process {second} has not answered within a second"),
+        format!("UNKNOWN: process {first} can't be asked while process {second} does not answer"),
+    ];
+    let speaker = operated.speaker("a1");
+    for (arguments, nothing) in [
+        (["connections"].as_slice(), "in the processes that have answered, no event channel"),
+        (&["connections", "--json"], "in the processes that have answered, no event channel"),
+        (&["connections", &speaker], "in the processes that have answered, no event channel"),
+        (&["cut", &speaker], "in the processes that have answered, no event channel"),
+        (&["cut", "192.0.2.99"], "of the processes that have answered, no XSP, and no client"),
+    ] {
+        let said = operated.ctl.refused(arguments).await;
+        assert!(said.contains(nothing) && unknown.iter().all(|unknown| said.contains(unknown)), "{said}");
+    }
+    let said = operated.ctl.done(&["drain", &speaker]).await;
+    eventually("that both are old", async || {
+        let said = operated.ctl.done(&["drain", &speaker]).await;
+        said.contains("draining: 1 CTI connection left")
+            && [first, second].iter().all(|pid| said.contains(&format!("process {pid} has said nothing for")))
+    })
+    .await;
+    assert!(said.contains("draining: 1 CTI connection left"), "{said}");
+    assert!(signal(second, "CONT"));
+    eventually("that they are heard again", async || operated.ctl.run(&["connections"]).await.code == 0).await;
+    operated.ctl.done(&["cut", &speaker]).await;
+    assert_eq!(rest(&mut call).await.1, Ending::CloseNotify);
+}
+
+#[tokio::test]
 async fn an_old_process_that_hangs_holds_up_nothing_and_its_numbers_are_told_to_be_old() {
     let mut operated = Operated::start(|_| ()).await;
     let _call = operated.call().await;
@@ -245,14 +284,17 @@ async fn an_old_process_that_hangs_holds_up_nothing_and_its_numbers_are_told_to_
     let second = operated.restart().await;
     operated.until_processes(&[(second, 0, 0), (first, 0, 1)]).await;
     assert!(signal(first, "STOP"));
-    let listed = operated.ctl.done(&["connections"]).await;
+    let listed = operated.ctl.refused(&["connections"]).await;
     assert!(listed.contains(&format!("UNKNOWN: process {first} has not answered within a second")), "{listed}");
     eventually("that its numbers are old", async || {
         operated.ctl.done(&["status"]).await.contains("UNKNOWN: it has said nothing for")
     })
     .await;
     let said = operated.ctl.done(&["drain", &operated.speaker("a1")]).await;
-    assert!(said.contains(&format!("process {first} was replaced and drains yet: it may hold more there")), "{said}");
+    assert!(
+        said.contains(&format!("UNKNOWN: what replaced processes hold there: process {first} has said nothing for")),
+        "{said}"
+    );
     assert_eq!(operated.client().get(PROFILE).await.status, StatusCode::OK);
     assert!(signal(first, "CONT"));
     eventually("that it is heard of again", async || !operated.ctl.done(&["status"]).await.contains("UNKNOWN")).await;

@@ -205,7 +205,10 @@ async fn a_reload_makes_pools_smaller() {
             None => text.set("[farm.xsp.pool]", key, value.parse::<i64>().unwrap()),
         };
         stage.sim.write_config(&text).unwrap();
-        assert_eq!(stage.gateway.reload().await, Outcome::Applied { needs_restart: vec![], lost: vec![] });
+        assert_eq!(
+            stage.gateway.reload().await,
+            Outcome::Applied { needs_restart: vec![], lost: vec![], warnings: None }
+        );
         eventually(key, async || idle().await == left).await;
     }
     rested().await;

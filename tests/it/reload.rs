@@ -39,7 +39,8 @@ impl Changing {
     }
 
     async fn applied(&mut self, change: impl FnOnce(&mut Text)) {
-        assert_eq!(self.reload(change).await, Outcome::Applied { needs_restart: vec![], lost: vec![] });
+        let outcome = self.reload(change).await;
+        assert!(is_applied(&outcome), "{outcome:?}");
     }
 
     async fn counted(&self, outcome: &str) -> f64 {
@@ -52,6 +53,14 @@ impl Changing {
         let prefix = format!("{ip}:");
         let label = metrics.label_values("listener").into_iter().find(|label| label.starts_with(&prefix));
         label.unwrap().parse().unwrap()
+    }
+}
+
+/// Whatever is odd about it.
+fn is_applied(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Applied { needs_restart, lost, warnings: _ } => needs_restart.is_empty() && lost.is_empty(),
+        Outcome::Unchanged { .. } | Outcome::Refused(_) => false,
     }
 }
 
@@ -258,7 +267,7 @@ async fn farms_change_and_their_channels_and_sessions_stay() {
             text.set("[farm.other]", "drain", drained);
         })
         .await;
-    assert_eq!(outcome, Outcome::Applied { needs_restart: vec![], lost: vec![] });
+    assert!(is_applied(&outcome), "{outcome:?}");
     assert_eq!(changing.stage.client().get(PROFILE).await.status, StatusCode::SERVICE_UNAVAILABLE);
 }
 
@@ -271,14 +280,14 @@ async fn what_takes_a_restart_is_named_and_the_rest_is_taken_over() {
             text.set("[[https]]", "interfaces", vec!["dms".to_owned()]);
         })
         .await;
-    assert_eq!(outcome, Outcome::Applied { needs_restart: vec!["workers", "[log]"], lost: vec![] });
+    assert_eq!(outcome, Outcome::Applied { needs_restart: vec!["workers", "[log]"], lost: vec![], warnings: None });
     // Whoever asks again is reminded.
     assert_eq!(changing.reload(|_| ()).await, Outcome::Unchanged { needs_restart: vec!["workers", "[log]"] });
     let pair = changing.stage.sim.pki.public(&[CLOUD, APP]);
     pair.write(changing.stage.sim.folder(), "public").unwrap();
     assert_eq!(
         changing.reload(|_| ()).await,
-        Outcome::Applied { needs_restart: vec!["workers", "[log]"], lost: vec![] }
+        Outcome::Applied { needs_restart: vec!["workers", "[log]"], lost: vec![], warnings: None }
     );
     assert!(!reaches(&mut changing.stage.client(), PROFILE).await);
     assert!(reaches(&mut changing.stage.client(), "/dms/x").await);
@@ -411,4 +420,34 @@ async fn promise_9_no_request_fails_and_no_channel_breaks_while_everything_is_re
     }
     assert_eq!(opened(&changing.stage).await, f64::from(count));
     assert_eq!(changing.stage.metrics().await.count("xspgate_channels_closed_total", &[]), 0.0);
+}
+
+#[tokio::test]
+async fn a_key_that_everybody_may_read_by_now_is_refused_with_its_place_and_help() {
+    use std::os::unix::fs::PermissionsExt;
+    let changing = Changing::start(|_| ()).await;
+    let key = changing.stage.sim.folder().join("public-key.pem");
+    let allow = |mode| fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+    allow(0o644);
+    let Outcome::Refused(why) = changing.stage.gateway.reload().await else { panic!("it was taken over") };
+    for part in ["every user of this machine may read it", " --> ", "help: chmod o-rwx"] {
+        assert!(why.contains(part), "{why}");
+    }
+    allow(0o600);
+    assert_eq!(changing.stage.gateway.reload().await, Outcome::Unchanged { needs_restart: vec![] });
+}
+
+#[tokio::test]
+async fn what_is_odd_about_new_files_is_in_the_answer() {
+    let mut changing = Changing::start(|_| ()).await;
+    let ranges = changing.stage.sim.folder().join("ranges.txt");
+    let shown = ranges.display().to_string();
+    fs::write(&ranges, "198.51.100.0/24\n").unwrap();
+    changing.reload(|text| _ = text.set("[webex]", "ranges", shown)).await;
+    fs::write(&ranges, "0.0.0.0/0\n").unwrap();
+    let Outcome::Applied { warnings: Some(warnings), .. } = changing.stage.gateway.reload().await else { panic!() };
+    assert!(
+        warnings.contains("0.0.0.0/0") && warnings.starts_with("warning: ") && warnings.contains(" --> "),
+        "{warnings}"
+    );
 }

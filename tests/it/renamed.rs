@@ -136,6 +136,55 @@ async fn a_restart_in_which_a_farm_loses_its_sessions_warns_of_it() {
 }
 
 #[tokio::test]
+async fn r_aff_2_a_restart_that_renames_a_farm_without_saying_so_keeps_what_is_open_in_sight() {
+    let renaming = Renaming::start().await;
+    let client = || {
+        let mut client = renaming.client("");
+        client.forget_cookies();
+        client
+    };
+    let mut channel = Channel::of(client()).await;
+    let address = renaming.stage.xsp(&channel.xsp).address().to_string();
+    renaming.rename("xsp", "new", "");
+    let _heir = heir(&renaming.ctl.done(&["restart"]).await);
+    // Its XSP is found though its farm is another one's now.
+    assert_eq!(client().send(channel.heartbeat()).await.status, StatusCode::OK);
+    channel.is_alive().await;
+    let table = async || renaming.ctl.done(&["status"]).await;
+    eventually("what the old process has", async || {
+        let table = table().await;
+        let (_, old) = table.split_once("farm xsp (no longer in the configuration)").unwrap_or_default();
+        let row =
+            old.lines().find(|line| line.contains(&address)).map(|line| line.split_whitespace().collect::<Vec<_>>());
+        row.is_some_and(|row| row[row.len() - 2..] == ["1", "0"])
+    })
+    .await;
+    for arguments in [["drain", &*address].as_slice(), &["drain", &address, "--farm", "xsp"]] {
+        let said = renaming.ctl.done(arguments).await;
+        assert!(
+            said.contains(&format!("{address} of farm xsp: ")) && said.contains("draining: 1 event channel left"),
+            "{said}"
+        );
+    }
+    let ended = renaming.ctl.run(&["drain", &address, "--wait", "--timeout", "10ms"]).await;
+    assert_eq!(
+        (ended.code, ended.stdout.contains("draining: 1 event channel, 0 other")),
+        (1, true),
+        "{}",
+        ended.stdout
+    );
+    let waiting = async { renaming.ctl.done(&["drain", &address, "--wait"]).await };
+    let cutting = async {
+        let said = renaming.ctl.done(&["cut", &address]).await;
+        assert!(said.contains(": cutting 1 event channel\n"), "{said}");
+        channel.cut().await;
+    };
+    let (said, ()) = tokio::join!(waiting, cutting);
+    assert!(said.ends_with("nothing is left\n"), "{said}");
+    assert_eq!(client().get(PROFILE).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn what_a_farm_holds_is_counted_drained_and_cut_under_its_new_name() {
     let renaming = Renaming::start().await;
     let client = || {

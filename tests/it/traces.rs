@@ -361,14 +361,17 @@ async fn a_reload_begins_changes_and_ends_it() {
         text.set("[traces]", "endpoint", collector.url()).set("[traces]", "sample", 1);
         text.set("[traces]", "service_name", "edge");
         stage.sim.write_config(&text).unwrap();
-        assert_eq!(stage.gateway.reload().await, Outcome::Applied { needs_restart: vec![], lost: vec![] });
+        assert_eq!(
+            stage.gateway.reload().await,
+            Outcome::Applied { needs_restart: vec![], lost: vec![], warnings: None }
+        );
         client.get(PROFILE).await;
         collector.first("the request", |_| true).await;
         assert_eq!(collector.resource("service.name"), ["edge"]);
     }
     text.remove_section("[traces]");
     stage.sim.write_config(&text).unwrap();
-    assert_eq!(stage.gateway.reload().await, Outcome::Applied { needs_restart: vec![], lost: vec![] });
+    assert_eq!(stage.gateway.reload().await, Outcome::Applied { needs_restart: vec![], lost: vec![], warnings: None });
     client.get(PROFILE).await;
     until(&stage, "exported", 2.0).await;
     let Stage { gateway, sim: _sim } = stage;

@@ -2,7 +2,7 @@
 //! control thread: the one that hears stays able to answer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Caller;
 use crate::admin::line::{self, Line};
@@ -17,6 +17,7 @@ use crate::farm::{Farm, Meant, Operation};
 use crate::handover::{Answered, Talk};
 use crate::policy::drained::Whom as Meaning;
 use crate::policy::endpoint::Presence;
+use crate::policy::health::blocklist::Standing;
 use crate::policy::streams::StreamKind;
 use crate::processes::{Asking, PATIENCE, now, uptime};
 use crate::telemetry;
@@ -26,6 +27,9 @@ const SILENT: &str = "has not answered within a second";
 /// The same, if it was to cut something.
 const SILENT_AT_CUT: &str = "has not answered within a second: it drops the call when it goes on, unless it had begun, or is of an \
                              earlier version";
+
+/// So many XSPs of a farm are named to an operator who has named none of them.
+const MOST_NAMED: usize = 8;
 
 /// What may be asked of the control thread.
 #[derive(Debug)]
@@ -107,6 +111,8 @@ impl Commands {
                 farm.name()
             ));
         }
+        let is_last = |farm: &Farm| matches!(what, Operation::Block(_)) && farm.is_last(&meant);
+        let alone: Vec<&str> = farms.iter().filter(|farm| is_last(farm)).map(|farm| farm.name()).collect();
         let mut is_drained_still = false;
         let done = farms.iter().flat_map(|farm| farm.operate(&meant, what).into_iter().map(move |one| (farm, one)));
         let lines: Vec<_> = done
@@ -118,7 +124,12 @@ impl Commands {
         if lines.is_empty() {
             return Reply::Refused(unknown(&self.core, whom, &farms));
         }
-        let lines = [lines, self.elsewhere(whom, what, &meant, &farms)].concat();
+        let alone = alone.into_iter().map(|farm| {
+            format!(
+                "WARNING: no other XSP of farm {farm} is up: as long as all are blocked, requests go to blocked ones"
+            )
+        });
+        let lines = [lines, alone.collect(), self.elsewhere(whom, what, &meant, &farms)].concat();
         if is_drained_still { Reply::Refused(lines.join("\n")) } else { Reply::Done(lines.join("\n")) }
     }
 
@@ -130,8 +141,7 @@ impl Commands {
                 let seconds = cut_after.map(|after| after.as_secs_f64());
                 processes.tell_before(Talk::Drain(peers::whom_before(&self.core, whom), seconds));
                 let unheard = if self.core.is_alone() { None } else { processes.unheard() };
-                let told =
-                    |name| format!("{name} was replaced and drains yet: it may hold more there, and has not said");
+                let told = |unheard| format!("UNKNOWN: what replaced processes hold there: {unheard}");
                 unheard.map(told).into_iter().collect()
             }
             Operation::Undrain => {
@@ -162,8 +172,21 @@ type Others = (Vec<Answered>, Vec<String>);
 enum Nothing {
     /// What was named is known, and has nothing.
     Held(String),
-    /// Nobody is known by that name.
+    /// The name is nobody's.
     Unknown(String),
+}
+
+impl Nothing {
+    /// What there is to say if nothing was found, and `unknown` of those who have not answered.
+    fn found(self, unknown: Vec<String>) -> Reply {
+        let why = match self {
+            Self::Held(why) | Self::Unknown(why) if unknown.is_empty() => why,
+            Self::Held(why) => format!("in the processes that have answered, {why}"),
+            Self::Unknown(why) => format!("of the processes that have answered, {why}"),
+        };
+        let unknown = unknown.into_iter().map(|unknown| format!("UNKNOWN: {unknown}"));
+        Reply::Refused([why].into_iter().chain(unknown).collect::<Vec<_>>().join("\n"))
+    }
 }
 
 /// Why nothing of that is open, if it turns out so.
@@ -177,10 +200,10 @@ fn nothing_of(core: &Core, whose: &Whose) -> Nothing {
     };
     let is_xsp = DrainedXsp::text(what).is_ok_and(|meant| farms.iter().any(|farm| !farm.meant(&meant.0).is_empty()));
     match is_xsp {
-        true => Nothing::Held(format!("the XSP {what} holds no event channel, CTI or pass-through connection")),
+        true => Nothing::Held(format!("no event channel, CTI or pass-through connection is open at the XSP {what}")),
         false => Nothing::Unknown(format!(
-            "no XSP or client with an event channel, CTI or pass-through connection is meant by \"{what}\": the XSPs are \
-             {}; and a client that has nothing open now is known by no name, so that it can't be told from a mistyped one",
+            "no XSP, and no client with an event channel, CTI or pass-through connection, is called \"{what}\"\n\
+             help: a client is known only while it has one of these open. {}",
             xsps(&farms)
         )),
     }
@@ -193,17 +216,17 @@ fn cut(nothing: Nothing, own: Answered, (others, unknown): Others) -> Reply {
     });
     let lines: Vec<String> = cutting.collect();
     if lines.is_empty() {
-        let (Nothing::Held(why) | Nothing::Unknown(why)) = nothing;
-        return Reply::Refused([vec![why], unknown].concat().join("\n"));
+        return nothing.found(unknown);
     }
-    Reply::Done([lines, unknown].concat().join("\n"))
+    let unknown = unknown.into_iter().map(|unknown| format!("UNKNOWN: {unknown}"));
+    Reply::Done(lines.into_iter().chain(unknown).collect::<Vec<_>>().join("\n"))
 }
 
 fn connections(core: &Core, nothing: Nothing, own: Answered, (others, unknown): Others) -> Reply {
     let all = [vec![own], others].concat();
     let count: u64 = all.iter().flat_map(|answered| answered.streams).sum();
-    if let (Nothing::Unknown(why), 0) = (nothing, count) {
-        return Reply::Refused([vec![why], unknown].concat().join("\n"));
+    if count == 0 && (matches!(nothing, Nothing::Unknown(_)) || !unknown.is_empty()) {
+        return nothing.found(unknown);
     }
     let mut rows: Vec<Row> = all.into_iter().flat_map(|answered| answered.rows).collect();
     // An earlier process may know a farm by another name.
@@ -248,38 +271,62 @@ fn outcome(core: &Core, what: Operation, farm: &Farm, one: &Meant) -> String {
         (Operation::Drain(after) | Operation::ForceDrain(after), Presence::Present | Presence::Draining) => {
             draining(core, farm, one, after)
         }
-        (Operation::Undrain, Presence::Present) => "not drained any more".into(),
+        (Operation::Undrain, Presence::Present) if one.was == Presence::Present => "it was not drained".into(),
+        (Operation::Undrain, Presence::Present) => "no longer drained".into(),
         (Operation::Undrain, Presence::Draining) => {
             "STILL drained, by `drain` in the configuration or as another name".into()
         }
         (Operation::Undrain, Presence::Departed) => {
-            "not drained any more, and named by neither DNS nor the configuration any more".into()
+            "no longer drained, but named by neither DNS nor the configuration any more".into()
         }
-        (Operation::Block(_), _) => "blocked".into(),
-        (Operation::Unblock, _) if one.was_up => "it was not blocked".into(),
+        (Operation::Block(_), _) => blocked(one),
+        (Operation::Unblock, _) if one.stood == Standing::Up => "it was not blocked".into(),
         (Operation::Unblock, _) => "unblocked".into(),
     }
+}
+
+/// For how long an endpoint is blocked by hand, and what becomes of an earlier block.
+fn blocked(one: &Meant) -> String {
+    let now = Instant::now();
+    let until = |standing| match standing {
+        Standing::Blocked { until } => Some(until),
+        Standing::Up | Standing::Probation | Standing::OnTrial => None,
+    };
+    let time = |until: Instant| rounded(until.saturating_duration_since(now));
+    let blocked =
+        until(one.standing).map_or_else(|| "blocked".to_owned(), |until| format!("blocked for {}", time(until)));
+    match until(one.stood).filter(|earlier| *earlier > now) {
+        Some(earlier) => format!("{blocked}, instead of {} more", time(earlier)),
+        None => blocked,
+    }
+}
+
+/// As a person would say it: whole seconds, and none too few.
+fn rounded(time: Duration) -> String {
+    let seconds = Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0));
+    shown_time(seconds).trim_matches('"').to_owned()
 }
 
 /// What an endpoint that is drained still holds.
 fn draining(core: &Core, farm: &Farm, one: &Meant, cut_after: Option<Duration>) -> String {
     let [_, cti, passthrough] = core.held_at(farm, one.address);
     let channels = u64::try_from(one.channels).unwrap_or_default();
-    let Some(held) = StreamKind::in_words([channels, cti, passthrough]) else {
-        return "drained: nothing is left there".into();
-    };
-    let cut = match (cut_after, one.cut_in) {
-        (Some(after), _) => format!(", and cut after {}", shown_time(after).trim_matches('"')),
-        (None, Some(left)) => {
-            let left = shown_time(Duration::from_secs(left.as_secs() + 1));
-            format!(
-                ", and cut in {}, as an earlier --cut-after has it (undrain takes that back)",
-                left.trim_matches('"')
-            )
-        }
-        (None, None) => String::new(),
-    };
-    format!("draining: {held} left{cut}")
+    let shown = |after| shown_time(after).trim_matches('"').to_owned();
+    match (StreamKind::in_words([channels, cti, passthrough]), cut_after, one.cut_in) {
+        (Some(held), Some(after), _) => format!("draining: {held} left, and cut after {}", shown(after)),
+        (Some(held), None, Some(left)) => format!(
+            "draining: {held} left, and cut in {}, as an earlier --cut-after has it (undrain takes that back)",
+            rounded(left)
+        ),
+        (Some(held), None, None) => format!("draining: {held} left"),
+        (None, Some(after), _) => format!("drained: nothing is left there; what is there in {} is cut", shown(after)),
+        (None, None, Some(left)) => format!(
+            "drained: nothing is left there; what is there in {} is cut, as an earlier --cut-after has it (undrain takes \
+             that back)",
+            rounded(left)
+        ),
+        (None, None, None) => "drained: nothing is left there".into(),
+    }
 }
 
 fn no_farm(core: &Core, name: &str) -> String {
@@ -288,14 +335,22 @@ fn no_farm(core: &Core, name: &str) -> String {
     format!("there is no farm \"{name}\"; there are {}", names.join(", "))
 }
 
+/// The XSPs of `farms`, each farm's in a line.
 fn xsps(farms: &[Arc<Farm>]) -> String {
-    let known: Vec<_> = farms.iter().flat_map(|farm| farm.labels()).map(|label| label.to_string()).collect();
-    if known.is_empty() { "unknown yet".to_owned() } else { known.join(", ") }
+    let line = |farm: &Arc<Farm>| {
+        let labels = farm.labels();
+        let known: Vec<&str> = labels.iter().map(|label| &**label).take(MOST_NAMED).collect();
+        let more = labels.len().saturating_sub(MOST_NAMED);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more: `ctl status` shows them") };
+        let known = if known.is_empty() { "none is known yet".to_owned() } else { known.join(" ") };
+        format!("\n  {}: {known}{more}", farm.name())
+    };
+    format!("The XSPs by farm:{}", farms.iter().map(line).collect::<String>())
 }
 
 fn unknown(core: &Core, whom: &Whom, farms: &[Arc<Farm>]) -> String {
     if let (Some(farm), true) = (&whom.farm, farms.is_empty()) {
         return no_farm(core, farm);
     }
-    format!("no XSP is meant by \"{}\"; the XSPs are {}", whom.xsp, xsps(farms))
+    format!("no XSP is called \"{}\"\nhelp: {}", whom.xsp, xsps(farms))
 }

@@ -33,7 +33,7 @@ impl Look for Seen {
 /// How it looked when what is in use was read.
 pub(super) fn seen_when_read(running: &Running) -> Seen {
     let config = match running.config.reloads {
-        Reloads::OnChange => Some(Ok(running.text.as_bytes().to_vec())),
+        Reloads::OnChange => Some(Ok(running.source.text.as_bytes().to_vec())),
         Reloads::WhenAsked => None,
     };
     Seen { files: running.material.read.stamps().clone(), config }

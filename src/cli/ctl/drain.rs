@@ -64,7 +64,7 @@ struct Endpoint {
 struct Left {
     channels: i64,
     streams: i64,
-    /// An older process drains yet, and has not said what it has.
+    /// An older process has not said what it holds.
     more: bool,
 }
 
@@ -105,7 +105,8 @@ pub(super) fn wait(socket: &Path, whom: &Whom, timeout: Option<Duration>) -> Exi
 
 /// What is left, as long as those that have been seen `drained` are so still.
 fn look(socket: &Path, whom: &Whom, drained: &mut BTreeSet<(String, SocketAddr)>) -> Result<Left> {
-    let status = ask(socket, &Request::Status)?;
+    let status = ask(socket, &Request::Status)
+        .context("the XSP stays drained while the gateway runs, but is no longer waited for")?;
     let status: Status = serde_json::from_str(&status).context("the gateway's status can't be read")?;
     let seen = status.of(whom).context("the gateway knows no such XSP any more, and can't say what is left there")?;
     drained.extend(seen.leaving);
@@ -162,7 +163,7 @@ impl fmt::Display for Left {
         let (channel, stream) = (plural(channels), plural(streams));
         write!(f, "{channels} event channel{channel}, {streams} other connection{stream} left")?;
         if more {
-            f.write_str("; a process that was replaced drains yet, and may hold more")?;
+            f.write_str("; a replaced process may hold more, and has not said so lately")?;
         }
         Ok(())
     }

@@ -67,7 +67,7 @@ pub(super) fn of(status: &Status) -> Result<String> {
         }
     }
     if !status.alone && status.processes.len() < 2 {
-        writeln!(out, "  UNKNOWN: what a process that was replaced, and drains yet, has; it has not said")?;
+        writeln!(out, "  UNKNOWN: what a replaced process holds; it has not said so")?;
     }
     Ok(out)
 }

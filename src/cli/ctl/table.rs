@@ -5,12 +5,17 @@ use std::fmt::Write;
 use anyhow::Result;
 use serde::Deserialize;
 
+use crate::config::error::printable;
+
 /// The part of `/status` that is shown.
 #[derive(Debug, Deserialize)]
 pub(super) struct Status {
     version: String,
     pid: u32,
     ready: bool,
+    /// Why it is not.
+    #[serde(default)]
+    unready: Option<String>,
     time: f64,
     farms: Vec<Farm>,
 }
@@ -59,7 +64,8 @@ const ADDRESS: usize = 21;
 pub(super) fn of(status: &Status) -> Result<String> {
     let mut out = String::new();
     let ready = if status.ready { "ready" } else { "NOT READY" };
-    writeln!(out, "xspgate {}, process {}, {ready}", status.version, status.pid)?;
+    let head = format!("xspgate {}, process {}, {ready}", status.version, status.pid);
+    fitted(&mut out, &head, &status.unready.as_deref().map(|why| format!("({})", printable(why))).unwrap_or_default())?;
     for farm in &status.farms {
         let mark = if farm.retired { "(no longer in the configuration)" } else { "" };
         fitted(&mut out, &format!("\nfarm {}", farm.name), mark)?;
@@ -138,6 +144,16 @@ pub(super) fn span(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gateway_that_is_not_ready_says_why() {
+        let of = |unready: &str| {
+            let status = format!(r#"{{"version": "1", "pid": 2, "ready": false, {unready} "time": 0.0, "farms": []}}"#);
+            super::of(&serde_json::from_str(&status).unwrap()).unwrap()
+        };
+        assert_eq!(of(r#""unready": "stopping\u001b","#), "xspgate 1, process 2, NOT READY (stopping\u{fffd})\n");
+        assert_eq!(of(""), "xspgate 1, process 2, NOT READY\n", "one of an earlier version");
+    }
 
     #[test]
     fn a_span_has_two_units() {

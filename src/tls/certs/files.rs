@@ -60,6 +60,7 @@ pub struct Reading {
     files: Files,
     stamps: Stamps,
     prints: Prints,
+    exposed: Vec<PathBuf>,
 }
 
 impl Files {
@@ -113,6 +114,13 @@ impl Files {
         Some((&named.section, &named.path))
     }
 
+    /// The files of keys that every user may read.
+    fn exposed(&self) -> Vec<PathBuf> {
+        let keys = self.0.iter().filter(|named| matches!(named.spot, Spot::CertificateKey(_) | Spot::AffinityKeyFile));
+        let exposed = keys.filter(|named| pem::is_exposed(&named.path));
+        exposed.map(|named| named.path.clone()).collect()
+    }
+
     fn prints(&self) -> Prints {
         let mut sections = Prints::new();
         for Named { section, path, .. } in &self.0 {
@@ -153,12 +161,12 @@ impl Reading {
     /// shows later, instead of never.
     pub fn now(config: &Config) -> Self {
         let files = Files::of(config);
-        Self { stamps: files.stamps(), prints: files.prints(), files }
+        Self { stamps: files.stamps(), prints: files.prints(), exposed: files.exposed(), files }
     }
 
-    /// Whether they still hold the same bytes.
+    /// Whether they still hold the same bytes, and keys are as secret as they were.
     pub fn is_current(&self) -> bool {
-        self.files.prints() == self.prints
+        self.files.prints() == self.prints && self.files.exposed() == self.exposed
     }
 
     /// Which files these are.
