@@ -245,6 +245,8 @@ async fn what_a_new_process_opens_is_found_by_an_old_one_that_knows_the_farm_by_
     renaming.rename("xsp", "new", "formerly = \"xsp\"");
     let _heir = heir(&renaming.ctl.done(&["restart"]).await);
     let mut channel = Channel::of(renaming.client("")).await;
+    // The old process answers this after it has heard of the channel.
+    renaming.ctl.done(&["connections"]).await;
     // Its connection is the old process' still, and the answer is its last there.
     let answer = kept.send(channel.heartbeat()).await;
     assert_eq!((answer.status, answer.header("connection")), (StatusCode::OK, "close"));
