@@ -54,7 +54,7 @@ fn plan(criterion: &mut Criterion) {
         for (name, pinned, blocked) in
             [("new", None, 0), ("pinned", ids.last().copied(), 0), ("new_one_blocked", None, 1)]
         {
-            let mut health = Health::new(now);
+            let mut health = Health::new(now, None);
             for id in &ids[..blocked] {
                 health.inherit_block(*id, now, now + RULES.block_for);
             }

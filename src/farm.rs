@@ -40,6 +40,7 @@ use crate::tls::client::ClientTls;
 
 pub use describe::{Described, EndpointState};
 pub use endpoint::Endpoint;
+use failover::Caller;
 pub use failover::{Forwarding, Overdue, Picked, Step, Steps};
 pub use given_up::Sign;
 pub use looks::{Looking, Looks};
@@ -81,6 +82,8 @@ struct State {
     pace: Pace,
     rng: StdRng,
     endpoints: HashMap<EndpointId, Arc<Endpoint>>,
+    /// Requests that wait for a place, by the number that each was given.
+    callers: HashMap<u64, Caller>,
     /// What the log has said to be drained by the configuration, and to be no XSP's.
     unknown_drains: Vec<String>,
 }
@@ -138,10 +141,11 @@ impl Farm {
                 drained_by_operator: Drained::default(),
                 vacating: BTreeSet::new(),
                 missing: BTreeSet::new(),
-                health: Health::new(Instant::now()),
+                health: Health::new(Instant::now(), config.max_in_flight),
                 pace: Pace::new(config.channel_rate),
                 rng: StdRng::from_rng(&mut rand::rng()),
                 endpoints: HashMap::new(),
+                callers: HashMap::new(),
                 unknown_drains: Vec::new(),
             }),
             retired: AtomicBool::new(false),

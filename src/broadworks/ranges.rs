@@ -21,6 +21,11 @@ pub fn named(name: &str) -> Option<&'static [IpNet]> {
     }
 }
 
+/// All of them.
+pub fn all() -> Vec<IpNet> {
+    NAMES.iter().filter_map(|name| named(name)).flatten().copied().collect()
+}
+
 static USA: [IpNet; 10] =
     with_common([net([13, 58, 232, 148], 32), net([18, 217, 166, 80], 32), net([18, 221, 216, 175], 32)]);
 

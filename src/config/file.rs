@@ -218,6 +218,7 @@ tables! {
         addresses: List<XspAddress>,
         drain: List<DrainedXsp>,
         channel_rate: Key<OffOrCount<1, 100_000>>,
+        max_in_flight: Key<OffOrCount<1, 100_000>>,
         end_streams_after: Key<OffOrTime<SECOND, DAY>>,
         look_when_idle: Key<OffOrTime<SECOND, DAY>>,
         ready: Key<Choice<Needed>>,

@@ -152,6 +152,8 @@ pub struct Farm {
     pub drain: Drained,
     /// `channel_rate`: new event channels per XSP and second; `None` (`"off"`): as many as come.
     pub channel_rate: Option<NonZeroU32>,
+    /// `max_in_flight`: requests in flight per XSP; `None` (`"off"`): as many as come.
+    pub max_in_flight: Option<NonZeroU32>,
     /// `end_streams_after`: how long an XSP stays blocked until its streams are ended; `None` (`"off"`): they never are.
     pub end_streams_after: Option<Duration>,
     /// `look_when_idle`: how long an XSP may answer nobody before the gateway looks at it; `None` (`"off"`): for ever.

@@ -2,6 +2,7 @@
 //! it takes to do it. Separate from the machine, which knows ids where its drivers need endpoints.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use rand::rngs::StdRng;
@@ -53,6 +54,8 @@ pub enum Step {
     },
     /// Hold what was picked until the request's turn comes.
     Queue(Picked),
+    /// Hold what was picked until there is a place: [`Forwarding::poll_place`] tells.
+    Wait(Picked),
     /// Begin the attempt for which something is held.
     Ask {
         /// Its number.
@@ -86,6 +89,15 @@ pub enum Step {
 /// What follows from one event, in order.
 pub type Steps = SmallVec<[Step; 2]>;
 
+/// A request that waits for a place.
+#[derive(Debug)]
+pub(super) enum Caller {
+    /// It is woken so.
+    Waits(Waker),
+    /// It is to try again.
+    Called,
+}
+
 /// One request, or byte stream, on its way through a farm.
 #[derive(Debug)]
 pub struct Forwarding {
@@ -114,8 +126,26 @@ impl Forwarding {
 
     /// What to do now that this has happened.
     pub fn on(&mut self, event: Event) -> Steps {
+        let waited = self.machine.waits_under();
         let machine = &mut self.machine;
-        self.farm.act(|view| ((), machine.on(event, view))).1
+        let steps = self.farm.act(|view| ((), machine.on(event, view))).1;
+        if let Some(number) = waited.filter(|_| self.machine.waits_under().is_none()) {
+            self.farm.waits_no_longer(number);
+        }
+        steps
+    }
+
+    /// Ready when there may be a place where the request waits for one: [`Due::Place`](crate::policy::failover::Due::Place) is to be
+    /// told then.
+    pub fn poll_place(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(number) = self.machine.waits_under() else { return Poll::Pending };
+        self.farm.state.with(|state| match state.callers.remove(&number) {
+            Some(Caller::Called) => Poll::Ready(()),
+            Some(Caller::Waits(_)) | None => {
+                state.callers.insert(number, Caller::Waits(cx.waker().clone()));
+                Poll::Pending
+            }
+        })
     }
 
     /// The client is not there for an answer any more.
@@ -155,13 +185,15 @@ impl Farm {
     ) -> (T, Steps) {
         let mut news = News::new();
         let now = Instant::now();
-        let (decided, steps, changes) = self.state.with(|state| {
+        let (decided, steps, changes, called) = self.state.with(|state| {
             let State { roster, departed, health, pace, rng, .. } = state;
             let mut view = FarmView { roster, departed, health, pace, rng, now, news: &mut news };
             let (decided, actions) = decide(&mut view);
             let steps = actions.into_iter().map(|action| self.step(state, action)).collect();
-            (decided, steps, self.publish(state, &news, now))
+            let called = state.call();
+            (decided, steps, self.publish(state, &news, now), called)
         });
+        called.into_iter().for_each(Waker::wake);
         self.tell(changes);
         (decided, steps)
     }
@@ -174,6 +206,10 @@ impl Farm {
             },
             Action::Queue { pick } => match self.picked(state, pick) {
                 Some(picked) => Step::Queue(picked),
+                None => Step::GiveUp(GiveUp::NoEndpoint),
+            },
+            Action::Wait { pick, .. } => match self.picked(state, pick) {
+                Some(picked) => Step::Wait(picked),
                 None => Step::GiveUp(GiveUp::NoEndpoint),
             },
             Action::Ask { attempt } => Step::Ask { attempt },
@@ -191,6 +227,40 @@ impl Farm {
         let endpoint = Arc::clone(state.endpoints.get(&pick.id)?);
         let trial = pick.trial.map(|claim| TrialGuard { farm: Arc::clone(self), claim });
         Some(Picked { endpoint, reason: pick.reason, _trial: trial })
+    }
+}
+
+impl Farm {
+    fn waits_no_longer(&self, number: u64) {
+        let left = self.state.with(|state| state.callers.remove(&number));
+        drop(left);
+    }
+}
+
+impl State {
+    /// Calls those who have a place to try for.
+    fn call(&mut self) -> Vec<Waker> {
+        let knocks = self.health.load.take_knocks();
+        let call = |number| match self.callers.insert(number, Caller::Called) {
+            Some(Caller::Waits(waker)) => Some(waker),
+            Some(Caller::Called) | None => None,
+        };
+        knocks.into_iter().filter_map(call).collect()
+    }
+}
+
+impl Drop for Forwarding {
+    fn drop(&mut self) {
+        if !self.machine.holds_places() {
+            return;
+        }
+        let waited = self.machine.waits_under();
+        let machine = &mut self.machine;
+        self.farm.act(|view| {
+            machine.let_go(view);
+            ((), Actions::new())
+        });
+        waited.into_iter().for_each(|number| self.farm.waits_no_longer(number));
     }
 }
 

@@ -13,6 +13,7 @@ use crate::policy::endpoint::Member;
 use crate::policy::failover::News;
 use crate::policy::health::Transition;
 use crate::policy::health::blocklist::Standing;
+use crate::policy::health::load::Occupancy;
 use crate::telemetry::timeline::{Event, Kind};
 
 /// What has become of endpoints, to be told.
@@ -162,4 +163,7 @@ pub(super) fn set_gauges(endpoint: &Endpoint, state: &State, now: Instant) {
     };
     endpoint.metrics.blocked.set(blocked);
     endpoint.metrics.probation.set(probation);
+    let Occupancy { in_flight, bound, .. } = state.health.load.occupancy(endpoint.id);
+    endpoint.metrics.in_flight.set(in_flight.into());
+    endpoint.metrics.in_flight_limit.set(bound.map_or(-1, i64::from));
 }

@@ -13,6 +13,7 @@ impl Farm {
         self.retired.store(false, Ordering::Relaxed);
         let news = self.state.with(|state| {
             state.pace.set_rate(config.channel_rate);
+            state.health.load.set_ceiling(config.max_in_flight);
             let pool = Arc::new(config.pool.clone());
             for endpoint in state.endpoints.values() {
                 endpoint.pool.store(Arc::clone(&pool));

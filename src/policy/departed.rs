@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_left_is_kept_for_an_hour_after_its_last_use() {
-        let (id, start, health) = (one(), Instant::now(), Health::new(Instant::now()));
+        let (id, start, health) = (one(), Instant::now(), Health::new(Instant::now(), None));
         let mut departed = Departed::default();
         departed.used(id, start);
         assert!(!departed.is_done_with(id, &health, start + 9 * UNUSED_FOR), "it has not left");
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn one_that_failed_is_kept_as_long_as_its_block_runs() {
-        let (id, start, mut health) = (one(), Instant::now(), Health::new(Instant::now()));
+        let (id, start, mut health) = (one(), Instant::now(), Health::new(Instant::now(), None));
         let mut departed = Departed::default();
         departed.left(id, start);
         let until = start + Duration::from_secs(30);

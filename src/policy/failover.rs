@@ -2,11 +2,13 @@
 //! told what happened and says what to do; sockets, clocks and waiting are its driver's. Requests, CTI and pass-through drive the
 //! same one, and so does a simulator in virtual time.
 
+mod place;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod view;
 mod words;
 
 use std::time::{Duration, Instant};
@@ -15,60 +17,16 @@ use http::StatusCode;
 use rand::Rng;
 use smallvec::SmallVec;
 
+use self::place::Place;
 use self::turn::{Look, Turn};
-pub use self::words::{Action, Actions, Body, Due, Event, GiveUp, Target, Terms};
+pub use self::view::{FarmView, News};
+pub use self::words::{Action, Actions, Body, Clock, Due, Event, GiveUp, Target, Terms};
 use super::classify::{Class, On5xx, Outcome, classify};
-use super::departed::Departed;
-use super::endpoint::{EndpointId, Roster};
+use super::endpoint::EndpointId;
 use super::fault::{Evidence, Fault};
-use super::health::{Health, Observation, Rules, Seen, Transition};
-use super::pace::Pace;
+use super::health::load::{Entered, SLOW};
+use super::health::{Observation, Seen, Transition};
 use super::plan::{Pick, Plan, Purpose, Reason, Trials};
-
-/// The farm that a request is served by, as it is now.
-pub struct FarmView<'a, R> {
-    /// Who is there.
-    pub roster: &'a Roster,
-    /// When those that have left were last used.
-    pub departed: &'a mut Departed,
-    /// What each is worth.
-    pub health: &'a mut Health,
-    /// When each may be sent a new channel.
-    pub pace: &'a mut Pace,
-    /// Chance.
-    pub rng: &'a mut R,
-    /// The time.
-    pub now: Instant,
-    /// What has come of it all, and the reason in a word.
-    pub news: &'a mut News,
-}
-
-/// How endpoints have changed, in order, and why.
-pub type News = Vec<(EndpointId, Transition, &'static str)>;
-
-impl<R: Rng> FarmView<'_, R> {
-    /// Takes note of what was seen.
-    pub fn observe(&mut self, observation: &Observation, rules: &Rules) {
-        let reason = match observation.seen {
-            Seen::Answer => "answered",
-            Seen::ServerError => "5xx",
-            Seen::Fault(fault) => fault.name(),
-            Seen::Ended => "ended",
-        };
-        let transitions = self.health.observe(observation, rules, self.roster, self.now, self.rng);
-        self.news.extend(transitions.into_iter().map(|transition| (observation.id, transition, reason)));
-    }
-
-    /// Whether an endpoint that was picked some time ago would be picked no more.
-    fn has_turned_bad(&self, pick: &Pick) -> bool {
-        use super::endpoint::Presence;
-        use super::health::blocklist::Standing;
-        let is_leaving = self.roster.get(pick.id).is_none_or(|member| member.presence() != Presence::Present);
-        // Where nothing better was left, it was blocked already.
-        let is_blocked = matches!(self.health.standing(pick.id, self.now), Standing::Blocked { .. });
-        is_leaving || is_blocked && pick.reason != Reason::LastResort
-    }
-}
 
 /// One request on its way to an answer.
 #[derive(Debug)]
@@ -77,6 +35,7 @@ pub struct Failover {
     channel: Option<EndpointId>,
     plan: Plan,
     turn: Turn,
+    place: Place,
     attempts: SmallVec<[Attempt; 2]>,
     /// The attempt whose answer is kept for want of a better one.
     fallback: Option<(usize, Class)>,
@@ -91,17 +50,12 @@ struct Attempt {
     id: EndpointId,
     begun: Instant,
     runs: bool,
+    /// Whether it takes one of its endpoint's places.
+    has_place: bool,
     is_overdue: bool,
+    /// How long after it began its endpoint is known to be busy, in milliseconds: it is not overdue before.
+    busy_for: u32,
     clock: Clock,
-}
-
-/// Since when an attempt's endpoint is awaited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Clock {
-    /// Since when nobody but the endpoint is awaited.
-    pub since: Instant,
-    /// Until when it may stay silent; `None` while the client's body is what is awaited.
-    pub deadline: Option<Instant>,
 }
 
 impl Failover {
@@ -120,6 +74,7 @@ impl Failover {
             channel,
             plan,
             turn,
+            place: Place::NotNeeded,
             attempts: SmallVec::new(),
             fallback: None,
             fault: None,
@@ -154,7 +109,7 @@ impl Failover {
             Event::Head { attempt, status, hop, body } => self.head(attempt, status, hop, body, farm, &mut actions),
             Event::Kept { attempt } => {
                 self.observe(attempt, Seen::Answer, farm);
-                self.answer(attempt, Class::Success, &mut actions);
+                self.answer(attempt, Class::Success, farm, &mut actions);
             }
             Event::Failed { attempt, fault, delivered, body } => {
                 self.observe(attempt, Seen::Fault(fault), farm);
@@ -166,7 +121,7 @@ impl Failover {
                 }
             }
             Event::CutShort { attempt } => {
-                self.attempts[attempt].runs = false;
+                self.end(attempt, None, farm);
                 self.fault = Some(Fault::Timeout);
                 self.advance(Purpose::Retry, farm, &mut actions);
             }
@@ -180,6 +135,23 @@ impl Failover {
         for attempt in self.attempts.iter().filter(|attempt| attempt.runs && attempt.is_overdue) {
             farm.health.abandoned(attempt.id, self.terms.interface, farm.now);
         }
+        self.let_go(farm);
+    }
+
+    /// Gives back all places that it has or waits for. To be called before it is dropped, if it [has](Self::holds_places) any.
+    pub fn let_go<R>(&mut self, farm: &mut FarmView<'_, R>) {
+        (0..self.attempts.len()).for_each(|attempt| self.end(attempt, None, farm));
+        self.place.leave(farm);
+    }
+
+    /// Whether there are places to give back.
+    pub fn holds_places(&self) -> bool {
+        self.place.is_awaited() || self.attempts.iter().any(|attempt| attempt.has_place)
+    }
+
+    /// Whether it waits for a place, under which number.
+    pub fn waits_under(&self) -> Option<u64> {
+        self.place.number()
     }
 
     /// Takes note of whom an attempt waits for.
@@ -199,7 +171,7 @@ impl Failover {
 
     /// Whether anything may still come of it.
     pub fn is_under_way(&self) -> bool {
-        self.attempts.iter().any(|attempt| attempt.runs) || self.turn.at().is_some()
+        self.attempts.iter().any(|attempt| attempt.runs) || self.turn.at().is_some() || self.place.is_awaited()
     }
 
     /// When the attempt began.
@@ -211,18 +183,39 @@ impl Failover {
         let running = self.attempts.iter().enumerate().filter(|(_, attempt)| attempt.runs);
         let overdue = running.clone().filter_map(|(index, attempt)| {
             let after = self.terms.rules.advance_after.filter(|_| !attempt.is_overdue)?;
-            attempt.clock.deadline.map(|_| (attempt.clock.since + after, Due::Overdue(index)))
+            let busy_until = attempt.begun + Duration::from_millis(attempt.busy_for.into());
+            let at = busy_until.max(attempt.clock.since + after);
+            attempt.clock.deadline.map(|_| (at, Due::Overdue(index)))
         });
         let silent = running.filter_map(|(index, attempt)| Some((attempt.clock.deadline?, Due::Silent(index))));
         let turn = self.turn.at().map(|at| (at, Due::Turn));
-        silent.chain(overdue).chain(turn).min_by_key(|(at, _)| *at)
+        let place = self.place.until().map(|at| (at, Due::Place));
+        silent.chain(overdue).chain(turn).chain(place).min_by_key(|(at, _)| *at)
     }
 
     fn observe<R: Rng>(&mut self, attempt: usize, seen: Seen, farm: &mut FarmView<'_, R>) {
-        let Attempt { id, begun, runs, .. } = &mut self.attempts[attempt];
-        *runs = false;
-        let observation = Observation { id: *id, seen, begun: *begun, interface: self.terms.interface };
+        let Attempt { id, begun, .. } = self.attempts[attempt];
+        let observation = Observation { id, seen, begun, interface: self.terms.interface };
         farm.observe(&observation, &self.terms.rules);
+        self.end(attempt, Some(seen), farm);
+    }
+
+    /// The attempt runs no longer.
+    fn end<R>(&mut self, attempt: usize, seen: Option<Seen>, farm: &mut FarmView<'_, R>) {
+        let Attempt { id, clock, .. } = self.attempts[attempt];
+        if let (Some(Seen::Answer | Seen::ServerError), true) = (seen, self.terms.interface.is_some()) {
+            let took = farm.now.saturating_duration_since(clock.since);
+            farm.health.load.answered(id, took, self.terms.rules.advance_after.unwrap_or(SLOW), farm.now);
+        }
+        self.attempts[attempt].runs = false;
+        self.give_place_back(attempt, farm);
+    }
+
+    fn give_place_back<R>(&mut self, attempt: usize, farm: &mut FarmView<'_, R>) {
+        let attempt = &mut self.attempts[attempt];
+        if std::mem::take(&mut attempt.has_place) {
+            farm.health.load.end(attempt.id, farm.now);
+        }
     }
 
     fn head<R: Rng>(
@@ -238,7 +231,7 @@ impl Failover {
             (true, _) => self.observe(attempt, Seen::Answer, farm),
             (false, None) => self.observe(attempt, Seen::ServerError, farm),
             // What it says of one channel says nothing of others.
-            (false, Some(_)) => self.attempts[attempt].runs = false,
+            (false, Some(_)) => self.end(attempt, Some(Seen::ServerError), farm),
         }
         // Whatever an XSP says of its own channel is an answer.
         let on_5xx = if self.channel.is_some() { On5xx::Answer } else { self.terms.rules.on_5xx };
@@ -252,7 +245,7 @@ impl Failover {
         }
         // What has been answered has been delivered.
         if class == Class::Success || !self.may_move_on(true, body) {
-            self.answer(attempt, class, actions);
+            self.answer(attempt, class, farm, actions);
         } else {
             self.fallback = Some((attempt, class));
             actions.push(Action::Keep { attempt });
@@ -260,9 +253,9 @@ impl Failover {
         }
     }
 
-    fn answer(&mut self, attempt: usize, class: Class, actions: &mut Actions) {
+    fn answer<R>(&mut self, attempt: usize, class: Class, farm: &mut FarmView<'_, R>, actions: &mut Actions) {
         self.turn = Turn::NotNeeded;
-        self.attempts.iter_mut().for_each(|attempt| attempt.runs = false);
+        self.let_go(farm);
         actions.push(Action::Answer { attempt, class });
     }
 
@@ -278,7 +271,15 @@ impl Failover {
             Due::Silent(_) => {}
             Due::Overdue(index) => {
                 let attempt = &mut self.attempts[index];
+                if let Some(until) = farm.health.busy_until(attempt.id, &self.terms.rules, farm.now) {
+                    let busy_for = until.saturating_duration_since(attempt.begun).as_millis();
+                    attempt.busy_for = u32::try_from(busy_for).unwrap_or(u32::MAX).saturating_add(1);
+                    return;
+                }
                 attempt.is_overdue = true;
+                // It is alone in its trouble: others need not wait for that.
+                self.give_place_back(index, farm);
+                let attempt = &self.attempts[index];
                 let (id, interface) = (attempt.id, self.terms.interface);
                 let begun = farm.health.overdue_begin(id, session, interface, &self.terms.rules, farm.now);
                 let (serial, transitions) = begun;
@@ -291,21 +292,27 @@ impl Failover {
                     self.advance(Purpose::Advance, farm, actions);
                 }
             }
+            Due::Place => match self.place.look(farm) {
+                place::Look::Wait | place::Look::GivenUp => {}
+                place::Look::Ask(pick) => actions.push(Action::Ask { attempt: self.add(pick.id, farm) }),
+                place::Look::Elsewhere(pick) => self.leave(pick, Purpose::First, farm, actions),
+            },
             Due::Turn => {
                 let is_bad = self.turn.pick().is_some_and(|pick| farm.has_turned_bad(&pick));
                 match self.turn.look(is_bad, farm.now) {
                     Look::Wait => {}
-                    Look::Ask(pick) => actions.push(Action::Ask { attempt: self.add(pick.id, farm.now) }),
-                    Look::Elsewhere(pick) => {
-                        // Nobody has tried it.
-                        if let Some(claim) = pick.trial {
-                            farm.health.release_trial(claim);
-                        }
-                        self.advance(Purpose::Retry, farm, actions);
-                    }
+                    Look::Ask(pick) => actions.push(Action::Ask { attempt: self.add(pick.id, farm) }),
+                    Look::Elsewhere(pick) => self.leave(pick, Purpose::Retry, farm, actions),
                 }
             }
         }
+    }
+
+    /// Moves on from an endpoint that nobody has tried.
+    fn leave<R: Rng>(&mut self, pick: Pick, purpose: Purpose, farm: &mut FarmView<'_, R>, actions: &mut Actions) {
+        pick.trial.into_iter().for_each(|claim| farm.health.release_trial(claim));
+        self.plan.take_back();
+        self.advance(purpose, farm, actions);
     }
 
     fn may_move_on(&self, delivered: bool, body: Body) -> bool {
@@ -325,7 +332,17 @@ impl Failover {
                 if pick.trial.is_some() {
                     farm.news.push((pick.id, Transition::TrialBegun, "trial"));
                 }
-                self.begin_in_turn(pick, farm, actions);
+                // The one that tries an endpoint is alone there, and a retry has waited already.
+                let is_bound = purpose == Purpose::First && pick.trial.is_none() && self.place.has_not_waited();
+                let precedence = self.terms.precedence.filter(|_| is_bound);
+                match precedence.map_or(Entered::Now, |rank| farm.health.load.enter(pick.id, rank, farm.now)) {
+                    Entered::Now => self.begin_in_turn(pick, farm, actions),
+                    Entered::Later(number) => {
+                        self.place = Place::awaited(pick, number, farm.now);
+                        actions.push(Action::Wait { pick, number });
+                    }
+                    Entered::Never => self.place = Place::Refused,
+                }
             }
             None => self.advanced = true,
         }
@@ -338,21 +355,23 @@ impl Failover {
             turn::Taken::Later => actions.push(Action::Queue { pick }),
             turn::Taken::Never => {
                 // Nobody tries it.
-                if let Some(claim) = pick.trial {
-                    farm.health.release_trial(claim);
-                }
+                pick.trial.into_iter().for_each(|claim| farm.health.release_trial(claim));
                 actions.push(Action::Missed);
             }
         }
     }
 
-    fn begin<R: Rng>(&mut self, pick: Pick, farm: &FarmView<'_, R>, actions: &mut Actions) {
-        actions.push(Action::Begin { attempt: self.add(pick.id, farm.now), pick });
+    fn begin<R: Rng>(&mut self, pick: Pick, farm: &mut FarmView<'_, R>, actions: &mut Actions) {
+        actions.push(Action::Begin { attempt: self.add(pick.id, farm), pick });
     }
 
-    fn add(&mut self, id: EndpointId, begun: Instant) -> usize {
+    fn add<R>(&mut self, id: EndpointId, farm: &mut FarmView<'_, R>) -> usize {
+        let (begun, has_place) = (farm.now, self.terms.interface.is_some());
+        if has_place {
+            farm.health.load.begin(id, begun);
+        }
         let clock = Clock { since: begun, deadline: None };
-        self.attempts.push(Attempt { id, begun, runs: true, is_overdue: false, clock });
+        self.attempts.push(Attempt { id, begun, runs: true, has_place, is_overdue: false, busy_for: 0, clock });
         self.attempts.len() - 1
     }
 
@@ -374,6 +393,7 @@ impl Failover {
                 GiveUp::ChannelLost
             }
             Some(_) | None if self.turn.is_missed() => GiveUp::ChannelsBusy,
+            Some(_) | None if self.place.is_refused() => GiveUp::Overloaded,
             Some(Fault::TooLarge) => GiveUp::TooLarge,
             Some(Fault::Stale) => GiveUp::Stale,
             Some(fault) if fault.is_silence() => GiveUp::Silent,

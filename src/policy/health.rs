@@ -13,11 +13,13 @@
 pub mod blocklist;
 pub mod budget;
 mod condition;
+pub mod load;
 mod look;
 #[cfg(test)]
 pub(in crate::policy) mod tests;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
@@ -28,6 +30,7 @@ use self::blocklist::{Blocklist, Standing, jittered};
 use self::budget::Budget;
 use self::condition::Condition;
 pub use self::condition::Suspicion;
+use self::load::Load;
 pub use self::look::{Found, Order};
 use super::classify::{On5xx, OnSilence};
 use super::endpoint::{EndpointId, Member, Roster};
@@ -132,14 +135,17 @@ pub struct Health {
     budget: Budget,
     /// Of each endpoint that has been heard of.
     conditions: BTreeMap<EndpointId, Condition>,
+    /// How much each has to do.
+    pub load: Load,
     /// The last number that a look or an overdue attempt was given.
     serial: u64,
 }
 
 impl Health {
-    /// Everybody is up.
-    pub fn new(now: Instant) -> Self {
-        Self { blocklist: Blocklist::new(), budget: Budget::new(now), conditions: BTreeMap::new(), serial: 0 }
+    /// Everybody is up; no endpoint gets more than `max_in_flight` requests at a time.
+    pub fn new(now: Instant, max_in_flight: Option<NonZeroU32>) -> Self {
+        let (blocklist, budget, load) = (Blocklist::new(), Budget::new(now), Load::new(max_in_flight));
+        Self { blocklist, budget, conditions: BTreeMap::new(), load, serial: 0 }
     }
 
     /// Takes note of what was seen.
@@ -167,6 +173,9 @@ impl Health {
                 Evidence::Suspicion(cause) => match (rules.on_silence, cause) {
                     (OnSilence::Block, Cause::Silence) => self.proved(id, Scope::Silence, rules, now, rng),
                     (OnSilence::Block, Cause::Broken | Cause::ServerError) => self.block(id, rules, now, rng),
+                    (OnSilence::Confirm, Cause::Silence) if self.busy_until(id, rules, now).is_some() => {
+                        Transitions::new()
+                    }
                     (OnSilence::Confirm, _) => self.suspect(id, Suspicion { cause, interface }, rules, now),
                 },
                 Evidence::Hint => self.hinted(id, now),
@@ -215,6 +224,7 @@ impl Health {
         let condition = self.condition(id, now);
         condition.clear();
         condition.due = None;
+        self.load.failed(id);
         self.blocklist.block(id, now, until).into_iter().collect()
     }
 
@@ -274,6 +284,14 @@ impl Health {
         if !is_blocked && !condition.is_found_well(suspicion, now) {
             condition.look_at(now, Some(suspicion));
         }
+    }
+
+    /// Until when `id` is busy, unless it answers somebody meanwhile: it has answered within the last `advance_after`, and its
+    /// answers take long. Its silence towards one request is no sign then, and what is sent elsewhere adds to what there is to do.
+    pub fn busy_until(&self, id: EndpointId, rules: &Rules, now: Instant) -> Option<Instant> {
+        let patience = rules.advance_after?;
+        let until = self.conditions.get(&id)?.heard + patience;
+        (until > now && self.load.is_pressed(id, patience, now)).then_some(until)
     }
 
     /// How `id` stands.
@@ -357,6 +375,7 @@ impl Health {
     pub fn forget(&mut self, id: EndpointId) {
         self.blocklist.forget(id);
         self.conditions.remove(&id);
+        self.load.forget(id);
     }
 
     fn condition(&mut self, id: EndpointId, now: Instant) -> &mut Condition {

@@ -6,12 +6,14 @@
 //! 1. The pinned one (R-AFF-1), unless it is blocked, or suspect and silent to everybody; on probation only if its trial is free
 //!    and the request takes trials. A retry or an advance takes one that is the last choice no more than others.
 //! 2. Site by site, and within a site tier by tier, the endpoints that are up (R-FAIL-5), at random, by weight where SRV gives
-//!    weights (R-DNS-2); behind them those of the site that are the last choice, since they are suspect: suspicion alone sends
-//!    nobody to the next site. The first pick of a request that takes trials rather takes a free one of the tier (R-FAIL-6), so
+//!    weights (R-DNS-2); behind them those of the site that have as much to do as they can, and behind these those that are the
+//!    last choice, since they are suspect: that alone sends nobody to the next site. The first pick of a request that takes trials rather takes a free one of the tier (R-FAIL-6), so
 //!    that an XSP that came back is noticed at once; other picks take one only when nothing is up, so that no request spends all
 //!    its tries on trials.
 //! 3. Everybody left is blocked or on trial with somebody else: one of them at random (R-FAIL-7).
 //! 4. Everybody was tried: a retry may take one again, preferably one that is up; an advance may not.
+//!
+//! An advance takes none that has as much to do as it can.
 //!
 //! A retry or an advance that takes a last choice, or one of the kinds 3 and 4, needs a token of the farm's budget: a farm that
 //! fails sees few more requests than its clients send. Without one it takes what is up and no last choice, of whatever site.
@@ -118,6 +120,12 @@ impl Plan {
         true
     }
 
+    /// The last attempt that was counted was never made.
+    pub fn take_back(&mut self) {
+        self.tries_left += 1;
+        self.tried.pop();
+    }
+
     /// The endpoint for the request's next attempt; claims its trial if it is on probation. `None`: the request must do
     /// without (further) attempts, because the tries are used up, nothing is left, or the budget is spent.
     pub fn next(
@@ -131,11 +139,11 @@ impl Plan {
         if self.tries_left == 0 {
             return None;
         }
-        let view = View { roster, health, trials: self.trials, tried: &self.tried, now };
-        let (mut id, mut reason) = view.choose(self.pinned, purpose, rng)?;
+        let view = View { roster, health, purpose, trials: self.trials, tried: &self.tried, now };
+        let (mut id, mut reason) = view.choose(self.pinned, rng)?;
         let is_doubtful = reason == Reason::LastResort || health.is_last_choice(id);
         if purpose != Purpose::First && is_doubtful && !health.take_token(now) {
-            let view = View { roster, health, trials: self.trials, tried: &self.tried, now };
+            let view = View { roster, health, purpose, trials: self.trials, tried: &self.tried, now };
             (id, reason) = view.good(rng)?;
         }
         self.spend(id);
@@ -147,6 +155,7 @@ impl Plan {
 struct View<'a> {
     roster: &'a Roster,
     health: &'a Health,
+    purpose: Purpose,
     trials: Trials,
     tried: &'a [EndpointId],
     now: Instant,
@@ -156,20 +165,19 @@ struct View<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rank {
     Good,
+    /// It has as much to do as it can.
+    Full,
     LastChoice,
 }
 
 impl View<'_> {
-    fn choose(&self, pinned: Option<EndpointId>, purpose: Purpose, rng: &mut impl Rng) -> Option<(EndpointId, Reason)> {
-        self.pinned(pinned, purpose)
-            .or_else(|| self.by_tier(purpose, rng))
-            .or_else(|| self.blocked(rng))
-            .or_else(|| self.again(purpose, rng))
+    fn choose(&self, pinned: Option<EndpointId>, rng: &mut impl Rng) -> Option<(EndpointId, Reason)> {
+        self.pinned(pinned).or_else(|| self.by_tier(rng)).or_else(|| self.blocked(rng)).or_else(|| self.again(rng))
     }
 
-    fn pinned(&self, pinned: Option<EndpointId>, purpose: Purpose) -> Option<(EndpointId, Reason)> {
+    fn pinned(&self, pinned: Option<EndpointId>) -> Option<(EndpointId, Reason)> {
         let member = self.roster.get(pinned?)?;
-        let is_kept = match purpose {
+        let is_kept = match self.purpose {
             Purpose::First => self.health.keeps_sessions(member.id(), self.now),
             Purpose::Retry | Purpose::Advance => !self.health.is_last_choice(member.id()),
         };
@@ -181,12 +189,13 @@ impl View<'_> {
         (open && is_kept && self.is_untried(member)).then_some((member.id(), Reason::Pinned))
     }
 
-    fn by_tier(&self, purpose: Purpose, rng: &mut impl Rng) -> Option<(EndpointId, Reason)> {
-        let takes_trials = purpose == Purpose::First && self.trials == Trials::Taken;
+    fn by_tier(&self, rng: &mut impl Rng) -> Option<(EndpointId, Reason)> {
+        let takes_trials = self.purpose == Purpose::First && self.trials == Trials::Taken;
         self.roster
             .sites()
             .find_map(|site| self.in_site(site, takes_trials, rng))
             .or_else(|| self.roster.tiers().find_map(|tier| self.on_probation(tier, Rank::Good)))
+            .or_else(|| self.roster.tiers().find_map(|tier| self.on_probation(tier, Rank::Full)))
             .or_else(|| self.roster.tiers().find_map(|tier| self.on_probation(tier, Rank::LastChoice)))
     }
 
@@ -197,18 +206,20 @@ impl View<'_> {
         takes_trials: bool,
         rng: &mut impl Rng,
     ) -> Option<(EndpointId, Reason)> {
-        let mut last = tiers.clone();
+        let (mut full, mut last) = (tiers.clone(), tiers.clone());
         tiers
             .find_map(|tier| {
                 let trial = takes_trials.then(|| self.on_probation(tier.clone(), Rank::Good)).flatten();
                 trial.or_else(|| self.up(tier, Rank::Good, rng))
             })
+            .or_else(|| full.find_map(|tier| self.up(tier, Rank::Full, rng)))
             .or_else(|| last.find_map(|tier| self.up(tier, Rank::LastChoice, rng)))
     }
 
     /// One that is as good as any, of whatever site.
     fn good(&self, rng: &mut impl Rng) -> Option<(EndpointId, Reason)> {
-        self.roster.tiers().find_map(|tier| self.up(tier, Rank::Good, rng))
+        let good = self.roster.tiers().find_map(|tier| self.up(tier, Rank::Good, rng));
+        good.or_else(|| self.roster.tiers().find_map(|tier| self.up(tier, Rank::Full, rng)))
     }
 
     fn on_probation<'m>(&self, mut tier: impl Iterator<Item = &'m Member>, rank: Rank) -> Option<(EndpointId, Reason)> {
@@ -229,8 +240,8 @@ impl View<'_> {
         uniformly(left, rng).map(|member| (member.id(), Reason::LastResort))
     }
 
-    fn again(&self, purpose: Purpose, rng: &mut impl Rng) -> Option<(EndpointId, Reason)> {
-        match purpose {
+    fn again(&self, rng: &mut impl Rng) -> Option<(EndpointId, Reason)> {
+        match self.purpose {
             Purpose::First | Purpose::Advance => return None,
             Purpose::Retry => {}
         }
@@ -240,15 +251,25 @@ impl View<'_> {
             .map(|member| (member.id(), Reason::LastResort))
     }
 
+    /// Whether the request has not tried it, and may: a hedged request needs a free place.
     fn is_untried(&self, member: &Member) -> bool {
-        !self.tried.contains(&member.id())
+        let takes_it = match self.purpose {
+            Purpose::First | Purpose::Retry => true,
+            Purpose::Advance => !self.health.load.is_full(member.id()),
+        };
+        takes_it && !self.tried.contains(&member.id())
     }
 
     fn is_open(&self, member: &Member, rank: Rank, standing: Standing) -> bool {
-        let is_last = self.health.is_last_choice(member.id());
-        is_last == (rank == Rank::LastChoice)
-            && self.is_untried(member)
-            && self.health.standing(member.id(), self.now) == standing
+        rank == self.rank(member) && self.is_untried(member) && self.health.standing(member.id(), self.now) == standing
+    }
+
+    fn rank(&self, member: &Member) -> Rank {
+        match (self.health.is_last_choice(member.id()), self.health.load.is_full(member.id())) {
+            (true, _) => Rank::LastChoice,
+            (false, true) => Rank::Full,
+            (false, false) => Rank::Good,
+        }
     }
 }
 
@@ -328,7 +349,7 @@ mod tests {
             let mut roster = Roster::new();
             let endpoints = members.iter().enumerate().map(|(last, &(site, weight))| endpoint(last, site, weight));
             let ids = roster.update(endpoints.collect()).joined;
-            Self { roster, health: Health::new(now), ids, now, rng: StdRng::seed_from_u64(7) }
+            Self { roster, health: Health::new(now, None), ids, now, rng: StdRng::seed_from_u64(7) }
         }
 
         /// Endpoints of equal weight, one for each site number.

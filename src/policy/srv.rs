@@ -104,7 +104,7 @@ mod tests {
     /// The order in which a request would try the targets, over all tiers.
     fn tried(targets: &[Target], rng: &mut StdRng) -> Vec<usize> {
         let now = Instant::now();
-        let (mut roster, mut health) = (Roster::new(), Health::new(now));
+        let (mut roster, mut health) = (Roster::new(), Health::new(now, None));
         let addressed = |(last, target): (usize, &Target)| {
             target.endpoint(0, IpAddr::from([10, 0, 0, u8::try_from(last).unwrap()]))
         };

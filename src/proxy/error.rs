@@ -74,6 +74,9 @@ pub(super) enum Error {
     /// More new channels are asked for than the XSPs are sent.
     #[error("too many channels are opened at the moment")]
     ChannelsBusy,
+    /// The XSP has as much to do as it can, and the request has waited in vain.
+    #[error("the XSP has too much to do at the moment")]
+    Overloaded,
     /// Every attempt broke.
     #[error("no XSP could be reached")]
     Unreachable,
@@ -120,6 +123,7 @@ impl From<GiveUp> for Error {
             GiveUp::NoEndpoint => Self::Drained,
             GiveUp::ChannelLost => Self::ChannelLost,
             GiveUp::ChannelsBusy => Self::ChannelsBusy,
+            GiveUp::Overloaded => Self::Overloaded,
             GiveUp::Silent => Self::Silent,
             GiveUp::TooLarge => Self::AnswerTooLarge,
             GiveUp::Stale => Self::Stale,
@@ -141,6 +145,8 @@ impl Error {
             Self::UnknownPath | Self::ChannelLost => StatusCode::NOT_FOUND,
             Self::NotAllowed | Self::NoClientCertificate | Self::ClientCertificate(_) => StatusCode::FORBIDDEN,
             Self::NoEndpoint | Self::Drained | Self::ChannelsBusy => StatusCode::SERVICE_UNAVAILABLE,
+            // A 5xx would make the cloud block the gateway for everybody.
+            Self::Overloaded => StatusCode::TOO_MANY_REQUESTS,
             Self::Unreachable | Self::AnswerTooLarge | Self::Unreadable | Self::Stale => StatusCode::BAD_GATEWAY,
             Self::Silent => StatusCode::GATEWAY_TIMEOUT,
             Self::ClientGone => return None,
@@ -165,6 +171,7 @@ impl Error {
             Self::NoEndpoint => "no-endpoint",
             Self::Drained => "drained",
             Self::ChannelsBusy => "channels-busy",
+            Self::Overloaded => "overloaded",
             Self::Unreachable => "unreachable",
             Self::AnswerTooLarge => "answer-too-large",
             Self::Unreadable => "malformed-answer",
@@ -189,6 +196,7 @@ impl Error {
             | Self::NoEndpoint
             | Self::Drained
             | Self::ChannelsBusy
+            | Self::Overloaded
             | Self::Unreachable
             | Self::AnswerTooLarge
             | Self::Unreadable
@@ -200,7 +208,7 @@ impl Error {
     /// What the answer says besides.
     const fn hint(&self) -> Hint {
         match self {
-            Self::NoEndpoint | Self::Drained | Self::ChannelsBusy => Hint::RetryAfter(1),
+            Self::NoEndpoint | Self::Drained | Self::ChannelsBusy | Self::Overloaded => Hint::RetryAfter(1),
             Self::Options | Self::Refused(Refusal::UnservedMethod) => Hint::Allow(METHODS),
             Self::Refused(_)
             | Self::Slow

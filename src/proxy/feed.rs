@@ -6,6 +6,7 @@ use http::Method;
 use crate::http1::chunked::Event;
 use crate::http1::encode;
 use crate::http1::head::{Expectation, RequestFraming};
+use crate::policy::failover::Body;
 
 /// How far the client may run ahead of the XSP, in bytes.
 const WINDOW: usize = 64 * 1024;
@@ -49,6 +50,11 @@ impl Feed {
             }
             Event::Chunk(_) | Event::ChunkEnd => {}
         }
+    }
+
+    /// How much of it there is.
+    pub(super) const fn state(&self) -> Body {
+        Body { is_whole: self.is_whole(), is_complete: self.is_complete() }
     }
 
     /// Whether the client has sent everything.

@@ -26,8 +26,9 @@ use crate::farm::{Forwarding, Picked, Step, Steps};
 use crate::http1::head::ResponseHead;
 use crate::policy::classify::{Class, Replay};
 use crate::policy::endpoint::EndpointId;
-use crate::policy::failover::{Body, Due, Event, Target, Terms};
+use crate::policy::failover::{Due, Event, GiveUp, Target, Terms};
 use crate::policy::fault::{AttemptEnd, Fault};
+use crate::policy::health::load::Precedence;
 use crate::telemetry::Causes;
 use crate::telemetry::metrics::ChannelEvent;
 
@@ -43,7 +44,7 @@ pub(super) struct Forward<'a> {
     /// Whether it asks for an event channel: a client that has left has no use for one.
     opens_channel: bool,
     client: Client,
-    /// Where the request waits for its turn to open a channel.
+    /// Where the request waits for its turn to open a channel, or for a place.
     held: Option<Box<Picked>>,
     running: SmallVec<[(usize, Box<Attempt>); 2]>,
     /// The answer that is passed on if there is no better one.
@@ -64,6 +65,7 @@ impl<'a> Forward<'a> {
         request: Request<'a>,
         outbound: Outbound,
         target: Target,
+        precedence: Option<Precedence>,
         journal: &'a mut Journal,
     ) -> (Self, Steps) {
         let Request { worker, snapshot, block, route } = request;
@@ -75,6 +77,7 @@ impl<'a> Forward<'a> {
             safe: Replay::Safe.allows(&outbound.method),
             until: None,
             interface: Some(route.interface),
+            precedence,
         };
         let opens_channel = matches!(target, Target::NewChannel(_));
         let (request, first) = Forwarding::begin(&route.farm, terms, target);
@@ -133,7 +136,7 @@ impl<'a> Forward<'a> {
                 Happened::Due(due) => {
                     // No other request has this address meanwhile.
                     let session = std::ptr::from_ref(exchange).addr() as u64;
-                    (self.request.on(Event::Due { due, session, body: body(feed) }), None)
+                    (self.request.on(Event::Due { due, session, body: feed.state() }), None)
                 }
                 Happened::BodyStalled => {
                     self.abandon();
@@ -160,6 +163,10 @@ impl<'a> Forward<'a> {
                     self.held = Some(Box::new(picked));
                     self.route.farm.metrics().channel(ChannelEvent::Queued);
                 }
+                Step::Wait(picked) => {
+                    self.held = Some(Box::new(picked));
+                    self.route.farm.metrics().waited.inc();
+                }
                 Step::Ask { attempt } => {
                     let picked = self.held.take().expect("what was queued is held");
                     self.begin_attempt(attempt, *picked);
@@ -178,7 +185,12 @@ impl<'a> Forward<'a> {
                     self.let_go(feed);
                     return Some(Ok(accepted));
                 }
-                Step::GiveUp(why) => return Some(Err(why.into())),
+                Step::GiveUp(why) => {
+                    if why == GiveUp::Overloaded {
+                        self.route.farm.metrics().overloaded.inc();
+                    }
+                    return Some(Err(why.into()));
+                }
             }
         }
         None
@@ -234,6 +246,9 @@ impl<'a> Forward<'a> {
             && let Poll::Ready(Err(error)) = exchange.poll_flush(cx)
         {
             self.client_ended(ClientEnd::Broken(error), feed)?;
+        }
+        if self.request.poll_place(cx).is_ready() {
+            return Poll::Ready(Ok(Happened::Due(Due::Place)));
         }
         self.poll_clock(cx, feed, alarm, *body_since)
     }
@@ -301,7 +316,7 @@ impl<'a> Forward<'a> {
             attempt: number,
             fault,
             delivered: attempt.may_be_delivered(),
-            body: body(feed),
+            body: feed.state(),
         })
     }
 
@@ -312,14 +327,14 @@ impl<'a> Forward<'a> {
         self.journal.ended(&attempt, end, Some(status.as_u16()));
         count(&attempt, end);
         let hop = self.hop(&head);
-        let is_redirection = head.fields.get(LOCATION.as_str()).is_some() && is_redirection(status);
+        let is_redirection = head.fields.get(LOCATION.as_str()).is_some() && location::is_redirection(status);
         let (picked, connection, sent) = attempt.into_connection();
         let endpoint = Arc::clone(&picked.endpoint);
         let connection = connection.expect("the answer has come over it");
         let (class, is_awaited) = (Class::Success, true);
         let accepted = Accepted { attempt: number, head, endpoint, connection, sent, class, is_awaited };
         let next = hop.as_ref().map(|(id, _)| *id);
-        let steps = self.request.on(Event::Head { attempt: number, status, hop: next, body: body(feed) });
+        let steps = self.request.on(Event::Head { attempt: number, status, hop: next, body: feed.state() });
         let metrics = self.route.farm.metrics();
         match hop {
             Some((_, target)) if matches!(steps.first(), Some(Step::Begin { .. } | Step::Queue(_))) => {
@@ -344,7 +359,7 @@ impl<'a> Forward<'a> {
     /// no redirect (R-TOP-6).
     fn hop(&self, head: &ResponseHead) -> Option<(EndpointId, Vec<u8>)> {
         // After a 303 the request has been carried out, and the client is to ask for something else.
-        if !is_redirection(head.status) || head.status == StatusCode::SEE_OTHER {
+        if !location::is_redirection(head.status) || head.status == StatusCode::SEE_OTHER {
             return None;
         }
         let (name, port, target) = location::parse(head.fields.get(LOCATION.as_str())?)?;
@@ -379,12 +394,4 @@ impl<'a> Forward<'a> {
             attempt.picked.endpoint.metrics().attempted(AttemptEnd::Abandoned);
         }
     }
-}
-
-fn body(feed: &Feed) -> Body {
-    Body { is_whole: feed.is_whole(), is_complete: feed.is_complete() }
-}
-
-fn is_redirection(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }

@@ -11,7 +11,10 @@ use crate::broadworks::xsi::Intent;
 use crate::config::model::ChannelReplay;
 use crate::drain::Phase;
 use crate::http1::head::RequestHead;
+use crate::policy::classify::Replay;
+use crate::policy::failover::Target;
 use crate::policy::headers::{self, Downstream, Encodings, Trusted};
+use crate::policy::health::load::Precedence;
 
 /// Where a request has come in: who serves it, by which configuration, and who sends it.
 #[derive(Clone, Copy)]
@@ -39,6 +42,22 @@ impl<'a> Ingress<'a> {
     /// clients hear of the end by an answer, and not by a close that crosses their next request.
     pub(super) fn last(&self) -> Last {
         if *self.worker.shared.phase.borrow() > Phase::Running { Last::Yes } else { self.last }
+    }
+
+    /// Before whom a request comes where an XSP has as much to do as it can; `None`: it never waits, since clients take any other
+    /// answer than the XSP's for the end of an event channel.
+    pub(super) fn precedence(&self, head: &RequestHead, intent: &Intent, target: Target) -> Option<Precedence> {
+        match (intent, target) {
+            (Intent::OpenChannel | Intent::Acknowledge | Intent::Heartbeat(_) | Intent::Channel(_), _) => None,
+            (Intent::Other, Target::Channel(_) | Target::NewChannel(_)) => None,
+            (Intent::Other, Target::Farm(_))
+                if !Replay::Safe.allows(&head.method) || self.block.is_webex(self.client) =>
+            {
+                Some(Precedence::Vital)
+            }
+            (Intent::Other, Target::Farm(Some(_))) => Some(Precedence::Safe),
+            (Intent::Other, Target::Farm(None)) => Some(Precedence::NewSession),
+        }
     }
 
     /// The request as XSPs get it.

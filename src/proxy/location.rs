@@ -1,5 +1,12 @@
 //! Where a redirection of an XSP leads. Separate from the failover loop, because it is about reading a URL and nothing else.
 
+use http::StatusCode;
+
+/// Whether an answer with that status leads elsewhere.
+pub(super) const fn is_redirection(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
 /// Host, port and target of an absolute https URL.
 pub(super) fn parse(location: &[u8]) -> Option<(&str, u16, &[u8])> {
     let text = std::str::from_utf8(location).ok()?;

@@ -151,10 +151,11 @@ impl<E: Exchange> Transaction<'_, E> {
                 (session, Target::Farm(self.challenge.home(self.from.client, &route.farm, session, head).home()))
             }
         };
+        let precedence = self.from.precedence(head, &intent, target);
         let outbound = self.from.outbound(head, &intent, &route, self.journal);
         let Ingress { worker, snapshot, block, .. } = self.from;
         let request = Request { worker, snapshot, block, route: &route };
-        let (mut forward, first) = Forward::begin(request, outbound, target, self.journal);
+        let (mut forward, first) = Forward::begin(request, outbound, target, precedence, self.journal);
         let forwarded = forward.run(first, self.exchange, feed, self.alarm).await;
         if let Some(id) = intent.channel() {
             let heartbeat = match &forwarded {

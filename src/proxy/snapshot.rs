@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::broadworks::interface::Interface;
+use crate::broadworks::ranges;
 use crate::config::model;
 use crate::farm::Farm;
 use crate::http1::head;
@@ -111,6 +112,8 @@ pub struct Block {
     paths: Paths,
     routes: [Option<Arc<Route>>; Interface::ALL.len()],
     trusted_proxies: Vec<IpNet>,
+    /// Where Webex's cloud connects from.
+    webex: Vec<IpNet>,
 }
 
 /// One interface of a block.
@@ -197,6 +200,7 @@ impl Block {
             paths: Paths::new(paths),
             routes,
             trusted_proxies: https.trusted_proxies.clone(),
+            webex: face.webex_ranges.as_deref().map_or_else(ranges::all, <[IpNet]>::to_vec),
         }
     }
 
@@ -206,6 +210,11 @@ impl Block {
     /// When the path is nobody's, or reads in two ways.
     pub fn route(&self, path: &[u8]) -> Result<&Arc<Route>, Unroutable> {
         self.routes[self.paths.find(path)?.index()].as_ref().ok_or(Unroutable::Unknown)
+    }
+
+    /// Whether `client` is Webex's cloud.
+    pub fn is_webex(&self, client: IpAddr) -> bool {
+        self.webex.iter().any(|net| net.contains(&client))
     }
 
     /// Whether what `peer` says of other peers is believed.

@@ -53,6 +53,8 @@ pub enum Behaviour {
     Hang,
     /// It answers each request so much later.
     Slow(Duration),
+    /// It answers so many requests at a time, each after so long; others wait for their turn.
+    Slots(usize, Duration),
     /// It reads a request and resets the connection.
     Reset,
     /// It sends a head and half of the body that the head promises, then resets the connection.
@@ -98,6 +100,7 @@ struct Shared {
     ledger: record::Ledger,
     channels: channels::Channels,
     limit: limit::Limit,
+    slots: limit::Slots,
     /// Each change breaks the connections that are open.
     cut: watch::Sender<u64>,
     accepting: Mutex<Option<JoinHandle<()>>>,
@@ -128,6 +131,7 @@ impl Xsp {
             ledger: record::Ledger::default(),
             channels: channels::Channels::new(farm.clone(), address),
             limit: limit::Limit::default(),
+            slots: limit::Slots::default(),
             cut: watch::Sender::new(0),
             accepting: Mutex::default(),
             runtime: Handle::current(),

@@ -45,6 +45,7 @@ impl Search {
             safe: true,
             until: Some(deadline.into_std()),
             interface: None,
+            precedence: None,
         };
         let (request, steps) = Forwarding::begin(&line.farm, terms, Target::Farm(None));
         let (farm, patience) = (Arc::clone(&line.farm), failover.connect_timeout);

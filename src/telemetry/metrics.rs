@@ -79,6 +79,8 @@ pub struct Metrics {
     endpoints_up: IntGaugeVec,
     blocked: IntGaugeVec,
     probation: IntGaugeVec,
+    in_flight: IntGaugeVec,
+    in_flight_limit: IntGaugeVec,
     transitions: IntCounterVec,
     probes: IntCounterVec,
     sessions: IntCounterVec,
@@ -89,6 +91,7 @@ pub struct Metrics {
     heartbeats: IntCounterVec,
     channel_events: IntCounterVec,
     redirects: IntCounterVec,
+    overload: IntCounterVec,
     streams: IntGaugeVec,
     endpoint_streams: IntGaugeVec,
     streams_total: IntCounterVec,
@@ -177,6 +180,8 @@ impl Default for Metrics {
             endpoints_up: registrar.gauges("xspgate_endpoints_up"),
             blocked: registrar.gauges("xspgate_endpoint_blocked"),
             probation: registrar.gauges("xspgate_endpoint_probation"),
+            in_flight: registrar.gauges("xspgate_endpoint_in_flight"),
+            in_flight_limit: registrar.gauges("xspgate_endpoint_in_flight_limit"),
             transitions: registrar.counters("xspgate_blocklist_transitions_total"),
             probes: registrar.counters("xspgate_probes_total"),
             sessions: registrar.counters("xspgate_sessions_total"),
@@ -187,6 +192,7 @@ impl Default for Metrics {
             heartbeats: registrar.counters("xspgate_heartbeats_total"),
             channel_events: registrar.counters("xspgate_channel_events_total"),
             redirects: registrar.counters("xspgate_redirects_total"),
+            overload: registrar.counters("xspgate_overload_total"),
             streams: registrar.gauges("xspgate_streams"),
             endpoint_streams: registrar.gauges("xspgate_endpoint_streams"),
             streams_total: registrar.counters("xspgate_streams_total"),
@@ -260,8 +266,15 @@ impl Metrics {
         FarmMetrics {
             name: farm.to_owned(),
             known: [&self.endpoints, &self.endpoints_up].map(Clone::clone),
-            counters: [&self.sessions, &self.channels_closed, &self.heartbeats, &self.channel_events, &self.redirects]
-                .map(Clone::clone),
+            counters: [
+                &self.sessions,
+                &self.channels_closed,
+                &self.heartbeats,
+                &self.channel_events,
+                &self.redirects,
+                &self.overload,
+            ]
+            .map(Clone::clone),
             endpoints: self.endpoints.with_label_values(&[farm]),
             endpoints_up: self.endpoints_up.with_label_values(&[farm]),
             sessions: SessionEvent::ALL.map(|event| self.sessions.with_label_values(&[farm, event.name()])),
@@ -270,6 +283,8 @@ impl Metrics {
             channels: ChannelEvent::ALL.map(|event| self.channel_events.with_label_values(&[farm, event.name()])),
             redirects_followed: self.redirects.with_label_values(&[farm, "followed"]),
             redirects_passed: self.redirects.with_label_values(&[farm, "passed"]),
+            waited: self.overload.with_label_values(&[farm, "waited"]),
+            overloaded: self.overload.with_label_values(&[farm, "rejected"]),
         }
     }
 

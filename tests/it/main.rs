@@ -53,6 +53,7 @@ mod observability;
 mod odd_places;
 mod outages;
 mod outputs;
+mod overload;
 mod own_answers;
 mod package;
 mod pair;

@@ -129,6 +129,7 @@ fn farm(
         family: or(&fields.family, |family| family.0, AddressFamily::Ipv4),
         drain,
         channel_rate: or(&fields.channel_rate, |rate| rate_of(rate.0), NonZeroU32::new(1000)),
+        max_in_flight: or(&fields.max_in_flight, |count| rate_of(count.0), NonZeroU32::new(2048)),
         end_streams_after: or(&fields.end_streams_after, |time| time.0, Some(Duration::from_secs(120))),
         look_when_idle: or(&fields.look_when_idle, |time| time.0, Some(Duration::from_secs(30))),
         ready: or(&fields.ready, |choice| choice.0, Needed::None),

@@ -298,6 +298,7 @@ pub(in crate::discover) fn farm<const N: usize>(name: &str, sources: [Source; N]
         family: AddressFamily::Ipv4,
         drain: Drained::default(),
         channel_rate: None,
+        max_in_flight: None,
         response_limits: HeadLimits::RESPONSE,
         end_streams_after: None,
         look_when_idle: None,

@@ -92,6 +92,8 @@ enum What {
     End { exchange: u64, version: u32 },
     /// Something may be due for a request.
     Wake(u64),
+    /// The request that waits for a place under this number may have one.
+    Knock(u64),
     /// A client leaves.
     Leave(u64),
     /// The last of a request's body is there.
@@ -118,7 +120,7 @@ impl Simulation {
         let gateway = Gateway {
             roster: Roster::new(),
             departed: Departed::default(),
-            health: Health::new(start),
+            health: Health::new(start, setup.max_in_flight),
             pace: Pace::new(setup.rate),
             rng: StdRng::seed_from_u64(seed ^ 1),
         };
@@ -175,6 +177,7 @@ impl Simulation {
             What::Arrive => self.arrive(),
             What::End { exchange, version } => self.end(exchange, version),
             What::Wake(request) => self.wake(request),
+            What::Knock(number) => self.knock(number),
             What::Leave(request) => self.leave(request),
             What::Body(request) => self.body_ends(request),
             What::Close(channel) => self.close(channel),
@@ -210,6 +213,9 @@ impl Simulation {
         let mut news = News::new();
         let Gateway { roster, departed, health, pace, rng } = &mut self.gateway;
         let result = act(&mut FarmView { roster, departed, health, pace, rng, now: self.now, news: &mut news });
+        for number in self.gateway.health.load.take_knocks() {
+            self.after(Duration::ZERO, What::Knock(number));
+        }
         if !news.is_empty() && !self.is_ticking_soon {
             self.is_ticking_soon = true;
             self.after(Duration::ZERO, What::TickSoon);

@@ -6,8 +6,12 @@ use rand::rngs::StdRng;
 use super::*;
 use crate::broadworks::interface::Interface;
 use crate::policy::classify::OnSilence;
-use crate::policy::endpoint::{Endpoint, Tier, Weight};
+use crate::policy::departed::Departed;
+use crate::policy::endpoint::{Endpoint, Roster, Tier, Weight};
 use crate::policy::health::blocklist::Standing;
+use crate::policy::health::load::Precedence;
+use crate::policy::health::{Health, Rules};
+use crate::policy::pace::Pace;
 
 const RULES: Rules = Rules {
     block_for: Duration::from_secs(60),
@@ -16,8 +20,15 @@ const RULES: Rules = Rules {
     on_silence: OnSilence::Confirm,
 };
 /// A request that changes nothing.
-const SAFE: Terms =
-    Terms { tries: 3, rules: RULES, replayable: true, safe: true, until: None, interface: Some(Interface::XsiActions) };
+const SAFE: Terms = Terms {
+    tries: 3,
+    rules: RULES,
+    replayable: true,
+    safe: true,
+    until: None,
+    interface: Some(Interface::XsiActions),
+    precedence: Some(Precedence::Safe),
+};
 /// One that changes something.
 const UNSAFE: Terms = Terms { replayable: false, safe: false, ..SAFE };
 /// One that changes something, and may be sent again all the same.
@@ -67,7 +78,7 @@ impl World {
             target: None,
         };
         let ids = roster.update(sites.iter().enumerate().map(endpoint).collect()).joined;
-        let (health, rng) = (Health::new(now), StdRng::seed_from_u64(7));
+        let (health, rng) = (Health::new(now, None), StdRng::seed_from_u64(7));
         let (departed, pace) = (Departed::default(), Pace::new(None));
         Self { roster, departed, health, pace, rng, ids, now, news: News::new() }
     }
@@ -130,7 +141,9 @@ impl World {
         assert_eq!(request.machine.due(self.now - Duration::from_nanos(1)), None);
         let next = match due {
             Due::Silent(attempt) => self.fails(request, attempt, Fault::Timeout, true),
-            Due::Overdue(_) | Due::Turn => self.on(request, Event::Due { due, session: 1, body: request.body }),
+            Due::Overdue(_) | Due::Turn | Due::Place => {
+                self.on(request, Event::Due { due, session: 1, body: request.body })
+            }
         };
         (after.as_millis(), due, next)
     }
@@ -158,7 +171,7 @@ impl Request {
                     self.begun(attempt, id);
                     Next::Begin(id)
                 }
-                Action::Queue { .. } => Next::Queue,
+                Action::Queue { .. } | Action::Wait { .. } => Next::Queue,
                 Action::Missed | Action::Overdue { .. } | Action::Keep { .. } => continue,
                 Action::Answer { attempt, class } => Next::Answer(attempt, class),
                 Action::GiveUp(why) => Next::GiveUp(why),
@@ -525,4 +538,103 @@ fn nobody_there_no_attempt() {
     let mut world = World::new(&[]);
     let (_, next) = world.request(SAFE, Target::Farm(None));
     assert_eq!(next, Next::GiveUp(GiveUp::NoEndpoint));
+}
+
+/// The bound is one request at a time.
+fn one_at_a_time(sites: &[u16]) -> World {
+    let mut world = World::new(sites);
+    world.health.load.set_ceiling(std::num::NonZeroU32::new(1));
+    world
+}
+
+#[test]
+fn a_request_waits_for_a_place_at_its_session_s_home_and_takes_it_when_it_is_called() {
+    let mut world = one_at_a_time(&[0, 0]);
+    let mut first = world.at_first(SAFE);
+    let home = Target::Farm(Some(world.ids[0]));
+    let (mut second, next) = world.request(SAFE, home);
+    assert_eq!(next, Next::Queue);
+    let number = second.machine.waits_under().unwrap();
+    world.wait(50);
+    assert_eq!(world.answers(&mut first, 0, 200), Next::Answer(0, Class::Success));
+    assert_eq!(world.health.load.take_knocks(), [number]);
+    let place = Event::Due { due: Due::Place, session: 2, body: ALL_THERE };
+    assert_eq!(world.on(&mut second, place), Next::Begin(world.ids[0]));
+    assert_eq!(world.answers(&mut second, 0, 200), Next::Answer(0, Class::Success));
+    assert_eq!(world.health.load.occupancy(world.ids[0]).in_flight, 0);
+}
+
+#[test]
+fn a_request_that_waits_in_vain_is_given_up_and_one_that_keeps_a_channel_alive_never_waits() {
+    let mut world = one_at_a_time(&[0, 0]);
+    let first = world.at_first(SAFE);
+    let home = Target::Farm(Some(world.ids[0]));
+    let (mut second, _) = world.request(Terms { precedence: Some(Precedence::Vital), ..UNSAFE }, home);
+    assert_eq!(world.until_due(&mut second), (200, Due::Place, Next::GiveUp(GiveUp::Overloaded)));
+    assert!(!second.machine.holds_places());
+    for (terms, target) in [(SAFE, Target::Channel(world.ids[0])), (Terms { precedence: None, ..UNSAFE }, home)] {
+        let (request, next) = world.request(terms, target);
+        assert_eq!(next, Next::Begin(world.ids[0]));
+        drop(request);
+    }
+    drop(first);
+    // A new session goes where there is a place, and the next site is none of its own.
+    assert_eq!(world.request(SAFE, Target::Farm(None)).1, Next::Begin(world.ids[1]));
+    let mut world = one_at_a_time(&[0, 1]);
+    let _first = world.at_first(SAFE);
+    let new = Terms { precedence: Some(Precedence::NewSession), ..SAFE };
+    assert_eq!(world.request(new, Target::Farm(None)).1, Next::GiveUp(GiveUp::Overloaded), "a quarter of one may wait");
+}
+
+#[test]
+fn a_request_that_waits_for_a_place_goes_elsewhere_if_its_endpoint_is_blocked() {
+    let mut world = one_at_a_time(&[0, 0]);
+    let _first = world.at_first(SAFE);
+    let home = Target::Farm(Some(world.ids[0]));
+    let (mut second, _) = world.request(UNSAFE, home);
+    world.block(0);
+    let (_, due, next) = world.until_due(&mut second);
+    assert_eq!((due, next), (Due::Place, Next::Begin(world.ids[1])));
+}
+
+#[test]
+fn nobody_hedges_away_from_an_endpoint_that_answers_others_slowly_and_its_silence_is_no_sign() {
+    let mut world = World::new(&[0, 0]);
+    let (mut first, slow) = (world.at_first(SAFE), Duration::from_millis(400));
+    let answers = |world: &mut World| {
+        for _ in 0..8 {
+            let mut other = world.at_first(SAFE);
+            other.machine.clock(0, Clock { since: world.now - slow, deadline: None });
+            assert_eq!(world.answers(&mut other, 0, 200), Next::Answer(0, Class::Success));
+        }
+    };
+    for _ in 0..4 {
+        world.wait(500);
+        answers(&mut world);
+        while let Some(due @ Due::Overdue(_)) = first.machine.due(world.now) {
+            let event = Event::Due { due, session: 1, body: ALL_THERE };
+            assert_eq!(world.on(&mut first, event), Next::Wait);
+        }
+    }
+    let (_, due, next) = world.until_due(&mut first);
+    assert_eq!((due, next), (Due::Silent(0), Next::Begin(world.ids[1])));
+    assert!(!world.health.is_suspect(world.ids[0]));
+    assert_eq!(world.standing(0), Standing::Up);
+    // Once it answers nobody, it hangs.
+    let mut last = world.at_first(SAFE);
+    let (after, due, next) = world.until_due(&mut last);
+    assert_eq!((after, due, next), (600, Due::Overdue(0), Next::Begin(world.ids[1])));
+    assert!(world.health.is_suspect(world.ids[0]));
+}
+
+#[test]
+fn a_request_that_is_alone_in_its_trouble_gives_its_place_to_others() {
+    let mut world = one_at_a_time(&[0]);
+    let mut first = world.at_first(SAFE);
+    assert_eq!(world.until_due(&mut first).1, Due::Overdue(0));
+    assert_eq!(world.health.load.occupancy(world.ids[0]).in_flight, 0);
+    let mut second = world.at_first(SAFE);
+    assert_eq!(world.answers(&mut second, 0, 200), Next::Answer(0, Class::Success));
+    assert_eq!(world.answers(&mut first, 0, 200), Next::Answer(0, Class::Success));
+    assert_eq!(world.health.load.occupancy(world.ids[0]).in_flight, 0);
 }

@@ -10,6 +10,7 @@ use crate::policy::classify::Class;
 use crate::policy::endpoint::EndpointId;
 use crate::policy::fault::Fault;
 use crate::policy::health::Rules;
+use crate::policy::health::load::Precedence;
 use crate::policy::plan::Pick;
 
 /// What a request may do, and how patient it is.
@@ -27,6 +28,9 @@ pub struct Terms {
     pub until: Option<Instant>,
     /// The interface that it asks; `None`: no HTTP is spoken.
     pub interface: Option<Interface>,
+    /// Before whom it comes where an XSP has as much to do as it can; `None`: it goes at once, as what keeps an event channel
+    /// alive does, and a byte stream.
+    pub precedence: Option<Precedence>,
 }
 
 /// Which endpoints may answer.
@@ -47,6 +51,15 @@ pub struct Body {
     pub is_whole: bool,
     /// Nothing more is to come.
     pub is_complete: bool,
+}
+
+/// Since when an attempt's endpoint is awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    /// Since when nobody but the endpoint is awaited.
+    pub since: Instant,
+    /// Until when it may stay silent; `None` while the client's body is what is awaited.
+    pub deadline: Option<Instant>,
 }
 
 /// What has happened.
@@ -105,6 +118,8 @@ pub enum Due {
     Overdue(usize),
     /// The request's turn to open a channel may have come.
     Turn,
+    /// There may be a place for it at the endpoint that it waits for, or the time is over.
+    Place,
 }
 
 /// What to do.
@@ -121,6 +136,14 @@ pub enum Action {
     Queue {
         /// Where.
         pick: Pick,
+    },
+    /// Hold what was picked until there is a place: [`Action::Ask`] follows, or another one is picked. [`Due::Place`] is to be said
+    /// once [`Load::take_knocks`](crate::policy::health::load::Load::take_knocks) tells this number.
+    Wait {
+        /// Where.
+        pick: Pick,
+        /// The number.
+        number: u64,
     },
     /// Begin an attempt where what is held says.
     Ask {
@@ -166,6 +189,8 @@ pub enum GiveUp {
     ChannelLost,
     /// Too many wait to open a channel.
     ChannelsBusy,
+    /// The endpoint has as much to do as it can.
+    Overloaded,
     /// None answered in time.
     Silent,
     /// The answer is beyond the gateway's limits.

@@ -43,7 +43,15 @@ impl Farm {
             target: None,
         };
         let ids = roster.update((0..size).map(endpoint).collect()).joined;
-        Self { health: Health::new(now), roster, ids, rules: RULES, start: now, now, rng: StdRng::seed_from_u64(7) }
+        Self {
+            health: Health::new(now, None),
+            roster,
+            ids,
+            rules: RULES,
+            start: now,
+            now,
+            rng: StdRng::seed_from_u64(7),
+        }
     }
 
     fn with(rules: Rules) -> Self {

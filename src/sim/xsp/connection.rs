@@ -60,6 +60,7 @@ async fn serve(shared: &Arc<Shared>, mut tcp: Socket, number: u64) -> io::Result
         | Behaviour::Refuse
         | Behaviour::Hang
         | Behaviour::Slow(_)
+        | Behaviour::Slots(..)
         | Behaviour::Reset
         | Behaviour::ResetMidBody
         | Behaviour::Close

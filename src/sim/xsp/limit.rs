@@ -1,12 +1,14 @@
-//! How often each user may ask a simulated XSP, as its web container limits it. Separate from the answers because it outlives
-//! each request.
+//! How often each user may ask a simulated XSP, as its web container limits it, and how many requests it serves at a time. Separate
+//! from the answers because both outlive each request.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header;
 use http::request::Parts;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 const WINDOW: Duration = Duration::from_secs(1);
 
@@ -27,6 +29,29 @@ impl Limit {
         }
         *count = count.saturating_add(1);
         *count <= most
+    }
+}
+
+/// The requests that are served at a time.
+#[derive(Default)]
+pub(super) struct Slots(Mutex<Option<(usize, Arc<Semaphore>)>>);
+
+impl Slots {
+    /// Takes one of `most` slots for `time`, once there is one.
+    pub(super) async fn take(&self, most: usize, time: Duration) {
+        let slots = {
+            let mut known = self.0.lock();
+            match &*known {
+                Some((size, slots)) if *size == most => Arc::clone(slots),
+                Some(_) | None => {
+                    let slots = Arc::new(Semaphore::new(most));
+                    *known = Some((most, Arc::clone(&slots)));
+                    slots
+                }
+            }
+        };
+        let _slot = slots.acquire().await.expect("nobody closes it");
+        tokio::time::sleep(time).await;
     }
 }
 

@@ -73,6 +73,10 @@ pub(super) async fn respond(
             tokio::time::sleep(delay).await;
             application(ending)
         }
+        Behaviour::Slots(most, time) => {
+            shared.slots.take(most, time).await;
+            application(ending)
+        }
         Behaviour::PerUser(most) if !shared.limit.admits(&head, most) => html(StatusCode::SERVICE_UNAVAILABLE),
         Behaviour::Normal
         | Behaviour::Refuse

@@ -17,6 +17,10 @@ pub struct EndpointMetrics {
     pub blocked: IntGauge,
     /// 1 while its block has run out, and nothing has shown yet that it works.
     pub probation: IntGauge,
+    /// Requests in flight; ten times a second.
+    pub in_flight: IntGauge,
+    /// How many there may be; -1: any number.
+    pub in_flight_limit: IntGauge,
     /// CTI and pass-through connections.
     pub streams: IntGauge,
     /// Event channels.
@@ -36,7 +40,7 @@ pub struct EndpointMetrics {
     pub(super) transitions: IntCounterVec,
     pub(super) probes: IntCounterVec,
     pub(super) opened: IntCounterVec,
-    pub(super) gauges: [IntGaugeVec; 5],
+    pub(super) gauges: [IntGaugeVec; 7],
     pub(super) seconds: HistogramVec,
     pub(super) upstream_connections: IntCounterVec,
     pub(super) live: Live,
@@ -70,6 +74,8 @@ impl Metrics {
             pool_idle: self.pool_idle.with_label_values(&labels),
             blocked: self.blocked.with_label_values(&labels),
             probation: self.probation.with_label_values(&labels),
+            in_flight: self.in_flight.with_label_values(&labels),
+            in_flight_limit: self.in_flight_limit.with_label_values(&labels),
             xsp_seconds: self.xsp_seconds.with_label_values(&labels),
             connections_new: self.upstream_connections.with_label_values(&[farm, endpoint, "new"]),
             connections_reused: self.upstream_connections.with_label_values(&[farm, endpoint, "reused"]),
@@ -82,8 +88,16 @@ impl Metrics {
             channels: self.channels.with_label_values(&labels),
             channels_opened: self.channels_opened.with_label_values(&labels),
             opened: self.channels_opened.clone(),
-            gauges: [&self.pool_idle, &self.blocked, &self.probation, &self.endpoint_streams, &self.channels]
-                .map(Clone::clone),
+            gauges: [
+                &self.pool_idle,
+                &self.blocked,
+                &self.probation,
+                &self.in_flight,
+                &self.in_flight_limit,
+                &self.endpoint_streams,
+                &self.channels,
+            ]
+            .map(Clone::clone),
             seconds: self.xsp_seconds.clone(),
             upstream_connections: self.upstream_connections.clone(),
             live: Arc::clone(&self.live),

@@ -14,7 +14,7 @@ pub struct FarmMetrics {
     /// How many endpoints there are, and how many are up.
     pub(super) known: [IntGaugeVec; 2],
     /// Those with one more label.
-    pub(super) counters: [IntCounterVec; 5],
+    pub(super) counters: [IntCounterVec; 6],
     /// Endpoints that discovery knows.
     pub endpoints: IntGauge,
     /// Those that new sessions may go to.
@@ -27,6 +27,10 @@ pub struct FarmMetrics {
     pub redirects_followed: IntCounter,
     /// Locations passed on.
     pub redirects_passed: IntCounter,
+    /// Requests that have waited for a place at an XSP.
+    pub waited: IntCounter,
+    /// Those that were answered with 429, since there was none in time.
+    pub overloaded: IntCounter,
 }
 
 impl FarmMetrics {

@@ -76,6 +76,24 @@ pub const TABLE: &[(&str, &str, &str, &str)] = &[
         "1 while the endpoint's block has run out and no attempt has succeeded yet",
     ),
     (
+        "xspgate_endpoint_in_flight",
+        "gauge",
+        "farm, endpoint",
+        "requests that wait for the head of their answer; one that has been silent for `advance_after` while others were answered quickly counts no longer",
+    ),
+    (
+        "xspgate_endpoint_in_flight_limit",
+        "gauge",
+        "farm, endpoint",
+        "how many there may be, as the gateway has found or `max_in_flight` says; -1 if that is off",
+    ),
+    (
+        "xspgate_overload_total",
+        "counter",
+        "farm, outcome",
+        "requests that found an XSP with as many requests in flight as it can take: waited for a place, rejected with 429",
+    ),
+    (
         "xspgate_blocklist_transitions_total",
         "counter",
         "farm, endpoint, to",

@@ -16,6 +16,7 @@ use crate::policy::endpoint::{EndpointId, Presence};
 use crate::policy::failover::{Body, Failover, LONGEST_TURN, Target, Terms};
 use crate::policy::fault::Fault;
 use crate::policy::health::Claim;
+use crate::policy::health::load::Precedence;
 use crate::policy::plan::Pick;
 
 /// All clients, and what the gateway remembers of their channels.
@@ -96,6 +97,8 @@ pub(super) struct Attempt {
     pub(super) overdue: Option<u64>,
     pub(super) has_been_overdue: bool,
     pub(super) exchange: u64,
+    /// When it was last noticed that it takes long.
+    pub(super) noted: Instant,
     pub(super) begun: Instant,
     pub(super) runs: bool,
     /// Whether the XSP has got any of the request; known once it has ended.
@@ -206,6 +209,12 @@ impl Simulation {
                 Kind::Bytes => None,
                 Kind::Open | Kind::Named(_) => Some(Interface::XsiEvents),
                 Kind::Safe | Kind::Idempotent | Kind::Unsafe => Some(Interface::XsiActions),
+            },
+            precedence: match (kind, target) {
+                (Kind::Bytes | Kind::Open | Kind::Named(_), _) => None,
+                (Kind::Safe, Target::Farm(None)) => Some(Precedence::NewSession),
+                (Kind::Safe, _) => Some(Precedence::Safe),
+                (Kind::Idempotent | Kind::Unsafe, _) => Some(Precedence::Vital),
             },
         };
         let request = Request {

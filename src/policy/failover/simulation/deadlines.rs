@@ -9,6 +9,7 @@ use super::{Simulation, TICK};
 use crate::policy::classify::OnSilence;
 use crate::policy::endpoint::{EndpointId, Member};
 use crate::policy::failover::LONGEST_TURN;
+use crate::policy::health::load::PATIENCE;
 
 impl Simulation {
     /// What is silent to two sessions is suspect, whatever a look has found before.
@@ -29,6 +30,10 @@ impl Simulation {
         }
         // The gateway may have no sockets, and looks have a second between them.
         let (from, told) = (self.now.max(self.short_until), self.judge.told(id));
+        // Nobody looks at what is blocked already.
+        if told.block.is_some() {
+            return;
+        }
         let from = told.looked.map_or(from, |looked| from.max(looked + Duration::from_secs(1)));
         told.block_by.get_or_insert(from + TICK + self.setup.response_timeout + SLACK);
     }
@@ -38,7 +43,7 @@ impl Simulation {
         let Some(after) = self.setup.rules.advance_after else { return };
         let late = self.requests.values().filter(|request| !request.is_over).find_map(|request| {
             let is_late = |attempt: &&Attempt| {
-                let awaited = attempt.begun.max(request.body_at);
+                let awaited = attempt.begun.max(request.body_at).max(attempt.noted);
                 attempt.runs && !attempt.has_been_overdue && self.now > awaited + after + SLACK
             };
             request.attempts.iter().find(is_late).map(|attempt| (request.kind, *attempt))
@@ -50,7 +55,7 @@ impl Simulation {
     fn judge_ends(&mut self) {
         let timeout = self.setup.response_timeout;
         let endless = self.requests.iter().find(|(_, request)| {
-            let waits = if request.kind == Kind::Open { LONGEST_TURN } else { Duration::ZERO };
+            let waits = if request.kind == Kind::Open { LONGEST_TURN } else { PATIENCE };
             let tries = u32::from(self.setup.tries) + u32::from(request.is_over);
             self.now > request.body_at + waits + tries * timeout + SLACK
         });

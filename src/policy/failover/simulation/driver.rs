@@ -33,8 +33,20 @@ impl Simulation {
     /// Tells the machine what has happened, and does as it says.
     pub(super) fn tell(&mut self, number: u64, mut request: Request, event: Event, occasion: Occasion) {
         let (actions, news) = self.with_farm(|farm| machine(&mut request).on(event, farm));
-        self.judge_news(occasion, &news);
-        if let Event::Due { due: Due::Overdue(_), .. } = event {
+        let is_overdue = actions.iter().any(|action| matches!(action, Action::Overdue { .. }));
+        match occasion {
+            Occasion::Silent { id, .. } if !is_overdue => {
+                let is_busy = self.gateway.health.busy_until(id, &self.setup.rules, self.now).is_some();
+                self.require(is_busy, || format!("silence at {id:?}, and nobody takes note of it"));
+                self.judge_news(Occasion::Pick, &news);
+            }
+            Occasion::Silent { .. }
+            | Occasion::Pick
+            | Occasion::Seen { .. }
+            | Occasion::Tick
+            | Occasion::Looked { .. } => self.judge_news(occasion, &news),
+        }
+        if is_overdue {
             self.judge_advance(&request, &actions);
         }
         self.act(number, request, actions);
@@ -75,11 +87,19 @@ impl Simulation {
                 self.release(held);
                 self.judge_pick(number, pick);
             }
+            Action::Wait { pick, .. } => {
+                request.held = Some(pick);
+                self.judge_pick(number, pick);
+                // It has taken nobody's time.
+                self.requests.get_mut(&number).expect("it is under way").is_picked_for = false;
+            }
             Action::Ask { .. } => {
                 let pick = request.held.take().expect("what was queued is held");
+                request.is_picked_for = true;
                 self.begin_attempt(number, pick);
             }
-            Action::Missed | Action::Keep { .. } => {}
+            Action::Missed => self.judge.trials_missed(),
+            Action::Keep { .. } => {}
             Action::Overdue { attempt, serial, .. } => {
                 request.attempts[attempt].overdue = Some(serial);
                 request.attempts[attempt].has_been_overdue = true;
@@ -110,6 +130,7 @@ impl Simulation {
             has_been_overdue: false,
             exchange: 0,
             begun: self.now,
+            noted: self.now,
             runs: true,
             was_delivered: false,
         });
@@ -153,16 +174,29 @@ impl Simulation {
                     self.conclude(number, request, index, event, Outcome::Fault(Fault::Timeout));
                 }
                 Some(due @ Due::Overdue(index)) => {
+                    request.attempts[index].noted = self.now;
                     let (id, interface) = (request.attempts[index].id, request.terms.interface);
                     let event = Event::Due { due, session: number, body };
                     self.tell(number, request, event, Occasion::Silent { id, interface });
                 }
-                Some(due @ Due::Turn) => {
+                Some(due @ (Due::Turn | Due::Place)) => {
                     self.tell(number, request, Event::Due { due, session: number, body }, Occasion::Pick);
                 }
             }
         }
         self.require(false, || "something is due without end".into());
+    }
+
+    /// Who waits for a place under `number` tries again.
+    pub(super) fn knock(&mut self, number: u64) {
+        let waits =
+            |request: &Request| request.machine.as_ref().is_some_and(|machine| machine.waits_under() == Some(number));
+        let Some(called) = self.requests.iter().find(|(_, request)| waits(request)).map(|(&called, _)| called) else {
+            return;
+        };
+        let request = self.requests.remove(&called).expect("it has just been there");
+        let body = self.body(&request);
+        self.tell(called, request, Event::Due { due: Due::Place, session: called, body }, Occasion::Pick);
     }
 
     /// The last of a request's body is there: from now on its XSPs are awaited.

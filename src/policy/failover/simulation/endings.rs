@@ -11,8 +11,9 @@ use super::model::Truth;
 use super::mutation::Mutation;
 use super::xsp::{Outcome, Owner};
 use crate::policy::classify::Class;
+use crate::policy::endpoint::EndpointId;
 use crate::policy::failover::{Actions, Event, Target};
-use crate::policy::fault::Fault;
+use crate::policy::fault::{Cause, Fault};
 use crate::policy::health::{Observation, Seen};
 use crate::policy::plan::Pick;
 
@@ -83,8 +84,17 @@ impl Simulation {
     fn occasion(&self, request: &Request, index: usize, outcome: Outcome) -> Occasion {
         let attempt = request.attempts[index];
         let is_channel = matches!(request.target, Target::Channel(_));
-        let truth = Truth::of(outcome, &self.setup.rules, is_channel);
+        let truth = self.truth(attempt.id, outcome, is_channel);
         Occasion::Seen { id: attempt.id, truth, begun: attempt.begun, interface: request.terms.interface }
+    }
+
+    /// What an attempt says of its endpoint as it is now: who has too much to do is silent for that.
+    fn truth(&self, id: EndpointId, outcome: Outcome, is_channel: bool) -> Truth {
+        let is_busy = self.gateway.health.busy_until(id, &self.setup.rules, self.now).is_some();
+        match Truth::of(outcome, &self.setup.rules, is_channel) {
+            Truth::Suspicion(Cause::Silence) if is_busy => Truth::Nothing,
+            truth @ (Truth::Proof | Truth::Suspicion(_) | Truth::Nothing | Truth::Health) => truth,
+        }
     }
 
     /// What nobody waits for is told all the same.
@@ -98,8 +108,8 @@ impl Simulation {
         let begun = self.mutated_begin(attempt.begun);
         let rules = self.told_rules();
         let observation = Observation { id: attempt.id, seen, begun, interface: request.terms.interface };
+        let truth = self.truth(attempt.id, outcome, false);
         let ((), news) = self.with_farm(|farm| farm.observe(&observation, &rules));
-        let truth = Truth::of(outcome, &self.setup.rules, false);
         let interface = request.terms.interface;
         self.judge_news(Occasion::Seen { id: attempt.id, truth, begun: attempt.begun, interface }, &news);
     }

@@ -90,6 +90,15 @@ impl Judge {
         }
     }
 
+    /// Whoever had begun a trial just now has missed its turn, and nobody tries the endpoint.
+    pub(super) fn trials_missed(&mut self) {
+        for block in self.told.values_mut().filter_map(|told| told.block.as_mut()) {
+            if block.trial == Trial::Begun {
+                block.trial = Trial::None;
+            }
+        }
+    }
+
     /// It has failed once more, whether or not its block lasts for longer.
     fn failed(&mut self, id: EndpointId, now: Instant) {
         if let Some(block) = &mut self.told(id).block {
@@ -100,6 +109,7 @@ impl Judge {
     pub(super) fn blocked_by_operator(&mut self, id: EndpointId, now: Instant, until: Instant) {
         let told = self.told(id);
         told.block = Some(Block { until, since: now, trial: Trial::None, is_by_operator: true });
+        told.block_by = None;
         told.is_suspect = false;
     }
 

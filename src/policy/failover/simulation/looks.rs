@@ -4,6 +4,7 @@ use super::judge::Occasion;
 use super::mutation::Mutation;
 use super::xsp::{Outcome, Owner, Path};
 use super::{Simulation, What};
+use crate::policy::classify::On5xx;
 use crate::policy::failover::News;
 use crate::policy::fault::Fault;
 use crate::policy::health::{Found, Order};
@@ -43,7 +44,7 @@ impl Simulation {
     /// A look has ended.
     pub(super) fn looked(&mut self, order: &Order, outcome: Outcome) {
         let truth = match outcome {
-            Outcome::Answer(status) if status >= 500 => Found::ServerError,
+            Outcome::Answer(status) if status >= 500 && self.setup.rules.on_5xx != On5xx::Answer => Found::ServerError,
             Outcome::Answer(_) | Outcome::Redirect(_) => Found::Well,
             Outcome::Fault(fault) => Found::Fault(fault),
         };

@@ -149,7 +149,10 @@ impl Simulation {
             && request.attempts.iter().filter(|attempt| attempt.runs).count() == 1;
         let may_be_twice = request.kind == Kind::Safe && request.machine.is_some();
         let begun = request.attempts.len();
-        let untried = self.good().map(Member::id).find(|id| request.attempts.iter().all(|attempt| attempt.id != *id));
+        let is_untried = |id: &EndpointId| request.attempts.iter().all(|attempt| attempt.id != *id);
+        // A hedged request needs a free place.
+        let has_place = |id: &EndpointId| !self.gateway.health.load.is_full(*id);
+        let untried = self.good().map(Member::id).find(|id| is_untried(id) && has_place(id));
         if is_first && may_be_twice && begun < usize::from(self.setup.tries) && untried.is_some() {
             let begins = actions.iter().any(|action| matches!(action, Action::Begin { .. } | Action::Queue { .. }));
             self.require(begins, || {
@@ -174,6 +177,7 @@ impl Simulation {
             GiveUp::NoEndpoint => "no-endpoint",
             GiveUp::ChannelLost => "channel-lost",
             GiveUp::ChannelsBusy => "channels-busy",
+            GiveUp::Overloaded => "overloaded",
             GiveUp::Silent => "silent",
             GiveUp::TooLarge => "too-large",
             GiveUp::Stale => "gone-stale",
@@ -185,7 +189,8 @@ impl Simulation {
             && !matches!(request.target, Target::Channel(_));
         let begun = request.attempts.len();
         let untried = self.good().map(Member::id).find(|id| request.attempts.iter().all(|attempt| attempt.id != *id));
-        let could_go_on = begun < usize::from(self.setup.tries) && untried.is_some() && why != GiveUp::TooLarge;
+        let is_final = matches!(why, GiveUp::TooLarge | GiveUp::Overloaded);
+        let could_go_on = begun < usize::from(self.setup.tries) && untried.is_some() && !is_final;
         self.require(!is_kind || !could_go_on, || {
             format!("{why:?} after {begun} attempts, although {untried:?} could be asked")
         });

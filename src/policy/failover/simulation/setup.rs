@@ -28,6 +28,8 @@ pub(super) struct Setup {
     pub(super) calm: Duration,
     /// How many of a hundred requests are odd.
     pub(super) odd: u32,
+    /// Requests in flight per XSP.
+    pub(super) max_in_flight: Option<NonZeroU32>,
     /// No HTTP is spoken.
     pub(super) is_bytes: bool,
 }
@@ -62,6 +64,7 @@ impl Setup {
             calm: Duration::from_millis(rng.random_range(1_000..12_000)),
             odd: rng.random_range(0..20),
             is_bytes: rng.random_bool(0.1),
+            max_in_flight: NonZeroU32::new(if rng.random_bool(0.6) { 2048 } else { rng.random_range(0..6) }),
         }
     }
 }

@@ -12,7 +12,10 @@ impl Health {
     pub(in crate::policy) fn left_behind(&self, now: Instant) -> Vec<String> {
         let blocked = self.blocklist.iter(now).map(|(id, standing)| format!("{id:?} is {standing:?}"));
         let conditions = self.conditions.iter().filter(|(_, condition)| !condition.is_at_rest());
-        blocked.chain(conditions.map(|(id, condition)| format!("{id:?}: {condition:?}"))).collect()
+        let busy = self.conditions.keys().map(|id| (id, self.load.occupancy(*id)));
+        let busy = busy.filter(|(_, occupancy)| occupancy.in_flight > 0 || occupancy.waiting > 0);
+        let busy = busy.map(|(id, occupancy)| format!("{id:?}: {occupancy:?}"));
+        blocked.chain(conditions.map(|(id, condition)| format!("{id:?}: {condition:?}"))).chain(busy).collect()
     }
 
     /// Has nobody suspect, until [`Health::put_suspicions`].
