@@ -124,13 +124,31 @@ pub enum LevelError {
     NotOurs,
 }
 
-/// Logs what `level` says from now on, as `[log] level` does; `None`: what the configuration says.
+/// Logs what `level` says from now on, as `[log] level` does; `None`: what the configuration says. That is returned.
 ///
 /// # Errors
 /// See [`LevelError`].
-pub fn set_level(level: Option<&str>) -> Result<(), LevelError> {
+pub fn set_level(level: Option<&str>) -> Result<String, LevelError> {
     let (handle, configured) = FILTER.get().ok_or(LevelError::NotOurs)?;
-    handle.reload(filter(level.unwrap_or(configured))?).map_err(|_| LevelError::NotOurs)
+    let level = level.unwrap_or(configured);
+    handle.reload(filter(level)?).map_err(|_| LevelError::NotOurs)?;
+    Ok(level.to_owned())
+}
+
+/// The modules that may have a level of their own.
+pub fn modules() -> impl Iterator<Item = &'static str> {
+    let map = include_str!("lib.rs").lines();
+    map.filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+}
+
+/// Modules of this program that `level` names and that it does not have.
+pub fn unknown_modules(level: &str) -> Vec<&str> {
+    let targets = level.split(',').map(|part| part.split(['=', '[']).next().unwrap_or_default().trim());
+    let is_unknown = |target: &&str| {
+        let own = target.strip_prefix("xspgate::").and_then(|rest| rest.split("::").next());
+        own.is_some_and(|own| modules().all(|module| module != own))
+    };
+    targets.filter(is_unknown).collect()
 }
 
 fn filter(level: &str) -> Result<EnvFilter, ParseError> {

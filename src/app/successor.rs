@@ -124,7 +124,13 @@ fn start(config: &Path) -> Result<Link> {
     let mut command = Command::new(&program);
     // The service manager has said this of one process only, which is this one.
     command.args(TAKE_OVER).arg(config).env_remove("WATCHDOG_PID").stdin(Stdio::from(OwnedFd::from(there)));
-    let child = command.spawn().with_context(|| format!("can't start {}", program.display()))?;
+    let child = command.spawn().map_err(|error| {
+        let shown = Path::new(&program).display();
+        anyhow!(
+            "can't start {shown}: {error}\nhelp: put the program there again, such as by installing the package; until then, this \
+             process goes on"
+        )
+    })?;
     let status = end_of(child)?;
     if !status.success() {
         bail!("the new process has ended ({status}): see what it has written to standard error");

@@ -102,10 +102,18 @@ pub fn check(options: &Check) -> ExitCode {
 
 /// A reader that stops reading, such as `head`, is no failure.
 pub(super) fn print(text: &str) -> ExitCode {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+    failed(std::io::stdout().write_all(text.as_bytes())).unwrap_or(ExitCode::SUCCESS)
+}
+
+/// The exit code of a command that can't write its answer; `None`: it can. A reader that wants no more is no failure.
+pub(super) fn failed(written: std::io::Result<()>) -> Option<ExitCode> {
+    match written {
+        Ok(()) => None,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Some(ExitCode::SUCCESS),
+        Err(error) => {
+            complain(format_args!("error: standard output can't be written: {error}"));
+            Some(ExitCode::FAILURE)
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `xspgate ctl`: asks a running gateway over its Unix socket.
 
+mod asking;
 mod connections;
 mod drain;
 mod names;
@@ -7,33 +8,25 @@ mod processes;
 mod table;
 mod whom;
 
-use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Write};
-use std::net::Shutdown;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use clap::{ArgGroup, Args, Subcommand};
 
+use self::asking::ask;
 use self::whom::Named;
-use super::check::print;
+use super::check::{failed, print};
 use super::guide::Guide;
 use super::output::complain;
 use crate::config;
 use crate::config::error::printable;
-use crate::config::obstacle::{self, Purpose};
 use crate::config::types::Leaf;
 use crate::config::types::amount::Time;
-use crate::control::{Reply, Request, SOCKET, Whom, Whose, connect};
+use crate::control::{Request, SOCKET, Whom, Whose};
 
-/// The longest that a gateway may take to answer what it only has to say.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The same for what it has to do: a reload waits for the XSPs of a new farm, a restart for the new process.
-const LONG_PATIENCE: Duration = Duration::from_secs(30);
-/// What becomes of a call that was not answered in time.
-const DROPPED: &str = "\nhelp: it drops the call when it goes on, unless it had begun, or is of an earlier version: see `xspgate ctl \
-                       status` then";
 /// Names the socket where `--socket` does not.
 const VARIABLE: &str = "XSPGATE_SOCKET";
 /// The configuration of the package, whose [control] names the socket where nothing else does.
@@ -199,13 +192,16 @@ fn time(text: &str) -> Result<Duration, String> {
 pub fn ctl(options: Ctl) -> ExitCode {
     let socket = &options.socket.unwrap_or_else(socket);
     let request = match options.command {
-        Command::Status { json: true, .. } => return done(ask(socket, &Request::Status)),
+        Command::Status { json: true, .. } => return done_in_json(ask(socket, &Request::Status)),
         Command::Status { watch: true, .. } => return watch(socket),
         Command::Status { .. } => return done(status(socket)),
         Command::Cut { whose, farm } => Request::Cut(Whose::of(Some(whose), farm)),
         Command::Connections { whose, farm, json } => {
             let told = ask(socket, &Request::Connections(Whose::of(whose, farm)));
-            return done(if json { told } else { told.and_then(|told| connections::of(&told)) });
+            return match json {
+                true => done_in_json(told),
+                false => done(told.and_then(|told| connections::of(&told))),
+            };
         }
         Command::Drain { xsp, wait, timeout, force, cut_after } => {
             let whom = Whom::from(xsp);
@@ -254,34 +250,28 @@ fn socket() -> PathBuf {
     reading.and_then(|reading| reading.partial.control).unwrap_or_else(|| SOCKET.into())
 }
 
-/// How long the gateway may take.
-const fn patience(request: &Request) -> Duration {
-    match request {
-        Request::Reload | Request::Restart | Request::TakeOver => LONG_PATIENCE,
-        Request::Status
-        | Request::Drain(_)
-        | Request::ForceDrain(_)
-        | Request::DrainThenCut { .. }
-        | Request::Cut(_)
-        | Request::Connections(_)
-        | Request::Undrain(_)
-        | Request::Block(..)
-        | Request::Unblock(_)
-        | Request::UnblockAll(_)
-        | Request::Stop
-        | Request::Log(_)
-        | Request::Reopen => PATIENCE,
-    }
+/// Prints an answer for people: nothing that the gateway has been told by others steers the terminal.
+fn done(answer: Result<String>) -> ExitCode {
+    print_done(answer.map(|text| visible(&text)))
 }
 
-fn done(answer: Result<String>) -> ExitCode {
+/// Prints an answer for programs.
+fn done_in_json(answer: Result<String>) -> ExitCode {
+    print_done(answer)
+}
+
+fn print_done(answer: Result<String>) -> ExitCode {
     match answer {
         Ok(text) => print(&format!("{}\n", text.trim_end())),
         Err(error) => {
-            complain(format_args!("error: {error:#}"));
+            complain(format_args!("error: {}", visible(&format!("{error:#}"))));
             ExitCode::FAILURE
         }
     }
+}
+
+fn visible(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
 fn status(socket: &Path) -> Result<String> {
@@ -292,99 +282,23 @@ fn status(socket: &Path) -> Result<String> {
 }
 
 fn watch(socket: &Path) -> ExitCode {
-    let mut answered = false;
     loop {
         let text = match status(socket) {
-            Ok(text) => text,
-            // Who watches a gateway that is started anew wants to see it come back.
-            Err(error) if answered => {
-                let said = format!("{error:#}");
+            Ok(text) => visible(&text) + "\n",
+            // Whoever watches a gateway that is about to start wants to see it come.
+            Err(error) => {
+                let said = visible(&format!("{error:#}"));
                 format!("{}; trying again\n", said.lines().next().unwrap_or_default())
             }
-            Err(error) => return done(Err(error)),
         };
-        answered = true;
         let screen = match std::io::stdout().is_terminal() {
             // Home, each line with what was there wiped off, and the rest of the screen.
             true => format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n")),
             false => format!("{text}\n"),
         };
-        match std::io::stdout().write_all(screen.as_bytes()) {
-            Ok(()) => {}
-            // Nobody watches any more.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
-            Err(_) => return ExitCode::FAILURE,
+        if let Some(ended) = failed(std::io::stdout().write_all(screen.as_bytes())) {
+            return ended;
         }
         std::thread::sleep(EVERY);
     }
-}
-
-fn ask(socket: &Path, request: &Request) -> Result<String> {
-    ask_within(patience(request), socket, request)
-}
-
-/// The answer, if it comes in time.
-fn ask_within(patience: Duration, socket: &Path, request: &Request) -> Result<String> {
-    let shown = socket.display();
-    let silent = |waited: Duration| {
-        let help = if request.only_asks() { "" } else { DROPPED };
-        let seconds = waited.as_secs();
-        format!(
-            "the gateway at {shown} has not answered within {seconds} s: its process is stopped (SIGSTOP, a debugger), or the \
-             machine is overloaded{help}"
-        )
-    };
-    let is_silence = |error: &std::io::Error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
-    // Where nobody takes calls, many wait already.
-    let (until, short) = (Instant::now() + patience, patience.min(PATIENCE));
-    let mut call = connect(socket, short).map_err(|error| match is_silence(&error) {
-        true => anyhow!(silent(short)),
-        false => {
-            let help = match error.kind() == ErrorKind::PermissionDenied {
-                true => "\nhelp: only the gateway's user and root may use it".to_owned(),
-                false => obstacle::line(socket, &error, Purpose::Reading),
-            };
-            anyhow!(
-                "no gateway answers at {shown}: {error}; is it running, as this user's or by root, with [control] \
-                 socket there? --socket or {VARIABLE} names another place{help}"
-            )
-        }
-    })?;
-    let mut line = serde_json::to_vec(request)?;
-    line.push(b'\n');
-    // A gateway that does not hear this user may have hung up already, and has said why.
-    drop(call.write_all(&line).and_then(|()| call.shutdown(Shutdown::Write)));
-    let mut line = Vec::new();
-    let mut answer = BufReader::new(&call);
-    let read = match answer.read_until(b'\n', &mut line) {
-        Err(error) if is_silence(&error) && patience > PATIENCE => {
-            complain(format_args!(
-                "`{}` has taken {} s so far: a reload or restart that is under way comes first, and XSPs of new farms are waited \
-                 for; waiting up to {} s",
-                request.name(),
-                PATIENCE.as_secs(),
-                patience.as_secs()
-            ));
-            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            call.set_read_timeout(Some(left))?;
-            answer.read_until(b'\n', &mut line)
-        }
-        read => read,
-    };
-    read.map_err(|error| match is_silence(&error) {
-        true => anyhow!(silent(patience)),
-        false => anyhow!(error).context(format!("no answer from the gateway at {shown}")),
-    })?;
-    if line.is_empty() {
-        bail!("the gateway at {shown} hangs up");
-    }
-    match serde_json::from_slice(&line).context("its answer can't be read; is it of another version?")? {
-        Reply::Done(text) => Ok(lines(&text)),
-        Reply::Refused(why) => bail!(lines(&why)),
-    }
-}
-
-/// Nothing that was said steers the terminal.
-fn lines(text: &str) -> String {
-    text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::error::Problem;
@@ -21,7 +21,7 @@ pub fn problems(config: &Config, source: &Path) -> Vec<Problem> {
     let log = config.log.access_file.as_deref();
     let found = [
         (Spot::AccessFile, log.and_then(|path| access_file(path, config, source))),
-        (Spot::ControlSocket, config.control.as_deref().and_then(socket)),
+        (Spot::ControlSocket, config.control.as_deref().and_then(|path| socket(path, log))),
         (Spot::StateDir, config.state_dir.as_deref().and_then(state_dir)),
     ];
     let place = |(spot, problem): (Spot, Option<Problem>)| Some(Problem { span: config.places.of(&spot), ..problem? });
@@ -35,40 +35,65 @@ fn access_file(path: &Path, config: &Config, source: &Path) -> Option<Problem> {
         return Some(Problem::error(None, message).help("name a file of its own, such as /var/log/xspgate/access.log"));
     }
     match fs::metadata(path).map(|metadata| metadata.file_type()) {
-        Ok(kind) if kind.is_dir() || kind.is_socket() || kind.is_block_device() => {
-            let what = if kind.is_dir() { "a folder" } else { "not a file" };
+        Ok(kind) if kind.is_dir() || kind.is_socket() || kind.is_fifo() || kind.is_block_device() => {
+            let what = match () {
+                () if kind.is_dir() => "a folder",
+                () if kind.is_fifo() => "a pipe, whose reader could stop the log",
+                () => "not a file",
+            };
             Some(Problem::error(None, format!("access_file {shown} is {what}")).help("name a file in a folder"))
         }
-        Ok(_) => unwritable("access_file", path, path),
-        Err(_) => unwritable("access_file", path, folder_of(path)),
+        Ok(kind) if kind.is_char_device() => None,
+        Ok(_) => unwritable("access_file", path, path).or_else(|| exposed("access_file", path, folder_of(path))),
+        Err(_) => {
+            unwritable("access_file", path, folder_of(path)).or_else(|| exposed("access_file", path, folder_of(path)))
+        }
     }
 }
 
-fn socket(path: &Path) -> Option<Problem> {
+fn socket(path: &Path, log: Option<&Path>) -> Option<Problem> {
     let (shown, length) = (path.display(), path.as_os_str().len());
+    if log.is_some_and(|log| is_same(path, log)) {
+        let message = format!("the control socket's path {shown} is that of [log] access_file");
+        return Some(Problem::error(None, message).help("name another path, such as \"/run/xspgate/control.sock\""));
+    }
     if length > LONGEST_SOCKET {
         let message =
             format!("the socket's path {shown} has {length} bytes, and a Unix socket's has {LONGEST_SOCKET} at most");
         return Some(Problem::error(None, message).help("a shorter path, such as \"/run/xspgate/control.sock\""));
     }
     let there = match fs::symlink_metadata(path).map(|metadata| metadata.file_type()) {
-        Ok(kind) if kind.is_socket() => return None,
-        Ok(kind) if kind.is_dir() => "a folder",
+        Ok(kind) if kind.is_socket() => return exposed("the control socket", path, folder_of(path)),
+        Ok(kind) if kind.is_dir() => {
+            let message = format!("at the control socket's path {shown} is a folder");
+            let inside = path.join("control.sock");
+            return Some(
+                Problem::error(None, message)
+                    .help(format!("name a path in it, such as {:?}", inside.display().to_string())),
+            );
+        }
         Ok(kind) if kind.is_symlink() => "a symbolic link",
         Ok(_) => "a file that is no socket",
-        Err(_) => return unwritable("the control socket", path, folder_of(path)),
+        Err(_) => {
+            return unwritable("the control socket", path, folder_of(path))
+                .or_else(|| exposed("the control socket", path, folder_of(path)));
+        }
     };
     let help = format!("remove it (`rm {}`), or name another path", obstacle::quoted(path));
     Some(Problem::error(None, format!("at the control socket's path {shown} is {there}")).help(help))
 }
 
 fn state_dir(path: &Path) -> Option<Problem> {
+    if ["/proc", "/sys", "/dev"].iter().any(|kernel| path.starts_with(kernel)) {
+        let message = format!("state_dir {} is the kernel's, and holds no files", path.display());
+        return Some(Problem::error(None, message).help("name another folder, such as \"/var/lib/xspgate\""));
+    }
     match fs::metadata(path) {
         Ok(metadata) if !metadata.is_dir() => {
             let message = format!("state_dir {} is not a folder", path.display());
             Some(Problem::error(None, message).help("name a folder, such as \"/var/lib/xspgate\""))
         }
-        Ok(_) => unwritable("state_dir", path, path),
+        Ok(_) => unwritable("state_dir", path, path).or_else(|| exposed("state_dir", path, path)),
         // It is made, and what leads to it.
         Err(_) => {
             let there = path.ancestors().find(|folder| folder.exists())?;
@@ -89,6 +114,22 @@ fn unwritable(what: &str, path: &Path, tried: &Path) -> Option<Problem> {
         false => obstacle::help(path, &error, Purpose::Writing).unwrap_or_else(|| "name another place".into()),
     };
     Some(Problem::warning(None, format!("{what} {} can't be written: {error}", path.display())).help(help))
+}
+
+/// Complains of a folder in which every user may put something else in the place of `path`.
+fn exposed(what: &str, path: &Path, folder: &Path) -> Option<Problem> {
+    const OTHERS_WRITE: u32 = 0o002;
+    const STICKY: u32 = 0o1000;
+    let mode = fs::metadata(folder).ok()?.mode();
+    if mode & OTHERS_WRITE == 0 || mode & STICKY != 0 {
+        return None;
+    }
+    let message = format!(
+        "{what} {}: every user of this machine may write to the folder {}, and replace what is in it",
+        path.display(),
+        folder.display()
+    );
+    Some(Problem::warning(None, message).help(format!("chmod o-w {}", obstacle::quoted(folder))))
 }
 
 /// Whether the unit makes the folder when it starts the gateway: by RuntimeDirectory, LogsDirectory and StateDirectory.

@@ -269,7 +269,11 @@ async fn what_can_not_be_done_is_said_with_what_could() {
     assert!(controlled.ctl.refused(&["drain", "not an xsp"]).await.contains("is no XSP"));
     assert!(controlled.ctl.refused(&["drain", &address, "--farm", "xps"]).await.contains("there is no farm \"xps\""));
     for level in ["loud==", "inof", ""] {
-        assert!(controlled.ctl.refused(&["log", level]).await.contains("that is no level"), "{level}");
+        let said = controlled.ctl.refused(&["log", level]).await;
+        assert!(
+            said.contains(&format!("\"{level}\" is not a log level")) && said.contains("levels are off, error"),
+            "{said}"
+        );
     }
     assert_eq!(controlled.ctl.run(&["block", &address, "--for", "soon"]).await.code, 2);
 
@@ -354,7 +358,13 @@ async fn the_log_is_as_loud_as_it_is_told_to_be() {
     let said = controlled.ctl.done(&["log", "xspgate::discover=debug"]).await;
     assert!(said.contains("of all other modules, nothing is logged"), "{said}");
     let said = controlled.ctl.done(&["log", "info,xspgate::discover=debug"]).await;
-    assert_eq!(said, "the log's level is set\n");
+    assert_eq!(said, "the log's level is info,xspgate::discover=debug until the next restart\n");
+    let said = controlled.ctl.done(&["log", "info,xspgate::discovr=debug"]).await;
+    assert!(said.contains("WARNING: there is no module xspgate::discovr; there are admin, "), "{said}");
+    assert!(said.contains(" discover, "), "{said}");
+    let said = controlled.ctl.done(&["log"]).await;
+    assert_eq!(said, "the log's level is info, as the configuration says\n");
+    controlled.ctl.done(&["log", "info,xspgate::discover=debug"]).await;
     controlled.said(&["DEBUG", "looked up"]).await;
     // However quiet it is, who has done what is in it.
     controlled.ctl.done(&["log", "off"]).await;
@@ -517,4 +527,58 @@ async fn a_restart_at_a_gateway_that_hangs_is_told_of_soon_and_comes_to_the_righ
         .await;
     controlled.serving.program.signal("CONT");
     asking.line("what has come of it", |line| line.contains("nothing has changed").then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_socket_that_is_none_is_said_to_be_what_it_is_and_others_are_named_as_what_they_may_be() {
+    let controlled = Controlled::start().await;
+    let folder = controlled.stage.sim.folder();
+    let socket = folder.join("control.sock");
+    for (path, expected) in [
+        (
+            folder.to_owned(),
+            format!("is a folder; sockets in that folder, of this or of other programs: {}", socket.display()),
+        ),
+        (folder.join("logged.toml"), "is a file, and no socket".to_owned()),
+        (
+            folder.join("contrl.sock"),
+            "contrl.sock does not exist; sockets in that folder, of this or of other programs: ".to_owned(),
+        ),
+    ] {
+        let said = Ctl(path).refused(&["status"]).await;
+        assert!(said.contains(&expected) && !said.contains("did you mean"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_no_success_and_a_reader_that_has_enough_is_no_failure() {
+    let controlled = Controlled::start().await;
+    let command = |redirection: &str| {
+        let (program, socket) = (env!("CARGO_BIN_EXE_xspgate"), controlled.ctl.0.display().to_string());
+        let script = format!("{program} ctl --socket {socket} status {redirection}");
+        tokio::task::spawn_blocking(move || {
+            Command::new("bash").args(["-o", "pipefail", "-c", &script]).output().unwrap()
+        })
+    };
+    let full = command("> /dev/full").await.unwrap();
+    let said = String::from_utf8_lossy(&full.stderr).into_owned();
+    assert_eq!(full.status.code(), Some(1));
+    assert!(said.contains("error: standard output can't be written: No space left on device"), "{said}");
+    let enough = command("| true").await.unwrap();
+    assert_eq!((enough.status.code(), &*enough.stderr), (Some(0), &b""[..]));
+}
+
+#[tokio::test]
+async fn a_restart_without_the_program_says_where_it_was_and_that_all_goes_on() {
+    let stage = Stage::start().await;
+    let program = stage.sim.folder().join("program");
+    fs::copy(env!("CARGO_BIN_EXE_xspgate"), &program).unwrap();
+    let (config, socket) = stage.with_control();
+    let gateway = Program::spawn(Command::new(&program).args(["run", &config]));
+    gateway.line("that it serves", |line| line.starts_with("serving /metrics").then_some(())).await;
+    fs::remove_file(&program).unwrap();
+    let said = Ctl(socket).refused(&["restart"]).await;
+    let parts =
+        [format!("can't start {}: No such file", program.display()), "help: put the program there again".to_owned()];
+    assert!(parts.iter().all(|part| said.contains(part)), "{said}");
 }

@@ -138,6 +138,10 @@ async fn places_that_can_not_be_written_are_named_by_check() {
     fs::create_dir(folder.join("folder")).unwrap();
     fs::write(folder.join("file"), "").unwrap();
     std::os::unix::fs::symlink("file", folder.join("link")).unwrap();
+    assert!(Command::new("mkfifo").arg(folder.join("pipe")).status().unwrap().success());
+    fs::create_dir(folder.join("open")).unwrap();
+    fs::set_permissions(folder.join("open"), fs::Permissions::from_mode(0o777)).unwrap();
+    let both = |path: &str| with_socket(path).replace("[log]\n", &format!("[log]\naccess_file = \"{path}\"\n"));
     let long = format!("/run/{}/control.sock", "x".repeat(100));
     for (text, code, said) in [
         (with_log("access.log"), 0, ""),
@@ -155,6 +159,14 @@ async fn places_that_can_not_be_written_are_named_by_check() {
         (with_socket("link"), 2, "is a symbolic link"),
         (with_socket("missing/control.sock"), 0, "the control socket "),
         (with_socket(&long), 2, "has 118 bytes, and a Unix socket's has 107 at most"),
+        (with_socket("folder"), 2, "help: name a path in it, such as "),
+        (both("both.sock"), 2, "both.sock is that of [log] access_file"),
+        (with_log("pipe"), 2, "pipe is a pipe, whose reader could stop the log"),
+        (with_log("/dev/null"), 0, ""),
+        (with_log("open/access.log"), 0, "every user of this machine may write to the folder "),
+        (with_socket("open/control.sock"), 0, "every user of this machine may write to the folder "),
+        (with_state("open"), 0, "help: chmod o-w "),
+        (with_state("/proc"), 2, "state_dir /proc is the kernel's, and holds no files"),
         (with_state("folder"), 0, ""),
         (with_state("made/when/needed"), 0, ""),
         (with_state("file"), 2, "file is not a folder"),

@@ -246,16 +246,27 @@ fn connections(core: &Core, nothing: Nothing, own: Answered, (others, unknown): 
 }
 
 fn set_level(level: Option<&str>) -> Reply {
-    if let Some(Err(_)) = level.map(LogFilter::text) {
-        return Reply::Refused(format!("that is no level: {}", LogFilter::expected()));
+    if let Some(Err(refusal)) = level.map(LogFilter::text) {
+        let (message, help): (String, Option<String>) = refusal.into();
+        let near = help.filter(|help| help.starts_with("did you")).map_or_else(String::new, |near| format!("; {near}"));
+        return Reply::Refused(format!(
+            "{message}{near}\nhelp: levels are off, error, warn, info, debug and trace; a module has its own as in \
+             info,xspgate::discover=debug"
+        ));
     }
-    match telemetry::set_level(level) {
-        Ok(()) if level.is_none_or(has_rest) => Reply::Done("the log's level is set".into()),
-        Ok(()) => {
-            Reply::Done("the log's level is set; of all other modules, nothing is logged: see \"info,...\"".into())
-        }
-        Err(error) => Reply::Refused(error.to_string()),
-    }
+    let set = match telemetry::set_level(level) {
+        Ok(set) => set,
+        Err(error) => return Reply::Refused(error.to_string()),
+    };
+    let said = match level {
+        Some(_) => format!("the log's level is {set} until the next restart"),
+        None => format!("the log's level is {set}, as the configuration says"),
+    };
+    let rest = (!has_rest(&set)).then(|| "of all other modules, nothing is logged: see \"info,...\"".to_owned());
+    let unknown = telemetry::unknown_modules(&set).into_iter().map(|name| {
+        format!("WARNING: there is no module {name}; there are {}", telemetry::modules().collect::<Vec<_>>().join(", "))
+    });
+    Reply::Done([said].into_iter().chain(rest).chain(unknown).collect::<Vec<_>>().join("\n"))
 }
 
 /// Whether `level` says something of modules that it does not name.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::table::span;
 use crate::config::error::printable;
-use crate::control::Connections;
+use crate::control::{Connections, Row};
 
 /// One line for each of what is told in JSON.
 pub(super) fn of(told: &str) -> Result<String> {
@@ -15,25 +15,16 @@ pub(super) fn of(told: &str) -> Result<String> {
     if told.connections.is_empty() {
         writeln!(out, "no event channel, CTI or pass-through connection is open")?;
     } else {
-        writeln!(
-            out,
-            "{:15}  {:21}  {:11}  {:10}  {:>9}  {:>9}  {:>7}  peer",
-            "client", "XSP", "kind", "for", "received", "sent", "process"
-        )?;
+        row(&mut out, ["client", "XSP", "kind", "for", "in", "out", "process"])?;
     }
-    for row in &told.connections {
-        writeln!(
-            out,
-            "{:15}  {:21}  {:11}  {:10}  {:>9}  {:>9}  {:>7}  {}",
-            row.client.to_string(),
-            row.endpoint.to_string(),
-            row.kind.name(),
-            span(told.time - row.opened),
-            row.received,
-            row.sent,
-            row.pid,
-            row.peer.as_deref().map_or_else(|| "-".into(), printable)
-        )?;
+    for told_row in &told.connections {
+        let Row { client, endpoint, kind, opened, received, sent, pid, peer, .. } = told_row;
+        let (client, endpoint, pid) = (client.to_string(), endpoint.to_string(), pid.to_string());
+        let (age, received, sent) = (span(told.time - opened), size(*received), size(*sent));
+        row(&mut out, [&client, &endpoint, kind.name(), &age, &received, &sent, &pid])?;
+        if let Some(peer) = peer {
+            writeln!(out, "    {}", printable(peer))?;
+        }
     }
     if told.left_out > 0 {
         match told.left_out {
@@ -47,21 +38,64 @@ pub(super) fn of(told: &str) -> Result<String> {
     Ok(out)
 }
 
+/// A long address has a line to itself.
+fn row(out: &mut String, [client, xsp, kind, age, received, sent, pid]: [&str; 7]) -> Result<()> {
+    const CLIENT: usize = 15;
+    const XSP: usize = 21;
+    let mut columns = [client, xsp];
+    for (column, width) in columns.iter_mut().zip([CLIENT, XSP]) {
+        if column.len() > width {
+            writeln!(out, "{column}")?;
+            *column = "";
+        }
+    }
+    let [client, xsp] = columns;
+    writeln!(out, "{client:CLIENT$} {xsp:XSP$} {kind:11} {age:6} {received:>6} {sent:>6} {pid:>8}")?;
+    Ok(())
+}
+
+/// Bytes in four digits at most.
+fn size(bytes: u64) -> String {
+    let units = ["B", "K", "M", "G", "T"];
+    let (mut size, mut unit) = (bytes, 0);
+    while size >= 10_000 && unit + 1 < units.len() {
+        size = size.div_ceil(1024);
+        unit += 1;
+    }
+    format!("{size}{}", units[unit])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn each_connection_is_a_line() {
+    fn each_connection_is_a_line_of_eighty_columns() {
         let told = r#"{"time": 10000.0, "left_out": 3, "unknown": ["process 9 has not answered"], "connections": [
-            {"pid": 77, "kind": "cti", "client": "192.0.2.7", "peer": "CN=x", "farm": "cti", "endpoint": "10.0.0.1:8012",
-                "opened": 9990.0, "received": 12, "sent": 3456}]}"#;
+            {"pid": 4194304, "kind": "passthrough", "client": "192.168.100.200", "peer": null, "farm": "cti",
+                "endpoint": "192.168.100.201:48012", "opened": 0.0, "received": 12, "sent": 34567890},
+            {"pid": 77, "kind": "cti", "client": "2001:db8:0:1::7", "peer": "CN=x", "farm": "cti",
+                "endpoint": "[2001:db8:1111:2222:3333::1]:8012", "opened": 9990.0, "received": 12, "sent": 3456}]}"#;
         let expected = "\
-client           XSP                    kind         for          received       sent  process  peer
-192.0.2.7        10.0.0.1:8012          cti          10s                12       3456       77  CN=x
+client          XSP                   kind        for        in    out  process
+192.168.100.200 192.168.100.201:48012 passthrough 2h46m     12B    33M  4194304
+[2001:db8:1111:2222:3333::1]:8012
+2001:db8:0:1::7                       cti         10s       12B  3456B       77
+    CN=x
 3 more, which were opened later, are left out
 UNKNOWN: process 9 has not answered
 ";
-        assert_eq!(of(told).unwrap(), expected);
+        let shown = of(told).unwrap();
+        assert_eq!(shown, expected);
+        assert!(shown.lines().all(|line| line.len() <= 80));
+    }
+
+    #[test]
+    fn a_size_has_four_digits_at_most() {
+        for (bytes, expected) in
+            [(0, "0B"), (9_999, "9999B"), (10_000, "10K"), (34_567_890, "33M"), (u64::MAX, "16777216T")]
+        {
+            assert_eq!(size(bytes), expected);
+        }
     }
 }

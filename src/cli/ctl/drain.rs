@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use super::{EVERY, ask, done};
+use super::asking::ask;
+use super::{EVERY, done};
 use crate::cli::check::print;
 use crate::config::error::printable;
 use crate::config::types::Leaf;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::Deserialize;
 
-use super::ask_within;
+use super::asking::ask_within;
 use crate::cli::check::print;
 use crate::config::error::printable;
 use crate::control::Request;
