@@ -1,4 +1,4 @@
-//! One timer for a whole connection, set anew only when it must ring earlier. Separate from `tokio::time::timeout`, which
+//! One timer for a whole connection, set again only when it must ring earlier. Separate from `tokio::time::timeout`, which
 //! costs a timer a request: a connection's deadlines mostly move outwards, and a wake-up too many every now and then is
 //! cheaper than a timer moved with each of them.
 

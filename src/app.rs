@@ -182,7 +182,7 @@ impl Gateway {
     }
 
     /// Has the configuration and the files that it names read again, whether they look changed or not; what comes of it is
-    /// for whoever wants to know. `None`: the process ends.
+    /// for those who want to know. `None`: the process ends.
     pub fn reload(&self) -> impl Future<Output = Option<Outcome>> + use<> {
         let (asked, outcome) = oneshot::channel();
         // If nobody takes it, it is dropped, and says so.
@@ -190,7 +190,7 @@ impl Gateway {
         async { outcome.await.ok() }
     }
 
-    /// Has the program started anew, to take this process' place. What comes of it is in the log, and if it comes to something,
+    /// Has the program started again, to take this process' place. What comes of it is in the log, and if it comes to something,
     /// [`Gateway::succeeded`] tells.
     pub fn restart(&self) {
         let (asked, _) = oneshot::channel();
@@ -245,7 +245,7 @@ impl Gateway {
     /// is more time: `handover_timeout`. It outlives its own predecessor.
     ///
     /// # Errors
-    /// The other process has ended when it was to begin. Nobody serves then, and whoever starts this one should at once.
+    /// The other process has ended when it was to begin. Nobody serves then, and anyone who starts this one should at once.
     pub async fn outlive(&mut self) -> Result<()> {
         match self.handover.wait_for(|handover| *handover != HandoverStatus::Pending).await.as_deref() {
             Ok(HandoverStatus::Lost) => bail!("the process that was to take over has ended"),

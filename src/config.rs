@@ -103,7 +103,7 @@ pub fn read_again(path: &Path) -> Result<Reading, Report> {
     read_from(path, Streams::Refused)
 }
 
-/// What the file at `path` holds, for whoever only wants to know whether that has changed.
+/// What the file at `path` holds, to find out only whether that has changed.
 ///
 /// # Errors
 /// Why it can't be read.

@@ -67,13 +67,13 @@ pub enum Request {
     Reload,
     /// The gateway stops; asked for once more, at once.
     Stop,
-    /// The program is started anew, and takes this gateway's place.
+    /// The program is started again, and takes this gateway's place.
     Restart,
     /// Who asks takes this gateway's place; the answer is no line, but what [`handover`](crate::handover) says.
     TakeOver,
     /// What is logged from now on, as `[log] level` says it; `None`: what the configuration says.
     Log(Option<String>),
-    /// The access log's file is opened anew.
+    /// The access log's file is reopened.
     Reopen,
 }
 

@@ -33,7 +33,7 @@ pub struct Processes {
     state: Locked<State>,
     number: AtomicU64,
     started: f64,
-    /// Whoever stops this process waits here.
+    /// Anyone who stops this process waits here.
     pub stop: Arc<Notify>,
 }
 
@@ -249,7 +249,7 @@ impl Processes {
         self.replace(said.into_iter().map(|process| (process, at)).collect(), streams);
     }
 
-    /// The one before has ended, and those before it are heard of no more.
+    /// The one before has ended, and those before it are no longer heard from.
     pub fn gone(&self) {
         self.state.with(|state| state.before = None);
         self.replace(Vec::new(), HashMap::new());

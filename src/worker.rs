@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// How often idle upstream connections are looked over.
 const SWEEP: Duration = Duration::from_millis(250);
 
-/// Dropped when a thread ends: whoever waits for [`Ended`] learns of it.
+/// Dropped when a thread ends: anyone who waits for [`Ended`] learns of it.
 #[derive(Clone, Debug)]
 pub struct Alive(mpsc::UnboundedSender<()>);
 

@@ -24,7 +24,7 @@ pub(super) struct Sampler {
 struct Track {
     state: EndpointState,
     since: SystemTime,
-    /// Since when it is out, while it is: failed trials don't begin it anew. In seconds since 1970.
+    /// Since when it is out, while it is: failed trials don't start it again. In seconds since 1970.
     out: Option<f64>,
     /// Oldest first.
     samples: VecDeque<(Instant, Traffic)>,

@@ -326,9 +326,9 @@ pub struct Name {
 /// What came of reading files while everything runs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Reload {
-    /// Whether the configuration on disk can't be used, and the one of before is.
+    /// Whether the configuration on disk can't be used, and the previous one is in use.
     pub configuration_refused: bool,
-    /// Whether the certificates, keys or CAs on disk can't be used, and those of before are.
+    /// Whether the certificates, keys or CAs on disk can't be used, and the previous ones are in use.
     pub certificates_refused: bool,
     /// The last time that something was taken over or refused.
     pub last: Option<Event>,

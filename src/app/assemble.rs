@@ -1,5 +1,5 @@
 //! What a configuration and its files become: farms, and the snapshot that requests are served by. Separate from the
-//! composition root, because files that change make them anew while everything else stays.
+//! composition root, because files that change make them again while everything else stays.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -64,7 +64,7 @@ impl Socket {
         Ok(Self { listener, path: path.to_owned(), file: None, owner, handover })
     }
 
-    /// The file is this process' from now on, whoever's it was.
+    /// The file is this process' from now on, no matter who owned it before.
     pub(super) fn keep(&mut self) {
         self.file = identity(&self.path);
     }

@@ -1,4 +1,4 @@
-//! What comes of reading everything again, in words. Separate from the reading, since it is for whoever has asked.
+//! What comes of reading everything again, in words. Separate from the reading, since it is for the caller.
 
 use std::fmt;
 

@@ -48,7 +48,7 @@ pub struct Predecessor {
     understands: Fluency,
 }
 
-/// Tells that a process is heard of no more.
+/// Tells that a process is no longer heard from.
 #[derive(Debug)]
 pub(super) struct Gone(mpsc::Receiver<()>);
 
@@ -120,7 +120,7 @@ impl Predecessor {
         Inherited::new(state, descriptors.into_iter())
     }
 
-    /// For whoever has to outlive it; once.
+    /// For anyone who has to outlive it; once.
     pub(super) fn gone(&mut self) -> Option<Gone> {
         self.gone.take()
     }
@@ -202,7 +202,7 @@ impl Predecessor {
     }
 }
 
-/// The process `pid` is heard of no more because of `end`: it had `held` something last, and `others` had been replaced by it.
+/// The process `pid` is no longer heard from because of `end`: it had `held` something last, and `others` had been replaced by it.
 fn tell_of_end(name: &str, pid: u32, is_planned: bool, end: &LinkError, held: [u64; 3], others: &[u32]) {
     let [channels, cti, passthrough] = held;
     let others: Vec<String> = others.iter().map(|pid| format!("process {pid}")).collect();

@@ -152,7 +152,7 @@ impl Reload {
                 Err(why)
             }
         };
-        // Whoever has asked need not wait for the answer.
+        // The caller may have left before the answer.
         drop(asked.send(done));
     }
 
@@ -182,7 +182,7 @@ impl Reload {
             supervisor::ready();
         }
         if let Outcome::Unchanged { .. } = outcome {
-            // Time has passed all the same.
+            // Time has passed anyway.
             self.running.judge_clients();
         }
         // Files that are refused are not read again before they change.
@@ -190,7 +190,7 @@ impl Reload {
             Outcome::Applied { .. } => seen_when_read(&self.running),
             Outcome::Unchanged { .. } | Outcome::Refused(_) => seen,
         });
-        // Whoever has asked need not wait for the answer.
+        // The caller may have left before the answer.
         asked.send(outcome).ok();
     }
 
@@ -261,7 +261,7 @@ impl Reload {
                 let reading = config::read_bytes(&self.path, bytes.clone());
                 self.reload_from(reading)
             }
-            // The error's words are for whoever reads it.
+            // The error's words are for anyone who reads it.
             Some(Err(_)) | None => self.reload(),
         }
     }

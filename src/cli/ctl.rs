@@ -285,7 +285,7 @@ fn watch(socket: &Path) -> ExitCode {
     loop {
         let text = match status(socket) {
             Ok(text) => visible(&text) + "\n",
-            // Whoever watches a gateway that is about to start wants to see it come.
+            // Anyone who watches a gateway that is about to start wants to see it come.
             Err(error) => {
                 let said = visible(&format!("{error:#}"));
                 format!("{}; trying again\n", said.lines().next().unwrap_or_default())

@@ -150,7 +150,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Whose place is taken, if anybody's: that of `starter`, who waits for it, or that of whoever has the control socket.
+/// Whose place is taken, if anybody's: that of `starter`, who waits for it, or that of anyone who has the control socket.
 fn predecessor(
     starter: Option<Predecessor>,
     take_over: Option<Option<PathBuf>>,

@@ -15,7 +15,7 @@ const WIDTH: usize = 160;
 pub enum Severity {
     /// The configuration can't be used.
     Error,
-    /// Time alone has made a file bad. A gateway starts with it all the same, and keeps what it has in use; a file that
+    /// Time alone has made a file bad. A gateway starts with it anyway, and keeps what it has in use; a file that
     /// comes new to a gateway that runs can't be used.
     Lapsed,
     /// It can be used, but hardly is what was meant.

@@ -369,7 +369,7 @@ mod tests {
             let names = Who::now().names;
             (names.user(metadata.uid()), names.group(metadata.gid()))
         };
-        // Whoever runs the tests is not the user that is spoken of.
+        // Anyone who runs the tests is not the user that is spoken of.
         let (owner, group) = owned(&private);
         let as_known = |text: String| text.replace(&owner, "root").replace(&group, "root");
         set(&private, 0o700);

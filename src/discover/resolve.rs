@@ -53,7 +53,7 @@ pub struct Answer {
 pub enum Extent {
     /// All of it.
     Whole,
-    /// It was cut off, and no server gives more: what is not in it may be there all the same.
+    /// It was cut off, and no server gives more: what is not in it may be there anyway.
     Part,
 }
 

@@ -1,4 +1,4 @@
-//! Whether versions of TLS before 1.2 are turned away (R-TLS-1). Separate from other handshakes, because rustls can't even ask
+//! Whether versions of TLS before 1.2 are rejected (R-TLS-1). Separate from other handshakes, because rustls can't even ask
 //! for them: a ClientHello of TLS 1.1 goes out as bytes, and the first record of the answer says it all.
 
 use std::io;

@@ -110,7 +110,7 @@ impl ServerCertVerifier for Witness {
     }
 }
 
-/// Shows nothing, whoever asks.
+/// Shows nothing, no matter who asks.
 #[derive(Debug)]
 pub(super) struct Nothing;
 

@@ -72,7 +72,7 @@ impl EndpointState {
 }
 
 impl Farm {
-    /// Every endpoint and how it stands, for whoever wants to see: by site and SRV priority, then by address.
+    /// Every endpoint and how it stands, to be shown: by site and SRV priority, then by address.
     pub fn describe(&self) -> Vec<Described> {
         let config = self.config();
         self.state.with(|state| state.describe(&config))

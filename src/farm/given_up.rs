@@ -16,7 +16,7 @@ use crate::telemetry::timeline::Kind;
 pub enum Sign {
     /// Nothing has come: clients that stay have nothing, though the gateway may know no other endpoint for them.
     Silence,
-    /// It was turned away. That is a sign of life: if all endpoints do so, the gateway may be at fault, whose certificate has
+    /// It was rejected. That is a sign of life: if all endpoints do so, the gateway may be at fault, whose certificate has
     /// expired, say, and streams that work must not pay for it.
     Refusal,
 }

@@ -151,7 +151,7 @@ impl Farm {
         self.state.with(|state| state.endpoints.values().map(Arc::clone).collect())
     }
 
-    /// Its endpoints by their labels, in order, for whoever has named none of them.
+    /// Its endpoints by their labels, in order, for anyone who has named none of them.
     pub fn labels(&self) -> Vec<Arc<str>> {
         let mut labels: Vec<_> =
             self.state.with(|state| state.endpoints.values().map(|endpoint| Arc::clone(&endpoint.label)).collect());

@@ -79,7 +79,7 @@ impl Farm {
         [News::of(What::Drained, state, &drains.begun), News::of(What::Undrained, state, &drains.ended)]
     }
 
-    /// Says of each endpoint that is leaving, once, that it holds no event channel and no connection any more: whoever has
+    /// Says of each endpoint that is leaving, once, that it holds no event channel and no connection any more: anyone who has
     /// waited for that may take it down. To be called every second or so.
     pub fn tell_vacated(&self) {
         let mut vacated = Vec::new();

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 
 /// Descriptors that go at once; the kernel takes up to 253.
 const AT_ONCE: usize = 128;
-/// Bytes that are written at once: the kernel begins its wait anew with each few that the other end takes.
+/// Bytes that are written at once: the kernel begins its wait again with each few that the other end takes.
 const PIECE: usize = 64 * 1024;
 /// A text that is longer is none of ours: ten million channels have no more.
 const LONGEST: u32 = 1 << 30;

@@ -1,4 +1,4 @@
-//! One message body of any framing as a row of events. Separate from [`chunked`](super::chunked), so that whoever relays a
+//! One message body of any framing as a row of events. Separate from [`chunked`](super::chunked), so that anyone who relays a
 //! body need not know how it is framed.
 
 use super::chunked::{ChunkError, Decoder, Event};

@@ -1,5 +1,5 @@
 //! The fields of a head or a trailer section, as they came: order, case and bytes. Separate from the heads, because trailers
-//! and whoever decides by fields need nothing else of a message.
+//! and anyone who decides by fields need nothing else of a message.
 
 use std::fmt;
 use std::sync::Arc;

@@ -74,7 +74,7 @@ pub fn response_head(data: &[u8]) {
     }
 }
 
-/// A chunked body behind one byte that says how it is split: it reads as the naive model reads it in one piece, whoever has
+/// A chunked body behind one byte that says how it is split: it reads as the naive model reads it in one piece, no matter who has
 /// sent it. What a client may send, an XSP may.
 pub fn chunked(data: &[u8]) {
     let Some((&step, body)) = data.split_first() else { return };

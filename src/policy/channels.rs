@@ -88,7 +88,7 @@ impl<E: Copy + Eq + Hash> Channels<E> {
         self.remember = remember;
     }
 
-    /// A stream from `endpoint` says that it is channel `id`, and owns the id from now on, whoever did before. Whoever
+    /// A stream from `endpoint` says that it is channel `id`, and owns the id from now on, no matter who did before. Anyone who
     /// holds the stream tells how it ends. `None`: there is no room, although the oldest of the lost ones would have made
     /// some, and the channel stays unknown.
     pub fn opened(&mut self, id: ChannelId, endpoint: E, now: Instant) -> Option<Stream> {

@@ -9,7 +9,7 @@ use super::health::Health;
 use super::health::blocklist::Standing;
 
 /// How long nothing may have used a departed endpoint before it is forgotten. A session that rests for longer begins
-/// anew at another one, as it would if the endpoint had failed.
+/// again at another one, as it would if the endpoint had failed.
 pub const UNUSED_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// The departed endpoints of one farm, and when each was last used.

@@ -297,7 +297,7 @@ enum Kind {
     HopByHop,
     /// Content-Length, spelled so.
     Framing,
-    /// TE, which is asked anew.
+    /// TE, which is asked again.
     Te,
     /// Says something about the client that only a trusted proxy may say.
     Claim,

@@ -125,7 +125,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
         /// However they come: each endpoint's turns keep to the rate in every span, are given in order and in time, and
-        /// nobody is turned away or kept waiting while there is a turn to be had.
+        /// nobody is rejected or kept waiting while there is a turn to be had.
         #[test]
         fn turns_keep_to_the_rate_in_order(
             rate in 1u32..2_000,

@@ -1,4 +1,4 @@
-//! A response's head on its way to the client, whoever made it. Separate from the codec's head, because an answer of the
+//! A response's head on its way to the client, no matter who made it. Separate from the codec's head, because an answer of the
 //! gateway's own has no bytes that came in.
 
 use http::StatusCode;

@@ -142,7 +142,7 @@ impl Client {
     }
 
     /// Serves one request. What is served is what is served now, and not when its connection fell silent; if its host is gone
-    /// meanwhile, it gets the last answer of before.
+    /// meanwhile, it gets its previous answer.
     async fn request(&mut self, mut snapshot: Arc<Snapshot>, mut block: Arc<Block>, head: Box<RequestHead>) -> Served {
         self.at = At::Request;
         let mut last = Last::No;

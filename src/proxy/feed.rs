@@ -93,7 +93,7 @@ impl Feed {
         self.complete && sent == self.dropped + self.bytes.len() as u64
     }
 
-    /// Whether what follows the first `sent` bytes is still held, so that whoever has sent these can go on.
+    /// Whether what follows the first `sent` bytes is still held, so that anyone who has sent these can go on.
     pub(super) const fn reaches(&self, sent: u64) -> bool {
         sent >= self.dropped
     }

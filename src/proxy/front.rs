@@ -1,4 +1,4 @@
-//! From an accepted socket to whoever serves it: PROXY protocol, ClientHello, block, handshake. Separate from all that follows,
+//! From an accepted socket to anyone who serves it: PROXY protocol, ClientHello, block, handshake. Separate from all that follows,
 //! because until here nobody knows who asks for what; every wait in it has an end, and the same one.
 
 use std::future::poll_fn;

@@ -225,7 +225,7 @@ impl<'a, 'c> Relay<'a, 'c> {
             }
             let mut since = Instant::now();
             if send_body(cx, self.connection, self.feed, self.sent, &mut since).is_err() {
-                // Its answer may be whole all the same.
+                // Its answer may be whole anyway.
                 self.body = RequestBody::Abandoned;
                 continue;
             }

@@ -34,7 +34,7 @@ pub(super) struct Journal {
     open: Option<Open>,
 }
 
-/// The end that came first. Whoever cuts its direction off has broken the connection, whatever the other side makes of it:
+/// The end that came first. Anyone who cuts its direction off has broken the connection, whatever the other side makes of it:
 /// the alert that answers a cut, say, is no fault of its sender.
 #[derive(Clone, Copy, Debug)]
 enum FirstEnd {

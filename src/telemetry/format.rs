@@ -1,5 +1,5 @@
 //! What a log line looks like for programs. Separate from where lines go, because it is the same frame that the access log's
-//! lines have: whoever reads the stream meets one time, one level and one set of names.
+//! lines have: anyone who reads the stream meets one time, one level and one set of names.
 
 use std::error::Error;
 use std::fmt;

@@ -37,9 +37,9 @@ pub use stream::StreamMetrics;
 pub use table::TABLE;
 pub use traffic::Traffic;
 
-/// A counter, for whoever counts without knowing what is measured.
+/// A counter, for anyone who counts without knowing what is measured.
 pub type Counter = IntCounter;
-/// A gauge, for whoever reads one without knowing what is measured.
+/// A gauge, for anyone who reads one without knowing what is measured.
 pub type Gauge = IntGauge;
 
 /// Seconds, from a tenth of a millisecond to ten seconds.

@@ -88,11 +88,11 @@ pub enum Kind {
     LookupWorks,
     /// A configuration is in use that was read while everything ran.
     Reloaded,
-    /// It can't be used, and the one of before is.
+    /// It can't be used, and the previous one is in use.
     ReloadRefused,
     /// Certificates, keys or CAs are in use that were read while everything ran.
     Renewed,
-    /// They can't be used, and those of before are.
+    /// They can't be used, and the previous ones are in use.
     RenewalRefused,
     /// The process is on its way to its end.
     Stopping,

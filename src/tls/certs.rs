@@ -102,7 +102,7 @@ impl Material {
     }
 
     /// This, with what `old` holds wherever the files are the same as they were then: what has not changed is not made
-    /// anew, and stays comparable by its address.
+    /// again, and stays comparable by its address.
     #[must_use]
     pub fn keeping(mut self, old: &Self) -> Self {
         let kept = |section: &str| old.read.agrees(&self.read, section);

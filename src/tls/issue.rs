@@ -242,7 +242,7 @@ fn cti_client() -> Result<CertificateParams, Error> {
     Ok(params)
 }
 
-/// R-TLS-4. The FQDN is a SAN too, after the domain: whoever calls the XSP by its own name looks for it there, since a CN
+/// R-TLS-4. The FQDN is a SAN too, after the domain: anyone who calls the XSP by its own name looks for it there, since a CN
 /// counts no longer where there are SANs; the gateway looks for the domain and is not disturbed by others.
 fn xsp(domain: &HostName, fqdn: &HostName, kind: KeyKind) -> Result<CertificateParams, Error> {
     let mut params = named(&fqdn.0)?;

@@ -47,7 +47,7 @@ impl ClientAuth {
         }
     }
 
-    /// Who is at the other end of a session that began by other demands, when these have taken their place; `None`: whoever it
+    /// Who is at the other end of a session that began by other demands, when these have taken their place; `None`: anyone who it
     /// was. Where a certificate is demanded in the handshake, connections that have got through one last.
     pub fn peer_again(&self, before: &Self, session: &CommonState) -> Option<Peer> {
         match (before, self) {

@@ -1,5 +1,5 @@
 //! Who has signed a certificate or a revocation list. Separate from those who ask, because a name alone proves nothing: a CA
-//! made anew has the old one's name and another key.
+//! made again has the old one's name and another key.
 
 use rustls::pki_types::alg_id;
 

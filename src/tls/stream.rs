@@ -118,7 +118,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
         }
         loop {
             // What is left to send, such as session tickets, must not keep the peer's first request waiting.
-            // A peer that has left meanwhile may have sent one all the same.
+            // A peer that has left meanwhile may have sent one anyway.
             let flushed = self.poll_flush(cx);
             if !self.common().is_handshaking() {
                 return Poll::Ready(Ok(()));
@@ -160,7 +160,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
         let before = plaintext.len();
         if !self.is_flushed() {
             // The session's own records may be what waits, and nobody else may be writing just now. A peer that takes
-            // nothing more may still have said something: whoever writes learns of the error, whoever reads of that.
+            // nothing more may still have said something: anyone who writes learns of the error, anyone who reads of that.
             drop(self.poll_flush(cx));
         }
         loop {
@@ -285,7 +285,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
             let incoming = &mut scratch.incoming[..carried + read];
             scratch.sealed.clear();
             let digested = self.session.digest(incoming, plaintext, &mut scratch.sealed);
-            // A peer that has left takes no answer to what it said; whoever writes the next time learns of that.
+            // A peer that has left takes no answer to what it said; anyone who writes the next time learns of that.
             drop(self.offer(cx, scratch.sealed.as_slice()));
             let digested = digested.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             self.keep(digested, incoming);

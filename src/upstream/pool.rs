@@ -156,7 +156,7 @@ impl Pool {
 
     /// Closes what has grown old, is too much since a reload, or was closed by its XSP. To be called a few times a second.
     ///
-    /// Returns those, by [`Endpoint::key`], that have ended the newest connection to them: whoever dies ends all, and whoever
+    /// Returns those, by [`Endpoint::key`], that have ended the newest connection to them: anyone who dies ends all, and anyone who
     /// has enough of idle ones ends that one last.
     pub fn sweep(&self) -> Vec<u64> {
         let now = Instant::now();

@@ -186,7 +186,7 @@
     if (files) trouble.push('Certificates, keys or CAs on disk can’t be used; the previous ones are in use.');
     if (trouble.length > 0 && last !== null && last.text) trouble.push(last.text);
     const over = lapsed(status.certificates);
-    if (over.length > 0) trouble.push(`Expired, or not valid yet, and in use all the same: ${over.join(', ')}.`);
+    if (over.length > 0) trouble.push(`Expired, or not valid yet, but still in use: ${over.join(', ')}.`);
     byId('trouble').hidden = trouble.length === 0;
     write(byId('trouble'), trouble.join('\n'));
   };
@@ -312,7 +312,7 @@
       ['address', (one) => one.address],
       ['open connections', (one) => group(one.open), 'number'],
       ['accepted', (one) => group(one.accepted), 'number'],
-      ['turned away', (one) => group(one.refused), 'number'],
+      ['rejected', (one) => group(one.refused), 'number'],
     ];
     table(byId('listener-table'), listeners, status.listeners, (one) => one.address, 'None.');
   };
@@ -370,7 +370,7 @@
     const source = new EventSource('events');
     source.onmessage = (message) => show(JSON.parse(message.data));
     source.onerror = () => {
-      // It comes back by itself unless it was turned away.
+      // It comes back by itself unless it was rejected.
       if (source.readyState === EventSource.CLOSED) poll();
     };
   };

@@ -14,10 +14,10 @@ use crate::control::connect;
 
 /// How long another gateway may take to take a call before it is known to be there.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// Unix sockets that are bound somewhere, whoever's they are.
+/// Unix sockets that are bound somewhere, no matter whose they are.
 const BOUND: &str = "/proc/net/unix";
 
-/// Removes a socket at `path` that nobody listens at any more, whoever has left it.
+/// Removes a socket at `path` that nobody listens at any more, no matter who left it.
 ///
 /// # Errors
 /// Somebody listens there, or the file can't be removed: the message says whose it is and what to do.

@@ -55,7 +55,7 @@ pub(super) fn renew(running: &mut Running) -> Outcome {
     applied.warning(&Report::new(running.source.clone(), odd))
 }
 
-/// `summary` is for the page, and `problems` for whoever asked.
+/// `summary` is for the page, and `problems` for the caller.
 fn not_renewed(running: &Running, summary: String, problems: String) -> Outcome {
     running.core.metrics.renewal(Renewal::Refused);
     running.core.timeline.add(Event::now(Kind::RenewalRefused, summary));

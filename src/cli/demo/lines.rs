@@ -1,5 +1,5 @@
 //! Webex's CTI connections, which stay open throughout: requests and answers go over each, and one that is lost is opened
-//! anew at once. Separate from the users, since the cloud holds them for all users together.
+//! again at once. Separate from the users, since the cloud holds them for all users together.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -20,7 +20,7 @@ pub(super) struct Tally {
     pub(super) slowest: Duration,
     /// Who answered, by XSP.
     pub(super) answered_by: BTreeMap<String, u64>,
-    /// Event channels that were opened anew because the one before was lost.
+    /// Event channels that were reopened because the one before was lost.
     pub(super) reopened: u64,
     /// Heartbeats that found their channel.
     pub(super) heartbeats: u64,
@@ -30,7 +30,7 @@ pub(super) struct Tally {
     pub(super) said: u64,
     /// CTI connections that were lost.
     pub(super) lost: u64,
-    /// Those that were opened anew.
+    /// Those that were reopened.
     pub(super) returned: u64,
     /// The longest time from the loss of one to its return.
     pub(super) slowest_return: Duration,
@@ -82,7 +82,7 @@ impl Tallies {
         self.0.lock().lost += 1;
     }
 
-    /// A lost CTI connection was opened anew, so much later.
+    /// A lost CTI connection was reopened, so much later.
     pub(super) fn returned(&self, after: Duration) {
         let mut tally = self.0.lock();
         tally.returned += 1;

@@ -62,7 +62,7 @@ pub(super) fn wrong_type(
 pub(super) const GONE: &str = "drain_rate";
 pub(super) const SUCCESSOR: &str = "drain_spread";
 
-/// [`GONE`] is there still: a gateway that is upgraded in place starts all the same.
+/// [`GONE`] is there still: a gateway that is upgraded in place starts anyway.
 pub(super) fn gone_key(span: Range<usize>) -> Problem {
     Problem::warning(span, format!("`{GONE}` does nothing any more"))
         .help(format!("leave it out; `{SUCCESSOR}` says over how long the ends of connections are spread"))

@@ -238,7 +238,7 @@ fn times(max: u64) -> String {
     format!("(({part}) ?)*({part})")
 }
 
-/// The regular expression of amounts, without the units that are too large for any; 0 of them fits all the same.
+/// The regular expression of amounts, without the units that are too large for any; 0 of them fits anyway.
 fn amounts(max: u64, units: &[(&str, u64)]) -> String {
     let (small, large): (Vec<_>, Vec<_>) = units.iter().partition(|(_, factor)| *factor <= max);
     let names = |units: Vec<&(&str, u64)>| units.iter().map(|(name, _)| *name).collect::<Vec<_>>().join("|");

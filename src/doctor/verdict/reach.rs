@@ -7,7 +7,7 @@ use crate::upstream::connect::ConnectError;
 /// What a client without a certificate came to where one is demanded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::doctor) enum Unproven {
-    /// It was turned away, by that alert or by the connection's end.
+    /// It was rejected, by that alert or by the connection's end.
     TurnedAway(&'static str),
     /// It was let in, or at least nobody minded.
     LetIn,

@@ -31,7 +31,7 @@ const SAFE: Terms = Terms {
 };
 /// One that changes something.
 const UNSAFE: Terms = Terms { replayable: false, safe: false, ..SAFE };
-/// One that changes something, and may be sent again all the same.
+/// One that changes something, and may be sent again anyway.
 const REPEATABLE: Terms = Terms { safe: false, ..SAFE };
 const ALL_THERE: Body = Body { is_whole: true, is_complete: true };
 const LET_GO: Body = Body { is_whole: false, is_complete: true };

@@ -28,7 +28,7 @@ pub enum Standing {
     OnTrial,
 }
 
-/// The right to try an endpoint on probation. Whoever holds it reports success or failure of the attempt to the
+/// The right to try an endpoint on probation. Anyone who holds it reports success or failure of the attempt to the
 /// [`Blocklist`], or else gives it back with [`Blocklist::release_trial`]; giving it back after a report does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]

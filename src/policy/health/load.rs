@@ -180,7 +180,7 @@ impl Load {
         })
     }
 
-    /// `id` has failed: it begins anew when it is back.
+    /// `id` has failed: it starts again when it is back.
     pub fn failed(&mut self, id: EndpointId) {
         if let Some(door) = self.doors.get_mut(&id) {
             door.bound = door.bound.min(START);

@@ -16,7 +16,7 @@ use crate::policy::fault::{Evidence, Scope};
 /// How long an endpoint whose block has run out waits for a client's request to try it.
 const WAIT_FOR_CLIENTS: Duration = Duration::from_secs(1);
 
-/// A look that is to be made now, by whoever has been given this: only one is at an endpoint at a time.
+/// A look that is to be made now, by anyone who has been given this: only one is at an endpoint at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Order {
@@ -142,7 +142,7 @@ impl Health {
         Some(Order { id, serial, begun: now, suspicion: None })
     }
 
-    /// What came of a look: what answers it is cleared, what doesn't is blocked. Whoever has the order may look again, or gives it
+    /// What came of a look: what answers it is cleared, what doesn't is blocked. Anyone who has the order may look again, or gives it
     /// back with [`Health::release_look`].
     pub fn looked(
         &mut self,
@@ -194,7 +194,7 @@ impl Health {
         }
     }
 
-    /// Whoever had that order looks no more.
+    /// Anyone who had that order looks no more.
     pub fn release_look(&mut self, order: &Order) {
         if let Some(condition) = self.conditions.get_mut(&order.id)
             && condition.running == Some(order.serial)
@@ -203,7 +203,7 @@ impl Health {
         }
     }
 
-    /// The endpoints whose blocks have run out are looked at as soon as may be: whoever asks can't try them.
+    /// The endpoints whose blocks have run out are looked at as soon as may be: anyone who asks can't try them.
     pub fn look_at_trials(&mut self, roster: &Roster, now: Instant) {
         if !self.blocklist.is_empty() {
             let due: Vec<_> =

@@ -14,7 +14,7 @@ use crate::upstream::connection::Connection;
 
 impl Attempt {
     /// Waits for the end of an attempt whose request has been answered elsewhere, and hands it to `judge`: that an XSP stays
-    /// silent counts all the same (R-FAIL-3). `None`: there was nothing to learn.
+    /// silent counts anyway (R-FAIL-3). `None`: there was nothing to learn.
     pub(in crate::proxy) async fn linger(
         mut self: Box<Self>,
         judge: impl FnOnce(&Self, Option<Result<StatusCode, Failure>>) + Send,

@@ -87,7 +87,7 @@ impl Webex {
         self
     }
 
-    /// It sends no server name; the certificate must prove it all the same.
+    /// It sends no server name; the certificate must prove it anyway.
     pub const fn nameless(mut self) -> Self {
         self.sni = Sni::Left;
         self

@@ -1,4 +1,4 @@
-//! The access log's own file, which is opened anew when it was rotated. Separate from the lines' writer, which knows nothing of
+//! The access log's own file, which is reopened when it was rotated. Separate from the lines' writer, which knows nothing of
 //! files; all of this happens on its thread, so that a disk that hangs holds up nobody else.
 
 use std::fs::{File, OpenOptions, Permissions};
@@ -17,15 +17,15 @@ use crate::telemetry::lines::Lines;
 /// The mode of a file that is made here, whatever the umask: those who ship logs are in its group.
 const MODE: u32 = 0o640;
 
-/// What has come of opening it anew.
+/// What has come of reopening it.
 type Reopened = io::Result<()>;
 
 /// What the writing thread is asked to do.
 #[derive(Debug)]
 enum Ask {
-    /// Open the path anew, and say what has come of it.
+    /// Reopen the path, and say what has come of it.
     Reopen(oneshot::Sender<Reopened>),
-    /// Open it anew if the file was rotated.
+    /// Reopen it if the file was rotated.
     Follow,
 }
 
@@ -59,7 +59,7 @@ pub(in crate::telemetry) fn lines() -> Option<&'static Lines> {
     FILE.get().map(|file| &file.lines)
 }
 
-/// Has the file opened anew, and returns its path and what will come of it; `None`: there is no file.
+/// Has the file reopened, and returns its path and what will come of it; `None`: there is no file.
 pub fn reopen() -> Option<(&'static Path, oneshot::Receiver<Reopened>)> {
     let file = FILE.get()?;
     let (done, outcome) = oneshot::channel();
@@ -67,7 +67,7 @@ pub fn reopen() -> Option<(&'static Path, oneshot::Receiver<Reopened>)> {
     Some((&file.path, outcome))
 }
 
-/// Has a file that was rotated opened anew, though nothing is written to it: a process that has handed over may have no line for
+/// Has a file that was rotated reopened, though nothing is written to it: a process that has handed over may have no line for
 /// an hour.
 pub fn follow() {
     FILE.get().into_iter().for_each(|file| file.ask(Ask::Follow));
@@ -91,7 +91,7 @@ struct Sink {
     asked: Receiver<Ask>,
     /// Whether lines are lost, and the log has said so.
     is_unwritable: bool,
-    /// Whether the path can't be opened anew, and the log has said so.
+    /// Whether the path can't be reopened, and the log has said so.
     is_stuck: bool,
 }
 
@@ -118,7 +118,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Opens it anew if it was rotated. What fails is said, and tried again.
+    /// Reopens it if it was rotated. What fails is said, and tried again.
     fn follow(&mut self) {
         if self.is_rotated() {
             self.reopen().ok();

@@ -112,7 +112,7 @@ impl Metrics {
         known
     }
 
-    /// Whether the certificates, keys or CAs on disk can't be used, and those of before are.
+    /// Whether the certificates, keys or CAs on disk can't be used, and the previous ones are in use.
     pub fn is_renewal_refused(&self) -> bool {
         self.certificates.refused.get() != 0
     }

@@ -17,7 +17,7 @@ pub enum ChannelEvent {
     Unread,
     /// A request that opens one waits for its turn.
     Queued,
-    /// A request that opens one was turned away, since there was no turn in time.
+    /// A request that opens one was rejected, since there was no turn in time.
     Rejected,
 }
 

@@ -28,7 +28,7 @@ impl Reloaded {
 }
 
 impl Metrics {
-    /// Whether the configuration on disk can't be used, and the one of before is.
+    /// Whether the configuration on disk can't be used, and the previous one is in use.
     pub fn is_reload_refused(&self) -> bool {
         self.reload_refused.get() != 0
     }

@@ -33,7 +33,7 @@ impl Traffic {
         self
     }
 
-    /// What was added since `earlier`; nothing where the series began anew.
+    /// What was added since `earlier`; nothing where the series started again.
     #[must_use]
     pub fn since(mut self, earlier: &Self) -> Self {
         self.attempts = self.attempts.saturating_sub(earlier.attempts);
@@ -108,7 +108,7 @@ mod tests {
         assert!((0.025..=0.1).contains(&lately.p95().unwrap()), "{lately:?}");
         let both = lately.clone().plus(&lately);
         assert_eq!((both.attempts, both.mean()), (4, lately.mean()));
-        // Series that began anew.
+        // Series that started again.
         assert_eq!(earlier.since(&endpoint.traffic()).attempts, 0);
     }
 

@@ -8,7 +8,7 @@ use crate::tls::signature::Verdict;
 /// The CAs of one bundle.
 #[derive(Default)]
 pub(super) struct Sorted {
-    /// They signed themselves, or whoever signed them is not in the bundle.
+    /// They signed themselves, or anyone who signed them is not in the bundle.
     pub(super) anchors: Vec<Link>,
     /// Others of the bundle have signed them, up to an anchor.
     pub(super) intermediates: Vec<Link>,

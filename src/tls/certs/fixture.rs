@@ -1,4 +1,4 @@
-//! Certificates and keys for tests, made anew in a folder of their own.
+//! Certificates and keys for tests, made again in a folder of their own.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
 //! Certificates that the gateway shows, with their keys: do they fit each other, the calendar, and the hosts that they
-//! serve? Separate from CAs, because here one mistake is enough to be turned away by every client.
+//! serve? Separate from CAs, because here one mistake is enough to be rejected by every client.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -1,5 +1,5 @@
 //! Whether an XSP's certificate is believed (R-TLS-4). Separate from rustls' own verifier, which believes a CA for ever, or
-//! would have to be made anew whenever one of them begins or expires.
+//! would have to be made again whenever one of them begins or expires.
 
 use std::cell::RefCell;
 use std::sync::Arc;

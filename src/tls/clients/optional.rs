@@ -20,7 +20,7 @@ pub(in crate::tls) struct Optional(pub(in crate::tls) Arc<ClientVerifier>);
 
 impl Optional {
     /// `verdict`, unless that speaks of the certificate rather than of the signature, as of one that was made by the first
-    /// version of X.509, or has an extension that nobody here knows: there is a key in it all the same.
+    /// version of X.509, or has an extension that nobody here knows: there is a key in it anyway.
     fn owned(
         &self,
         verdict: Result<HandshakeSignatureValid, Error>,

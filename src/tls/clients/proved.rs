@@ -9,7 +9,7 @@ use rustls::{CommonState, Error};
 use super::{ClientVerifier, Fault};
 use crate::tls::peer::subject;
 
-/// Who a client has proved to be. Each connection has a handshake of its own, with a certificate that is judged anew: where one
+/// Who a client has proved to be. Each connection has a handshake of its own, with a certificate that is judged again: where one
 /// is asked for, no session is resumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {

@@ -565,7 +565,7 @@ proptest! {
         let shown = CertificateDer::from(damaged);
         let verdict = verifier.verify_client_cert(&shown, &[], now);
         prop_assert_eq!(verdict.is_ok(), shown == *good);
-        // Nor does it bring down what reads it, whoever has signed it.
+        // Nor does it bring down what reads it, no matter who has signed it.
         drop((peer::credentials(&shown), peer::facts(&shown)));
     }
 }

@@ -97,7 +97,7 @@ impl Simulation {
         }
     }
 
-    /// What nobody waits for is told all the same.
+    /// What nobody waits for is told anyway.
     fn observe(&mut self, request: &Request, index: usize, outcome: Outcome) {
         let attempt = request.attempts[index];
         let seen = match outcome {

@@ -90,7 +90,7 @@ impl Judge {
         }
     }
 
-    /// Whoever had begun a trial just now has missed its turn, and nobody tries the endpoint.
+    /// Anyone who had begun a trial just now has missed its turn, and nobody tries the endpoint.
     pub(super) fn trials_missed(&mut self) {
         for block in self.told.values_mut().filter_map(|told| told.block.as_mut()) {
             if block.trial == Trial::Begun {

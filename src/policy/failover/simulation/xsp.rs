@@ -260,7 +260,7 @@ impl Simulation {
                 self.set_end(number, Some((self.now + takes, Outcome::Fault(fault))));
             }
             State::Dead(_) => self.set_end(number, None),
-            // What has failed before it was sent fails all the same.
+            // What has failed before it was sent fails anyway.
             State::Hung if exchange.is_carried_out => self.set_end(number, None),
             State::Hung => {}
             State::Well | State::Slow | State::Failing | State::Babbling | State::Resetting => {

@@ -157,7 +157,7 @@ fn who_answers_slowly_is_pressed_for_a_while() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Whatever comes and goes: never more in flight than the ceiling says, and whoever waits is called once there is room.
+    /// Whatever comes and goes: never more in flight than the ceiling says, and anyone who waits is called once there is room.
     #[test]
     fn nobody_is_forgotten_and_no_bound_is_passed(steps in prop::collection::vec((0u8..6, 0usize..8), 1..200)) {
         let mut world = World::new(NonZeroU32::new(3));

@@ -235,7 +235,7 @@ fn a_file_that_comes_new_and_has_expired_is_refused() {
         let refused = renewal.refused();
         assert_eq!(refused.is_empty(), !what.refuses(), "{what:?}: {refused:?}");
         assert!(refused.iter().all(|error| error.contains(what.file()) || what == CtiClient), "{refused:?}");
-        // A start takes it all the same, since nobody knows what was in use.
+        // A start takes it anyway, since nobody knows what was in use.
         assert!(load_at(&config(renewal.site.path()), NOW).0.is_some());
     }
     // Of several changed files, those that have expired are named, and nothing else is.
