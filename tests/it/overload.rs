@@ -130,3 +130,80 @@ async fn who_is_over_the_bound_waits_or_gets_429_and_what_keeps_channels_alive_d
     assert_eq!((counted("waited"), counted("rejected")), (1.0, 2.0));
     assert_eq!(metrics.count("xspgate_endpoint_in_flight_limit", &[]), 1.0);
 }
+
+/// A minute at five times of what a farm can do; run by hand, in a release build, since a debug build can't ask so much.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes two minutes, and a release build"]
+async fn promise_22_a_farm_of_three_that_is_asked_for_five_times_what_it_can_do() {
+    for dead in [0, 1] {
+        let (stage, ()) = Stage::with(|sim, text| {
+            let three: Vec<_> = sim.xsps.iter().take(3).map(|xsp| xsp.address().to_string()).collect();
+            text.remove("[farm.xsp]", "a").set("[farm.xsp]", "addresses", three);
+            text.remove("[farm.xsp.failover]", "response_timeout").remove("[farm.xsp.failover]", "advance_after");
+        })
+        .await;
+        for xsp in &stage.sim.xsps[dead..3] {
+            xsp.count_only();
+            xsp.behave(Behaviour::Slots(4, Duration::from_millis(20))).await;
+        }
+        for xsp in &stage.sim.xsps[..dead] {
+            xsp.kill().await;
+        }
+        let seconds = 60;
+        let end = Instant::now() + Duration::from_secs(seconds);
+        let mut sessions = JoinSet::new();
+        for _ in 0..300 {
+            let mut client = stage.client();
+            sessions.spawn(async move {
+                let (mut got, mut due) = (Got::default(), tokio::time::Instant::now());
+                while Instant::now() < end {
+                    match client.get(PROFILE).await.status {
+                        StatusCode::OK => got.answers += 1,
+                        StatusCode::TOO_MANY_REQUESTS => got.rejected += 1,
+                        other => got.others.push(other.as_u16()),
+                    }
+                    due += Duration::from_millis(100);
+                    tokio::time::sleep_until(due).await;
+                }
+                got
+            });
+        }
+        let mut heartbeats = JoinSet::new();
+        for _ in 0..20 {
+            let (mut channel, mut client) = (Channel::open(&stage).await, stage.client());
+            client.forget_cookies();
+            heartbeats.spawn(async move {
+                let mut latest = Duration::ZERO;
+                while Instant::now() < end {
+                    let begun = Instant::now();
+                    assert_eq!(client.send(channel.heartbeat()).await.status, StatusCode::OK);
+                    latest = latest.max(begun.elapsed());
+                    channel.is_alive().await;
+                    tokio::time::sleep(Duration::from_millis(900)).await;
+                }
+                latest
+            });
+        }
+        let got = sessions.join_all().await.into_iter().fold(Got::default(), |all, got| Got {
+            answers: all.answers + got.answers,
+            rejected: all.rejected + got.rejected,
+            others: [all.others, got.others].concat(),
+        });
+        let latest = heartbeats.join_all().await.into_iter().max().unwrap();
+        let metrics = stage.metrics().await;
+        let blocked: f64 = stage.sim.xsps[dead..3]
+            .iter()
+            .map(|xsp| {
+                let address = xsp.address().to_string();
+                metrics.count("xspgate_blocklist_transitions_total", &[("to", "blocked"), ("endpoint", &address)])
+            })
+            .sum();
+        let could = 200 * (3 - dead as u64) * seconds;
+        eprintln!(
+            "{dead} of 3 dead: {} of {could} answers, {} rejected, others {:?}, heartbeats within {latest:?}",
+            got.answers, got.rejected, got.others
+        );
+        assert_eq!((got.others, blocked), (vec![], 0.0));
+        assert!(got.answers * 10 >= could * 9 && latest < Duration::from_secs(1));
+    }
+}
