@@ -23,7 +23,10 @@ pub fn named(name: &str) -> Option<&'static [IpNet]> {
 
 /// All of them.
 pub fn all() -> Vec<IpNet> {
-    NAMES.iter().filter_map(|name| named(name)).flatten().copied().collect()
+    let mut all: Vec<IpNet> = NAMES.iter().filter_map(|name| named(name)).flatten().copied().collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 static USA: [IpNet; 10] =

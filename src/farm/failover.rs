@@ -241,6 +241,9 @@ impl State {
     /// Calls those who have a place to try for.
     fn call(&mut self) -> Vec<Waker> {
         let knocks = self.health.load.take_knocks();
+        if knocks.is_empty() {
+            return Vec::new();
+        }
         let call = |number| match self.callers.insert(number, Caller::Called) {
             Some(Caller::Waits(waker)) => Some(waker),
             Some(Caller::Called) | None => None,

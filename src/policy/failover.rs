@@ -2,6 +2,7 @@
 //! told what happened and says what to do; sockets, clocks and waiting are its driver's. Requests, CTI and pass-through drive the
 //! same one, and so does a simulator in virtual time.
 
+mod attempt;
 mod place;
 #[cfg(test)]
 mod simulation;
@@ -17,6 +18,7 @@ use http::StatusCode;
 use rand::Rng;
 use smallvec::SmallVec;
 
+use self::attempt::Attempt;
 use self::place::Place;
 use self::turn::{Look, Turn};
 pub use self::view::{FarmView, News};
@@ -24,7 +26,7 @@ pub use self::words::{Action, Actions, Body, Clock, Due, Event, GiveUp, Target, 
 use super::classify::{Class, On5xx, Outcome, classify};
 use super::endpoint::EndpointId;
 use super::fault::{Evidence, Fault};
-use super::health::load::{Entered, SLOW};
+use super::health::load::{self, Entered};
 use super::health::{Observation, Seen, Transition};
 use super::plan::{Pick, Plan, Purpose, Reason, Trials};
 
@@ -43,19 +45,6 @@ pub struct Failover {
     /// No further attempt will be begun beside a silent one.
     advanced: bool,
     redirected: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Attempt {
-    id: EndpointId,
-    begun: Instant,
-    runs: bool,
-    /// Whether it takes one of its endpoint's places.
-    has_place: bool,
-    is_overdue: bool,
-    /// How long after it began its endpoint is known to be busy, in milliseconds: it is not overdue before.
-    busy_for: u32,
-    clock: Clock,
 }
 
 impl Failover {
@@ -146,7 +135,7 @@ impl Failover {
 
     /// Whether there are places to give back.
     pub fn holds_places(&self) -> bool {
-        self.place.is_awaited() || self.attempts.iter().any(|attempt| attempt.has_place)
+        self.place.is_awaited() || self.attempts.iter().any(|attempt| attempt.place == load::Place::Taken)
     }
 
     /// Whether it waits for a place, under which number.
@@ -183,8 +172,7 @@ impl Failover {
         let running = self.attempts.iter().enumerate().filter(|(_, attempt)| attempt.runs);
         let overdue = running.clone().filter_map(|(index, attempt)| {
             let after = self.terms.rules.advance_after.filter(|_| !attempt.is_overdue)?;
-            let busy_until = attempt.begun + Duration::from_millis(attempt.busy_for.into());
-            let at = busy_until.max(attempt.clock.since + after);
+            let at = attempt.overdue_at(after);
             attempt.clock.deadline.map(|_| (at, Due::Overdue(index)))
         });
         let silent = running.filter_map(|(index, attempt)| Some((attempt.clock.deadline?, Due::Silent(index))));
@@ -202,19 +190,18 @@ impl Failover {
 
     /// The attempt runs no longer.
     fn end<R>(&mut self, attempt: usize, seen: Option<Seen>, farm: &mut FarmView<'_, R>) {
-        let Attempt { id, clock, .. } = self.attempts[attempt];
-        if let (Some(Seen::Answer | Seen::ServerError), true) = (seen, self.terms.interface.is_some()) {
-            let took = farm.now.saturating_duration_since(clock.since);
-            farm.health.load.answered(id, took, self.terms.rules.advance_after.unwrap_or(SLOW), farm.now);
-        }
         self.attempts[attempt].runs = false;
-        self.give_place_back(attempt, farm);
-    }
-
-    fn give_place_back<R>(&mut self, attempt: usize, farm: &mut FarmView<'_, R>) {
-        let attempt = &mut self.attempts[attempt];
-        if std::mem::take(&mut attempt.has_place) {
-            farm.health.load.end(attempt.id, farm.now);
+        let Attempt { id, clock, place, .. } = self.attempts[attempt];
+        let took = match seen {
+            Some(Seen::Answer | Seen::ServerError) if self.terms.interface.is_some() => {
+                Some(farm.now.saturating_duration_since(clock.since))
+            }
+            Some(_) | None => None,
+        };
+        if took.is_some() || place == load::Place::Taken {
+            self.attempts[attempt].place = load::Place::None;
+            let slow = self.terms.rules.advance_after.unwrap_or(load::SLOW);
+            farm.health.load.end(id, place, took, slow, farm.now);
         }
     }
 
@@ -272,14 +259,13 @@ impl Failover {
             Due::Overdue(index) => {
                 let attempt = &mut self.attempts[index];
                 if let Some(until) = farm.health.busy_until(attempt.id, &self.terms.rules, farm.now) {
-                    let busy_for = until.saturating_duration_since(attempt.begun).as_millis();
-                    attempt.busy_for = u32::try_from(busy_for).unwrap_or(u32::MAX).saturating_add(1);
+                    attempt.is_busy_until(until);
                     return;
                 }
                 attempt.is_overdue = true;
                 // It is alone in its trouble: others need not wait for that.
-                self.give_place_back(index, farm);
-                let attempt = &self.attempts[index];
+                let place = std::mem::replace(&mut attempt.place, load::Place::None);
+                farm.health.load.end(attempt.id, place, None, load::SLOW, farm.now);
                 let (id, interface) = (attempt.id, self.terms.interface);
                 let begun = farm.health.overdue_begin(id, session, interface, &self.terms.rules, farm.now);
                 let (serial, transitions) = begun;
@@ -366,12 +352,11 @@ impl Failover {
     }
 
     fn add<R>(&mut self, id: EndpointId, farm: &mut FarmView<'_, R>) -> usize {
-        let (begun, has_place) = (farm.now, self.terms.interface.is_some());
-        if has_place {
-            farm.health.load.begin(id, begun);
+        let attempt = Attempt::new(id, farm.now, self.terms.interface);
+        if attempt.place == load::Place::Taken {
+            farm.health.load.begin(id, farm.now);
         }
-        let clock = Clock { since: begun, deadline: None };
-        self.attempts.push(Attempt { id, begun, runs: true, has_place, is_overdue: false, busy_for: 0, clock });
+        self.attempts.push(attempt);
         self.attempts.len() - 1
     }
 

@@ -43,6 +43,15 @@ pub enum Precedence {
     Vital,
 }
 
+/// Whether a request takes one of its endpoint's places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It does.
+    Taken,
+    /// It has none, or has given it back.
+    None,
+}
+
 /// What becomes of a request at an endpoint's door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entered {
@@ -104,20 +113,22 @@ impl Load {
         self.door(id, now).in_flight += 1;
     }
 
-    /// An answer of `id` has taken so long; it is slow beyond `slow`.
-    pub fn answered(&mut self, id: EndpointId, took: Duration, slow: Duration, now: Instant) {
-        let door = self.door(id, now);
-        if let Some(median) = door.latencies.add(took, now) {
-            door.judge(median, slow);
-        }
-    }
-
-    /// A request at `id` has ended, or waits for something else than for others before it: its place is free.
-    pub fn end(&mut self, id: EndpointId, now: Instant) {
+    /// A request at `id` has ended, by an answer after `took`, which is slow beyond `slow`; `None`: without one. Its place is free, if it
+    /// `had` one still.
+    pub fn end(&mut self, id: EndpointId, had: Place, took: Option<Duration>, slow: Duration, now: Instant) {
         let ceiling = self.ceiling;
         let Some(door) = self.doors.get_mut(&id) else { return };
-        door.in_flight = door.in_flight.saturating_sub(1);
-        door.call(ceiling, now, &mut self.knocks);
+        if let Some(took) = took
+            && let Some(median) = door.latencies.add(took, now)
+        {
+            door.judge(median, slow);
+        }
+        if had == Place::Taken {
+            door.in_flight = door.in_flight.saturating_sub(1);
+            if !door.waiting.is_empty() {
+                door.call(ceiling, now, &mut self.knocks);
+            }
+        }
     }
 
     /// Whether `id` takes no further request.

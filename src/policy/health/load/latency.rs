@@ -9,8 +9,10 @@ pub(super) const WINDOW: Duration = Duration::from_millis(100);
 const SAMPLES: u32 = 8;
 /// For how long the best median is remembered, at least: an endpoint may have become another one.
 const REMEMBERED: Duration = Duration::from_secs(300);
-/// Four buckets for each doubling of the time, from 1 ms on.
+/// Four buckets for each doubling of the time.
 const BUCKETS: usize = 4 * 16;
+/// The first doubling is that of this power of two, in microseconds.
+const FIRST: u32 = 10;
 
 /// Those of one endpoint.
 #[derive(Clone, Debug)]
@@ -70,16 +72,18 @@ impl Latencies {
     }
 }
 
-/// The bucket of answers that took so long.
+/// The bucket of answers that took so long. Each doubling, from 1.024 ms on, has four of the same width.
 fn bucket(took: Duration) -> usize {
-    let milliseconds = took.as_secs_f64() * 1000.0;
-    let place = if milliseconds <= 1.0 { 0.0 } else { milliseconds.log2() * 4.0 };
-    (place.ceil() as usize).min(BUCKETS - 1)
+    let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1 << FIRST);
+    let doublings = microseconds.ilog2();
+    let quarter = microseconds >> (doublings - 2) & 3;
+    (((doublings - FIRST) as usize) << 2 | quarter as usize).min(BUCKETS - 1)
 }
 
-/// The longest time of that bucket.
+/// What none of that bucket has reached.
 fn within(bucket: usize) -> Duration {
-    Duration::from_secs_f64((bucket as f64 / 4.0).exp2() / 1000.0)
+    let (doublings, quarter) = (bucket >> 2, bucket as u64 & 3);
+    Duration::from_micros((quarter + 5) << (doublings as u32 + FIRST - 2))
 }
 
 #[cfg(test)]
@@ -92,7 +96,7 @@ mod tests {
             let took = Duration::from_micros(microseconds);
             let said = within(bucket(took));
             assert!(
-                said >= took && (took < Duration::from_millis(1) || said <= took.mul_f64(1.2)),
+                said >= took && (took < Duration::from_micros(1 << FIRST) || said <= took.mul_f64(1.2)),
                 "{took:?}: {said:?}"
             );
         }

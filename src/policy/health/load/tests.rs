@@ -26,8 +26,7 @@ impl World {
     }
 
     fn end(&mut self, took: Option<Duration>) {
-        took.into_iter().for_each(|took| self.load.answered(self.id, took, SLOW, self.now));
-        self.load.end(self.id, self.now);
+        self.load.end(self.id, Place::Taken, took, SLOW, self.now);
     }
 
     fn enter(&mut self, precedence: Precedence) -> Entered {
