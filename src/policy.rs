@@ -16,5 +16,6 @@ pub mod health;
 pub mod pace;
 pub mod plan;
 pub mod route;
+pub mod shares;
 pub mod srv;
 pub mod streams;

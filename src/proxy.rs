@@ -28,6 +28,7 @@ pub mod looks;
 mod relay;
 mod request;
 mod service;
+mod shares;
 pub mod snapshot;
 mod tracking;
 

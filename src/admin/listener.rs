@@ -337,6 +337,7 @@ mod tests {
     fn core(phase: watch::Receiver<Phase>, pulses: Pulses) -> Core {
         let config = config::parse(Source { path: "x.toml".into(), text: String::new() }).partial;
         let snapshot = Snapshot {
+            webex: Arc::default(),
             head_limits: HeadLimits {
                 head_size: config.limits.request_head_size,
                 fields: config.limits.request_fields,

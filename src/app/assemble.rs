@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 
 use super::sockets::{Slot, Tenant};
+use crate::broadworks::ranges;
 use crate::config::model::{self, Config};
 use crate::farm::{Farm, Looks};
 use crate::handover;
@@ -209,6 +210,7 @@ pub(super) fn snapshot(
             fields: config.limits.request_fields,
         },
         limits: config.limits.clone(),
+        webex: material.webex_ranges().map_or_else(ranges::all, <[_]>::to_vec).into(),
         tcp: config.tcp,
         via: config.via,
         listeners: listeners.into(),

@@ -167,6 +167,7 @@ tables! {
         request_fields: Key<Count<1, 1000>>,
         request_body_size: Key<Size<0, TIB>>,
         connections: Key<Count<1, 10_000_000>>,
+        exempt: List<Range>,
     }
 
     /// `[tcp]`.

@@ -16,7 +16,9 @@ use tokio::time::timeout;
 
 use super::connection::{Accepted, serve_https};
 use super::context::Worker;
-use super::snapshot::{Introduction, Listener, Served};
+use super::listener::{open, refuse};
+use super::shares::Share;
+use super::snapshot::{Introduction, Listener, Served, Snapshot};
 use crate::drain::{Cut, Ending};
 use crate::proxy_protocol::{self, Header, Read};
 use crate::stream::block::{Cti, Line, Passthrough};
@@ -81,8 +83,8 @@ async fn welcome(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAd
     // A socket that can't be set up is broken and will say so.
     drop(tcp::set_up(&tcp, &snapshot.tcp));
     let guest = Guest { tcp, peer: peer.ip(), header: None, received: Vec::with_capacity(1024) };
-    let mut caller = Caller { client: peer.ip(), shown: None };
-    let arriving = timeout(snapshot.limits.tls_handshake_timeout, arrive(here, guest, &mut caller)).await;
+    let mut caller = Caller { client: peer.ip(), shown: None, share: None };
+    let arriving = timeout(snapshot.limits.tls_handshake_timeout, arrive(&snapshot, here, guest, &mut caller)).await;
     let arrived = match arriving.unwrap_or(Err("timeout")) {
         Ok(arrived) => arrived,
         Err(reason) => {
@@ -105,7 +107,7 @@ async fn welcome(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAd
             let (peer, judge) = (&accepted.introduction.peer, accepted.clients.verifier());
             let cuts = &worker.shared.cuts;
             accepted.trusted = Trusted::of(trust.as_ref(), judge, peer, cuts, accepted.client, &here.metrics);
-            Service::Other(Box::pin(serve_https(worker, listener, accepted)))
+            holding(caller.share, serve_https(worker, listener, accepted))
         }
         Arrived::Cti(block, client, stream) => {
             count_version(here, &stream);
@@ -116,9 +118,20 @@ async fn welcome(worker: Worker, listener: usize, tcp: TcpStream, peer: SocketAd
         }
         Arrived::Passthrough(block, client, host, through) => {
             let arrival = arrival(client, host, None);
-            Service::Other(Box::pin(passthrough::serve(&block, arrival, through)))
+            holding(caller.share, passthrough::serve(&block, arrival, through))
         }
     })
+}
+
+/// Serves the connection, and holds its share for as long as that lasts.
+fn holding(share: Option<Share>, serving: impl Future<Output = ()> + Send + 'static) -> Service {
+    match share {
+        None => Service::Other(Box::pin(serving)),
+        Some(share) => Service::Other(Box::pin(async move {
+            let _share = share;
+            serving.await;
+        })),
+    }
 }
 
 /// Who has a wrong certificate or address is told of even if nobody asks, but not each time: it may come again and again.
@@ -189,13 +202,21 @@ struct Caller {
     client: IpAddr,
     /// The certificate that was refused.
     shown: Option<Box<Shown>>,
+    /// That of a client whom a trusted proxy has named.
+    share: Option<Share>,
 }
 
 /// What is found out of the client on the way goes to `caller`.
-async fn arrive(here: &Listener, mut guest: Guest, caller: &mut Caller) -> Result<Arrived, &'static str> {
+async fn arrive(
+    snapshot: &Snapshot,
+    here: &Listener,
+    mut guest: Guest,
+    caller: &mut Caller,
+) -> Result<Arrived, &'static str> {
     if here.trusts(guest.peer) {
         guest.read_header().await?;
         caller.client = guest.client();
+        caller.share = guest.share(snapshot, here)?;
     }
     if let Some(block) = here.cti() {
         let client = guest.client();
@@ -252,6 +273,19 @@ impl Guest {
     /// Refuses what a proxy says that the block does not trust, though another block of the address does.
     fn believe(&self, trusts: impl Fn(IpAddr) -> bool) -> Result<(), &'static str> {
         if self.header.is_some() && !trusts(self.peer) { Err("untrusted-proxy") } else { Ok(()) }
+    }
+
+    /// The share of a client that a proxy has named; the proxy itself was not counted.
+    fn share(&self, snapshot: &Snapshot, here: &Listener) -> Result<Option<Share>, &'static str> {
+        let client = self.client();
+        if client == self.peer || snapshot.is_exempt(client) {
+            return Ok(None);
+        }
+        let share = Share::take(client, open(), snapshot.limits.connections);
+        share.map(Some).map_err(|over| {
+            refuse(here, client, over);
+            "over-share"
+        })
     }
 
     fn admit(&self, line: &Line) -> Result<(), &'static str> {

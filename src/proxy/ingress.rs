@@ -51,7 +51,7 @@ impl<'a> Ingress<'a> {
             (Intent::OpenChannel | Intent::Acknowledge | Intent::Heartbeat(_) | Intent::Channel(_), _) => None,
             (Intent::Other, Target::Channel(_) | Target::NewChannel(_)) => None,
             (Intent::Other, Target::Farm(_))
-                if !Replay::Safe.allows(&head.method) || self.block.is_webex(self.client) =>
+                if !Replay::Safe.allows(&head.method) || self.snapshot.is_webex(self.client) =>
             {
                 Some(Precedence::Vital)
             }

@@ -1,7 +1,7 @@
 //! Accepting: one loop per worker and listening address.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -12,7 +12,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::context::Worker;
 use super::front::serve;
+use super::shares::Share;
+use super::snapshot::Listener;
 use crate::drain::{Phase, reached};
+use crate::policy::shares::Over;
 use crate::telemetry::metrics::Held;
 
 /// How long to wait when the process is out of descriptors.
@@ -85,9 +88,30 @@ fn begin(worker: &Worker, listener: usize, tcp: TcpStream, peer: SocketAddr, ali
         metrics.refused_connections.inc();
         return;
     };
+    let client = peer.ip();
+    // What a proxy brings is counted by whom it names.
+    let is_counted = !snapshot.is_exempt(client) && !snapshot.listeners[listener].trusts(client);
+    let share = match is_counted.then(|| Share::take(client, open(), snapshot.limits.connections)).transpose() {
+        Ok(share) => share,
+        Err(over) => return refuse(&snapshot.listeners[listener], client, over),
+    };
     let (open, alive) = (Held::new(&metrics.open), alive.clone());
     let serving = serve(worker.clone(), listener, tcp, peer);
-    tokio::spawn(worker.bell.until_cut(serving, (seat, open, alive)));
+    tokio::spawn(worker.bell.until_cut(serving, (seat, share, open, alive)));
+}
+
+/// Closes a connection of `client`, which has more than its share.
+pub(super) fn refuse(here: &Listener, client: IpAddr, over: Over) {
+    here.metrics.over_share(over);
+    if here.is_news("over-share") {
+        tracing::warn!(
+            client.address = %client,
+            listener = &*here.label,
+            reason = over.name(),
+            "connection closed, since the client's address or network has more than its share of limits.connections; further ones \
+             are counted, and logged again after 10 s"
+        );
+    }
 }
 
 /// Accepts until the process drains or is taken over, or the other end of `open` is gone. `same` is held until then, so that
@@ -151,7 +175,7 @@ mod tests {
     /// Tokio adds 88 bytes to a task's future, and rounds up to a multiple of 128.
     #[test]
     fn a_connections_task_takes_a_quarter_of_a_kib() {
-        let taken = size_of::<UntilCut<Serving, (Seat, Held, mpsc::Sender<()>)>>();
+        let taken = size_of::<UntilCut<Serving, (Seat, Option<Share>, Held, mpsc::Sender<()>)>>();
         assert!(taken + 88 <= 256, "{taken}");
     }
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::broadworks::interface::Interface;
-use crate::broadworks::ranges;
 use crate::config::model;
 use crate::farm::Farm;
 use crate::http1::head;
@@ -36,6 +35,8 @@ pub struct Snapshot {
     pub tcp: model::Tcp,
     /// The same as `limits`, as the codec wants it.
     pub head_limits: head::HeadLimits,
+    /// Where Webex's cloud connects from.
+    pub webex: Arc<[IpNet]>,
     /// Which messages say that they have come through a gateway.
     pub via: Via,
     /// The listening addresses, in file order.
@@ -112,8 +113,6 @@ pub struct Block {
     paths: Paths,
     routes: [Option<Arc<Route>>; Interface::ALL.len()],
     trusted_proxies: Vec<IpNet>,
-    /// Where Webex's cloud connects from.
-    webex: Vec<IpNet>,
 }
 
 /// One interface of a block.
@@ -200,7 +199,6 @@ impl Block {
             paths: Paths::new(paths),
             routes,
             trusted_proxies: https.trusted_proxies.clone(),
-            webex: face.webex_ranges.as_deref().map_or_else(ranges::all, <[IpNet]>::to_vec),
         }
     }
 
@@ -212,11 +210,6 @@ impl Block {
         self.routes[self.paths.find(path)?.index()].as_ref().ok_or(Unroutable::Unknown)
     }
 
-    /// Whether `client` is Webex's cloud.
-    pub fn is_webex(&self, client: IpAddr) -> bool {
-        self.webex.iter().any(|net| net.contains(&client))
-    }
-
     /// Whether what `peer` says of other peers is believed.
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|net| net.contains(&peer))
@@ -224,6 +217,16 @@ impl Block {
 }
 
 impl Snapshot {
+    /// Whether `client` is Webex's cloud.
+    pub fn is_webex(&self, client: IpAddr) -> bool {
+        self.webex.iter().any(|net| net.contains(&client))
+    }
+
+    /// Whether the connections of `client` are not counted by source: few addresses bring the traffic of many users.
+    pub fn is_exempt(&self, client: IpAddr) -> bool {
+        self.limits.exempt.iter().any(|net| net.contains(&client)) || self.is_webex(client)
+    }
+
     /// The same, while these farms run.
     #[must_use]
     pub fn with_farms(&self, farms: Arc<[Arc<Farm>]>) -> Self {

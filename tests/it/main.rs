@@ -68,6 +68,7 @@ mod renewal;
 mod retries;
 mod routing;
 mod sequences;
+mod shares;
 mod soak;
 mod stampede;
 mod status;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use super::listener::ranges as networks;
 use super::{Check, Named, fields, or};
 use crate::broadworks::ranges;
 use crate::config::error::Problem;
@@ -134,6 +135,7 @@ pub(super) fn limits(file: &File) -> Limits {
         request_fields: or(&limits.request_fields, |count| small(count.0), 100),
         request_body_size: or(&limits.request_body_size, |size| size.0, 64 << 20),
         connections: or(&limits.connections, |count| small(count.0), 20_000),
+        exempt: networks(&limits.exempt),
     }
 }
 

@@ -6,6 +6,8 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 /// `[admin]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
@@ -115,6 +117,8 @@ pub struct Limits {
     pub request_body_size: u64,
     /// `connections`: open client connections of the whole process.
     pub connections: usize,
+    /// `exempt`: sources whose connections are not counted by source.
+    pub exempt: Vec<IpNet>,
 }
 
 /// `[tcp]`: how the kernel finds out that the other end of a connection is gone, on both sides.

@@ -3,6 +3,7 @@
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
 use super::Metrics;
+use crate::policy::shares::Over;
 
 /// What alerts wait for begins at 0: `increase()` sees nothing of a series whose first value is 1.
 const FAILURES: [&str; 13] = [
@@ -45,6 +46,7 @@ pub struct ListenerMetrics {
     pub tls12: IntCounter,
     /// Handshakes that ended with TLS 1.3.
     pub tls13: IntCounter,
+    over_share: [IntCounter; 2],
     listener: String,
     failures: IntCounterVec,
     clients_ended: IntCounterVec,
@@ -67,6 +69,7 @@ impl Metrics {
             open: self.connections.with_label_values(&[listener]),
             accepted: self.connections_total.with_label_values(&[listener]),
             refused_connections: self.connections_refused.with_label_values(&[listener]),
+            over_share: Over::ALL.map(|over| self.connections_over_share.with_label_values(&[listener, over.name()])),
             tls12: handshakes("1.2"),
             tls13: handshakes("1.3"),
             listener: listener.to_owned(),
@@ -81,6 +84,11 @@ impl ListenerMetrics {
     /// Counts a failed handshake.
     pub fn handshake_failed(&self, reason: &'static str) {
         self.failures.with_label_values(&[self.listener.as_str(), reason]).inc();
+    }
+
+    /// Counts a connection that was closed, since its source or network has more than its share.
+    pub fn over_share(&self, over: Over) {
+        self.over_share[over as usize].inc();
     }
 
     /// Counts a client that was ended, since it is trusted no longer.

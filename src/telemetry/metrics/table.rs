@@ -31,6 +31,12 @@ pub const TABLE: &[(&str, &str, &str, &str)] = &[
         "listener",
         "client connections closed at once because limits.connections was reached",
     ),
+    (
+        "xspgate_connections_over_share_total",
+        "counter",
+        "listener, over",
+        "client connections closed at once because their source or their network had more than its share",
+    ),
     ("xspgate_tls_handshakes_total", "counter", "listener, version", "TLS handshakes with clients that succeeded"),
     ("xspgate_tls_handshake_failures_total", "counter", "listener, reason", "TLS handshakes with clients that failed"),
     (
