@@ -1,6 +1,7 @@
 //! The access log: one line a request, with every attempt in it. Separate from the other logs, because it is written a
 //! hundred thousand times a second and must never make a request wait.
 
+mod cut;
 pub mod file;
 mod human;
 mod opened;
@@ -146,11 +147,11 @@ impl Event for Access<'_> {
         object.word_if_any("interface", self.interface);
         object.word_if_any("farm", self.farm);
         object.word("http.request.method", self.method);
-        object.text("url.path", self.path);
+        object.text("url.path", &cut::path(self.path));
         object.number_if_any("http.response.status_code", self.status);
         object.word("origin", self.origin);
         object.word_if_any("reason", self.reason);
-        object.text("tracking_id", self.tracking_id);
+        object.text("tracking_id", &cut::tracking_id(self.tracking_id));
         object.shown_if_any("trace_id", self.trace_id);
         object.word_if_any("session", self.session);
         object.text_if_any("channel", self.channel);

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io::Write;
 use std::time::Duration;
 
-use super::{Access, Attempted, Connection, LEVEL, Opened, TARGET};
+use super::{Access, Attempted, Connection, LEVEL, Opened, TARGET, cut};
 use crate::telemetry::json;
 
 /// What stands before each event, as before any other line of the log.
@@ -17,7 +17,7 @@ pub(super) fn begin(out: &mut Vec<u8>, time: Duration) {
 pub(super) fn request(event: &Access<'_>, out: &mut Vec<u8>) {
     let method = if event.method.is_empty() { "-" } else { event.method };
     put(out, format_args!("{method} "));
-    text(out, if event.path.is_empty() { "-" } else { event.path });
+    text(out, &cut::path(if event.path.is_empty() { "-" } else { event.path }));
     match event.status {
         Some(status) => put(out, format_args!(" {status}")),
         None => put(out, " no answer"),
@@ -36,7 +36,7 @@ pub(super) fn request(event: &Access<'_>, out: &mut Vec<u8>) {
     pair(out, "sent", Some(event.sent));
     attempts(out, event.attempts);
     pair(out, "listener", Some(event.listener));
-    name(out, "tracking_id", Some(event.tracking_id));
+    name(out, "tracking_id", Some(&cut::tracking_id(event.tracking_id)));
     pair(out, "trace_id", event.trace_id);
 }
 
@@ -47,7 +47,7 @@ pub(super) fn opened(event: &Opened<'_>, out: &mut Vec<u8>) {
     pair(out, "farm", Some(event.farm));
     name(out, "channel", event.channel);
     pair(out, "listener", Some(event.listener));
-    name(out, "tracking_id", event.tracking_id);
+    name(out, "tracking_id", event.tracking_id.map(cut::tracking_id).as_deref());
 }
 
 pub(super) fn connection(event: &Connection<'_>, out: &mut Vec<u8>) {

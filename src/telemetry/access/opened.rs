@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Event, human};
+use super::{Event, cut, human};
 use crate::telemetry::json::Object;
 
 /// A connection's event, for event channels, CTI and pass-through, when an XSP keeps it.
@@ -43,7 +43,7 @@ impl Event for Opened<'_> {
         object.word("listener", self.listener);
         object.word("farm", self.farm);
         object.word("endpoint", self.endpoint);
-        object.text_if_any("tracking_id", self.tracking_id);
+        object.text_if_any("tracking_id", self.tracking_id.map(cut::tracking_id).as_deref());
         object.text_if_any("channel", self.channel);
     }
 
