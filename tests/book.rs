@@ -24,7 +24,7 @@ fn documents() -> Vec<(String, String)> {
     let mut folders = vec![root.join("docs")];
     let named = ["", "benches", "benches/side_by_side", "certs", "config", "deploy", "fuzz", "tests"];
     let mut paths: Vec<_> = named.map(|folder| root.join(folder).join("README.md")).into();
-    paths.extend(["CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root.join(name)));
+    paths.extend(["CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(|name| root.join(name)));
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder of the book") {
             let path = entry.expect("an entry of that folder").path();
@@ -352,7 +352,8 @@ fn the_summary_lists_every_chapter_once() {
 
 #[test]
 fn what_the_map_for_contributors_names_is_there() {
-    let map = include_str!("../CONTRIBUTING.md").lines().filter(|line| line.starts_with("| `"));
+    let map = include_str!("../CONTRIBUTING.md").lines().skip_while(|line| *line != "## Where things are").skip(1);
+    let map = map.take_while(|line| !line.starts_with("## ")).filter(|line| line.starts_with("| `"));
     let places = map.flat_map(|line| line.split('|').nth(1).unwrap().split('`').skip(1).step_by(2));
     let places: Vec<_> = places.collect();
     assert!(places.len() > 10, "{places:?}");
@@ -497,4 +498,43 @@ fn names_in(line: &str) -> Vec<String> {
 /// The first column of the table whose head begins with `head`.
 fn listed(head: &str) -> Vec<String> {
     rows(head).iter().filter_map(|row| Some(row.split(" | ").next()?.strip_prefix("| ")?.to_owned())).collect()
+}
+
+/// Each promise names tests that there are.
+#[test]
+fn every_promise_is_held_by_tests_that_there_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut sources, mut folders) = (String::new(), vec![root.join("src"), root.join("tests")]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of sources") {
+            let path = entry.expect("an entry of that folder").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources += &fs::read_to_string(&path).expect("a source");
+            }
+        }
+    }
+    let promises = rows("| | promise | held by |");
+    assert_eq!(promises.len(), 24);
+    for promise in &promises {
+        let held = promise.rsplit(" | ").next().unwrap_or_default();
+        let tests: Vec<_> = held.split('`').skip(1).step_by(2).collect();
+        let is_open = held.contains("not offered yet") || held.contains("measured, not held");
+        assert!(is_open != !tests.is_empty(), "{promise}");
+        for test in tests {
+            assert!(sources.contains(&format!("fn {test}()")), "there is no test {test}: {promise}");
+        }
+    }
+}
+
+/// Each library is there for a reason.
+#[test]
+fn every_dependency_has_its_reason() {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).expect("the manifest");
+    let manifest: toml::Table = manifest.parse().expect("it is TOML");
+    let used: Vec<&String> = manifest["dependencies"].as_table().expect("a table").keys().collect();
+    let told = rows("| crate | what for |");
+    let told: Vec<&str> = told.iter().map(|row| row.split('`').nth(1).expect("a name")).collect();
+    assert_eq!(told, used);
 }
