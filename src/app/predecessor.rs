@@ -217,7 +217,7 @@ fn tell_of_end(name: &str, pid: u32, is_planned: bool, end: &LinkError, held: [u
             cti,
             passthrough,
             unknown = others,
-            "the replaced process is heard of no more, and has not said that it ends: if it was killed, the connections that it held \
+            "the replaced process is no longer heard from, and has not said that it ends: if it was killed, the connections that it held \
              are lost, and their clients come back here; its core dump or the kernel's log may say why"
         ),
         LinkError::Silent | LinkError::Other(_) | LinkError::Strange | LinkError::HungUp => warn!(
@@ -228,7 +228,7 @@ fn tell_of_end(name: &str, pid: u32, is_planned: bool, end: &LinkError, held: [u
             passthrough,
             unknown = others,
             error.message = %Causes(end),
-            "the replaced process is heard of no more: what it holds is unknown from now on, and `ctl drain` and `ctl cut` do not \
+            "the replaced process is no longer heard from: what it holds is unknown from now on, and `ctl drain` and `ctl cut` do not \
              reach it; a signal (`kill`) to it has it cut what it holds"
         ),
     }

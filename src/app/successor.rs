@@ -308,7 +308,7 @@ impl Hearing {
             | LinkError::HungUp => warn!(
                 process.pid = self.pid,
                 error.message = %Causes(&end),
-                "the process that had taken over is heard of no more, and has not said that it ends: if it was killed, new connections \
+                "the process that had taken over is no longer heard from, and has not said that it ends: if it was killed, new connections \
                  are refused, and only what this process holds is served yet; if `xspgate ctl status` finds no gateway, start it"
             ),
         }

@@ -191,7 +191,7 @@ impl Failover {
     /// The attempt runs no longer.
     fn end<R>(&mut self, attempt: usize, seen: Option<Seen>, farm: &mut FarmView<'_, R>) {
         self.attempts[attempt].runs = false;
-        let Attempt { id, clock, place, .. } = self.attempts[attempt];
+        let Attempt { id, begun, clock, place, .. } = self.attempts[attempt];
         let took = match seen {
             Some(Seen::Answer | Seen::ServerError) if self.terms.interface.is_some() => {
                 Some(farm.now.saturating_duration_since(clock.since))
@@ -201,7 +201,7 @@ impl Failover {
         if took.is_some() || place == load::Place::Taken {
             self.attempts[attempt].place = load::Place::None;
             let slow = self.terms.rules.advance_after.unwrap_or(load::SLOW);
-            farm.health.load.end(id, place, took, slow, farm.now);
+            farm.health.load.end(id, (place, begun), took, slow, farm.now);
         }
     }
 
@@ -265,7 +265,7 @@ impl Failover {
                 attempt.is_overdue = true;
                 // It is alone in its trouble: others need not wait for that.
                 let place = std::mem::replace(&mut attempt.place, load::Place::None);
-                farm.health.load.end(attempt.id, place, None, load::SLOW, farm.now);
+                farm.health.load.end(attempt.id, (place, attempt.begun), None, load::SLOW, farm.now);
                 let (id, interface) = (attempt.id, self.terms.interface);
                 let begun = farm.health.overdue_begin(id, session, interface, &self.terms.rules, farm.now);
                 let (serial, transitions) = begun;

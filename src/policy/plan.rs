@@ -255,7 +255,7 @@ impl View<'_> {
     fn is_untried(&self, member: &Member) -> bool {
         let takes_it = match self.purpose {
             Purpose::First | Purpose::Retry => true,
-            Purpose::Advance => !self.health.load.is_full(member.id()),
+            Purpose::Advance => !self.health.load.is_full(member.id(), self.now),
         };
         takes_it && !self.tried.contains(&member.id())
     }
@@ -265,7 +265,7 @@ impl View<'_> {
     }
 
     fn rank(&self, member: &Member) -> Rank {
-        match (self.health.is_last_choice(member.id()), self.health.load.is_full(member.id())) {
+        match (self.health.is_last_choice(member.id()), self.health.load.is_full(member.id(), self.now)) {
             (true, _) => Rank::LastChoice,
             (false, true) => Rank::Full,
             (false, false) => Rank::Good,

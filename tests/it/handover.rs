@@ -484,13 +484,13 @@ async fn the_end_of_a_new_process_that_is_killed_is_told_with_what_to_do_and_so_
         program.line("who serves", has(&parts)).await;
     }
     assert!(signal(heir, "KILL"));
-    let parts = ["WARN", &pid, "the process that had taken over is heard of no more", "start it"];
+    let parts = ["WARN", &pid, "the process that had taken over is no longer heard from", "start it"];
     program.line("its end", has(&parts)).await;
     program.signal("USR2");
     program
         .line("that nobody serves", has(&["WARN", &pid, "has ended; if `xspgate ctl status` finds no gateway"]))
         .await;
-    let warnings = program.lines().iter().filter(|line| line.contains("is heard of no more")).count();
+    let warnings = program.lines().iter().filter(|line| line.contains("is no longer heard from")).count();
     assert_eq!(warnings, 1, "{:?}", program.lines());
 }
 
@@ -503,7 +503,7 @@ async fn the_end_of_a_new_process_that_is_stopped_is_no_warning() {
     succession.ctl.done(&["stop"]).await;
     let program = &succession.serving.program;
     program.line("its end", has(&["INFO", &pid, "the process that had taken over has ended"])).await;
-    assert!(program.lines().iter().all(|line| !line.contains("is heard of no more")), "{:?}", program.lines());
+    assert!(program.lines().iter().all(|line| !line.contains("is no longer heard from")), "{:?}", program.lines());
 }
 
 #[tokio::test]
@@ -517,7 +517,7 @@ async fn the_end_of_an_old_process_is_told_with_what_is_lost_unless_it_was_to_en
     assert!(signal(first, "KILL"));
     let program = &succession.serving.program;
     let parts =
-        ["WARN", &pid, "\"channels\":2", "the replaced process is heard of no more, and has not said that it ends"];
+        ["WARN", &pid, "\"channels\":2", "the replaced process is no longer heard from, and has not said that it ends"];
     program.line("its end", has(&parts)).await;
 
     let mut succession = Succession::start(|text| {
@@ -529,7 +529,7 @@ async fn the_end_of_an_old_process_is_told_with_what_is_lost_unless_it_was_to_en
     succession.restart().await;
     let program = &succession.serving.program;
     program.line("its end", has(&["INFO", &pid, "the replaced process has ended"])).await;
-    assert!(program.lines().iter().all(|line| !line.contains("is heard of no more")), "{:?}", program.lines());
+    assert!(program.lines().iter().all(|line| !line.contains("is no longer heard from")), "{:?}", program.lines());
 }
 
 #[tokio::test]

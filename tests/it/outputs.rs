@@ -13,6 +13,11 @@ use xspgate::sim::site::Layout;
 
 use crate::harness::{Client, Ctl, Metrics, PROFILE, Program, Stage, eventually, get_plain, signal, within};
 
+/// Clients that make lines at a time.
+const CLIENTS: usize = 8;
+/// More lines than the queue for them holds.
+const MANY: usize = 9000;
+
 /// What a pipe of Linux holds.
 const PIPE: usize = 64 * 1024;
 
@@ -58,13 +63,19 @@ impl Mute {
         Client::new(self.https, self.stage.sim.pki.public_roots())
     }
 
-    /// Sends `count` requests whose lines in the access log are some 12 KiB each.
+    /// Sends `count` requests whose lines in the access log are as long as lines get: some 1.5 KiB.
     async fn make_long_lines(&self, count: usize) {
-        let path = format!("/{}", "x".repeat(12 * 1024));
-        let mut client = self.client();
-        for _ in 0..count {
-            assert_eq!(client.get(&path).await.status, StatusCode::NOT_FOUND);
+        let path = format!("/{}", "x".repeat(1024));
+        let mut clients = tokio::task::JoinSet::new();
+        for number in 0..CLIENTS {
+            let (mut client, path) = (self.client(), path.clone());
+            clients.spawn(async move {
+                for _ in (number..count).step_by(CLIENTS) {
+                    assert_eq!(client.get(&path).await.status, StatusCode::NOT_FOUND);
+                }
+            });
         }
+        clients.join_all().await;
     }
 
     async fn metrics(&self) -> Metrics {
@@ -143,7 +154,7 @@ fn events(text: &str) -> usize {
 async fn promise_21_outputs_that_nobody_reads_hold_up_nothing() {
     let ((_stdout, out), (_stderr, err)) = (full_pipe(), full_pipe());
     let mut mute = Mute::start(out, err).await;
-    mute.make_long_lines(900).await;
+    mute.make_long_lines(MANY).await;
     eventually("lines are lost", async || mute.lost("access").await > 0).await;
     mute.works().await;
     assert_eq!(mute.lost("log").await, 0, "access lines leave room for the log");
@@ -160,7 +171,7 @@ async fn promise_21_outputs_that_nobody_reads_hold_up_nothing() {
 async fn promise_21_what_a_slow_reader_misses_is_counted_to_the_line() {
     let (mut reader, writer) = pipe().unwrap();
     let mut mute = Mute::start(writer, Stdio::null()).await;
-    let sent = 900;
+    let sent = MANY;
     mute.make_long_lines(sent).await;
     eventually("lines are lost", async || mute.lost("access").await > 0).await;
     let lost = mute.lost("access").await;
@@ -214,7 +225,7 @@ async fn promise_21_a_log_file_that_may_grow_no_more_ends_nothing() {
     let script = format!("ulimit -f 100; exec {binary} run \"$1\"");
     let arguments = |config: &Path| vec!["-c".into(), script, "sh".into(), config.display().to_string()];
     let mut mute = Mute::start_by(Command::new("sh"), arguments, log.reopen().unwrap(), Stdio::null()).await;
-    let sent = 30;
+    let sent = 100;
     mute.make_long_lines(sent).await;
     let written = || {
         let text = fs::read_to_string(log.path()).unwrap();

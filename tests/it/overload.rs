@@ -104,30 +104,43 @@ async fn who_is_over_the_bound_waits_or_gets_429_and_what_keeps_channels_alive_d
         text.remove("[farm.xsp]", "a").set("[farm.xsp]", "addresses", vec![sim.xsps[0].address().to_string()]);
         text.set("[farm.xsp]", "max_in_flight", 1);
         // Otherwise the first request would give its place back while it is slow.
-        text.set("[farm.xsp.failover]", "advance_after", "off");
+        text.set("[farm.xsp.failover]", "advance_after", "off").set("[farm.xsp.failover]", "response_timeout", "10s");
     })
     .await;
     let mut channel = Channel::open(&stage).await;
-    stage.sim.xsps[0].behave(Behaviour::on(PROFILE, Behaviour::Slow(Duration::from_millis(700)))).await;
+    stage.sim.xsps[0].behave(Behaviour::on(PROFILE, Behaviour::Slow(Duration::from_secs(3)))).await;
     let mut first = stage.client();
     let held = tokio::spawn(async move { first.get(PROFILE).await.status });
     crate::harness::eventually("the first request", async || {
         stage.metrics().await.count("xspgate_endpoint_in_flight", &[]) == 1.0
     })
     .await;
-    // A new session does not even wait; one that changes something waits, and in vain.
-    let answer = stage.client().get(PROFILE).await;
-    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
+    // As many new sessions wait as there may be requests, and more of what changes something; and in vain.
     let begun = Instant::now();
-    let changing = stage.client().send(request(Method::PUT, PROFILE, body("<Profile/>"))).await;
-    assert_eq!(changing.status, StatusCode::TOO_MANY_REQUESTS);
+    let mut clients = [stage.client(), stage.client(), stage.client()];
+    let [waiting, refused, changing] = &mut clients;
+    let put = request(Method::PUT, PROFILE, body("<Profile/>"));
+    let at_once = async {
+        crate::harness::eventually("one that waits", async || {
+            stage.metrics().await.count("xspgate_overload_total", &[("outcome", "waited")]) == 1.0
+        })
+        .await;
+        let begun = Instant::now();
+        (refused.get(PROFILE).await, begun.elapsed())
+    };
+    let (answer, (refused, at_once)) = tokio::join!(waiting.get(PROFILE), at_once);
+    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "after {at_once:?}");
+    assert_eq!(changing.send(put).await.status, StatusCode::TOO_MANY_REQUESTS);
     assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
     assert_eq!(channel.beats(&stage).await.status, StatusCode::OK);
     channel.is_alive().await;
     assert_eq!(held.await.unwrap(), StatusCode::OK);
     let metrics = stage.metrics().await;
     let counted = |outcome| metrics.count("xspgate_overload_total", &[("farm", "xsp"), ("outcome", outcome)]);
-    assert_eq!((counted("waited"), counted("rejected")), (1.0, 2.0));
+    // On a machine that is busy, the one that is refused may come when there is room to wait again.
+    assert!((2.0..=3.0).contains(&counted("waited")), "{}", counted("waited"));
+    assert_eq!(counted("rejected"), 3.0);
     assert_eq!(metrics.count("xspgate_endpoint_in_flight_limit", &[]), 1.0);
 }
 

@@ -62,7 +62,7 @@ async fn promise_22_one_source_gets_half_of_all_connections_and_several_leave_ro
     let shared = Shared::start("").await;
     let held = shared.attack([127, 0, 1, 1], LIMIT).await;
     eventually("its share", async || (LIMIT / 2 - 2..=LIMIT / 2 + 2).contains(&shared.open().await)).await;
-    assert!(shared.over_share("source").await >= LIMIT / 2 - 2);
+    eventually("that the rest is counted", async || shared.over_share("source").await >= LIMIT / 2 - 2).await;
     let warned = |line: &str| {
         (line.contains("WARN") && line.contains("127.0.1.1") && line.contains("more than its share")).then_some(())
     };
@@ -86,7 +86,7 @@ async fn promise_22_a_network_has_its_share_and_what_is_exempt_gets_everything()
         held.extend(shared.attack([127, 0, 7, last], 3).await);
     }
     eventually("its share", async || (LIMIT / 2 - 2..=LIMIT / 2 + 2).contains(&shared.open().await)).await;
-    assert!(shared.over_share("network").await > 0);
+    eventually("that the rest is counted", async || shared.over_share("network").await > 0).await;
     assert!(shared.serves([127, 0, 100, 1]).await);
     drop(held);
     eventually("the end of all these", async || shared.open().await == 0).await;

@@ -281,7 +281,7 @@ async fn a_browser_shows_what_has_expired_in_red_and_what_ends_soon_in_amber() {
     browser.until("red", &format!("{} === 2", tones("bad", "expired for 1 day"))).await;
     browser.until("amber", &format!("{} === 1", tones("warn", "overdue for 1 day"))).await;
     let trouble = "document.getElementById('trouble').textContent";
-    browser.until("trouble", &format!("{trouble}.endsWith('in use all the same: certificate.cti-client.')")).await;
+    browser.until("trouble", &format!("{trouble}.endsWith('but still in use: certificate.cti-client.')")).await;
     assert_eq!(browser.complaints(), &[] as &[Value]);
 }
 

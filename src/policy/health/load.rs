@@ -10,9 +10,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
+use self::ages::Ages;
 use self::latency::{Latencies, WINDOW};
 use super::EndpointId;
 
+mod ages;
 mod latency;
 
 /// How long a request may wait for a place.
@@ -25,6 +27,10 @@ const STRETCHED: u32 = 3;
 const PRESSED: u32 = 4;
 /// How long it holds that it is so.
 const PRESSED_FOR: Duration = Duration::from_secs(2);
+/// A request that has been in flight for so many times the median is alone in its trouble.
+const STUCK: u32 = 4;
+/// But none that is younger than that.
+const YOUNG: Duration = Duration::from_millis(64);
 /// The bound to begin with.
 const START: f64 = 24.0;
 /// The least bound: an endpoint that can't follow that has another trouble.
@@ -89,7 +95,7 @@ pub struct Load {
 /// One endpoint's.
 #[derive(Clone, Debug)]
 struct Door {
-    in_flight: u32,
+    in_flight: Ages,
     bound: f64,
     /// Whether the bound has kept anybody out since it was last judged.
     has_bound: bool,
@@ -110,12 +116,19 @@ impl Load {
 
     /// A request begins at `id`.
     pub fn begin(&mut self, id: EndpointId, now: Instant) {
-        self.door(id, now).in_flight += 1;
+        self.door(id, now).in_flight.begin(now);
     }
 
-    /// A request at `id` has ended, by an answer after `took`, which is slow beyond `slow`; `None`: without one. Its place is free, if it
-    /// `had` one still.
-    pub fn end(&mut self, id: EndpointId, had: Place, took: Option<Duration>, slow: Duration, now: Instant) {
+    /// A request at `id` that began at `begun` has ended, by an answer after `took`, which is slow beyond `slow`; `None`: without one. Its
+    /// place is free, if it `had` one still.
+    pub fn end(
+        &mut self,
+        id: EndpointId,
+        (had, begun): (Place, Instant),
+        took: Option<Duration>,
+        slow: Duration,
+        now: Instant,
+    ) {
         let ceiling = self.ceiling;
         let Some(door) = self.doors.get_mut(&id) else { return };
         if let Some(took) = took
@@ -124,7 +137,7 @@ impl Load {
             door.judge(median, slow);
         }
         if had == Place::Taken {
-            door.in_flight = door.in_flight.saturating_sub(1);
+            door.in_flight.end(begun);
             if !door.waiting.is_empty() {
                 door.call(ceiling, now, &mut self.knocks);
             }
@@ -132,15 +145,15 @@ impl Load {
     }
 
     /// Whether `id` takes no further request.
-    pub fn is_full(&self, id: EndpointId) -> bool {
-        self.doors.get(&id).is_some_and(|door| door.is_full(self.ceiling))
+    pub fn is_full(&self, id: EndpointId, now: Instant) -> bool {
+        self.doors.get(&id).is_some_and(|door| door.is_full(self.ceiling, now))
     }
 
     /// A request of that precedence would begin at `id`.
     pub fn enter(&mut self, id: EndpointId, precedence: Precedence, now: Instant) -> Entered {
         let (serial, ceiling) = (self.serial + 1, self.ceiling);
         let door = self.door(id, now);
-        if !door.is_full(ceiling) && door.waiting.is_empty() {
+        if !door.is_full(ceiling, now) && door.waiting.is_empty() {
             return Entered::Now;
         }
         door.has_bound = true;
@@ -153,10 +166,10 @@ impl Load {
     }
 
     /// Whether the one that waits under `number` may begin now. It goes on waiting otherwise.
-    pub fn try_again(&mut self, id: EndpointId, number: u64, since: Instant) -> bool {
+    pub fn try_again(&mut self, id: EndpointId, number: u64, since: Instant, now: Instant) -> bool {
         let ceiling = self.ceiling;
         let Some(door) = self.doors.get_mut(&id) else { return true };
-        let may_begin = !door.is_full(ceiling);
+        let may_begin = !door.is_full(ceiling, now);
         door.waiting.retain(|(waiting, _)| *waiting != number);
         if !may_begin {
             let place = door.waiting.partition_point(|(_, other)| *other < since);
@@ -203,7 +216,7 @@ impl Load {
         let bound = |bound: f64| self.ceiling.map(|ceiling| ceiling.get().min(bound as u32));
         let nobody = Occupancy { in_flight: 0, bound: bound(START), waiting: 0 };
         self.doors.get(&id).map_or(nobody, |door| Occupancy {
-            in_flight: door.in_flight,
+            in_flight: door.in_flight.total(),
             bound: bound(door.bound),
             waiting: door.waiting.len(),
         })
@@ -216,7 +229,7 @@ impl Load {
 
     fn door(&mut self, id: EndpointId, now: Instant) -> &mut Door {
         self.doors.entry(id).or_insert_with(|| Door {
-            in_flight: 0,
+            in_flight: Ages::new(now),
             bound: START,
             has_bound: false,
             waiting: VecDeque::new(),
@@ -226,27 +239,41 @@ impl Load {
 }
 
 impl Door {
-    fn is_full(&self, ceiling: Option<NonZeroU32>) -> bool {
-        self.in_flight >= self.places(ceiling)
+    fn is_full(&self, ceiling: Option<NonZeroU32>, now: Instant) -> bool {
+        self.free(ceiling, now) == 0
+    }
+
+    /// How many more requests may begin. Those that are much older than what others get take no place: one slow page, asked for by many,
+    /// keeps nobody out.
+    fn free(&self, ceiling: Option<NonZeroU32>, now: Instant) -> u32 {
+        let places = self.places(ceiling);
+        let free = places.saturating_sub(self.in_flight.total());
+        match self.latencies.median() {
+            Some((median, _)) if free == 0 => {
+                places.saturating_sub(self.in_flight.younger_than((median * STUCK).max(YOUNG), now))
+            }
+            Some(_) | None => free,
+        }
     }
 
     fn places(&self, ceiling: Option<NonZeroU32>) -> u32 {
         ceiling.map_or(u32::MAX, |ceiling| ceiling.get().min(self.bound as u32))
     }
 
-    /// How many may wait, for one of that precedence to be among them.
+    /// How many may wait, for one of that precedence to be among them. An endpoint that is quick serves several times its bound within
+    /// [`PATIENCE`].
     fn room(&self, ceiling: Option<NonZeroU32>, precedence: Precedence) -> usize {
         let bound = self.places(ceiling) as usize;
         match precedence {
-            Precedence::NewSession => bound / 4,
-            Precedence::Safe => bound.div_ceil(2),
-            Precedence::Vital => bound,
+            Precedence::NewSession => bound,
+            Precedence::Safe => bound * 2,
+            Precedence::Vital => bound * 4,
         }
     }
 
     /// Calls as many of those who wait as there are places.
     fn call(&mut self, ceiling: Option<NonZeroU32>, now: Instant, knocks: &mut Vec<u64>) {
-        let mut places = self.places(ceiling).saturating_sub(self.in_flight);
+        let mut places = self.free(ceiling, now);
         while places > 0
             && let Some((_, since)) = self.waiting.front()
         {
@@ -260,7 +287,7 @@ impl Door {
     /// Half of the answers came within `median`; they are slow beyond `slow`.
     fn judge(&mut self, median: Duration, slow: Duration) {
         let best = self.latencies.best();
-        let was_bound = std::mem::take(&mut self.has_bound) || f64::from(self.in_flight) >= self.bound * 0.9;
+        let was_bound = std::mem::take(&mut self.has_bound) || f64::from(self.in_flight.total()) >= self.bound * 0.9;
         if median > slow && median > best * STRETCHED {
             let shrunk = self.bound * (slow.as_secs_f64() / median.as_secs_f64()).max(0.7);
             self.bound = shrunk.max(LEAST);

@@ -151,7 +151,7 @@ impl Simulation {
         let begun = request.attempts.len();
         let is_untried = |id: &EndpointId| request.attempts.iter().all(|attempt| attempt.id != *id);
         // A hedged request needs a free place.
-        let has_place = |id: &EndpointId| !self.gateway.health.load.is_full(*id);
+        let has_place = |id: &EndpointId| !self.gateway.health.load.is_full(*id, self.now);
         let untried = self.good().map(Member::id).find(|id| is_untried(id) && has_place(id));
         if is_first && may_be_twice && begun < usize::from(self.setup.tries) && untried.is_some() {
             let begins = actions.iter().any(|action| matches!(action, Action::Begin { .. } | Action::Queue { .. }));

@@ -11,6 +11,8 @@ struct World {
     load: Load,
     id: EndpointId,
     now: Instant,
+    /// When each request began that is in flight.
+    begun: VecDeque<Instant>,
 }
 
 impl World {
@@ -18,15 +20,19 @@ impl World {
         let address = ([10, 0, 0, 1], 443).into();
         let endpoint = Endpoint { address, tier: Tier::default(), weight: Weight::Equal, target: None };
         let id = Roster::new().update(vec![endpoint]).joined[0];
-        Self { load: Load::new(ceiling), id, now: Instant::now() }
+        Self { load: Load::new(ceiling), id, now: Instant::now(), begun: VecDeque::new() }
     }
 
     fn begin(&mut self, requests: u32) {
-        (0..requests).for_each(|_| self.load.begin(self.id, self.now));
+        for _ in 0..requests {
+            self.load.begin(self.id, self.now);
+            self.begun.push_back(self.now);
+        }
     }
 
     fn end(&mut self, took: Option<Duration>) {
-        self.load.end(self.id, Place::Taken, took, SLOW, self.now);
+        let begun = self.begun.pop_front().unwrap();
+        self.load.end(self.id, (Place::Taken, begun), took, SLOW, self.now);
     }
 
     fn enter(&mut self, precedence: Precedence) -> Entered {
@@ -66,7 +72,7 @@ fn an_endpoint_whose_answers_take_long_since_it_has_too_much_to_do_is_asked_for_
     let mut world = World::new(MANY);
     // Four at a time, each for 100 ms: what is more waits there.
     let busy = |bound: u32| Duration::from_millis(100) * bound.max(4) / 4;
-    world.begin(4);
+    world.begin(8);
     world.now += Duration::from_millis(300);
     (0..8).for_each(|_| world.end(Some(Duration::from_millis(100))));
     world.answers(busy, 60);
@@ -92,10 +98,8 @@ fn an_endpoint_that_has_always_been_slow_is_not_asked_for_less_and_one_that_is_q
 
 #[test]
 fn those_who_lose_least_are_refused_first() {
-    let mut world = World::new(NonZeroU32::new(8));
-    world.load.begin(world.id, world.now);
-    world.load.doors.get_mut(&world.id).unwrap().bound = 8.0;
-    world.begin(7);
+    let mut world = World::new(NonZeroU32::new(2));
+    world.begin(2);
     let mut waiting = 0;
     for (precedence, room) in [(Precedence::NewSession, 2), (Precedence::Safe, 4), (Precedence::Vital, 8)] {
         while waiting < room {
@@ -116,11 +120,11 @@ fn a_place_goes_to_the_oldest_and_once_that_has_waited_long_to_the_newest() {
     assert_eq!(world.load.take_knocks(), [numbers[0]]);
     // Somebody was quicker.
     world.begin(1);
-    assert!(!world.load.try_again(world.id, numbers[0], since));
+    assert!(!world.load.try_again(world.id, numbers[0], since, world.now));
     world.now += NEWEST_FIRST_AFTER;
     world.end(None);
     assert_eq!(world.load.take_knocks(), [numbers[4]]);
-    assert!(world.load.try_again(world.id, numbers[4], since));
+    assert!(world.load.try_again(world.id, numbers[4], since, world.now));
     world.begin(1);
     world.end(None);
     assert_eq!(world.load.take_knocks(), [numbers[3]]);
@@ -131,12 +135,31 @@ fn a_place_goes_to_the_oldest_and_once_that_has_waited_long_to_the_newest() {
 }
 
 #[test]
+fn requests_that_are_much_older_than_what_others_get_take_no_place() {
+    let mut world = World::new(NonZeroU32::new(8));
+    for _ in 0..2 {
+        world.now += WINDOW;
+        world.begin(8);
+        (0..8).for_each(|_| world.end(Some(QUICK)));
+    }
+    world.begin(8);
+    let number = world.waits(Precedence::Safe);
+    let since = world.now;
+    world.now += Duration::from_millis(50);
+    assert!(!world.load.try_again(world.id, number, since, world.now), "others have not been answered sooner");
+    world.now += Duration::from_millis(100);
+    assert!(world.load.try_again(world.id, number, since, world.now));
+    world.begin(8);
+    assert!(world.load.is_full(world.id, world.now));
+}
+
+#[test]
 fn without_a_bound_nobody_waits() {
     let mut world = World::new(None);
     world.begin(100_000);
     assert_eq!(world.enter(Precedence::NewSession), Entered::Now);
     assert_eq!(world.load.occupancy(world.id).bound, None);
-    assert!(!world.load.is_full(world.id));
+    assert!(!world.load.is_full(world.id, world.now));
 }
 
 #[test]
@@ -172,7 +195,7 @@ proptest! {
                     Entered::Never => {}
                 },
                 2 | 3 if in_flight > 0 => {
-                    world.end(Some(QUICK));
+                    world.end(None);
                     in_flight -= 1;
                 }
                 4 if which < waiting.len() => {
@@ -188,7 +211,7 @@ proptest! {
                 }
                 for number in knocks {
                     let at = waiting.iter().position(|(known, _)| *known == number).expect("it waits");
-                    if world.load.try_again(world.id, number, waiting[at].1) {
+                    if world.load.try_again(world.id, number, waiting[at].1, world.now) {
                         waiting.remove(at);
                         world.begin(1);
                         in_flight += 1;
