@@ -219,12 +219,14 @@ impl Block {
 impl Snapshot {
     /// Whether `client` is Webex's cloud.
     pub fn is_webex(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
         self.webex.iter().any(|net| net.contains(&client))
     }
 
     /// Whether the connections of `client` are not counted by source: few addresses bring the traffic of many users.
     pub fn is_exempt(&self, client: IpAddr) -> bool {
-        self.limits.exempt.iter().any(|net| net.contains(&client)) || self.is_webex(client)
+        let canonical = client.to_canonical();
+        self.limits.exempt.iter().any(|net| net.contains(&canonical)) || self.is_webex(client)
     }
 
     /// The same, while these farms run.
