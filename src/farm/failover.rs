@@ -126,13 +126,7 @@ impl Forwarding {
 
     /// What to do now that this has happened.
     pub fn on(&mut self, event: Event) -> Steps {
-        let waited = self.machine.waits_under();
-        let machine = &mut self.machine;
-        let steps = self.farm.act(|view| ((), machine.on(event, view))).1;
-        if let Some(number) = waited.filter(|_| self.machine.waits_under().is_none()) {
-            self.farm.waits_no_longer(number);
-        }
-        steps
+        self.decide(|machine, view| machine.on(event, view))
     }
 
     /// Ready when there may be a place where the request waits for one: [`Due::Place`](crate::policy::failover::Due::Place) is to be
@@ -150,11 +144,21 @@ impl Forwarding {
 
     /// The client is not there for an answer any more.
     pub fn abandon(&mut self) {
-        let machine = &mut self.machine;
-        self.farm.act(|view| {
+        drop(self.decide(|machine, view| {
             machine.abandon(view);
-            ((), Actions::new())
-        });
+            Actions::new()
+        }));
+    }
+
+    /// Lets the machine decide. If it waits for a place no longer, its waker is not kept: that would keep a connection's memory.
+    fn decide(&mut self, decide: impl FnOnce(&mut Failover, &mut FarmView<'_, StdRng>) -> Actions) -> Steps {
+        let waited = self.machine.waits_under();
+        let machine = &mut self.machine;
+        let ((), steps) = self.farm.act(|view| ((), decide(machine, view)));
+        if let Some(number) = waited.filter(|_| self.machine.waits_under().is_none()) {
+            self.farm.waits_no_longer(number);
+        }
+        steps
     }
 }
 
@@ -257,13 +261,10 @@ impl Drop for Forwarding {
         if !self.machine.holds_places() {
             return;
         }
-        let waited = self.machine.waits_under();
-        let machine = &mut self.machine;
-        self.farm.act(|view| {
+        drop(self.decide(|machine, view| {
             machine.let_go(view);
-            ((), Actions::new())
-        });
-        waited.into_iter().for_each(|number| self.farm.waits_no_longer(number));
+            Actions::new()
+        }));
     }
 }
 
