@@ -110,7 +110,7 @@ impl Slot {
         self.open.is_some() && self.real.port() == address.port() && any
     }
 
-    /// Whether what is configured so is or was reached here. An address of one's own choice is one no matter who has it.
+    /// Whether what is configured so is or was reached here. A port that the configuration names is the same in every process.
     fn is_for(&self, configured: SocketAddr, tenant: Tenant) -> bool {
         self.configured == configured && (self.tenant == tenant || configured.port() != 0)
     }

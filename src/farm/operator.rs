@@ -151,7 +151,7 @@ impl Farm {
         self.state.with(|state| state.endpoints.values().map(Arc::clone).collect())
     }
 
-    /// Its endpoints by their labels, in order, for anyone who has named none of them.
+    /// The labels of its endpoints, in order.
     pub fn labels(&self) -> Vec<Arc<str>> {
         let mut labels: Vec<_> =
             self.state.with(|state| state.endpoints.values().map(|endpoint| Arc::clone(&endpoint.label)).collect());

@@ -167,7 +167,7 @@ pub enum BadKeyring {
 }
 
 /// What the cookie says for an endpoint: 16 bytes of an HMAC-SHA256 over farm and address, as 22 characters of base64url.
-/// It says nothing to anyone who has no key. Can be looked up in a map by the bytes of a cookie's value.
+/// Without the key, it says nothing. Can be looked up in a map by the bytes of a cookie's value.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tag([u8; TAG_LENGTH]);
 

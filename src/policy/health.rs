@@ -248,7 +248,7 @@ impl Health {
         Transitions::new()
     }
 
-    /// An attempt at `id` for `session` has been silent for `advance_after`. Anyone who is told the number ends it with
+    /// An attempt at `id` for `session` has been silent for `advance_after`. The caller ends it by the number, with
     /// [`Health::overdue_end`].
     pub fn overdue_begin(
         &mut self,

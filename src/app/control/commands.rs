@@ -28,7 +28,7 @@ const SILENT: &str = "has not answered within a second";
 const SILENT_AT_CUT: &str = "has not answered within a second: it drops the call when it goes on, unless it had begun, or is of an \
                              earlier version";
 
-/// So many XSPs of a farm are named to an operator who has named none of them.
+/// The most XSPs of a farm that a refusal lists.
 const MOST_NAMED: usize = 8;
 
 /// What may be asked of the control thread.

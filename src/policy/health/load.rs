@@ -3,8 +3,7 @@
 //!
 //! The bound finds itself. As long as half of the answers come within `advance_after`, an endpoint gets whatever comes. If they take
 //! longer, and more than three times as long as they did at their best, requests queue at the endpoint: its bound shrinks until they
-//! don't.
-//! A request over the bound waits here for [`PATIENCE`], where it can still be given up, or is refused.
+//! don't. A request over the bound waits here for [`PATIENCE`], where it can still be given up, or is refused.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
@@ -21,7 +20,7 @@ mod latency;
 pub const PATIENCE: Duration = Duration::from_millis(200);
 /// What stands for `advance_after` where that is off.
 pub const SLOW: Duration = Duration::from_millis(600);
-/// An endpoint half of whose answers take longer than `advance_after` may have too much to do. It has too much to do if they take so many times as long as at their best.
+/// An endpoint has too much to do if half of its answers take longer than `advance_after`, and so many times as long as at its best.
 const STRETCHED: u32 = 3;
 /// Nobody hedges away from an endpoint that answers others, if half of its answers take longer than this part of `advance_after`.
 const PRESSED: u32 = 4;

@@ -88,7 +88,7 @@ impl Simulation {
         Occasion::Seen { id: attempt.id, truth, begun: attempt.begun, interface: request.terms.interface }
     }
 
-    /// What an attempt says of its endpoint as it is now: who has too much to do is silent for that.
+    /// What an attempt says of its endpoint as it is now. The silence of a busy one says nothing.
     fn truth(&self, id: EndpointId, outcome: Outcome, is_channel: bool) -> Truth {
         let is_busy = self.gateway.health.busy_until(id, &self.setup.rules, self.now).is_some();
         match Truth::of(outcome, &self.setup.rules, is_channel) {
